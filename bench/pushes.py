@@ -16,7 +16,7 @@ from bench.measure import Journey, Server, against, serve_site
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ROWS, LINES = 100_000, 15
 WORKERS = 2
@@ -52,7 +52,7 @@ def run(only: str) -> Iterator[Journey]:
         return
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        with open_site_with_descriptor(place, TEXT) as site:
+        with open_site_with_uningested_files(place, TEXT) as site:
             token = _prepare_site(site)
         (place / "hven.toml").write_text('name = "Night"\n')
         with serve_site(place) as server:

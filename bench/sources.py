@@ -25,7 +25,7 @@ from hven.descriptor import check_descriptor
 from hven.descriptor._merging import STANDARDS_DIRECTORY
 from hven.descriptor.compiled_mapping import PythonFunctionCall
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ROWS, ROUNDS = 1_000_000, 3
 CHECKED = 1.0
@@ -69,7 +69,7 @@ def function(kind: str) -> Journey:
     chance = np.random.default_rng(1)
     with (
         tempfile.TemporaryDirectory() as place,
-        open_site_with_descriptor(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site,
+        open_site_with_uningested_files(Path(place), TEXT.replace("KIND", kind), {"f.py": CODE}) as site,
     ):
         numbers = np.arange(ROWS)
         values = {
@@ -104,7 +104,9 @@ def measure_check() -> Journey:
     standard = (STANDARDS_DIRECTORY / "obscore-1.1.yaml").read_text(encoding="utf-8")
     with (
         tempfile.TemporaryDirectory() as place,
-        open_site_with_descriptor(Path(place), text, {"d.csv": "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n"}) as site,
+        open_site_with_uningested_files(
+            Path(place), text, {"d.csv": "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n"}
+        ) as site,
     ):
         path = site.settings.collections_directory / "stars/stars.yaml"
 

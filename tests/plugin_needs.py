@@ -25,7 +25,7 @@ from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
 from hven.model.settings._validation import collect_settings_sections
-from hven.portal._pages.package_pages import find_page_address, list_page_part_templates
+from hven.portal._pages.package_pages import find_package_page_address, list_page_part_templates
 from hven.sources import file_kinds
 from hven.sources.source_keys import load_source_descriptor_keys
 from shared import ROOT
@@ -89,7 +89,7 @@ def list_word_pages(words: str) -> list[str]:
 
 def list_query_addresses(*addresses: str) -> list[str]:
     """List addresses of the pages for queries and jobs; none if the package that has them is absent."""
-    return list(addresses) if find_page_address("query_editor_path", "/") else []
+    return list(addresses) if find_package_page_address("query_editor_path", "/") else []
 
 
 def require_query_editor() -> None:

@@ -11,7 +11,7 @@ from asgi_client import Client
 from astropy.io import fits
 
 from file_servers import ServedFiles, serve_ftp, serve_http, serve_s3
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -80,7 +80,7 @@ def open_far_client(tmp_path):
             (tmp_path / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
             site = stack.enter_context(Site(settings.load_settings(tmp_path / "site")))
             ingest_collection(site, "far")
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             client.site = site
             return client
 

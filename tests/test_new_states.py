@@ -37,10 +37,10 @@ def test_what_is_there_is_opened_as_it_is(tmp_path):
     with closing(sqlite3.connect(path)) as found, found:
         found.execute("UPDATE meta SET value = '7' WHERE key = 'version'")
     with closing(StateDatabase(f"sqlite:///{path}")) as state:
-        assert state.read_counter("version") == 7
+        assert state.check_formats_and_read_counter("version") == 7
     path.write_bytes(b"")
     with closing(StateDatabase(f"sqlite:///{path}")) as state:
-        assert state.read_counter("version") == 0
+        assert state.check_formats_and_read_counter("version") == 0
 
 
 def test_many_threads_open_one_new_state(tmp_path):
@@ -51,13 +51,13 @@ def test_many_threads_open_one_new_state(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(open_and_turn, range(16)))
     with closing(StateStore(tmp_path, None)) as store:
-        assert store._database.read_counter("version") == 16
+        assert store._database.check_formats_and_read_counter("version") == 16
 
 
 def test_another_format_is_made_with_its_own_number(tmp_path, monkeypatch):
     monkeypatch.setattr(_database, "STATE_FORMAT", _database.STATE_FORMAT + 1)
     with closing(StateDatabase(f"sqlite:///{tmp_path / 'hven.sqlite'}")) as state:
-        assert state.read_counter("version") == 0
+        assert state.check_formats_and_read_counter("version") == 0
 
 
 def test_where_none_can_be_made_hven_says_so(tmp_path):

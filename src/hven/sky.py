@@ -79,14 +79,14 @@ def read_regions(
     return region_files.parse_region_file(path.read_bytes(), name or path.name, make_valid=mend)
 
 
-def _map_package_names() -> dict[str, str]:
+def _map_plugin_sky_names() -> dict[str, str]:
     """Return the names that plug-in packages add, with the place of each object."""
     return {name: place for package in plugins.list_plugin_packages() for name, place in package.sky_names.items()}
 
 
 def __getattr__(name: str) -> Any:
     """Load a name of a plug-in package when it is first used."""
-    place = _map_package_names().get(name)
+    place = _map_plugin_sky_names().get(name)
     if place is None:
         unused_error = plugins.find_disabled_plugin_error("sky_names", name)
         message = f"module {__name__!r} has no attribute {name!r}"
@@ -115,4 +115,4 @@ __all__ = [
     "to_texts",
     "write_moc",
 ]
-__all__ += list(_map_package_names())
+__all__ += list(_map_plugin_sky_names())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adql_runner import evaluate_expression, run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticTableCatalogue
-from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
+from hven.adql.vocabularies import list_term_and_narrower_terms, load_vocabularies
 from hven.model.errors import BindError
 from hven.model.sky import q3c
 from hven.model.table import Column, Table
@@ -52,7 +52,7 @@ def test_terms_match_as_the_vocabulary_says(name):
     assert set(load_vocabularies()[name]) == set(rows)
     wider = {term: above(rows, term) for term in rows}
     for term in rows:
-        assert set(list_narrower_terms(name, term)) == {other for other in rows if term in wider[other]}
+        assert set(list_term_and_narrower_terms(name, term)) == {other for other in rows if term in wider[other]}
 
 
 def test_it_matches_columns():

@@ -64,7 +64,7 @@ def test_failures_are_told_ever_later_and_forgotten():
     attempts = LoginAttempts(lambda: clock[0])
 
     def fail(address, account):
-        pause = attempts.count_failure(address, account)
+        pause = attempts.count_failure_and_compute_delay(address, account)
         attempts.end_delayed_answer(address, account)
         return pause
 
@@ -85,7 +85,7 @@ def test_while_wrong_ones_wait_for_their_answers_no_more_are_looked_at():
     attempts = LoginAttempts()
     for _ in range(session.MAX_DELAYED_ANSWERS):
         assert attempts.is_attempt_allowed("a", "anna")
-        attempts.count_failure("a", "anna")
+        attempts.count_failure_and_compute_delay("a", "anna")
     assert not attempts.is_attempt_allowed("a", "anna")
     assert attempts.is_attempt_allowed("a", "bert")
     assert attempts.is_attempt_allowed("b", "anna")
@@ -97,7 +97,9 @@ def test_names_without_end_fill_no_memory(monkeypatch):
     monkeypatch.setattr(session, "MAX_TRACKED_KEYS", 10)
     attempts = LoginAttempts()
     for n in range(100):
-        attempts.count_failure("a", str(n))
+        attempts.count_failure_and_compute_delay("a", str(n))
         attempts.end_delayed_answer("a", str(n))
     assert len(attempts._failures) == 10
-    assert attempts.count_failure("a", "x") == session.MAX_DELAY_SECONDS, "the address is not forgotten for it"
+    assert attempts.count_failure_and_compute_delay("a", "x") == session.MAX_DELAY_SECONDS, (
+        "the address is not forgotten for it"
+    )

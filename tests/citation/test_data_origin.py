@@ -13,7 +13,7 @@ import pytest
 from astropy.io.votable import parse
 
 from citation_site import PSZ2, build_site
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def infos(body: bytes) -> dict[str, str]:

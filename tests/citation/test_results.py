@@ -14,7 +14,7 @@ import pytest
 from astropy.io.votable import parse
 
 from citation_site import PSZ2, ROWS, build_site
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -40,7 +40,7 @@ def site(site_directory: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def cite(client: Client, query: str = QUERY, **more: object) -> Answer:
@@ -156,7 +156,7 @@ def test_rights_are_as_everywhere(site_directory: Path, site: Site, client: Clie
     descriptor.write_text(PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"))
     site.refresh_published_state()
     with Site(load_settings(site_directory), watch_for_changes=False) as again:
-        reader = Client(create_application(again))
+        reader = Client(create_and_start_application(again))
         assert reader.get(made).status == 404
         rows = reader.get(f"{made}/rows")
         assert rows.status >= 400

@@ -185,7 +185,7 @@ class TestFileSource(example_plugins.load_test_class("labels")):  # type: ignore
         self.write_source_files(tmp_path)
         assert (
             file_kinds.find_file_kind_by_name("data/*.LBL.gz")
-            == file_kinds.detect_file_kind(tmp_path / "a.lbl")
+            == file_kinds.detect_kind_from_file_content(tmp_path / "a.lbl")
             == self.kind
         )
         assert file_kinds.find_file_kind_by_content(b"a,b\n1,2\n") == "csv"
@@ -596,7 +596,9 @@ def test_a_package_adds_a_form_of_documents(tmp_path: Path) -> None:
 def test_a_package_says_which_files_a_kind_of_source_reads(tmp_path: Path) -> None:
     (tmp_path / "m31").write_text("SKY1 of M31\n")
     assert (
-        file_kinds.find_file_kind_by_name("data/*.SKY.gz") == file_kinds.detect_file_kind(tmp_path / "m31") == "product"
+        file_kinds.find_file_kind_by_name("data/*.SKY.gz")
+        == file_kinds.detect_kind_from_file_content(tmp_path / "m31")
+        == "product"
     )
     csv = plugins.load_plugin("sources", "csv")
     with pytest.raises(SourceError, match=r"looks like a picture of the night sky, .*; write `kind: product`"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from starlette.requests import Request
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import deadlines
 from hven.model.errors import OverloadedError, TimeLimitError, TooLargeError
 from hven.model.settings import PortalSettings
@@ -78,7 +78,7 @@ def test_a_body_that_came_by_a_rewritten_address_gives_its_slot_back(tmp_path: P
     big = "x" * (request_bodies.MIN_BIG_BODY_BYTES + 100_000)
     portals = (PortalSettings(name="p", path="/p"),)
     with open_tiny_site(tmp_path / "site", {"s.t": pa.table({"n": [1, 2]})}, portals=portals) as site:
-        application = create_application(site)
+        application = create_and_start_application(site)
         for _ in range(site.settings.limits.bodies + 1):
             status = asyncio.run(post_form(application, "/p/tap/sync", f"LANG=ADQL&QUERY=SELECT+n+FROM+s.t&JUNK={big}"))
             assert status == 200

@@ -12,10 +12,10 @@ from lxml import etree
 from hven.model import errors
 from hven.services.errors import (
     HTTP_STATUS_BY_ERROR,
-    build_error_headers,
+    build_retry_after_header,
     find_http_status,
+    log_error_and_write_message,
     write_cone_search_error,
-    write_error_message,
     write_votable_error,
 )
 
@@ -66,7 +66,7 @@ def test_every_class_of_the_tree_has_a_status_and_children_come_first() -> None:
     ],
 )
 def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    told = write_error_message(error, "abc")
+    told = log_error_and_write_message(error, "abc")
     assert "/srv" not in told
     assert "site/" not in told
     assert re.search(
@@ -75,11 +75,11 @@ def test_what_the_machine_lacks_is_told_without_a_path(error: Exception, caplog:
         told,
     )
     assert "/srv/site/var" in caplog.text
-    assert build_error_headers(error) == {"retry-after": "5"}
+    assert build_retry_after_header(error) == {"retry-after": "5"}
 
 
 def test_unforeseen_errors_tell_readers_nothing_but_the_id(caplog: pytest.LogCaptureFixture) -> None:
-    text = write_error_message(ZeroDivisionError("secret /etc/passwd"), "abc")
+    text = log_error_and_write_message(ZeroDivisionError("secret /etc/passwd"), "abc")
     assert "secret" not in text
     assert "abc" in text
     assert "secret" in caplog.text
@@ -99,5 +99,5 @@ def test_where_things_lie_on_the_disk_is_not_told() -> None:
     error = errors.StorageError(
         "the system state sqlite:////srv/site/var/hven.sqlite cannot be written: database or disk is full"
     )
-    assert "/srv" not in write_error_message(error)
-    assert "hven.sqlite cannot be written: database or disk is full" in write_error_message(error)
+    assert "/srv" not in log_error_and_write_message(error)
+    assert "hven.sqlite cannot be written: database or disk is full" in log_error_and_write_message(error)

@@ -89,11 +89,11 @@ def test_long_computing_goes_after_the_loop_and_what_holds_the_interpreter_does_
         return os.getpriority(os.PRIO_PROCESS, 0)
 
     async def run() -> tuple[int, int, int]:
-        return await call_in_thread(mine), await call_in_thread(deadlines.offload_computation, mine), mine()
+        return await call_in_thread(mine), await call_in_thread(deadlines.offload_computation_if_marked, mine), mine()
 
     there, below, here = asyncio.run(run())
     assert (there, below) == (here, max(here, deadlines.QUERY_NICENESS))
-    assert deadlines.offload_computation(mine) == here  # who does not ask for it computes where it is
+    assert deadlines.offload_computation_if_marked(mine) == here  # who does not ask for it computes where it is
 
 
 def test_computing_for_another_thread_is_as_computing_there() -> None:
@@ -105,9 +105,9 @@ def test_computing_for_another_thread_is_as_computing_there() -> None:
     def compute_in_thread() -> tuple[str, str]:
         word.set("mine")
         try:
-            deadlines.offload_computation(raise_stop)
+            deadlines.offload_computation_if_marked(raise_stop)
         except StopIteration:
-            return deadlines.offload_computation(word.get), threading.current_thread().name
+            return deadlines.offload_computation_if_marked(word.get), threading.current_thread().name
         return "", ""
 
     found, name = asyncio.run(call_in_thread(compute_in_thread))

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import format_sortable_timestamp
 from hven.jobs.job_supervisor import JobSupervisor
@@ -52,7 +52,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def create_job(client: Client, **params: object) -> str:
@@ -191,7 +191,9 @@ def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) 
     with site.store._database.begin_write() as connection:  # archived an hour ago
         moment = format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(destruction=moment))
-    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
+    JobSupervisor(
+        site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None
+    )._delete_expired_jobs_files_and_grants()
     root = job(client, path)
     assert root.findtext(f"{UWS}phase") == "ARCHIVED"
     assert len(root.find(f"{UWS}results")) == 0
@@ -222,7 +224,7 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     strange = create_job(client, QUERY="SELECT MAX(id) FROM stars.main")
     running = create_job(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
     held = site.store.jobs.claim_job()
-    site.store.jobs.record_heartbeat(held, {"rows": 500, "share": 0.25})
+    site.store.jobs.record_heartbeat_and_read_duration(held, {"rows": 500, "share": 0.25})
     begun = format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
     with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(running)).values(started=begun))
@@ -369,7 +371,7 @@ def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, sit
     keeper = JobSupervisor(replace(site.settings, jobs=JobLimits()), worker_limit=1, idle_seconds=1.0, parent_pid=None)
     version = site.store.jobs.get_phase_change_count()
     for _ in range(3):
-        keeper._delete_expired_jobs()
+        keeper._delete_expired_jobs_files_and_grants()
     keeper._close_store()
     assert pages(client, "/tap/async") == [[many_jobs[7]]]
     assert site.store.jobs.get_phase_change_count() - version < 30

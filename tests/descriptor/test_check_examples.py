@@ -10,7 +10,7 @@ import pytest
 
 from hven.descriptor._keys import ValidationRuleSection
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from reference_pages import REFERENCE, keep_part, write_cell
 from rule_examples import CHECK_EXAMPLES, RuleCheckExample
 
@@ -41,7 +41,7 @@ tables:
     writer = csv.DictWriter(rows, list(example.passing_row))
     writer.writeheader()
     writer.writerows([example.passing_row, example.breaking_row])
-    with open_site_with_descriptor(tmp_path, descriptor, {"rows.csv": rows.getvalue()}) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, {"rows.csv": rows.getvalue()}) as site:
         table = ingest_collection(site, "demo").tables["demo.main"]
     assert (table.published, table.rejected) == (1, 1)
     (finding,) = [one for one in table.findings.values() if one.count]

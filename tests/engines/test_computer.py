@@ -86,7 +86,7 @@ def test_made_queries_have_the_same_answers_there(
     site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apart = 0
-    taken = engine._query_process.take_channel  # type: ignore[union-attr]
+    taken = engine._query_process.take_channel_or_start_process  # type: ignore[union-attr]
 
     def take() -> object:
         nonlocal apart
@@ -95,15 +95,15 @@ def test_made_queries_have_the_same_answers_there(
         assert found is not None
         return found
 
-    monkeypatch.setattr(engine._query_process, "take_channel", take)
+    monkeypatch.setattr(engine._query_process, "take_channel_or_start_process", take)
     kinds = set()
     for seed in range(80):
         text = write_random_query(seed, TABLES)
         if RANDOM_FUNCTIONS.search(text):
             continue
-        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive_query", lambda sql, relations: False)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_query_worth_delegating", lambda sql, relations: False)
         here = run_query(site, text)
-        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive_query", lambda sql, relations: True)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_query_worth_delegating", lambda sql, relations: True)
         there = run_query(site, text)
         kinds.add(type(there))
         if isinstance(here, HvenError) or isinstance(there, HvenError):
@@ -117,21 +117,21 @@ def test_made_queries_have_the_same_answers_there(
 
 def test_what_is_dear() -> None:
     small, big = (RelationRows(pa.table({"x": np.zeros(number)}), is_reusable=False) for number in (2_000, 60_000))
-    assert not query_process.is_expensive_query('SELECT x FROM "a"', {"a": small})
-    assert query_process.is_expensive_query('SELECT x FROM "a"', {"a": big})
-    assert not query_process.is_expensive_query('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
-    assert query_process.is_expensive_query('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), (
+    assert not query_process.is_query_worth_delegating('SELECT x FROM "a"', {"a": small})
+    assert query_process.is_query_worth_delegating('SELECT x FROM "a"', {"a": big})
+    assert not query_process.is_query_worth_delegating('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
+    assert query_process.is_query_worth_delegating('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), (
         "rows times rows"
     )
-    assert query_process.is_expensive_query("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
+    assert query_process.is_query_worth_delegating("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
         "a long text takes long to be planned"
     )
     much = pa.table({"x": pa.nulls(query_process.MAX_SENT_BYTES // 8 + 1, pa.float64())})
-    assert not query_process.is_expensive_query('SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}), (
-        "it would have to be sent"
-    )
+    assert not query_process.is_query_worth_delegating(
+        'SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}
+    ), "it would have to be sent"
     snapshot = Snapshot(id="1", table="s.a", path="s.a/1", rows=much.num_rows)
-    assert query_process.is_expensive_query(
+    assert query_process.is_query_worth_delegating(
         'SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=True, source=(snapshot, None))}
     )
 
@@ -239,7 +239,7 @@ def test_what_died_while_nobody_asked_is_replaced(site: Site, engine: DuckEngine
 def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     (pid,) = engine.list_helper_processes()
     monkeypatch.setattr(query_process, "IDLE_TIMEOUT_SECONDS", 0.0)
-    engine._query_process._stop_if_idle()  # type: ignore[union-attr]
+    engine._query_process._stop_if_idle_or_check_later()  # type: ignore[union-attr]
     wait_until_true(lambda: is_gone(pid))
     assert not list(engine.directory.glob(f".spill-{pid}"))
     assert len(rows_of(site)) == 97

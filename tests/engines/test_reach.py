@@ -81,10 +81,10 @@ def room(engine, request):
     """What readers reach may take these bytes: where it is more, the condition is tried in each query."""
     before = engine.access_cache_bytes
     engine.access_cache_bytes = before if request.param is None else request.param
-    engine._release_cursor_snapshots()
+    engine._forget_cached_snapshot_rows()
     yield engine.access_cache_bytes
     engine.access_cache_bytes = before
-    engine._release_cursor_snapshots()
+    engine._forget_cached_snapshot_rows()
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     written = {name for name, one in vars(OpenSnapshot).items() if not name.startswith("__")}
     # what is not written anew reads what is, or the files, of which there are none; `nearest_rows_cache` begins empty, and is filled from `get_key_index` and `get_projection`
     assert written - {*vars(AccessibleRows)} == {
-        "_check_file_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "max_candidate_rows", "part_names_by_inode", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
+        "_check_file_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes_if_due", "max_candidate_rows", "part_names_by_inode", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
     }  # fmt: skip
     assert reach.nearest_rows_cache is not reach.full_snapshot.nearest_rows_cache
     assert reach.max_candidate_rows == 10  # from its own number of rows

@@ -11,7 +11,7 @@ from test_matches import regions as patches
 from test_regions import FIELDS, regions
 
 from hven.engines import ExecutionLimits, MemoryRelation
-from hven.engines.duckdb.position_pairs import find_touching_pairs
+from hven.engines.duckdb.position_pairs import find_possibly_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, are_shapes_intersecting
 
@@ -95,10 +95,10 @@ def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine
         for row, ring in enumerate(rings)
         if ring is not None and are_shapes_intersecting(one, ring)
     }
-    owner, row = find_touching_pairs(index, (lon, lat, radius))
+    owner, row = find_possibly_touching_pairs(index, (lon, lat, radius))
     found = set(zip(owner.tolist(), row.tolist(), strict=True))
     assert len(found) == len(owner)
     assert touching <= found
     assert len(found) < 1.1 * len(touching) + 20
-    older = find_touching_pairs(RegionIndex.from_cells(index.cells, index.rows), (lon, lat, radius))
+    older = find_possibly_touching_pairs(RegionIndex.from_cells(index.cells, index.rows), (lon, lat, radius))
     assert found < set(zip(*(numbers.tolist() for numbers in older), strict=True))

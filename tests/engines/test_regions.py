@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hven.engines._query_analysis.shape_parsing import parse_shape
-from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
-from hven.engines.duckdb.position_pairs import find_touching_pairs
+from hven.engines._region_cells import cover_regions_with_cells_and_caps, create_full_sky_caps
+from hven.engines.duckdb.position_pairs import find_possibly_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, Moc, are_shapes_intersecting, healpix, polygon_arrays, sphere
 from hven.model.table import Column, Table
@@ -133,7 +133,7 @@ def test_a_moc_in_the_column_is_always_looked_at(engine, relation):
     index = engine.open_snapshot(relation["sky.fields"]).get_region_index("s_region")
     mocs = {number for number, shape in enumerate(SHAPES) if isinstance(shape, Moc)}
     assert mocs
-    assert mocs <= set(index.find_touching_rows(Circle(200.0, -50.0, 0.1), 10_000).tolist())
+    assert mocs <= set(index.find_possibly_touching_rows(Circle(200.0, -50.0, 0.1), 10_000).tolist())
 
 
 @st.composite
@@ -174,10 +174,10 @@ def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, mo
 
 def test_a_moc_looks_at_few_rows(engine, relation):
     index = engine.open_snapshot(relation["sky.fields"]).get_region_index("ring")
-    small = index.find_touching_rows(cover_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
+    small = index.find_possibly_touching_rows(cover_positions([RINGS[1][0]], [RINGS[1][1]], 12), 10_000)
     assert 1 in small.tolist()
     assert len(small) < len(RINGS) / 2
-    assert index.find_touching_rows(Moc.parse("0/0-11"), 20) is None
+    assert index.find_possibly_touching_rows(Moc.parse("0/0-11"), 20) is None
     _, prepared = plan_query(
         engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,)
     )
@@ -214,7 +214,7 @@ def test_few_regions_are_looked_at(engine, relation):
     )
     stored = engine.open_snapshot(relation["sky.fields"])
     index = stored.get_region_index("ring")
-    rows = index.find_touching_rows(Circle(10.0, 20.0, 0.1), 10_000)
+    rows = index.find_possibly_touching_rows(Circle(10.0, 20.0, 0.1), 10_000)
     meeting = {
         number
         for number, ring in enumerate(RINGS)
@@ -222,7 +222,7 @@ def test_few_regions_are_looked_at(engine, relation):
     }
     assert meeting <= set(rows.tolist())
     assert len(rows) < len(RINGS) / 3
-    assert index.find_touching_rows(Circle(10.0, 20.0, 170.0), 10) is None
+    assert index.find_possibly_touching_rows(Circle(10.0, 20.0, 170.0), 10) is None
     assert "ring" in prepared.explain()
 
 
@@ -249,7 +249,7 @@ def test_narrow_regions_have_narrow_covers():
     corners = at(np.concatenate([steps, steps[::-1]])[None], np.repeat([-1.0, 1.0], 60)[None])
     lon, lat = sphere.to_lon_lat(corners)
     column = pa.array(np.stack([lon, lat], axis=2).reshape(number, -1).tolist(), pa.list_(pa.float64()))
-    found = list(cover_regions_with_cells(column, create_full_sky_caps(number)))
+    found = list(cover_regions_with_cells_and_caps(column, create_full_sky_caps(number)))
     rows, cells = (np.concatenate(part) for part in zip(*found, strict=True))
     many = np.bincount(rows, minlength=number)
     assert many.min() >= 1
@@ -258,7 +258,7 @@ def test_narrow_regions_have_narrow_covers():
     # what is inside is found ..
     rng = np.random.default_rng(2)
     x, y = sphere.to_lon_lat(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
-    owner, row = find_touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
+    owner, row = find_possibly_touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
     inside = polygon_arrays.is_point_in_polygon(
         x.ravel(), y.ravel(), *_repeat_numbers(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
     )
@@ -267,7 +267,7 @@ def test_narrow_regions_have_narrow_covers():
     assert all((one, one // x.shape[1]) in pairs for one in np.flatnonzero(inside).tolist())
     # .. and what is anywhere else is not, nearly: circles around them find a tenth of all
     x, y = rng.uniform(0, 360, 2000), np.degrees(np.arcsin(rng.uniform(-1, 1, 2000)))
-    owner, _ = find_touching_pairs(index, (x, y, np.zeros(2000)))
+    owner, _ = find_possibly_touching_pairs(index, (x, y, np.zeros(2000)))
     assert len(owner) < 0.01 * number * 2000
 
 
@@ -282,12 +282,12 @@ def test_narrow_regions_that_cross_themselves_are_within_their_cells():
     for _ in range(60):
         lon, lat = rng.uniform(0, 40, 4), rng.uniform(-0.3, 0.3, 4)
         numbers = np.stack([lon, lat], axis=1).ravel()
-        parts = list(cover_regions_with_cells(pa.array([numbers.tolist()]), create_full_sky_caps(1)))
+        parts = list(cover_regions_with_cells_and_caps(pa.array([numbers.tolist()]), create_full_sky_caps(1)))
         cells = np.concatenate([cells for _, cells in parts])
         index = RegionIndex.from_cells(np.sort(cells), np.zeros(len(cells), np.int32))
         x, y = rng.uniform(0, 40, 500), rng.uniform(-0.3, 0.3, 500)
         inside = np.flatnonzero(polygon_arrays.is_point_in_polygon(x, y, np.array([0, 8]), numbers))
-        owner, _ = find_touching_pairs(index, (x, y, np.zeros(500)))
+        owner, _ = find_possibly_touching_pairs(index, (x, y, np.zeros(500)))
         assert set(inside.tolist()) <= set(owner.tolist())
         found += len(inside)
     assert found > 1000
@@ -306,15 +306,18 @@ def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
             turn = np.repeat([40.0, 41.0], 9)
         lon, lat = compute_offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
         corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
-        wide += polygon_arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
+        wide += polygon_arrays.compute_bounding_circles_and_thinness(ends, corners)[2][0] > 60.0
         found = np.concatenate(
-            [cells for _, cells in cover_regions_with_cells(pa.array([corners.tolist()]), create_full_sky_caps(1))]
+            [
+                cells
+                for _, cells in cover_regions_with_cells_and_caps(pa.array([corners.tolist()]), create_full_sky_caps(1))
+            ]
         )
         assert len(found) <= 2000
         index = RegionIndex.from_cells(np.sort(found), np.zeros(len(found), np.int32))
         inside = polygon_arrays.is_point_in_polygon(x, y, ends, corners)
         a, b = np.append(x[inside], lon), np.append(y[inside], lat)
-        assert len(set(find_touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
+        assert len(set(find_possibly_touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
         tested += inside.sum()
     assert wide > 90
     assert tested > 20_000

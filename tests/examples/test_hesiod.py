@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
 from example_sites import EXAMPLES
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import run_collection_tests
 from hven.model import settings
@@ -38,7 +38,7 @@ class WalkedSite:
     """The site after the walk, and what the shell said."""
 
     def __init__(self, told: list[str], site: Site) -> None:
-        self.told, self.site, self.client = told, site, Client(create_application(site))
+        self.told, self.site, self.client = told, site, Client(create_and_start_application(site))
         words = re.findall(r"(?m)^(anna|bob|dora)\.(\S+)$", told[1])
         self.tokens = {name: f"{name}.{secret}" for name, secret in words}
 

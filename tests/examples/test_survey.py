@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
 from example_sites import ingest_all, open_example
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -41,7 +41,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sit
     with open_example("27-spica", tmp_path_factory.mktemp("survey")) as directory:
         ingest_all(directory)
         with Site(load_settings(directory)) as site:
-            yield directory, site, Client(create_application(site))
+            yield directory, site, Client(create_and_start_application(site))
 
 
 def read_file(directory: Path, name: str) -> list[Record]:
@@ -179,7 +179,7 @@ def test_aspro_gets_its_own_targets(tmp_path: Path) -> None:
                 writer.writerow(row)
         ingest_all(directory)
         with Site(load_settings(directory)) as site:
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             query = f"SELECT {', '.join(ASPRO_NAMES)} FROM spica.aspro WHERE TARGET_PROGNAME = 'WP5'"
             answers = [
                 client.get("/spica/aspro.votable", programme="WP5"),
@@ -238,7 +238,7 @@ def test_a_corrected_night_log_changes_flags_and_states(tmp_path: Path) -> None:
         corrected = [line.replace(",none,", ",thick,") if line.startswith(night) else line for line in lines]
         path.write_text("\n".join(corrected) + "\n", encoding="utf-8")
         with Site(load_settings(directory)) as site:
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             counts = "SELECT state, COUNT(*) AS n FROM spica.follow_up GROUP BY state"
             before = {row["state"]: int(row["n"]) for row in query_rows(client, counts)}
             sync_collection(site, "spica")

@@ -259,13 +259,15 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(
 
 
 def test_columns_are_put_together_by_their_combinations(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = asking.find_published_table(TABLE)
+    published = asking.find_table_with_visible_counts(TABLE)
     columns = [TABLE.find_column(name) for name in ("Mixed", "target_name", "level", "good")]
-    assert [[one.name for one in bundle] for bundle in facets._group_columns_by_cardinality(columns, published)] == [
-        ["good", "level", "target_name", "Mixed"]
-    ]
+    assert [
+        [one.name for one in bundle] for bundle in facets._group_columns_with_few_combinations(columns, published)
+    ] == [["good", "level", "target_name", "Mixed"]]
     monkeypatch.setattr(facets, "MAX_COMBINATIONS", 50)
-    assert [[one.name for one in bundle] for bundle in facets._group_columns_by_cardinality(columns, published)] == [
+    assert [
+        [one.name for one in bundle] for bundle in facets._group_columns_with_few_combinations(columns, published)
+    ] == [
         ["good", "level"],
         ["target_name"],
         ["Mixed"],

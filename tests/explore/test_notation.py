@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import UserError
-from hven.portal._explore.coordinate_notation import MAX_POSITION_CHARACTERS, format_radius, parse_angle, parse_position
+from hven.portal._explore.coordinate_notation import (
+    MAX_POSITION_CHARACTERS,
+    format_radius,
+    parse_position,
+    parse_search_radius,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +72,14 @@ def test_what_astropy_writes_is_read(lon: float, lat: float) -> None:
     ],
 )
 def test_angles(text: str, wanted: float) -> None:
-    assert parse_angle(text) == pytest.approx(wanted)
-    assert parse_angle(" ".join(format_radius(wanted))) == pytest.approx(wanted)
+    assert parse_search_radius(text) == pytest.approx(wanted)
+    assert parse_search_radius(" ".join(format_radius(wanted))) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("text", ["x", "", "1 km", "-1", "181", "nan", "1 arcminute of fame"])
 def test_angles_that_are_none(text: str) -> None:
     with pytest.raises(UserError):
-        parse_angle(text)
+        parse_search_radius(text)
 
 
 def test_rows_of_digits_are_no_position() -> None:

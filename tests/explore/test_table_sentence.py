@@ -10,7 +10,7 @@ import pytest
 from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, STRING
 from hven.portal._explore.column_labels import ColumnLabels
-from hven.portal._explore.table_sentence import write_table_sentence
+from hven.portal._explore.table_sentence import write_common_value_sentence
 
 COLUMNS = (
     *(
@@ -66,9 +66,9 @@ ALL: dict[str, Any] = {
     ],
 )
 def test_the_sentence_of_a_table_describes_all_its_rows(changed: dict[str, Any], line: str) -> None:
-    assert write_table_sentence(ColumnLabels(table=TABLE, statistics={**ALL, **changed})) == line
+    assert write_common_value_sentence(ColumnLabels(table=TABLE, statistics={**ALL, **changed})) == line
 
 
 def test_there_is_none_where_nothing_may_be_told_or_names_are_wanted() -> None:
-    assert write_table_sentence(ColumnLabels(table=TABLE)) == ""
-    assert write_table_sentence(ColumnLabels(table=TABLE, statistics=ALL, is_raw=True)) == ""
+    assert write_common_value_sentence(ColumnLabels(table=TABLE)) == ""
+    assert write_common_value_sentence(ColumnLabels(table=TABLE, statistics=ALL, is_raw=True)) == ""

@@ -12,14 +12,14 @@ import pytest
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
-from hven.jobs.snapshot_verification import list_all_snapshot_records, verify_snapshots
+from hven.jobs.snapshot_verification import list_all_snapshot_records, verify_snapshots_and_record_results
 from hven.model.errors import HvenError, NotFoundError, StorageError, StorageUnavailableError, UserError
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site import _engine_registry as engines
 from hven.site.state_faults import find_state_faults
 from hven.site.store import _snapshots as snapshots
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven, wait_until
 from second_engine import OTHER_NAME, register_other_engine
 
@@ -43,7 +43,7 @@ def other_engine() -> Iterator[Any]:
 
 def open_site(directory: Path, named: str = "", **settings: Any) -> Site:
     said = f"engine: {named}\n" if named else ""
-    return open_site_with_descriptor(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
+    return open_site_with_uningested_files(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
 
 
 def list_snapshot_engines(site: Site) -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_a_site_starts_without_an_engine_that_has_tables(tmp_path: Path) -> None
             numbers(site)
         assert "there is no engine 'other'" in str(site.probe_engines())
         records = list_all_snapshot_records(site.store)
-        assert verify_snapshots(site.settings, site.store, site.engines, records) == []
+        assert verify_snapshots_and_record_results(site.settings, site.store, site.engines, records) == []
         ingest_collection(site, "things")
         site.refresh_published_state()
         assert numbers(site) == [2, 3]
@@ -228,7 +228,7 @@ def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other_engine:
         ingest_collection(site, "things")
         snapshot = site.store.read_published_records()[1]["things.a"].snapshot
         other_engine.away = True
-        assert "cannot be removed at the moment" in site.engines.drop_snapshots([snapshot])[0]
+        assert "cannot be removed at the moment" in site.engines.drop_snapshots_and_list_problems([snapshot])[0]
 
 
 def test_the_verb(tmp_path: Path, other_engine: Any) -> None:

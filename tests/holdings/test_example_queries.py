@@ -10,7 +10,7 @@ from hven.ingest.api.runs import ingest_collection, run_collection_examples
 from hven.site import Site, list_example_queries
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site
+from hven.testing.site import build_table_from_arrow, open_site_with_uningested_files, open_tiny_site
 
 CAT = """\
 collection: cat
@@ -41,7 +41,7 @@ ROWS = "id,ra,dec\n1,10,-1\n2,20,30\n3,200.5,89.9\n"
 
 @pytest.fixture
 def site(tmp_path):
-    with open_site_with_descriptor(tmp_path, CAT, {"stars.csv": ROWS}) as opened:
+    with open_site_with_uningested_files(tmp_path, CAT, {"stars.csv": ROWS}) as opened:
         ingest_collection(opened, "cat")
         opened.refresh_published_state()
         yield opened
@@ -99,7 +99,7 @@ def test_they_are_run(site):
 
 
 def test_one_that_fails_has_its_place(tmp_path):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, CAT.replace("SELECT id, dec FROM", "SELECT id, decc FROM"), {"stars.csv": ROWS}
     ) as site:
         ingest_collection(site, "cat")

@@ -216,13 +216,13 @@ def test_leaving_members_out_changes_nothing(site, form, condition, who, policie
 def texts(site, text, monkeypatch):
     """Give the SQL that is run for a query, empty where nothing is."""
     found = []
-    made = DuckPlan._get_sql
+    made = DuckPlan._get_or_write_sql
 
     def note_text(plan, reduced):
         found.append(made(plan, reduced))
         return found[-1]
 
-    monkeypatch.setattr(DuckPlan, "_get_sql", note_text)
+    monkeypatch.setattr(DuckPlan, "_get_or_write_sql", note_text)
     answer = ask(site, text)
     return answer, [item.sql for item in found[-1:]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ECSV = """\
 # %ECSV 1.0
@@ -35,7 +35,7 @@ tables:
 
 @pytest.fixture
 def site(tmp_path):
-    with open_site_with_descriptor(tmp_path, TEXT, {"t.ecsv": ECSV}) as opened:
+    with open_site_with_uningested_files(tmp_path, TEXT, {"t.ecsv": ECSV}) as opened:
         ingest_collection(opened, "cat")
         yield opened
 

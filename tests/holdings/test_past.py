@@ -46,7 +46,7 @@ def test_as_of(tmp_path, clock):
             count(site, "1999-01-01", "a.none")
         with pytest.raises(ParamError, match="'nonsense' is not a time, and there is no published snapshot or run"):
             count(site, "nonsense")
-        site.engines.drop_snapshots(site.store.prune_snapshots("a", 2))
+        site.engines.drop_snapshots_and_list_problems(site.store.prune_snapshots("a", 2))
         site.refresh_published_state()
         clock.move(REFRESH_INTERVAL_SECONDS)  # as long as a state is remembered
         assert count(site, states[1][1]) == 3
@@ -66,7 +66,7 @@ def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
         at = site.store.list_publication_events("p")[0].at
         for n in (2, 3):
             publish_rows(site, table, rows(n))
-        site.engines.drop_snapshots(site.store.prune_snapshots("p", 1))
+        site.engines.drop_snapshots_and_list_problems(site.store.prune_snapshots("p", 1))
         site.refresh_published_state()
         with pytest.raises(NotFoundError, match="is no longer kept"):
             count(site, at, "p.t", OWNER_PRINCIPAL)

@@ -19,9 +19,9 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import StorageError, StorageUnavailableError
 from hven.site import Site
-from hven.site.counters import SHARED_MEMORY_VARIABLE, create_counter_memory
+from hven.site.counters import SHARED_MEMORY_VARIABLE, create_shared_counter_memory
 from hven.site.store import StateStore, mark_state_required
-from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site, publish_rows
 from second_engine import OTHER_NAME, register_other_engine
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_a_model_opens_no_database_besides_the_store(tmp_path: Path) -> None:
         f"collection: s\ntitle: S\nengine: {OTHER_NAME}\ntables:\n  stars:\n    source: {{kind: csv, files: a.csv}}\n"
     )
     with register_other_engine() as other_engine:
-        with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": "id,ra\n1,10\n2,20\n"}) as site:
+        with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": "id,ra\n1,10\n2,20\n"}) as site:
             ingest_collection(site, "s")
         opened = other_engine.opened
         with Site(settings.load_settings(tmp_path, {}), is_preloading=True) as preloaded_site:
@@ -167,8 +167,8 @@ def test_only_the_first_process_prepares_what_all_use(preloaded_site: Site, monk
 
 
 def test_forks_count_in_rows_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_counter_memory` sets it: afterwards it is as it was
-    create_counter_memory()
+    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_shared_counter_memory` sets it: afterwards it is as it was
+    create_shared_counter_memory()
     (tmp_path / "hven.toml").touch()
     with Site(settings.load_settings(tmp_path, {}), is_preloading=True) as preloaded_site:
         preloaded_site.prepare_forks()

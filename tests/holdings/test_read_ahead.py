@@ -46,7 +46,7 @@ def test_preloaded_descriptors_are_not_read_again(tmp_path: Path, read: list[str
     assert read == ["a", "b", "c"]
     read.clear()
     own = descriptor_watch.DescriptorWatcher(settings.load_settings(tmp_path))  # as a worker loads them
-    assert own.reload_changed() is False
+    assert own.reload_and_save_changed_descriptors() is False
     assert read == []
     assert {
         name: seen.resource and seen.resource.title for name, seen in own.states_by_collection.items()
@@ -54,7 +54,7 @@ def test_preloaded_descriptors_are_not_read_again(tmp_path: Path, read: list[str
     write(tmp_path, "b", "Moons of Saturn")
     (tmp_path / "collections/c/c.yaml").unlink()
     later = descriptor_watch.DescriptorWatcher(settings.load_settings(tmp_path))  # a worker that is begun anew
-    assert later.reload_changed() is True
+    assert later.reload_and_save_changed_descriptors() is True
     assert read == ["b"]
     assert sorted(later.states_by_collection) == ["a", "b"]
     assert later.states_by_collection["b"].resource is not None
@@ -69,5 +69,5 @@ def test_changed_settings_reload_all_descriptors(tmp_path: Path, read: list[str]
     descriptor_watch.preload_descriptors(found)
     read.clear()
     other = descriptor_watch.DescriptorWatcher(replace(found, contact_email="vo@tycho.example"))
-    assert other.reload_changed() is True
+    assert other.reload_and_save_changed_descriptors() is True
     assert read == ["a"]

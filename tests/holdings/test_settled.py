@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.model.errors import ConflictError, HvenError, StorageError
 from hven.model.settings import ReloadableSettings, create_site_directory, load_settings
@@ -24,8 +24,8 @@ from hven.site._engine_registry import EngineRegistry
 from hven.site.server_processes import (
     ServerProcess,
     ServerStatusFile,
-    check_servers_can_read,
     list_server_processes,
+    wait_until_servers_can_read,
 )
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
@@ -68,7 +68,7 @@ def check(reader: Client) -> dict[str, str]:
 
 
 def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site) -> None:
-    reader = Client(create_application(server))
+    reader = Client(create_and_start_application(server))
     assert "Before" in reader.ask("GET", "/", headers={"accept": "text/html"}).text
     assert check(reader) == {"state": "ok", "message": ""}
     changed = FIRST.replace("Before", "After").replace("18290", "18291")
@@ -145,9 +145,9 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(
     with Site(load_settings(place)) as site:
         with pytest.raises(ConflictError, match="cannot read rows in postgres: the engine postgres has no database"):
             move_collection_to_engine(site, "a", "postgres")
-        check_servers_can_read(site.settings, site.store, "duckdb")
+        wait_until_servers_can_read(site.settings, site.store, "duckdb")
         server.close()
-        check_servers_can_read(site.settings, site.store, "postgres")  # nobody serves
+        wait_until_servers_can_read(site.settings, site.store, "postgres")  # nobody serves
 
 
 @pytest.mark.parametrize("name", ["data", "store"])
@@ -164,7 +164,7 @@ def test_rows_go_nowhere_where_a_server_does_not_look(
     assert server.store.read_published_snapshot_ids() == before
     server.close()
     with Site(load_settings(place)) as site:
-        check_servers_can_read(site.settings, site.store, "duckdb")
+        wait_until_servers_can_read(site.settings, site.store, "duckdb")
 
 
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:
@@ -226,7 +226,7 @@ def test_a_server_renews_its_file(server: Site, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server: Site) -> None:
-    reader = Client(create_application(server))
+    reader = Client(create_and_start_application(server))
     assert reader.get("/health/ready").status == 200
     snapshot = next((place / "var" / "snapshots").glob("a.main/*"))
     snapshot.rename(snapshot.with_name("away"))
@@ -243,7 +243,7 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
         raise StorageError(f"the engine {name} has no database")
 
     with Site(load_settings(place, {})) as site:
-        reader = Client(create_application(site))
+        reader = Client(create_and_start_application(site))
         monkeypatch.setattr(EngineRegistry, "get_engine", lacking)
         answer = reader.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) FROM a.main")
     assert answer.status == 503
@@ -253,7 +253,7 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
 
 def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site) -> None:
     require_core_fixtures("SEARCH_FORMS")
-    reader = Client(create_application(server))
+    reader = Client(create_and_start_application(server))
 
     def page() -> str:
         return reader.ask("GET", "/", headers={"accept": "text/html"}).text

@@ -25,7 +25,7 @@ from hven.site.auth._access_control import (
     Principal,
 )
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.site import build_table_from_arrow, open_site_with_uningested_files, open_tiny_site, publish_rows
 
 STARS = pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [-1.0, 0.0, 1.0], "name": ["a", "é", None]})
 
@@ -58,7 +58,7 @@ ROWS = STARS.select(["id", "ra", "dec"])
 
 @pytest.fixture
 def site(tmp_path):
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "id,ra,dec\n1,10,-1\n"}) as opened:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"stars.csv": "id,ra,dec\n1,10,-1\n"}) as opened:
         publish_rows(opened, TABLE, ROWS)
         opened.refresh_published_state()
         yield opened
@@ -343,7 +343,7 @@ def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
   brighter: {view: SELECT star FROM cat.bright}
 """
     )
-    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
         assert holdings.problems == ()
@@ -380,7 +380,7 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
         DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n  brighter:\n    view: SELECT id FROM cat.bright\n"
     )
     policies = (*DEFAULT_POLICIES, Hides())
-    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
         assert holdings.tables_by_name["cat.brighter"].read_tables == ("cat.bright", "cat.stars")
@@ -407,7 +407,7 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
 def test_a_public_view_of_a_private_table_is_told(tmp_path):
     text = DESCRIPTOR + "  bright:\n    view: SELECT id FROM cat.stars\n"
     closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
-    with open_site_with_descriptor(tmp_path, closed, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, closed, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         (problem,) = site.refresh_published_state().problems
         assert problem.startswith(
@@ -438,7 +438,7 @@ def test_who_may_see_the_tables_sees_the_view(tmp_path):
     text += "  brighter:\n    view: SELECT id FROM cat.bright\n"
     closed = text.replace("    description: Stars\n", "    description: Stars\n    access: private\n")
     policies = (*DEFAULT_POLICIES, Grants())
-    with open_site_with_descriptor(tmp_path, closed, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, closed, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
 
@@ -466,7 +466,7 @@ def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
         + "  above:\n    view: WITH fine AS (SELECT id FROM cat.stars) SELECT i.id FROM cat.within AS i JOIN fine AS f ON f.id = i.id\n"
         + "  other:\n    view: WITH inner_ AS (SELECT id FROM cat.stars) SELECT id FROM inner_\n"
     )
-    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
         (problem,) = holdings.problems
@@ -489,7 +489,7 @@ def test_rows_are_hidden_under_a_view(tmp_path):
         DESCRIPTOR
         + "  bright:\n    view: SELECT id AS star FROM cat.stars\n  brighter:\n    view: SELECT star FROM cat.bright\n"
     )
-    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"stars.csv": ""}) as site:
         publish_rows(site, TABLE, ROWS)
         site.refresh_published_state()
         with query.run_query(

@@ -12,7 +12,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 TABLE = """\
@@ -81,7 +81,7 @@ def rejects(report):
 
 @pytest.fixture(params=["csv", "json"])
 def published_collection(request, tmp_path):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, TABLE.replace("KIND", request.param), {"data": FORMS[request.param](GOOD)}
     ) as site:
         yield PublishedCollection(site, request.param)
@@ -198,7 +198,7 @@ def test_a_fits_file_that_is_cut_short(tmp_path):
     rows.write(tmp_path / "whole.fits")
     whole = (tmp_path / "whole.fits").read_bytes()
     text = TABLE.replace("KIND", "fits").replace("      t: {type: timestamp}\n", "")
-    with open_site_with_descriptor(tmp_path / "site", text, {"data.fits": whole}) as site:
+    with open_site_with_uningested_files(tmp_path / "site", text, {"data.fits": whole}) as site:
         served = PublishedCollection(site, "fits")
         assert served.rows() == {"n": 200, "high": 199}
         with fits.open(tmp_path / "whole.fits") as there:
@@ -229,7 +229,9 @@ tables:
     lines = [f"g{n},Polygon UNKNOWNFrame 10 1 20 1 20 2,phot.flux" for n in range(100)]
     lines[41] = "g41,Polygon UNKNOWNFrame 10 1 20,phot.flux"
     lines[57] = "g57,Polygon UNKNOWNFrame 10 1 20 1 20 2,phot.flx"
-    with open_site_with_descriptor(tmp_path, text, {"rows.csv": "id,shape,words\n" + "\n".join(lines) + "\n"}) as site:
+    with open_site_with_uningested_files(
+        tmp_path, text, {"rows.csv": "id,shape,words\n" + "\n".join(lines) + "\n"}
+    ) as site:
         report = ingest_collection(site, "cat").tables["cat.epn_core"]
         assert (report.published, report.rejected) == (99, 1)
         region, ucd = report.findings["epn.region"], report.findings["epn.measurement_type"]

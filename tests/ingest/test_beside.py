@@ -21,7 +21,7 @@ from hven.model.settings import DescriptorPythonLimits
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import curator_process
 from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import wait_until
 
 MEMORY = 512 * 1024**2
@@ -92,7 +92,7 @@ def values(site):
 )  # what takes its time on a busy machine is no fault; where time is tried it is short
 def home(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("beside")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         directory,
         TEXT,
         {"d.csv": ROWS, "f.py": GOOD},
@@ -277,7 +277,7 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
     text = f"import ctypes, os, sys\n\ndef rows():\n    for n in range(2500):\n        yield {{'id': n}}\n    {line}\n    yield {{'id': -1}}\n"
     seconds = 2.0 if "within 2 s" in words else 60.0  # what takes its time on a busy machine is not what is tried here
     with (
-        open_site_with_descriptor(
+        open_site_with_uningested_files(
             tmp_path, SOURCE, {"w.py": text}, python=DescriptorPythonLimits(seconds=seconds, memory=MEMORY)
         ) as site,
         pytest.raises((SourceError, DescriptorError), match=words),
@@ -319,7 +319,7 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
         "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'allowed')\n\ndef rows():\n    for n in range(8):\n"
         "        while n >= os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, SOURCE, {"w.py": text, "allowed": ""}, python=DescriptorPythonLimits(seconds=2.0, memory=MEMORY)
     ) as site:
         assert ingest_collection(site, "s").row_count == 8

@@ -26,7 +26,7 @@ from hven.model.resource import TableSpec
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import build_lease_name, format_current_time
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """
 collection: night
@@ -49,7 +49,9 @@ tables:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"lines.csv": "n\n1\n", "others.csv": "n\n1\n"}) as opened:
+    with open_site_with_uningested_files(
+        tmp_path, DESCRIPTOR, {"lines.csv": "n\n1\n", "others.csv": "n\n1\n"}
+    ) as opened:
         ingest_collection(opened, "night")
         yield opened
 

@@ -15,7 +15,7 @@ from hven.model.settings import Settings
 from hven.query import build_result_metadata as heading
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import build_settings
 from postgres_cluster import run_server
 
@@ -39,7 +39,7 @@ BOX = "lonlat_box(target.c1min, target.c1max, target.c2min, target.c2max, '{view
 
 def open_outline_site(place, region, frame="body", *, columns="", obscore="", head="", rows=ROWS, **settings) -> Site:
     text = DESCRIPTOR.format(name="maps", region=region, frame=frame, columns=columns, obscore=obscore, head=head)
-    return open_site_with_descriptor(place, text, {"rows.csv": rows}, **settings)
+    return open_site_with_uningested_files(place, text, {"rows.csv": rows}, **settings)
 
 
 def run_adql(site, adql):
@@ -108,7 +108,7 @@ def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
     second = DESCRIPTOR.format(
         name="more", region=BOX.format(view="body"), frame="body", columns="", obscore="", head=""
     ).replace("target_name: Mars", "target_name: Venus")
-    with open_site_with_descriptor(tmp_path, second, {"rows.csv": ROWS}):
+    with open_site_with_uningested_files(tmp_path, second, {"rows.csv": ROWS}):
         pass
     with open_outline_site(tmp_path, BOX.format(view="body")) as site:
         ingest_collection(site, "maps")

@@ -16,7 +16,7 @@ from hven.model import DeviationKind, ReadDeviation, add_deviation
 from hven.model._deviations import MAX_DEVIATIONS
 from hven.query import uploads
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import write_table_draft
 
 ROWS = 2500
@@ -47,7 +47,7 @@ def file(tmp_path):
 
 
 def test_the_report_counts_over_all_rows(tmp_path, file):
-    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+    with open_site_with_uningested_files(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
         report = ingest_collection(site, "fine")
         (deviation,) = report.tables["fine.t"].deviations
         assert (deviation.kind, deviation.column, deviation.count) == (DeviationKind.PRECISION, "moment", 2)
@@ -64,7 +64,7 @@ def test_the_report_counts_over_all_rows(tmp_path, file):
 
 
 def test_check_warns_of_the_first_rows(tmp_path, file):
-    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+    with open_site_with_uningested_files(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
         path = site.settings.collections_directory / "fine" / "fine.yaml"
         resource, faults = descriptor.check_and_read_descriptor(path, site.settings)
         assert not faults
@@ -84,7 +84,7 @@ def test_the_draft_has_a_comment(file):
 
 
 def test_an_answer_with_the_upload_warns(tmp_path, file):
-    with open_site_with_descriptor(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
+    with open_site_with_uningested_files(tmp_path / "site", TEXT, {"a.parquet": file.read_bytes()}) as site:
         uploaded = uploads.read_uploads(
             [uploads.UploadReference(name="mine", uri="param:f")], {"f": file}, site.settings
         )

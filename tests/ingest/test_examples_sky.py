@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 from example_sites import prepare_example
 from hven import query
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -209,7 +209,7 @@ def test_hven_new_finds_the_same_regions_in_the_databases_view(ingest_example):
 def test_a_hole_leads_to_itself_on_other_days(ingest_example):
     """As who has found one with TOPCAT: its list by ``datalink_url``, from there the lists of the other days, which lead back."""
     site, _, _ = ingest_example("09-hfc-features")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def fetch_links(address):
         there = urlsplit(address)

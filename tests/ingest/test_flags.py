@@ -16,7 +16,7 @@ from hven.ingest.quality import QualityFlagStatistics, format_percent, parse_fla
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import build_settings
 from postgres_cluster import run_cluster
 from process_runner import run_hven
@@ -122,7 +122,9 @@ def site(request, tmp_path_factory):
         else {}
     )
     files = {"a.csv": ",".join(NAMES) + "\n1,A,50000,H,1,1\n"}
-    with open_site_with_descriptor(home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more) as opened:
+    with open_site_with_uningested_files(
+        home, TEXT.format(engine=request.param), files, keep_snapshots=2, **more
+    ) as opened:
         yield opened, home
 
 
@@ -195,7 +197,7 @@ tables:
 
 
 def small(tmp_path, rules, csv_text="id,x,y\n1,1,1\n2,-1,2\n3,,3\n"):
-    return open_site_with_descriptor(tmp_path, SMALL + rules, {"a.csv": csv_text})
+    return open_site_with_uningested_files(tmp_path, SMALL + rules, {"a.csv": csv_text})
 
 
 def write_rules(tmp_path, rules):
@@ -257,7 +259,7 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
         "    flags: flags\n"
         "    rules: {header: {if: of_header = 0, flag: 0}}\n"
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, text, {"a.csv": "id,x,y\n" + "".join(f"{n},{n % 4 - 1},1\n" for n in range(1, 41))}
     ) as opened:
         first = ingest_collection(opened, "small")
@@ -362,7 +364,7 @@ tables:
 
 def test_flags_that_come_with_the_rows_are_told_and_counted(tmp_path) -> None:
     text = GIVEN.format(more="tested: {if: qc < 100, severity: warning}")
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,qc\n1,0\n2,1\n3,5\n4,\n5,4\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "id,qc\n1,0\n2,1\n3,5\n4,\n5,4\n"}) as site:
         report = ingest_collection(site, "obs")
         table = report.tables["obs.main"]
         assert (table.published, table.quality.rules, table.quality.flagged) == (5, {"saturated": 2, "cloudy": 2}, 3)
@@ -388,7 +390,7 @@ def test_flags_that_come_with_the_rows_are_told_and_counted(tmp_path) -> None:
 )
 def test_what_flags_cannot_say(given: bool, more: str, said: str, tmp_path) -> None:
     text = GIVEN.format(more=more)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, text if given else text.replace("given: true, ", ""), {"a.csv": "id,qc\n1,0\n"}
     ) as opened:
         faults = check_descriptor(opened.settings.collections_directory / "obs" / "obs.yaml", opened.settings)

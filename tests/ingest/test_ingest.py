@@ -14,7 +14,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import ConflictError, DataError, DescriptorError, NotFoundError, SourceError, StorageError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """\
 collection: cat
@@ -44,7 +44,7 @@ def rejects(report, table: str) -> list[dict]:
 
 
 def test_a_file_becomes_a_served_table(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         seen: list[IngestProgress] = []
         report = ingest_collection(site, "cat", progress=seen.append)
         table = report.tables["cat.stars"]
@@ -65,7 +65,7 @@ def test_a_file_becomes_a_served_table(tmp_path):
 def test_what_is_stored_about_a_snapshot(tmp_path):
     import hashlib
 
-    with open_site_with_descriptor(tmp_path, STARS + "    map: {mag: mag + 1}\n", {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS + "    map: {mag: mag + 1}\n", {"stars.csv": ROWS}) as site:
         report = ingest_collection(site, "cat")
         record = site.store.read_published_records()[1]["cat.stars"]
         assert (record.run, record.id) == (report.run, report.tables["cat.stars"].snapshot)
@@ -97,7 +97,7 @@ x,10,20,4.5,id
 
 
 def test_bad_rows_are_kept_aside_with_place_value_and_reason(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": BAD}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": BAD}) as site:
         report = ingest_collection(site, "cat")
         table = report.tables["cat.stars"]
         assert (table.read, table.rejected, table.published) == (12, 6, 6)
@@ -119,7 +119,7 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
         + "".join(f"{n},10,95,1,a\n" for n in range(6))
         + "".join(f"1{n},10,5,1,a\n" for n in range(4))
     )
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
         data = site.settings.collections_directory / "cat" / "stars.csv"
         data.write_text(lines)
@@ -146,7 +146,7 @@ def test_too_many_rejects_or_no_rows_publish_nothing(tmp_path):
 
 
 def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS + "2,1,1,1,x\n"}) as site:
         with pytest.raises(
             DataError, match=r"cat.stars: the primary key \(id\) is not unique.*first: id = 2 \(2 times\)"
         ):
@@ -164,7 +164,7 @@ tables:
     map: {a: x * 1.5, b: y}
     source: {kind: csv, files: t.csv}
 """
-    with open_site_with_descriptor(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"t.csv": "x,y\n2,1\n3,1\n4,70000\n6,\n8,5\n10,5\n"}) as site:
         report = ingest_collection(site, "cat")
         assert rows(site, "SELECT a, b FROM cat.t ORDER BY a") == [
             {"a": 3, "b": 1},
@@ -192,7 +192,7 @@ tables:
     source: {kind: csv, files: t.csv}
 """
     data = "a,keep,seen\n2,1,2020-01-01\n3,1,2020-01-02\n4,0,2020-01-03\n500,1,2020-01-04\n6,1,soon\n"
-    with open_site_with_descriptor(tmp_path, text, {"t.csv": data}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"t.csv": data}) as site:
         report = ingest_collection(site, "cat")
         table = report.tables["cat.t"]
         assert (table.read, table.skipped, table.rejected, table.published) == (5, 1, 1, 3)
@@ -218,7 +218,9 @@ tables:
       - {kind: csv, files: one.csv}
       - {kind: csv, files: two.csv}
 """
-    with open_site_with_descriptor(tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}) as site:
+    with open_site_with_uningested_files(
+        tmp_path, text, {"one.csv": "n,x\n1,1\n2,2\n", "two.csv": "x,n\n3,3\n"}
+    ) as site:
         report = ingest_collection(site, "cat")
         assert (report.tables["cat.t"].read, report.tables["cat.t"].published) == (3, 5)
         assert [row["id"] for row in rows(site, "SELECT id FROM cat.t ORDER BY id")] == [
@@ -244,7 +246,7 @@ tables:
 
 def test_tables_made_from_tables_follow_their_inputs(tmp_path):
     text = FROM_TABLES + STARS.partition("tables:\n")[2]
-    with open_site_with_descriptor(tmp_path, text, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
         assert rows(site, "SELECT name FROM cat.brightest") == [{"name": "Alpha"}]
         records = site.store.read_published_records()[1]
@@ -256,7 +258,7 @@ def test_tables_made_from_tables_follow_their_inputs(tmp_path):
 def test_tables_made_from_each_other_are_refused(tmp_path):
     text = FROM_TABLES.replace("FROM cat.stars", "FROM cat.brightest")
     with (
-        open_site_with_descriptor(tmp_path, text, {}) as site,
+        open_site_with_uningested_files(tmp_path, text, {}) as site,
         pytest.raises(DescriptorError, match="depend on each other"),
     ):
         ingest_collection(site, "cat")
@@ -269,7 +271,7 @@ tests:
   - {query: SELECT id FROM cat.stars WHERE ra < 20 ORDER BY id, expect: {rows: 2, id: 1}}
   - {query: SELECT MAX(ra) AS m FROM cat.stars, expect: {minimum: 300, maximum: 360}}
 """
-    with open_site_with_descriptor(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
         report = ingest_collection(site, "cat")
         assert [test.passed for test in report.tests] == [True, True, True]
         (site.settings.collections_directory / "cat" / "stars.csv").write_text(ROWS + "4,1,1,1,new\n")
@@ -291,7 +293,7 @@ tests:
 
 def test_a_test_without_a_name_is_called_by_whole_words_of_its_query(tmp_path):
     tests = "tests:\n  - {query: \"SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND name = 'no such star'\", expect: {rows: 0}}\n"
-    with open_site_with_descriptor(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS + tests, {"stars.csv": ROWS}) as site:
         (test,) = ingest_collection(site, "cat").tests
     assert test.name == "SELECT id, ra, dec FROM cat.stars WHERE id <> 17 AND ra BETWEEN 0 AND 360 AND .."
 
@@ -311,7 +313,7 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
     )
     tests += "  - {name: none, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: []}}\n"
     tests += "  - {name: some, query: SELECT id FROM cat.stars WHERE id > 99, expect: {id: [1]}}\n"
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
         (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS + tests)
         told = {
@@ -324,7 +326,7 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
 
 
 def test_samples_and_dry_runs(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         report = ingest_collection(site, "cat", dry_run=True)
         assert (report.published, report.row_count) == (False, 3)
         assert site.get_published_state().tables_by_name == {}
@@ -336,7 +338,7 @@ def test_samples_and_dry_runs(tmp_path):
 
 
 def test_history_rollback_and_pruning(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}, keep_snapshots=2) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}, keep_snapshots=2) as site:
         data = site.settings.collections_directory / "cat" / "stars.csv"
         for count in range(1, 5):
             data.write_text("".join(ROWS.splitlines(keepends=True)[: 1 + min(count, 3)]))
@@ -352,7 +354,7 @@ def test_history_rollback_and_pruning(tmp_path):
 
 
 def test_a_second_ingest_is_told_who_runs(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         tried: list[str] = []
 
         def ingest_again(_progress: IngestProgress) -> None:
@@ -372,7 +374,7 @@ def test_a_second_ingest_is_told_who_runs(tmp_path):
 
 
 def test_a_descriptor_that_changes_meanwhile_is_told(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         path = site.settings.collections_directory / "cat" / "cat.yaml"
         report = ingest_collection(site, "cat", progress=lambda _: path.write_text(STARS + "description: new\n"))
         assert any("cat.yaml changed during the ingest" in warning for warning in report.warnings)
@@ -382,7 +384,7 @@ def test_a_descriptor_that_changes_meanwhile_is_told(tmp_path):
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
         before = sorted((site.settings.var_directory / "snapshots").glob("*/*"))
 
@@ -408,14 +410,14 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     ],
 )
 def test_unreadable_sources_are_told_with_their_place(tmp_path, files, error, match):
-    with open_site_with_descriptor(tmp_path, STARS, files) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, files) as site:
         with pytest.raises(error, match=match):
             ingest_collection(site, "cat")
         assert site.store.runs.list_runs("cat")[0].phase == "ERROR"
 
 
 def test_unknown_collections_and_faulty_descriptors(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS + "nonsense: 1\n", {}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS + "nonsense: 1\n", {}) as site:
         with pytest.raises(NotFoundError, match="use one of cat"):
             ingest_collection(site, "cot")
         with pytest.raises(DescriptorError, match="nonsense"):
@@ -427,7 +429,7 @@ def test_room_is_asked_for_before_it_is_needed(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
     with (
-        open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site,
+        open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}, disk_budget=10) as site,
         pytest.raises(StorageError, match="raise disk_budget"),
     ):
         ingest_collection(site, "cat")
@@ -452,7 +454,7 @@ tables:
         "python, file: t.py": {"t.py": code},
     }
     for number, (kind, files) in enumerate(sources.items()):
-        with open_site_with_descriptor(tmp_path / str(number), text.replace("KIND", kind), files) as site:
+        with open_site_with_uningested_files(tmp_path / str(number), text.replace("KIND", kind), files) as site:
             report = ingest_collection(site, "cat")
             table = report.tables["cat.t"]
             assert (table.read, table.rejected, table.published) == (1502, 1, 1501)
@@ -475,7 +477,7 @@ tables:
         "t.csv": "band,g,t\nu,a,2020-01-01\ng,b,2020-01-01\nq,a,2020-01-01\nu,x,2020-01-01\n",
         "bands.csv": "name,nm\nu,365\ng,464\n",
     }
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         report = ingest_collection(site, "cat")
         table = report.tables["cat.t"]
         assert (table.rejected, table.published) == (1, 3)
@@ -508,7 +510,7 @@ tables:
 """
     nights = "".join(f"{number},{number / 4},clouds {number}\n" for number in range(100))
     files = {"t.csv": "night\n7\n500\n99\n", "nights.csv": f"night,seeing,clouds\n{nights}"}
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         ingest_collection(site, "cat")
         assert rows(site, "SELECT night, seeing, clouds, word FROM cat.t ORDER BY night") == [
             {"night": 7, "seeing": 1.75, "clouds": "clouds 7", "word": "clouds 7"},
@@ -530,7 +532,7 @@ tables:
     source: {{kind: csv, files: t.csv}}
 """
     files = {"t.csv": "n\n1\n2\n", "nights.csv": "n,clouds\n1,none\n"}
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         ingest_collection(site, "cat")
         path = site.settings.collections_directory / "cat/nights.csv"
         path.write_text("n,clouds\n1,thick\n2,thin\n", encoding="utf-8")
@@ -553,7 +555,7 @@ tables:
     source: {kind: csv, files: t.csv}
 """
     good = "import pyarrow.compute as pc\n\ndef twice(x):\n    return pc.multiply(x, 2.0)\n"
-    with open_site_with_descriptor(tmp_path, text, {"t.csv": "x\n1\n2\n", "fun.py": good}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"t.csv": "x\n1\n2\n", "fun.py": good}) as site:
         ingest_collection(site, "cat")
         assert rows(site, "SELECT a FROM cat.t ORDER BY a") == [{"a": 2.0}, {"a": 4.0}]
         (site.settings.collections_directory / "cat" / "fun.py").write_text("def twice(x):\n    return x[:1]\n")
@@ -572,9 +574,9 @@ tables:
   bright:
     source: {kind: query, adql: "SELECT id, mag FROM cat.stars WHERE mag < 5"}
 """
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
-    with open_site_with_descriptor(tmp_path, other, {}) as site:
+    with open_site_with_uningested_files(tmp_path, other, {}) as site:
         ingest_collection(site, "derived")
         record = site.store.read_published_records()[1]["derived.bright"]
         assert record.provenance["inputs"] == {"cat.stars": site.store.read_published_records()[1]["cat.stars"].id}
@@ -591,9 +593,9 @@ tables:
     view: SELECT id, mag FROM cat.stars WHERE mag < 5
 tests: [{query: SELECT COUNT(*) AS n FROM views.bright, expect: {n: 1}}]
 """
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
-    with open_site_with_descriptor(tmp_path, views, {}) as site:
+    with open_site_with_uningested_files(tmp_path, views, {}) as site:
         assert rows(site, "SELECT id FROM views.bright") == [{"id": 1}]
         report = ingest_collection(site, "views")
         assert (report.published, [test.passed for test in report.tests]) == (True, [True])
@@ -602,7 +604,7 @@ tests: [{query: SELECT COUNT(*) AS n FROM views.bright, expect: {n: 1}}]
 
 def test_a_table_taken_out_of_the_descriptor_goes_with_the_next_ingest(tmp_path):
     more = STARS + "  more:\n    source: {kind: csv, files: stars.csv}\n"
-    with open_site_with_descriptor(tmp_path, more, {"stars.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, more, {"stars.csv": ROWS}) as site:
         ingest_collection(site, "cat")
         (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS)
         assert "cat.more" in site.refresh_published_state().tables_by_name
@@ -614,7 +616,7 @@ def test_a_table_taken_out_of_the_descriptor_goes_with_the_next_ingest(tmp_path)
 
 def test_warnings_of_the_mapping_are_in_the_report(tmp_path):
     text = "collection: cat\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n"
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,B-V\n1,2\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "id,B-V\n1,2\n"}) as site:
         report = ingest_collection(site, "cat")
         assert report.published
         (warning,) = report.warnings

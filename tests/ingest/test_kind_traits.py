@@ -23,7 +23,7 @@ from hven.sources.kind_traits import (
     list_mirrored_site_addresses,
     list_source_queries,
 )
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 if TYPE_CHECKING:
     from hven.ingest._ledger import OpenedSource
@@ -69,7 +69,7 @@ def test_kinds_that_read_tables_of_the_site_state_their_queries() -> None:
 
 
 def test_a_table_whose_rows_come_later_is_published_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
         with pytest.raises(DataError, match="no row"):
             ingest_collection(site, "night")
         set_traits(monkeypatch, SourceKindTraits(starts_empty=True, is_followed_without_sync=True))
@@ -84,7 +84,7 @@ def test_a_kind_checks_the_tables_over_it(tmp_path: Path, monkeypatch: pytest.Mo
         message = f"{collection.name}.{spec.table.name} has {len(table.columns)} column from {source.options['file']}"
         return [Fault(message=message, place=source.place, remedy="add one")]
 
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
         path = site.settings.collections_directory / "night/night.yaml"
         assert check_descriptor(path, site.settings) == []
         set_traits(monkeypatch, SourceKindTraits(has_declared_columns=True, find_table_faults=find_faults))
@@ -93,7 +93,7 @@ def test_a_kind_checks_the_tables_over_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_kind_names_the_site_whose_table_a_table_reproduces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"walk.py": WALK}) as site:
         collection = load_descriptor(site.settings.collections_directory / "night/night.yaml", site.settings)
         assert list_mirrored_site_addresses(collection) == ()
         set_traits(

@@ -13,7 +13,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_functions
 
 
@@ -53,7 +53,7 @@ def test_rows_without_a_distance_are_counted_and_said(tmp_path):
         """      sun_distance: "in_unit(\\"dsun (km)\\" * 1, 'au')"\n""",
         "      sun_distance: light_time(dsun, 'km') / 499.0047838\n",
     ).replace(", unit: au}", "}")
-    with open_site_with_descriptor(tmp_path, text, {"maps.csv": MAPS, "one.fits": b"x" * 2880}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"maps.csv": MAPS, "one.fits": b"x" * 2880}) as site:
         report = ingest_collection(site, "dem")
         found = report.tables["dem.maps"].findings
         assert (found["sun_distance: without dsun"].count, found["sun_distance: without dsun"].severity) == (2, "info")
@@ -74,7 +74,7 @@ def test_rows_without_a_distance_are_counted_and_said(tmp_path):
 def test_a_value_without_a_unit_is_refused_with_the_place(tmp_path):
     text = DEM.replace("light_time(dsun, 'km')", "light_time(dsun)")
     with (
-        open_site_with_descriptor(tmp_path, text, {"maps.csv": MAPS}) as site,
+        open_site_with_uningested_files(tmp_path, text, {"maps.csv": MAPS}) as site,
         pytest.raises(DescriptorError) as caught,
     ):
         ingest_collection(site, "dem")
@@ -104,7 +104,7 @@ def image(how):
 @pytest.mark.parametrize("hows", [("cd",), ("pc",), ("rota",), ("cd", "rota")])
 def test_footprints_from_headers_as_astropy(tmp_path, hows):
     require_functions("wcs_footprint")
-    with open_site_with_descriptor(tmp_path, IMAGES) as site:
+    with open_site_with_uningested_files(tmp_path, IMAGES) as site:
         for how in hows:
             image(how).writeto(tmp_path / "collections" / "images" / f"{how}.fits")
         report = ingest_collection(site, "images")
@@ -117,7 +117,7 @@ def test_footprints_from_headers_as_astropy(tmp_path, hows):
 
 def test_an_image_without_cards_is_refused_with_their_names(tmp_path):
     require_functions("wcs_footprint")
-    with open_site_with_descriptor(tmp_path, IMAGES) as site:
+    with open_site_with_uningested_files(tmp_path, IMAGES) as site:
         fits.PrimaryHDU(np.zeros((5, 5))).writeto(tmp_path / "collections" / "images" / "a.fits")
         with pytest.raises(
             DescriptorError, match=r"lacks columns that wcs_footprint\(\) needs: CTYPE1, CTYPE2, CRVAL1"
@@ -140,7 +140,7 @@ tables:
 
 
 def test_what_is_wrong_in_obscore_is_shown_with_its_value(tmp_path) -> None:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, WRONG, {"a.csv": "id,path,dec\na,https://x.example/a,1\nb,,2\nc,no address,3\n"}
     ) as site:
         report = ingest_collection(site, "obs")

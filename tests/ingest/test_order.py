@@ -10,7 +10,7 @@ from hven import query
 from hven.ingest.api.runs import find_stale_table_warnings, ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 HEADERS = """\
@@ -54,7 +54,7 @@ def rows(site, adql):
 
 @pytest.fixture
 def site(tmp_path):
-    with open_site_with_descriptor(tmp_path, HEADERS, {"headers.csv": ROWS}) as opened:
+    with open_site_with_uningested_files(tmp_path, HEADERS, {"headers.csv": ROWS}) as opened:
         home = opened.settings.collections_directory / "summary"
         home.mkdir()
         (home / "summary.yaml").write_text(SUMMARY)

@@ -17,7 +17,7 @@ from hven.model.settings import Settings
 from hven.model.sky import shape_text
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 DESCRIPTOR = """\
@@ -68,7 +68,7 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
         )
         for name, item in ITEMS.items()
     }
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR.replace("OUTLINE", outline), files) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR.replace("OUTLINE", outline), files) as site:
         report = ingest_collection(site, "scallops")
         table = report.tables["scallops.epn_core"]
         assert (table.published, table.rejected) == (3, 0), table
@@ -112,7 +112,7 @@ def test_what_is_no_region_says_why(tmp_path):
     text = text.replace(
         """, c1min: 'lon_360("bbox"[1])', c1max: 'lon_360("bbox"[3])', c2min: '"bbox"[2]', c2max: '"bbox"[4]'""", ""
     )
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": lines}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": lines}) as site:
         table = ingest_collection(site, "scallops").tables["scallops.epn_core"]
     assert table.rejected == 2
     [problem] = [problem for name, problem in table.findings.items() if name.startswith("epn.region")]
@@ -237,7 +237,7 @@ def test_areas_of_a_column_are_those_of_its_polygons():
 
 
 def test_new_proposes_outline_box_target_and_instruments_of_items(tmp_path):
-    with open_site_with_descriptor(tmp_path, "collection: unused\ntitle: none\n", name="unused"):
+    with open_site_with_uningested_files(tmp_path, "collection: unused\ntitle: none\n", name="unused"):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     for name, item in ITEMS.items():
         said = {

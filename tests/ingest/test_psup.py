@@ -10,7 +10,7 @@ import pytest
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 OMEGA = """\
@@ -74,7 +74,7 @@ def omega_site(tmp_path_factory):
                 kind = {"omega_data_cubes": "cube", "omega_mineral_maps": "map"}.get(parts[1])
                 if kind is not None:
                     found[f"{kind}_{parts[-1]}"] = archive.extractfile(member).read().decode()
-    with open_site_with_descriptor(home, OMEGA, found) as site:
+    with open_site_with_uningested_files(home, OMEGA, found) as site:
         report = ingest_collection(site, "omega")
         yield site, report, {name: json.loads(text) for name, text in found.items()}
 

@@ -12,7 +12,7 @@ from astropy.time import Time
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 HEAD = """\
@@ -67,7 +67,7 @@ def rows(site, adql):
 def collect(tmp_path, text, path):
     name = text.split("\n", 1)[0].split()[1]
     source = shared(f"data/planetary/{path}")
-    site = open_site_with_descriptor(tmp_path, text, {source.name: source.read_bytes()})
+    site = open_site_with_uningested_files(tmp_path, text, {source.name: source.read_bytes()})
     return site, ingest_collection(site, name), source
 
 

@@ -15,7 +15,7 @@ from astropy.time import Time
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 HST = """\
@@ -162,7 +162,7 @@ def read_shared_files(*names):
 def test_obscore_of_hst(tmp_path):
     path = shared("data/vo/hst_obscore_padc.vot.xml.gz")
     table = votable.parse_single_table(path).to_table(use_names_over_ids=True)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, HST, read_shared_files("vo/hst_obscore_padc.vot.xml.gz"), authority="example.org"
     ) as site:
         report = ingest_collection(site, "hst")
@@ -184,7 +184,7 @@ def test_obscore_of_hst(tmp_path):
 
 
 def test_archive_of_eso(tmp_path):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         ESO,
         read_shared_files("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"),
@@ -211,7 +211,7 @@ def test_logs_of_interferometers(tmp_path):
     table = votable.parse_single_table(
         shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")
     ).to_table()
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         LOGS,
         read_shared_files("interferometry/obsportal/obsportal-output-10.votable.xml"),
@@ -233,7 +233,7 @@ def test_logs_of_interferometers(tmp_path):
 
 def test_oifits_files(tmp_path):
     files = sorted(shared("data/interferometry/oifits").glob("*fits"))
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, OIFITS, {path.name: path.read_bytes() for path in files}, authority="example.org"
     ) as site:
         report = ingest_collection(site, "oidb")
@@ -268,7 +268,7 @@ def test_oifits_files(tmp_path):
 
 def test_clusters_of_planck(tmp_path):
     table = fits.getdata(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"))
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         CLUSTERS,
         read_shared_files("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv"),
@@ -296,7 +296,7 @@ tables:
     columns: {name: string, kind: string, class: string}
     map: {name: object.fullname, kind: target_class(object.fullname), class: object.orbit_class.name}
 """
-    with open_site_with_descriptor(tmp_path, text, read_shared_files("vo/jplsbdb_apophis.json")) as site:
+    with open_site_with_uningested_files(tmp_path, text, read_shared_files("vo/jplsbdb_apophis.json")) as site:
         ingest_collection(site, "bodies")
         [row] = rows(site, "SELECT * FROM bodies.apophis")
         assert (row["name"], row["kind"], row["class"]) == (

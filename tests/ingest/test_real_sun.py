@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 CHARM = """\
@@ -205,7 +205,7 @@ def read_shared_files(*patterns):
 def test_coronal_holes_of_the_hfc(tmp_path):
     files = read_shared_files("helio/hfc/charm/*")
     lines = list(csv.reader(io.StringIO(gzip.decompress(files["ch_results.csv.gz"]).decode()), delimiter=";"))
-    with open_site_with_descriptor(tmp_path, CHARM, files) as site:
+    with open_site_with_uningested_files(tmp_path, CHARM, files) as site:
         report = ingest_collection(site, "charm")
         # the headers RUN_DATE and OBS_DATE stand over each other's values: the rule notices it
         assert "the code ran before the observation: are the two dates swapped?: 1,219 rows" in report.format_text()
@@ -215,7 +215,7 @@ def test_coronal_holes_of_the_hfc(tmp_path):
     swapped = CHARM.replace("run: parse_time(RUN_DATE)", "run: parse_time(OBS_DATE)").replace(
         "observed: parse_time(OBS_DATE)", "observed: parse_time(RUN_DATE)  # the header has them swapped"
     )
-    with open_site_with_descriptor(tmp_path, swapped, files) as site:
+    with open_site_with_uningested_files(tmp_path, swapped, files) as site:
         report = ingest_collection(site, "charm")
         assert "swapped" not in report.format_text()
         found = {row["ident"]: row for row in rows(site, "SELECT * FROM charm.holes")}
@@ -241,7 +241,7 @@ def test_spoca_maps_and_log(tmp_path):
     files = read_shared_files("helio/spoca/*.fits") | {
         "spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()
     }
-    with open_site_with_descriptor(tmp_path, SPOCA, files) as site:
+    with open_site_with_uningested_files(tmp_path, SPOCA, files) as site:
         report = ingest_collection(site, "spoca")
         assert {name: table.rejected for name, table in report.tables.items() if table.rejected} == {}
         check_tracked_regions(site)
@@ -268,7 +268,7 @@ def test_spoca_maps_and_log(tmp_path):
 def check_tracked_regions(site):
     """Regions of one map lead to those of the other that they follow, as SPoCA's relations say, and back; what is new leads nowhere."""
     site.refresh_published_state()
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def links(ident):
         answer = client.ask("GET", f"/datalink/spoca.regions?ID={ident}&RESPONSEFORMAT=csv")
@@ -299,7 +299,7 @@ def test_event_lists(tmp_path):
     files = read_shared_files(
         "helio/hec/*.xml*", "helio/hec/lists/*.txt", "helio/flares/hec_goes*.ecsv", "helio/flares/hessi*.fits"
     )
-    with open_site_with_descriptor(tmp_path, EVENTS, files) as site:
+    with open_site_with_uningested_files(tmp_path, EVENTS, files) as site:
         report = ingest_collection(site, "events")
         published = {name.partition(".")[2]: table.published for name, table in report.tables.items()}
         assert published["goes"] == 1000
@@ -332,7 +332,7 @@ def test_event_lists(tmp_path):
 
 def test_headers_of_images(tmp_path):
     files = read_shared_files("helio/images/*.fits", "helio/images/*.fts")
-    with open_site_with_descriptor(tmp_path, IMAGES, files) as site:
+    with open_site_with_uningested_files(tmp_path, IMAGES, files) as site:
         report = ingest_collection(site, "sun")
         found = {row["file_name"]: row for row in rows(site, "SELECT * FROM sun.epn_core")}
         assert len(found) == len(files) == report.tables["sun.epn_core"].published
@@ -364,7 +364,7 @@ def test_headers_of_images(tmp_path):
 def test_a_rule_may_refuse_what_is_swapped(tmp_path):
     """As an error the same rule keeps everything out, and says where to look."""
     files = read_shared_files("helio/hfc/charm/*")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, CHARM.replace('severity: warning, message: "the code', 'message: "the code'), files
     ) as site:
         with pytest.raises(HvenError) as caught:

@@ -8,7 +8,7 @@ import pytest
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DataError
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 EPN = """\
@@ -26,7 +26,7 @@ tables:
 
 
 def list_sampling_faults(tmp_path, descriptor, rows):
-    with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": rows}):
+    with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": rows}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     done = run_hven("--site", tmp_path, "check", "--json", expected_code=1)
     return [fault for fault in json.loads(done.stdout) if "rows would be rejected" in fault["message"]]
@@ -47,7 +47,7 @@ def test_rows_that_no_ingest_will_take(tmp_path):
 
 
 def test_a_file_without_rows_is_told(tmp_path):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         "collection: a\ntitle: A\ntables: {main: {source: {kind: csv, files: a.csv}, columns: {x: string}}}\n",
         {"a.csv": "x\n"},
@@ -69,7 +69,7 @@ tables:
     rules: {big: {if: ud < 4, severity: warning}, small: {if: ud > 1, flag: 0}, odd: {if: ud <> 3, severity: info}}
     source: {kind: csv, files: a.csv}
 """
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     faults = [
         fault
@@ -93,7 +93,7 @@ tests:
   - {query: SELECT COUNT(*) AS n FROM stars.main, expect: {n: 5}}
 """
     with (
-        open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site,
+        open_site_with_uningested_files(tmp_path, text, {"a.csv": "ud\n1\n2\n-1\n-1\n3\n"}) as site,
         pytest.raises(DataError) as found,
     ):
         ingest_collection(site, "stars")
@@ -117,7 +117,7 @@ tables:
 
 def check_and_ingest(tmp_path, text, files, *, refused):
     """Return what the check says; both end with an error, or neither."""
-    with open_site_with_descriptor(tmp_path, text, files):
+    with open_site_with_uningested_files(tmp_path, text, files):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     done = run_hven("--site", tmp_path, "check", "--json", expected_code=int(refused))
     run_hven("--site", tmp_path, "ingest", "stars", expected_code=int(refused))
@@ -156,6 +156,6 @@ tables:
   main: {source: {kind: csv, files: a.csv}, columns: {x: int64}}
   large: {source: {kind: query, adql: "SELECT x FROM a.main WHERE x > 1"}}
 """
-    with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": "x\n1\n2\n"}):
+    with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": "x\n1\n2\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     assert "1 descriptor: 0 errors, 0 warnings" in run_hven("--site", tmp_path, "check").stdout

@@ -9,7 +9,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.query import build_result_metadata
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 TEXT = """\
 collection: emission
@@ -40,7 +40,7 @@ def fetch_rows(site, adql):
     ],
 )
 def test_rows_say_whether_they_are_simulated(tmp_path, table):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         TEXT.format(condition="model IS NOT NULL AND model <> 'vip4'", more="", table=table),
         {"rows.csv": ROWS},
@@ -69,14 +69,14 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
 
 def test_what_nobody_knows_is_null_and_all_simulated_is_said_once(tmp_path):
     text = TEXT.format(condition="model LIKE 'j%'", more="type: [Simulation]\n", table="")
-    with open_site_with_descriptor(tmp_path, text, {"rows.csv": ROWS}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"rows.csv": ROWS}) as site:
         ingest_collection(site, "emission")
         rows, _, infos = fetch_rows(site, "SELECT data_source FROM emission.main ORDER BY id")
         assert ([row["data_source"] for row in rows], infos) == ([None, "theory", "observation"], ["simulation"])
 
 
 def test_observations_carry_the_mark(tmp_path):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         TEXT.format(condition="model IS NOT NULL", more="subjects: [jupiter]\n", table=OBSCORE),
         {"rows.csv": ROWS},
@@ -91,7 +91,7 @@ def test_observations_carry_the_mark(tmp_path):
 
 @pytest.mark.parametrize(("condition", "words"), [("modell = 'x'", "modell"), ("model IS", "simulated"), ("ra", "")])
 def test_a_wrong_condition_is_told_with_its_place(tmp_path, condition, words):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, TEXT.format(condition=condition, more="", table=""), {"rows.csv": ROWS}
     ) as site:
         found = [

@@ -15,7 +15,7 @@ from hven.ingest import _remote_sizes as sizes
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 TEXT = """\
 collection: files
@@ -68,7 +68,7 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
         "".join(f"{number},{base}{name}\n" for number, name in enumerate(names, 1))
         + f"7,beside.dat\n8,\n9,{base}/gone\n"
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, TEXT, {"a.csv": "id,name\n" + lines, "beside.dat": "x" * 500}, allow_private=True
     ) as site:
         report = ingest_collection(site, "files").tables["files.main"]

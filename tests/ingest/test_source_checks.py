@@ -14,7 +14,7 @@ import pytest
 
 from hven import descriptor
 from hven.ingest import source_checks
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from process_runner import run_hven, wait_until
 
@@ -30,7 +30,7 @@ tables:
 
 def check_source(tmp_path, source, *, code, secrets=None, mode=0o600):
     require_plugins("sources", *re.findall(r"kind: (\w+)", source))
-    with open_site_with_descriptor(tmp_path, TEXT.format(source=source)):
+    with open_site_with_uningested_files(tmp_path, TEXT.format(source=source)):
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
     if secrets is not None:
         (tmp_path / "secrets.toml").write_text(secrets)
@@ -103,7 +103,7 @@ def test_servers_that_do_not_answer_are_named(tmp_path, source, named):
 def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, monkeypatch):
     require_plugins("sources", "sql")
     monkeypatch.setattr(source_checks, "PROBE_TIMEOUT_SECONDS", 0.2)
-    with open_site_with_descriptor(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
+    with open_site_with_uningested_files(tmp_path, TEXT.format(source="{kind: sql, url: $DB, table: x}")) as site, closing(socket.create_server(("127.0.0.1", 0))) as server:  # fmt: skip
         monkeypatch.setenv("DB", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x")
         path = tmp_path / "collections/stars/stars.yaml"
         resource, _ = descriptor.check_and_read_descriptor(path, site.settings)

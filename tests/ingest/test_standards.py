@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hven.ingest._unique_checks import SeenRowHashes
 from hven.ingest.api.runs import ingest_collection
 from hven.model.literal import hash_rows
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 HEAD = """\
 collection: maps
@@ -94,7 +94,7 @@ def table(*rows: dict[str, str]) -> str:
 
 
 def report_of(tmp_path, rows, more="", **settings_):
-    with open_site_with_descriptor(tmp_path, HEAD + more, {"rows.csv": rows}, **settings_) as site:
+    with open_site_with_uningested_files(tmp_path, HEAD + more, {"rows.csv": rows}, **settings_) as site:
         return ingest_collection(site, "maps").tables["maps.epn_core"]
 
 
@@ -137,7 +137,7 @@ def test_two_files_with_one_granule(tmp_path):
     more = {"granule_uid": "a2", "granule_gid": "cube"}
     files = {"one.csv": table(GOOD), "two.csv": table({**GOOD, **more}, GOOD)}
     text = HEAD.replace("files: rows.csv", "files: ['*.csv']")
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert (report.published, report.rejected) == (2, 1)
     offender = report.findings["epn.unique"].offenders[0]
@@ -148,7 +148,7 @@ def test_two_sources_with_one_granule(tmp_path):
     text = HEAD.replace(
         "source: {kind: csv, files: rows.csv}", "source: [{kind: csv, files: one.csv}, {kind: csv, files: two.csv}]"
     )
-    with open_site_with_descriptor(tmp_path, text, {"one.csv": table(GOOD), "two.csv": table(GOOD)}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"one.csv": table(GOOD), "two.csv": table(GOOD)}) as site:
         report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert report.findings["epn.unique"].count == 1
     assert report.published == 1
@@ -160,12 +160,12 @@ def test_two_sources_with_one_granule(tmp_path):
 def test_a_row_that_is_set_aside_takes_no_name_from_a_later_one(tmp_path, column, value):
     bad = {**GOOD, column: value}
     text = HEAD.replace("files: rows.csv", "files: ['*.csv']")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "apart", text, {"one.csv": table(bad), "two.csv": table(GOOD, bad)}
     ) as site:
         report = ingest_collection(site, "maps").tables["maps.epn_core"]
     assert (report.published, report.rejected, report.findings.get("epn.unique")) == (1, 2, None)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "together", text, {"one.csv": table(bad, GOOD, GOOD), "two.csv": table(GOOD)}
     ) as site:
         report = ingest_collection(site, "maps").tables["maps.epn_core"]
@@ -202,7 +202,7 @@ def test_what_is_not_said_follows(tmp_path):
     rows = ",".join(keys) + "\n" + ",".join(GOOD[key] for key in keys) + "\n"
     from hven import query
 
-    with open_site_with_descriptor(tmp_path, text, {"rows.csv": rows}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"rows.csv": rows}) as site:
         ingest_collection(site, "maps")
         site.refresh_published_state()
         with query.run_query("SELECT * FROM maps.epn_core", site=site) as result:

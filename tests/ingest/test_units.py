@@ -14,7 +14,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 EACH = """\
 collection: cat
@@ -84,7 +84,7 @@ def test_elements_become_rows_in_step(tmp_path):
         {"obs": "d", "freq": [9], "flux": [8.5]},
         {"obs": "e", "freq": [4, 5]},
     )
-    with open_site_with_descriptor(tmp_path, EACH, {"a.jsonl": text}) as site:
+    with open_site_with_uningested_files(tmp_path, EACH, {"a.jsonl": text}) as site:
         report = ingest_collection(site, "cat")
         assert rows(site, "SELECT uid, n, f, flux FROM cat.t ORDER BY uid") == [
             {"uid": "a_1", "n": 1, "f": 2.0, "flux": 0.1},
@@ -128,7 +128,7 @@ tables:
       - {gid: zipped, if: "assets.size > 4", text: {href: "{assets.href}.gz"}}
     source: {kind: json, files: a.jsonl}
 """
-    with open_site_with_descriptor(tmp_path, descriptor, {"a.jsonl": text}) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, {"a.jsonl": text}) as site:
         report = ingest_collection(site, "cat")
         assert rows(site, "SELECT * FROM cat.t ORDER BY href") == [
             {"id": 1, "href": "a.nc", "bytes": 3, "no": 1},
@@ -143,7 +143,7 @@ def test_long_arrays_do_not_stand_in_memory_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(units, "MAX_BATCH_ELEMENTS", 7)
     text = lines(*({"obs": str(n), "freq": list(range(n)), "flux": [n] * n} for n in range(1, 20)))
-    with open_site_with_descriptor(tmp_path, EACH, {"a.jsonl": text}) as site:
+    with open_site_with_uningested_files(tmp_path, EACH, {"a.jsonl": text}) as site:
         ingest_collection(site, "cat")
         assert rows(site, "SELECT COUNT(*) AS n, SUM(f) AS f, SUM(flux) AS x, MAX(n) AS most FROM cat.t") == [
             {
@@ -160,7 +160,7 @@ def test_rows_that_are_alike_become_one(tmp_path):
         "orbit,t,x,name,target,q\n1,2004-01-01T00,5,a,Mars,1\n1,2004-01-01T01,3,b,Mars,1\n1,2004-01-02T00,7,c,,1\n"
         "2,2004-01-01T00,1,d,Mars,1\n2,2004-01-01T00,1,e,Venus,1\n3,2004-01-01T00,1,f,Venus,0\n"
     )
-    with open_site_with_descriptor(tmp_path, GROUP, {"g.csv": text}) as site:
+    with open_site_with_uningested_files(tmp_path, GROUP, {"g.csv": text}) as site:
         report = ingest_collection(site, "cat")
         first = {
             "orbit": 1,
@@ -212,7 +212,7 @@ tables:
     source: {kind: csv, files: g.csv}
 """
     text = "k,n,x,word,s\na,3,1.5,x,circle 1 2 3\na,1,2.5,y,circle 4 5 6\na,2,,x,circle 1 2 3\nb,1,1,z,\n"
-    with open_site_with_descriptor(tmp_path, descriptor, {"g.csv": text}) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, {"g.csv": text}) as site:
         ingest_collection(site, "cat")
         a, b = rows(site, "SELECT * FROM cat.t ORDER BY k")
         assert (a["total"], a["mean"], a["kinds"], a["words"], a["ends"], a["xs"]) == (
@@ -249,7 +249,7 @@ tables:
         wanted.append(
             {"k": key, "n": count, "values": len(xs), "low": min(xs, default=None), "total": sum(xs) if xs else None}
         )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("site"), descriptor, {"g.jsonl": lines(*({"k": k, "x": x} for k, x in pairs))}
     ) as site:
         ingest_collection(site, "cat")
@@ -258,7 +258,7 @@ tables:
 
 def test_a_group_that_is_wrong_everywhere_leaves_what_was_served(tmp_path):
     good = "orbit,t,x,name,target,q\n1,2004-01-01T00,5,a,Mars,1\n"
-    with open_site_with_descriptor(tmp_path, GROUP.replace("    max_rejects: 1\n", ""), {"g.csv": good}) as site:
+    with open_site_with_uningested_files(tmp_path, GROUP.replace("    max_rejects: 1\n", ""), {"g.csv": good}) as site:
         ingest_collection(site, "cat")
         bad = good + "1,2004-01-01T00,5,a,Venus,1\n"
         (site.settings.collections_directory / "cat" / "g.csv").write_text(bad)
@@ -275,7 +275,7 @@ def test_more_rows_than_fit_in_memory_are_grouped_in_parts(tmp_path, monkeypatch
 
     monkeypatch.setattr(row_grouping, "ROWS_PER_PARTITION", 50)
     text = "orbit,t,x,name,target,q\n" + "".join(f"{n % 60},2004-01-01T00,{n},f{n},Mars,1\n" for n in range(600))
-    with open_site_with_descriptor(tmp_path, GROUP, {"g.csv": text}) as site:
+    with open_site_with_uningested_files(tmp_path, GROUP, {"g.csv": text}) as site:
         ingest_collection(site, "cat")
         found = rows(site, "SELECT orbit, n, lo, span, files FROM cat.t ORDER BY orbit")
         assert found == [
@@ -299,7 +299,7 @@ tables:
     map: {filters: hashlist(filters), bands: hashlist(bands), flux: hashlist(flux)}
     source: {kind: json, files: a.jsonl}
 """
-    with open_site_with_descriptor(tmp_path, descriptor, {"a.jsonl": text}) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, {"a.jsonl": text}) as site:
         ingest_collection(site, "cat")
         with query.run_query("SELECT * FROM cat.t ORDER BY id", OWNER_PRINCIPAL, site=site) as result:
             rows = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]

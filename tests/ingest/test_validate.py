@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import EXAMPLES_FACTOR
 
 TEXT = """\
@@ -83,7 +83,9 @@ def right(row: dict[str, str]) -> dict | None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with open_site_with_descriptor(tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=2) as opened:
+    with open_site_with_uningested_files(
+        tmp_path_factory.mktemp("site"), TEXT, {"t.csv": ""}, keep_snapshots=2
+    ) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import BindError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 TEXTS = {
@@ -88,7 +88,9 @@ def rows_of(site, adql="SELECT id, t FROM cat.t ORDER BY id"):
 def test_every_reader_and_mapping(tmp_path, write, mapping):
     texts = [*TEXTS, *BAD]
     source, content = write(texts)
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR.format(mapping=mapping, source=source), {"a": content}) as site:
+    with open_site_with_uningested_files(
+        tmp_path, DESCRIPTOR.format(mapping=mapping, source=source), {"a": content}
+    ) as site:
         report = ingest_collection(site, "cat")
         found = dict(rows_of(site))
         assert {n: found[n] for n in range(len(TEXTS))} == dict(enumerate(TEXTS.values()))
@@ -106,7 +108,7 @@ def test_times_of_parquet_with_a_zone_and_beyond_the_years(tmp_path):
     stream = io.BytesIO()
     zoned = moments.cast(pa.timestamp("us", "America/New_York"))
     pq.write_table(pa.table({"id": pa.array(range(4), pa.int32()), "t": zoned}), stream)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, DESCRIPTOR.format(mapping="", source="{kind: parquet, files: a}"), {"a": stream.getvalue()}
     ) as site:
         report = ingest_collection(site, "cat")
@@ -118,7 +120,7 @@ def test_a_format_with_a_zone_does_not_ask_the_machine_for_its_own(tmp_path, mon
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     mapping = "map: {t: \"parse_time(s, '%Y-%m-%d %H:%M:%S %z')\"}"
     content = "id,s\n1,2020-01-01 00:00:00 -0500\n"
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, DESCRIPTOR.format(mapping=mapping, source="{kind: csv, files: a, types: {s: string}}"), {"a": content}
     ) as site:
         ingest_collection(site, "cat")
@@ -127,7 +129,9 @@ def test_a_format_with_a_zone_does_not_ask_the_machine_for_its_own(tmp_path, mon
 
 def test_times_in_queries(tmp_path):
     source, content = write_csv(TEXTS)
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR.format(mapping="", source=source), {"a": content}) as site:
+    with open_site_with_uningested_files(
+        tmp_path, DESCRIPTOR.format(mapping="", source=source), {"a": content}
+    ) as site:
         ingest_collection(site, "cat")
         for text, n in (
             ("2020-01-01T05:00:00", 0),
@@ -152,7 +156,7 @@ def test_times_in_queries(tmp_path):
 
 def test_the_file_of_the_trial(tmp_path):
     content = shared("trials/cases/B052-zone-offset.csv").read_text()
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, DESCRIPTOR.format(mapping="map: {t: parse_time(t)}", source="{kind: csv, files: a}"), {"a": content}
     ) as site:
         ingest_collection(site, "cat")

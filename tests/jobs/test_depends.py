@@ -59,11 +59,11 @@ def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: JobSe
     assert reload_job(site, last).depends_on == (first.id, second.id)
     assert phases(site, last) == ["QUEUED"]
     assert not run_next_job(site)
-    assert site.store.jobs.count_waiting() == 0  # no worker is forked for it
-    desk.change_phase(second, "RUN")
+    assert site.store.jobs.resolve_dependencies_and_count_waiting() == 0  # no worker is forked for it
+    desk.run_or_abort_job(second, "RUN")
     assert run_next_job(site)
     assert not run_next_job(site)
-    desk.change_phase(first, "RUN")
+    desk.run_or_abort_job(first, "RUN")
     assert run_next_job(site)
     assert run_next_job(site)
     assert phases(site, first, second, last) == ["COMPLETED"] * 3
@@ -81,18 +81,18 @@ def test_what_is_completed_already_is_not_waited_for(site: Site, desk: JobServic
     first = create_job(desk)
     run_next_job(site)
     after = create_job(desk, first)
-    assert site.store.jobs.count_waiting() == 1
+    assert site.store.jobs.resolve_dependencies_and_count_waiting() == 1
     assert run_next_job(site)
     assert phases(site, after) == ["COMPLETED"]
 
 
 def run_failing_job(desk: JobService, job: JobRecord) -> None:
-    desk.change_phase(job, "RUN")
+    desk.run_or_abort_job(job, "RUN")
     assert run_next_job(desk.site)
 
 
 def abort(desk: JobService, job: JobRecord) -> None:
-    desk.change_phase(job, "ABORT")
+    desk.run_or_abort_job(job, "ABORT")
 
 
 def destroy(desk: JobService, job: JobRecord) -> None:
@@ -107,7 +107,7 @@ def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: Job
     second = create_job(desk, first)
     third = create_job(desk, second)
     spoil(desk, first)
-    assert site.store.jobs.count_waiting() == 0  # the keeper asks so
+    assert site.store.jobs.resolve_dependencies_and_count_waiting() == 0  # the keeper asks so
     found = reload_job(site, second)
     assert found.phase == "ERROR"
     assert found.error == {
@@ -150,13 +150,13 @@ def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(
         except ParamError:
             assert circular(tried)
     for job in jobs:
-        desk.change_phase(job, "RUN")
+        desk.run_or_abort_job(job, "RUN")
     ran = []
     while (job := site.store.jobs.claim_job()) is not None:
         number = [item.id for item in jobs].index(job.id)
         assert wanted[number] <= set(ran)
         ran.append(number)
-        site.store.jobs.finish_job(job, "COMPLETED")
+        site.store.jobs.finish_job_and_notify_owner(job, "COMPLETED")
     assert sorted(ran) == list(range(6))
 
 
@@ -199,7 +199,7 @@ def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -
     site.store.jobs.update_job(done.id, allowed_phases=("QUEUED",), phase="COMPLETED")
     held = site.store.jobs.claim_job()
     assert held is not None
-    desk.change_phase(whole, "ABORT")
+    desk.run_or_abort_job(whole, "ABORT")
     assert phases(site, whole, *parts, deeper, running) == ["ABORTED"] * 6
     assert phases(site, done) == ["COMPLETED"]
     assert f"this job is part of the job {whole.id}, which was aborted" in str(reload_job(site, deeper).error)
@@ -215,7 +215,7 @@ def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: JobService)
     part = create_job(desk, run=False, PARENT=whole.id)
     held = site.store.jobs.claim_job()
     assert held is not None
-    site.store.jobs.finish_job(held, "ABORTED")
+    site.store.jobs.finish_job_and_notify_owner(held, "ABORTED")
     assert phases(site, part) == ["ABORTED"]
 
 
@@ -227,7 +227,9 @@ def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: JobService)
     place = site.settings.var_directory / "jobs"
     assert {path.name for path in place.iterdir()} == {whole.id, part.id}
     site.store.jobs.update_job(whole.id, allowed_phases=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
-    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
+    JobSupervisor(
+        site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None
+    )._delete_expired_jobs_files_and_grants()
     with pytest.raises(NotFoundError):
         reload_job(site, part)
     assert list(place.iterdir()) == []

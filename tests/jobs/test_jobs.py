@@ -75,7 +75,7 @@ def test_the_supervisor_keeps_the_store_of_its_parent_and_closes_its_connections
     supervisor = JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None, store=store)
     for _ in range(2):
         assert supervisor._get_store() is store
-        assert store.jobs.count_waiting() == 0
+        assert store.jobs.resolve_dependencies_and_count_waiting() == 0
         assert store._database.engine.pool.checkedin() == 1
         supervisor._close_store()
         assert store._database.engine.pool.checkedin() == 0
@@ -89,7 +89,7 @@ def order(site: Site) -> list[str]:
     served = []
     while (job := site.store.jobs.claim_job()) is not None:
         served.append(job.queue.split()[1])
-        site.store.jobs.finish_job(job, "COMPLETED")
+        site.store.jobs.finish_job_and_notify_owner(job, "COMPLETED")
     return served
 
 
@@ -118,7 +118,7 @@ def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
         assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
         assert phase(site, create_query_job(desk, THERE)) == "QUEUED"
         run_next_job(site)
-        desk.change_phase(made[2], "RUN")
+        desk.run_or_abort_job(made[2], "RUN")
         assert phase(site, made[2]) == "QUEUED"
         while run_next_job(site):
             pass
@@ -188,7 +188,7 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(
                 break
             if job is None:
                 ended = running.pop(0)
-                site.store.jobs.finish_job(ended, "COMPLETED")
+                site.store.jobs.finish_job_and_notify_owner(ended, "COMPLETED")
                 done = site.store.jobs.get_job(ended.id)
                 assert str(done.started) < str(done.ended)
                 continue
@@ -271,7 +271,7 @@ def running(site: Site, stop: threading.Event | None = None) -> threading.Thread
     """Run the next job in a thread, until its engine computes; a job of a second may be over by then."""
     thread = threading.Thread(target=run_next_job, args=(site,), kwargs={"stop_event": stop})
     thread.start()
-    wait_until(lambda: site.store.jobs.list_executing() or not thread.is_alive())
+    wait_until(lambda: site.store.jobs.list_jobs_held_by_processes() or not thread.is_alive())
     used = time.process_time()
     wait_until(lambda: time.process_time() > used + 0.2 or not thread.is_alive())
     return thread
@@ -283,7 +283,7 @@ def test_a_running_query_is_stopped(site: Site, desk: JobService, way: str) -> N
     thread = running(site)
     begun = time.monotonic()
     if way == "abort":
-        desk.change_phase(job, "ABORT")
+        desk.run_or_abort_job(job, "ABORT")
         assert phase(site, job) == "ABORTED"
     elif way == "delete":
         desk.destroy_job(job)
@@ -354,8 +354,8 @@ def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
     with monkeypatch.context() as patch:
         patch.setattr(worker, "HEARTBEAT_TIMEOUT_SECONDS", 0.5)
         patch.setattr(site.store.jobs, "find_duration_if_owned", broken)
-        patch.setattr(site.store.jobs, "record_heartbeat", broken)
-        patch.setattr(site.store.jobs, "finish_job", broken)
+        patch.setattr(site.store.jobs, "record_heartbeat_and_read_duration", broken)
+        patch.setattr(site.store.jobs, "finish_job_and_notify_owner", broken)
         thread.join(60)
         assert not thread.is_alive()
     assert "giving up on the job" in caplog.text
@@ -380,12 +380,14 @@ def died(site: Site) -> JobRecord:
 def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, desk: JobService) -> None:
     job = create_query_job(desk)
     held = died(site)
-    keep(site)._requeue_abandoned_jobs()
+    keep(site)._requeue_or_fail_abandoned_jobs()
     assert phase(site, job) == "QUEUED"
-    assert not site.store.jobs.finish_job(held, "COMPLETED")  # whoever thinks it is still theirs is wrong
-    assert site.store.jobs.record_heartbeat(held) is None
+    assert not site.store.jobs.finish_job_and_notify_owner(
+        held, "COMPLETED"
+    )  # whoever thinks it is still theirs is wrong
+    assert site.store.jobs.record_heartbeat_and_read_duration(held) is None
     died(site)
-    keep(site)._requeue_abandoned_jobs()
+    keep(site)._requeue_or_fail_abandoned_jobs()
     ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert "died 2 times" in ended.error["message"]
@@ -402,21 +404,21 @@ def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
         connection.execute(sa.update(db.jobs).values(holder="elsewhere 7 123 abc-1"))
     held = site.store.jobs.get_job(job.id)
     watching = keep(site)
-    watching._requeue_abandoned_jobs()
+    watching._requeue_or_fail_abandoned_jobs()
     clock[0] += job_supervisor.HEARTBEAT_TIMEOUT_SECONDS - 1
-    watching._requeue_abandoned_jobs()
+    watching._requeue_or_fail_abandoned_jobs()
     assert phase(site, job) == "EXECUTING"
-    assert site.store.jobs.record_heartbeat(held) == held.duration  # a sign of life
+    assert site.store.jobs.record_heartbeat_and_read_duration(held) == held.duration  # a sign of life
     for _ in range(3):
         clock[0] += job_supervisor.HEARTBEAT_TIMEOUT_SECONDS / 2
-        watching._requeue_abandoned_jobs()
+        watching._requeue_or_fail_abandoned_jobs()
     assert phase(site, job) == "QUEUED"
 
 
 def test_a_living_holder_is_left_alone(site: Site, desk: JobService) -> None:
     job = create_query_job(desk)
     site.store.jobs.claim_job()
-    keep(site)._requeue_abandoned_jobs()
+    keep(site)._requeue_or_fail_abandoned_jobs()
     assert phase(site, job) == "EXECUTING"
 
 
@@ -461,7 +463,7 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = create_query_job(desk)
-    finish, failed = site.store.jobs.finish_job, []
+    finish, failed = site.store.jobs.finish_job_and_notify_owner, []
 
     def flaky(*args: Any, **values: Any) -> bool:
         if len(failed) < 2:
@@ -469,7 +471,7 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
             raise StorageError("the disk is full")
         return finish(*args, **values)
 
-    monkeypatch.setattr(site.store.jobs, "finish_job", flaky)
+    monkeypatch.setattr(site.store.jobs, "finish_job_and_notify_owner", flaky)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
     run_next_job(site)
     assert phase(site, job) == "COMPLETED"
@@ -484,7 +486,7 @@ def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(
     def late(work: Any) -> None:
         with work.open_result_file("result", media_type="text/plain", extension=".txt") as file:
             file.write(b"done")
-        desk.change_phase(job, "ABORT")
+        desk.run_or_abort_job(job, "ABORT")
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=late))
     run_next_job(site)
@@ -505,7 +507,7 @@ def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
     while run_next_job(site):
         pass
     due(site, gone)
-    keep(site)._delete_expired_jobs()
+    keep(site)._delete_expired_jobs_files_and_grants()
     with pytest.raises(NotFoundError):
         site.store.jobs.get_job(gone.id)
     assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [stays.id]
@@ -515,14 +517,14 @@ def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: JobSe
     job = create_query_job(desk)
     run_next_job(site)
     due(site, job)
-    keep(site, archive_days=36500)._delete_expired_jobs()
+    keep(site, archive_days=36500)._delete_expired_jobs_files_and_grants()
     kept = site.store.jobs.get_job(job.id)
     assert (kept.phase, tuple(kept.results)) == ("ARCHIVED", ())
     assert not list((site.settings.var_directory / "jobs").iterdir())
     assert desk.list_jobs(collect_params([]), HERE) == []
     with pytest.raises(ConflictError, match="ARCHIVED"):
-        desk.change_phase(kept, "RUN")
-    keep(site, archive_days=1)._delete_expired_jobs()
+        desk.run_or_abort_job(kept, "RUN")
+    keep(site, archive_days=1)._delete_expired_jobs_files_and_grants()
     with pytest.raises(NotFoundError):
         site.store.jobs.get_job(job.id)
 
@@ -533,10 +535,10 @@ def test_files_of_no_job_are_removed_when_they_are_old(
     job = create_query_job(desk)
     run_next_job(site)
     (site.settings.var_directory / "jobs" / "stray").mkdir()
-    keep(site)._delete_expired_jobs()
+    keep(site)._delete_expired_jobs_files_and_grants()
     assert (site.settings.var_directory / "jobs" / "stray").exists()
     monkeypatch.setattr(job_supervisor, "STRAY_FILE_SECONDS", -1.0)
-    keep(site)._delete_expired_jobs()
+    keep(site)._delete_expired_jobs_files_and_grants()
     assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [job.id]
 
 
@@ -575,8 +577,8 @@ def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
     hung, well = kept._heartbeats_by_pid
     wait_until(lambda: all(pulse.get_silent_seconds() >= 0 for pulse in kept._heartbeats_by_pid.values()))
     os.kill(hung, signal.SIGSTOP)
-    wait_until(kept._collect_ended_workers)
+    wait_until(kept._kill_hung_and_collect_ended_workers)
     assert list(kept._heartbeats_by_pid) == [well]
     assert "has not sent a heartbeat" in caplog.text
     os.kill(well, signal.SIGKILL)
-    wait_until(kept._collect_ended_workers)
+    wait_until(kept._kill_hung_and_collect_ended_workers)

@@ -22,7 +22,7 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs import _worker as worker
 from hven.jobs._worker import run_next_job
 from hven.model.settings import QueryLimits
@@ -61,7 +61,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def tap_of(client: Client) -> etree._Element:
@@ -109,7 +109,7 @@ def fetch_answer(client: Client, site: Site, mode: str, **params: object) -> byt
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_each_mode_gives_as_many_rows_as_is_said_of_it(patient: Site, mode: str) -> None:
-    client = Client(create_application(patient))
+    client = Client(create_and_start_application(patient))
     tap = tap_of(client)
     (limit,) = tap.xpath(f"outputLimit[@forMode='{mode}']")
     default, hard = (int(limit.findtext(name)) for name in ("default", "hard"))
@@ -130,7 +130,7 @@ def test_each_mode_gives_as_many_rows_as_is_said_of_it(patient: Site, mode: str)
 
 def test_where_both_modes_have_the_same_limits_they_are_said_once(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"id": [1]})}) as site:
-        found = etree.fromstring(Client(create_application(site)).get("/tap/capabilities").body)
+        found = etree.fromstring(Client(create_and_start_application(site)).get("/tap/capabilities").body)
     (limit,) = found.iterfind("capability/outputLimit")
     assert dict(limit.attrib) == {}
 
@@ -173,7 +173,7 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
         wait_until(lambda: seen.count(seconds) > 6 or not running.is_alive())  # it has looked at least twice
 
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
-    client = Client(create_application(patient))
+    client = Client(create_and_start_application(patient))
     answer = client.post("/tap/async", LANG="ADQL", QUERY=ENDLESS, PHASE="RUN", EXECUTIONDURATION=3)
     path = answer.headers["location"].removeprefix("http://vo.example")
     running = threading.Thread(target=run_next_job, args=(patient,))

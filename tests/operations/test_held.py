@@ -81,7 +81,7 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
         assert "hven schedule resume base" in str(found.reason)
         assert "held: base" in run_hven("status", "--site", place).stdout
         assert run_hven("schedule", "resume", "base", "--site", place).stdout == "base is scheduled again\n"
-        assert site.store.map_held_collections() == {}
+        assert site.store.map_hold_start_times() == {}
         sync_and_summarize(site, "base", skip_if_held=True)
         assert values(site, "base.main") == [2, 999]
 
@@ -103,7 +103,7 @@ def test_going_back_waits_for_the_run_that_is_under_way(
         told = run_hven("rollback", "base", "--site", place, expected_code=int(again))
         assert "waiting: the sync of base is already running: process" in told.stderr
         assert ("base was published again in the meantime" in told.stderr) is again
-        assert ("base" in site.store.map_held_collections()) is not again
+        assert ("base" in site.store.map_hold_start_times()) is not again
         assert site.store.read_published_snapshot_ids()[1]["base.main"] == first.id
 
 
@@ -124,9 +124,9 @@ def test_a_sync_by_hand_ends_it_also_when_nothing_changed(place: Path) -> None:
         site.store.roll_back("base")
         rows(place, 1)  # the source has been put right
         assert not sync_collection(site, "base", dry_run=True).has_changes
-        assert list(site.store.map_held_collections()) == ["base"]
+        assert list(site.store.map_hold_start_times()) == ["base"]
         assert not sync_collection(site, "base").has_changes
-        assert site.store.map_held_collections() == {}
+        assert site.store.map_hold_start_times() == {}
 
 
 def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
@@ -148,13 +148,13 @@ def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
     with register_other_engine(), Site(settings.load_settings(place, {})) as site:
         site.store.roll_back("base")
         move_collection_to_engine(site, "base", OTHER_NAME)
-        assert list(site.store.map_held_collections()) == ["base"]
+        assert list(site.store.map_hold_start_times()) == ["base"]
         move_collection_to_engine(site, "base", "duckdb")
     run_hven("schedule", "pause", "made", "--site", place, expected_code=1)  # no server ever planned it
     run_hven("backup", tmp_path / "all.tar", "--site", place)
     run_hven("restore", tmp_path / "all.tar", tmp_path / "again")
     with Site(settings.load_settings(tmp_path / "again", {})) as site:
-        assert list(site.store.map_held_collections()) == ["base"]
+        assert list(site.store.map_hold_start_times()) == ["base"]
 
 
 # --- runs that somebody begins by hand, or by cron ------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_health_knows_runs_by_hand(place: Path, *, scheduled: bool) -> None:
 def test_a_run_whose_process_was_killed_is_a_failure_until_a_good_one(place: Path) -> None:
     with Site(settings.load_settings(place, {})) as site:
         site.store.runs.begin_run("99991231T000000000-aaaa", "base", "sync")
-        site.store.runs.mark_dead_runs("base")
+        site.store.runs.abandon_unfinished_runs("base")
         assert state(site) == (FAILING_STATE, 1)
         site.store.runs.delete_runs(["99991231T000000000-aaaa"])
         assert state(site) == (UNSCHEDULED_STATE, 0)

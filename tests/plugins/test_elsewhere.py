@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 
 from example_plugins import clear_caches
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -147,7 +147,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_files_of_a_new_kind_of_server_are_listed_and_served(site: Site) -> None:
     assert list(plugins.find_plugin_faults()) == []
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answer = client.get("/collections/tapes/files/a.dat")
     assert (answer.status, answer.body, answer.headers["etag"]) == (200, b"far away", '"tape-a.dat"')
     part = client.ask("GET", "/collections/tapes/files/a.dat", headers={"range": "bytes=4-"})
@@ -156,7 +156,7 @@ def test_files_of_a_new_kind_of_server_are_listed_and_served(site: Site) -> None
 
 
 def test_a_package_vouches_for_people(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def query(token: str) -> tuple[int, str]:
         answer = client.ask("GET", QUERY, headers={"authorization": f"Bearer {token}"})

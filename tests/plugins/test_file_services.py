@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from example_plugins import clear_caches
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -117,7 +117,7 @@ def site_directory(tmp_path: Path) -> Path:
 def test_maps_of_tables_show_surveys_of_services(site_directory: Path) -> None:
     require_page_part("table.map")
     with Site(load_settings(site_directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"}).text
     surveys = re.findall(r'data-surveys="([^"]*)"', page)
     assert [address.split("/", 3)[3] for address in surveys[0].split()] == ["DSS", "night/stars"]
@@ -148,7 +148,9 @@ def test_rows_lead_to_the_thumbnails_of_their_files(tmp_path: Path) -> None:
     query = "SELECT thumbnail_url FROM maps.main ORDER BY file"
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "maps")
-        answer = Client(create_application(site)).get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
+        answer = Client(create_and_start_application(site)).get(
+            "/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv"
+        )
     address = "https://vo.example/collections/maps/night/a.fits?small=yes"
     assert [line.strip('"') for line in answer.text.splitlines()] == ["thumbnail_url", address, ""]
 

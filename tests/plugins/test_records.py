@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from example_plugins import clear_caches
 from hven import query
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.descriptor import list_missing_metadata, load_descriptor
 from hven.ingest.api.runs import ingest_collection
@@ -40,10 +40,10 @@ from hven.model.settings import (
     iterate_location_specific_settings,
     load_settings,
 )
-from hven.portal._pages.package_pages import find_page_address
+from hven.portal._pages.package_pages import find_package_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
-from hven.site import RequestObserverGroup, Site, prepare_request_observers
+from hven.site import RequestObserverGroup, Site, reserve_request_observer_memory
 from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.store import StateStore
 from hven.testing.site import build_table_from_arrow, publish_rows
@@ -199,7 +199,7 @@ PAGES = PortalPages(
 )
 TABLE_PAGES = TablePageExtension(
     compute_value=lambda table_view, page_context: f"{table_view.table.name} at {page_context.request.query_params['_night']}",
-    compute_overview=lambda table, runner, page_context: f"{runner.find_published_table(table).rows} rows",
+    compute_overview=lambda table, runner, page_context: f"{runner.find_table_with_visible_counts(table).rows} rows",
     parameters=("_night",),
     rank_plot_columns=lambda table_view: ("dec", "ra", "magnitude"),
 )
@@ -427,7 +427,7 @@ def plain_site(site: Path) -> Path:
 @pytest.mark.usefixtures("portal_package_place")
 def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
     with Site(load_settings(plain_site, {})) as opened:
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         page = client.ask("GET", "/night", headers={"accept": "text/html"})
         assert page.status == 200
         assert "<h1>Observing at Hven</h1>" in page.text
@@ -438,13 +438,13 @@ def test_a_package_adds_pages_to_the_portal(plain_site: Path) -> None:
         assert "Another word for it" not in french_page, "texts of the portal stay as they are"
         (plain_site / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
         load_settings(plain_site, {})
-        assert Client(create_application(opened)).ask("GET", "/night").status == 404
+        assert Client(create_and_start_application(opened)).ask("GET", "/night").status == 404
 
 
 @pytest.mark.usefixtures("portal_package_place")
 def test_a_package_adds_parts_to_other_pages(plain_site: Path) -> None:
     with Site(load_settings(plain_site, {})) as opened:
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         for path in ("/", "/help", "/nothing"):
             page = client.ask("GET", path, headers={"accept": "text/html"}).text
             header = page[page.index("<header>") : page.index("</header>")]
@@ -462,7 +462,7 @@ def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
     (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
     with Site(load_settings(plain_site, {})) as opened:
         ingest_collection(opened, "stars")
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         page = client.ask("GET", "/collections/stars/main?_night=dusk&ra=1..200", headers={"accept": "text/html"}).text
         assert '<i id="stars">main at dusk, http://vo.example/collections/stars/main?ra=1..200</i>' in page
         assert 'data-first="dec;ra"' in page
@@ -479,16 +479,16 @@ def test_a_package_adds_to_the_page_of_a_table(plain_site: Path) -> None:
 @pytest.mark.usefixtures("portal_package_place")
 def test_words_of_other_pages_lead_to_the_search_of_a_package() -> None:
     plugins.select_plugin_packages(["night_sky"])
-    assert find_page_address("word_search_path", "http://vo.example/sunny") == "http://vo.example/sunny/night"
+    assert find_package_page_address("word_search_path", "http://vo.example/sunny") == "http://vo.example/sunny/night"
     plugins.select_plugin_packages([])
-    assert find_page_address("word_search_path", "http://vo.example/sunny") == ""
+    assert find_package_page_address("word_search_path", "http://vo.example/sunny") == ""
 
 
 @pytest.mark.usefixtures("portal_package_place")
 def test_a_package_has_pages_of_queries_and_jobs(plain_site: Path) -> None:
     (plain_site / "hven.toml").write_text('name = "x"\nplugins = ["night_sky"]\n', encoding="utf-8")
     with Site(load_settings(plain_site, {})) as opened:
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         page = client.ask("GET", "/help", headers={"accept": "text/html"}).text
         assert '<a href="http://vo.example/night/query">ADQL</a>' in page
         assert '<a href="http://vo.example/night/jobs">Jobs</a>' in page
@@ -499,7 +499,7 @@ def test_a_package_has_pages_of_queries_and_jobs(plain_site: Path) -> None:
 @pytest.mark.usefixtures("portal_package_place")
 def test_a_package_adds_scripts_and_styles_to_pages(plain_site: Path) -> None:
     with Site(load_settings(plain_site, {})) as opened:
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         page = client.ask("GET", "/night", headers={"accept": "text/html"}).text
         [panes_text] = re.findall(r"data-panes='([^']+)'", page)
         panes = json.loads(html.unescape(panes_text))
@@ -563,10 +563,10 @@ async def run_lifespan(application: ASGIApp) -> AsyncIterator[None]:
 @pytest.mark.usefixtures("portal_package_place")
 def test_a_package_sees_the_requests_that_were_answered(plain_site: Path, caplog: pytest.LogCaptureFixture) -> None:
     plugins.select_plugin_packages(["night_sky"])
-    prepare_request_observers()
+    reserve_request_observer_memory()
 
     async def serve() -> None:
-        application = create_application(Site(load_settings(plain_site, {})))
+        application = create_and_start_application(Site(load_settings(plain_site, {})))
         async with run_lifespan(application):
             client = Client(application)
             assert (await client.ask_async("GET", "/help", b"lang=fr")).status == 200
@@ -674,7 +674,7 @@ def test_a_site_is_served_without_what_cannot_be_loaded(
     sys.modules.pop("hven_night_sky", None)
     clear_caches()
     with Site(load_settings(plain_site, {})) as opened:
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         assert client.ask("GET", "/help?lang=fr").status == 200
         assert client.ask("GET", "/night").status == (404 if key == "pages" else 200)
     fault = "the plug-in package night_sky names hven_night_"
@@ -711,7 +711,7 @@ def test_a_package_adds_to_pages_of_collections(package_place: Path, site: Path)
     (site / "hven.toml").write_text('plugins = ["night_sky"]\n', encoding="utf-8")
     with Site(load_settings(site, {})) as opened:
         ingest_collection(opened, "stars")
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"})
         assert (page.status, page.headers["x-night"], "/collections/stars/night.txt" in page.text) == (
             200,

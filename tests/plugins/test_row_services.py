@@ -13,14 +13,14 @@ import pytest
 from asgi_client import Client
 
 from example_plugins import clear_caches
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.model.settings import load_settings
 from hven.services.face import ServiceContext
-from hven.services.file_preparation import prepare_files
+from hven.services.file_preparation import prepare_files_and_remove_stale_products
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 
@@ -53,7 +53,7 @@ from hven.model.table import (
     TemplateExpression,
     write_target_column_reference,
 )
-from hven.services.collection_files import open_original_file
+from hven.services.collection_files import locate_original_file
 from hven.services.face import FilePages, ServiceFace
 from hven.services.file_preparation import FilePreparation
 
@@ -94,7 +94,7 @@ def create_input_describer(context, collection):
 
 
 def prepare_file(file, report):
-    original_file = open_original_file(file.context, file.principal, file.found_files, file.path)
+    original_file = locate_original_file(file.context, file.principal, file.found_files, file.path)
     directory = original_file.get_products_directory("nights")
     directory.mkdir(parents=True)
     (directory / "copy").write_bytes(original_file.path.read_bytes())
@@ -204,7 +204,7 @@ def query(client: Client, text: str, **params: str) -> str:
 
 def test_results_describe_the_service(tmp_path: Path) -> None:
     with make_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         result = query(client, "SELECT id FROM stars.main")
         assert 'ID="nights"' in result or 'name="nights"' in result
         assert "https://vo.example/night" in result
@@ -216,7 +216,7 @@ def test_results_describe_the_service(tmp_path: Path) -> None:
 )
 def test_without_the_service_rows_have_only_their_file(tmp_path: Path, services: str, selection: str) -> None:
     with make_site(tmp_path, services, selection) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert "/night" not in query(client, "SELECT id FROM stars.main")
         address = query(client, "SELECT access_url FROM ivoa.obscore", RESPONSEFORMAT="csv").split()[1]
         assert address == "https://vo.example/collections/stars/files/data/vega.txt"
@@ -225,7 +225,7 @@ def test_without_the_service_rows_have_only_their_file(tmp_path: Path, services:
 
 def test_observations_lead_to_the_links_of_their_rows(tmp_path: Path) -> None:
     with make_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         address = query(client, "SELECT access_url FROM ivoa.obscore", RESPONSEFORMAT="csv").split()[1]
         assert address == "https://vo.example/datalink/stars.main?ID=Vega"
         links = client.get("/datalink/stars.main", ID="Vega", RESPONSEFORMAT="csv").text
@@ -234,7 +234,7 @@ def test_observations_lead_to_the_links_of_their_rows(tmp_path: Path) -> None:
 
 def test_sia_lists_the_cut_outs_of_the_service(tmp_path: Path) -> None:
     with make_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         text = client.get("/sia/stars.main/cutouts", POS="10,20", SIZE="1", RESPONSEFORMAT="csv").text
         (image,) = csv.DictReader(text.splitlines())
         assert image["url"] == "https://vo.example/night?main"
@@ -243,7 +243,7 @@ def test_sia_lists_the_cut_outs_of_the_service(tmp_path: Path) -> None:
 
 def test_pages_link_to_pages_about_files(tmp_path: Path) -> None:
     with make_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
         assert 'Nights of files: <a href="https://vo.example/night/stars/data/vega.txt">vega.txt</a></p>' in page
         row = client.ask("GET", f"/collections/stars/main/row?{urlencode({'_row': json.dumps(['Vega'])})}")
@@ -253,7 +253,7 @@ def test_pages_link_to_pages_about_files(tmp_path: Path) -> None:
 
 def test_pages_offer_archives(tmp_path: Path) -> None:
     with make_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         offers = json.loads(client.get("/collections/stars/main/take").text)
         assert [script["name"] for script in offers["scripts"]] == ["7z"]
         answer = client.get("/collections/stars/main/script?_as=7z")
@@ -267,7 +267,7 @@ def test_files_are_prepared_after_each_ingest(tmp_path: Path) -> None:
         assert [copy.read_text() for copy in copies] == ["bright"]
         copies[0].write_text("old")
         context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
-        report = prepare_files(context, OWNER_PRINCIPAL, "stars", ["spectra"])
+        report = prepare_files_and_remove_stale_products(context, OWNER_PRINCIPAL, "stars", ["spectra"])
         assert (report.files, copies[0].exists()) == (0, False)
 
 
@@ -276,4 +276,4 @@ def test_files_are_not_prepared_without_the_package(tmp_path: Path) -> None:
         assert not run_next_job(site)
         context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         with pytest.raises(UserError, match="spectra"):
-            prepare_files(context, OWNER_PRINCIPAL, "stars", ["spectra"])
+            prepare_files_and_remove_stale_products(context, OWNER_PRINCIPAL, "stars", ["spectra"])

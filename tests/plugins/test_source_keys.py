@@ -14,7 +14,7 @@ from hven.descriptor import build_descriptor_json_schema, check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import Settings
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 PACKAGE = '''\
 """A package with a key of sources."""
@@ -116,7 +116,7 @@ def find_faults(tmp_path: Path, text: str) -> list[str]:
 
 
 def test_its_columns_are_filled(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "name\nVega\nMira B\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"stars.csv": "name\nVega\nMira B\n"}) as site:
         ingest_collection(site, "stars")
         with query.run_query("SELECT name, length FROM stars.main ORDER BY length", site=site) as result:
             rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 
 from example_plugins import clear_caches
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, find_package_key_conflicts, load_descriptor
 from hven.descriptor._keys import TableSection
 from hven.descriptor.value_schema import LOCAL_MARK, MIRRORED_MARK
@@ -214,7 +214,7 @@ def test_a_service_answers_at_old_addresses_of_tables_that_it_may_serve(descript
     settings = load_settings(descriptor_path.parents[2])
     with Site(settings) as site:
         ingest_collection(site, "stars")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         answer = client.get("/night/tonight")
         assert (answer.status, answer.text) == (200, "main: tonight")
         assert client.get("/night/yesterday").status == 404

@@ -24,7 +24,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import load_core_fixtures
 from shared import ROOT
 
@@ -163,7 +163,7 @@ def list_snapshot_files(site) -> set[str]:
 
 @pytest.fixture
 def site(tmp_path):
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": data(0)}, keep_snapshots=2) as opened:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"stars.csv": data(0)}, keep_snapshots=2) as opened:
         ingest_collection(opened, "cat")
         yield opened
 

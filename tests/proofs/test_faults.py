@@ -25,7 +25,7 @@ from hven.model.errors import HvenError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import VERB_NAMES, require_plugins
 from postgres_cluster import run_server as postgres
 
@@ -176,7 +176,7 @@ def prepared_site(
     run_together: Callable[..., list[tuple[object, str]]],
 ) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("pairs") / "site"
-    open_site_with_descriptor(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
+    open_site_with_uningested_files(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
     (out := place.parent / "out").mkdir()
     with contextlib.ExitStack() as stack:
         told = 'name = "pairs"\nkeep_snapshots = 3\n'

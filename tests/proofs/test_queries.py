@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 from query_comparison import check_seed, compare_sync_and_async, compare_with_duckdb
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from plugin_needs import build_settings
@@ -102,6 +102,6 @@ def test_every_query_is_answered_or_refused_with_its_place(tmp_path: Path, engin
 @pytest.mark.parametrize("engine", ENGINES)
 def test_jobs_end_as_they_are_answered_at_once(tmp_path: Path, engine: str) -> None:
     with open_site_for_engine(tmp_path, engine) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         kinds = each(f"{engine} jobs", COUNT // 100, lambda seed: [compare_sync_and_async(client, site, seed)])
     assert kinds["COMPLETED"] > kinds["seeds"] / 4 or kinds["seeds"] < 50

@@ -79,10 +79,10 @@ def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None
     def remove_collection(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
         if (site.engines.embedded_engine.directory / records[0].snapshot.path).exists():
             site.store.unpublish_collection("a")
-            site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("a"))
+            site.engines.drop_snapshots_and_list_problems(site.store.delete_unreferenced_snapshots("a"))
 
     assert (
-        snapshot_verification.verify_snapshots(
+        snapshot_verification.verify_snapshots_and_record_results(
             site.settings, site.store, site.engines, records, limit_rate=remove_collection
         )
         == []
@@ -123,7 +123,7 @@ def flip(path: Path, bit: int) -> None:
 
 def verify(site: Site) -> list[str]:
     """Verify what is kept; give the damaged snapshots."""
-    found = snapshot_verification.verify_snapshots(
+    found = snapshot_verification.verify_snapshots_and_record_results(
         site.settings, site.store, site.engines, snapshot_verification.list_all_snapshot_records(site.store)
     )
     site.refresh_published_state()
@@ -297,7 +297,7 @@ def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Sit
     part = files(site, second)[0]
     assert part.stat().st_nlink == 2
     flip(part, 4000)
-    found = snapshot_verification.verify_snapshots(
+    found = snapshot_verification.verify_snapshots_and_record_results(
         site.settings, site.store, site.engines, [site.store.get_record(second.id)]
     )
     assert [one.snapshot for one in found if one.faults] == [second.id]
@@ -337,7 +337,7 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
         for name in ("open", "stat", "read_text"):
             patch.setattr(Path, name, refusing(getattr(Path, name)))
         with pytest.raises(StorageUnavailableError, match="cannot be read at the moment"):
-            snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, [record])
+            snapshot_verification.verify_snapshots_and_record_results(site.settings, site.store, site.engines, [record])
         with pytest.raises(StorageUnavailableError, match="cannot be read at the moment"):
             site.embedded_engine.open_snapshot(record.snapshot)
         assert site.embedded_engine.find_missing_or_resized_file(record.snapshot) is None
@@ -362,11 +362,11 @@ def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_a
         path.write_bytes(aside.read_bytes()[:4096])
     elif how == "other":
         shutil.copy(files(site, old)[0], path)
-    site.check_snapshot_files()
+    site.check_snapshot_files_and_refresh()
     assert get_current_snapshot(site).id == old.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     aside.replace(path)
-    site.check_snapshot_files()
+    site.check_snapshot_files_and_refresh()
     assert get_current_snapshot(site).id == new.id
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
 
@@ -425,7 +425,7 @@ def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:
         if record.id not in {get_current_snapshot(site).id, get_current_snapshot(site, "a.other").id}:
             shutil.rmtree(directory / record.snapshot.path)  # as another process does it
     assert len(list_mapped_files(directory)) > 2
-    site.check_snapshot_files()
+    site.check_snapshot_files_and_refresh()
     gc.collect()
     assert not [line for line in list_mapped_files(directory) if "deleted" in line]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 
@@ -35,11 +35,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture
 def writing_client(tmp_path: Path) -> Iterator[Client]:
     """Give a client of a site that the test may change."""
     with open_tiny_site(tmp_path / "site", TABLES) as made:
-        yield Client(create_application(made))
+        yield Client(create_and_start_application(made))

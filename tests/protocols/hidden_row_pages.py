@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
@@ -116,9 +116,9 @@ def open_twin_sites(directory: Path, *, said: str | None = None) -> Iterator[tup
             site.refresh_published_state()
             clients.append(
                 Client(
-                    create_application(site, policies=build_odd_rows_hidden_policies("n"))
+                    create_and_start_application(site, policies=build_odd_rows_hidden_policies("n"))
                     if said is None
-                    else create_application(site)
+                    else create_and_start_application(site)
                 )
             )
         yield clients[0], clients[1]

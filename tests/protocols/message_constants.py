@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[2] / "src/hven"
 ERROR_NAMES = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFoundError", "GoneError", "ForbiddenError", "UnauthenticatedError", "TooLargeError", "ConflictError", "TooManyRequestsError", "ServiceError", "TimeLimitError", "OverloadedError", "RowsReplacedError", "StorageError", "StorageUnavailableError", "SourceError", "DataError", "UnresolvedNameError", "AmbiguousObjectNameError", "Fault", "SearchFault", "FileAccess", "TableQueryOutcome", "MessageTranslator", "ValueError", "NoAnswerError"})  # fmt: skip
 HELPER_NAMES = frozenset({
     "raise_bind_error", "build_error", "build_user_code_error", "_raise_parse_error", "raise_parse_error", "find_call_fault", "build_bind_error", "create_error", "_build_upload_error",
-    "_build_access_errors", "_build_login_error", "_build_refusal_error", "_build_sesame_error", "check_literal_bounds", "check_query_limit", "check_limits", "expect_token",
+    "_build_access_errors", "_build_login_error", "_build_refusal_error", "_build_sesame_error", "check_and_record_literal_bounds", "check_query_limit", "check_limits", "expect_token",
     "raise_unexpected_token", "parse_integer", "require_number", "require_modules",
 })  # fmt: skip
 TRANSLATING_FUNCTIONS = frozenset(

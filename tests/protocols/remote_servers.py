@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 
 
 @contextlib.contextmanager
 def serve_site(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
     """Serve a site below a path; yield its address and the received bodies."""
-    client, seen = Client(create_application(site)), []
+    client, seen = Client(create_and_start_application(site)), []
 
     class Face(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

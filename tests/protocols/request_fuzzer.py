@@ -18,11 +18,11 @@ from asgi_client import find_router
 from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.params import Param, RequestParams
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import load_core_fixtures
 
 DESCRIPTOR = """\
@@ -122,7 +122,7 @@ TIMEOUT_SECONDS = 30.0  # seconds; only what hangs takes as long
 
 def build_site(directory: Path) -> Site:
     """Publish a table with a column of each type."""
-    site = open_site_with_descriptor(directory, DESCRIPTOR, {"a.csv": ROWS})
+    site = open_site_with_uningested_files(directory, DESCRIPTOR, {"a.csv": ROWS})
     ingest_collection(site, "odd")
     site.refresh_published_state()
     return site
@@ -147,7 +147,7 @@ class RequestFuzzer:
     _words: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.app = create_application(self.site)
+        self.app = create_and_start_application(self.site)
         self.loop = asyncio.new_event_loop()
         paths = [route for route in find_router(self.app).routes if isinstance(route, Route)]
         self.routes = [route for route in paths if not route.path.endswith("/") or route.path == "/"]

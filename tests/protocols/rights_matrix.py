@@ -28,7 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hven import formats
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
@@ -483,7 +483,7 @@ def fill_route(path: str) -> list[str]:
 
 def list_routes(site: Site) -> set[str]:
     """List the paths of the application, without those that only add a slash."""
-    found = {route.path for route in find_router(create_application(site)).routes if isinstance(route, Route)}
+    found = {route.path for route in find_router(create_and_start_application(site)).routes if isinstance(route, Route)}
     return {path for path in found if path == "/" or not path.endswith("/")}
 
 
@@ -550,7 +550,7 @@ class RightsSite:
     def ask(self, who: Person, ask: RightsRequest) -> Answer:
         """Send a request as a person."""
         if who.owner not in self._clients:
-            self._clients[who.owner] = Client(decode_paths(create_application(self.site, identify_principal=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site)))  # fmt: skip
+            self._clients[who.owner] = Client(decode_paths(create_and_start_application(self.site, identify_principal=lambda _: OWNER_PRINCIPAL) if who.owner else create_and_start_application(self.site)))  # fmt: skip
         headers = dict(ask.headers)
         if who.account:
             headers["authorization"] = f"Bearer {self.tokens[who.account]}"

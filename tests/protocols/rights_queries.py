@@ -88,7 +88,7 @@ def _apply_policies(site: Site) -> PublishedState:
     """Return the published state of a site with policies."""
     holdings = site.get_published_state()
     published = {name: replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=POLICY[name]) if name in POLICY else None)) for name, item in holdings.tables_by_name.items()}  # fmt: skip
-    assert AccessPolicyBinder(site.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(site.engines.find_engine).bind_policies_and_list_problems(published) == []
     return replace(holdings, tables_by_name=published, version=f"{holdings.version} guarded", _access_keys={}, _catalogues={}, _owner_catalogues={})  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from rights_clock import stop_policy_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, join_rules, negate_rule
 
 from hven.adql import RowDelegation
-from hven.app._server import create_application, identification
+from hven.app._server import create_and_start_application, identification
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -109,7 +109,7 @@ class ChangingSite:
         self.site = Site(settings.load_settings(directory), watch_for_changes=True)  # else hven.toml is read once
         assert ingest_collection(self.site, "night").published
         self.site.refresh_published_state()
-        self.client = Client(create_application(self.site))
+        self.client = Client(create_and_start_application(self.site))
         self.tokens = {name: self.site.store.users.add_account(name) for name in ACCOUNTS}
         self.reset_browsers()
 

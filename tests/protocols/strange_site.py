@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 COLUMN_COUNT, CHOICE_COUNT = 400, 100_000
 LONG_NAME = "x" * 200
@@ -51,7 +51,7 @@ def open_strange_site(directory: Path, choice_count: int = CHOICE_COUNT) -> Site
         )
     )
     files = {"wide.csv": wide, "many.csv": many, "old.csv": old}
-    site = open_site_with_descriptor(directory, write_descriptor(), files)
+    site = open_site_with_uningested_files(directory, write_descriptor(), files)
     report = ingest_collection(site, "strange")
     if not report.published:
         raise AssertionError(report.error)

@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -53,7 +53,7 @@ def access_site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_what_readers_and_operators_are_told(access_site: Site) -> None:
-    client = Client(create_application(access_site))
+    client = Client(create_and_start_application(access_site))
     who = {
         name: {"authorization": f"Bearer {access_site.store.users.add_account(name)}"}
         for name in ("anna", "bob", "olga")
@@ -83,7 +83,7 @@ def test_what_readers_and_operators_are_told(access_site: Site) -> None:
 
 
 def test_looks_at_restricted_files_are_written_down(access_site: Site) -> None:
-    client = Client(create_application(access_site))
+    client = Client(create_and_start_application(access_site))
     anna = {"authorization": f"Bearer {access_site.store.users.add_account('anna')}"}
     for method, path, status in (
         ("GET", "/collections/night/files/a.txt", 200),

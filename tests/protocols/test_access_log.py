@@ -15,7 +15,7 @@ import pytest
 from asgi_client import Client
 from star_tables import TABLES
 
-from hven.app._server import create_application, request_middleware
+from hven.app._server import create_and_start_application, request_middleware
 from hven.testing.site import open_tiny_site
 from requirements import require_program
 
@@ -41,7 +41,7 @@ def test_goaccess_reads_the_log_of_a_day(
     program = require_program("goaccess")
     chosen = random.Random(49)
     with open_tiny_site(tmp_path / "site", TABLES) as site, caplog.at_level(logging.INFO, "hven.access"):
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         strftime = request_middleware.time.strftime
         for second in range(0, SECONDS_OF_A_DAY, 200):
             clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"

@@ -17,7 +17,7 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column, Table
 from hven.model.types import INT64, ColumnType
 from hven.testing.site import open_tiny_site
@@ -46,7 +46,7 @@ SCALARS = {"pixel": [2, 8], "third": [3.5, None], "total": [7.5, 7.0], "word": [
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     path: Path = tmp_path_factory.mktemp("arrays")
     with open_tiny_site(path, {"sky.frames": (FRAMES, DATA)}) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def body(client: Client, form: str, query: str = QUERY) -> bytes:
@@ -132,7 +132,7 @@ def test_texts_in_arrays_have_the_width_that_they_need(tmp_path: Path) -> None:
     words = [["a" * (n % 41)] for n in range(50)]
     data = pa.table({"id": range(50), "words": words, "nothing": pa.nulls(50, pa.list_(pa.string()))})
     with open_tiny_site(tmp_path, {"sky.texts": (table, data)}) as site:
-        asked = Client(create_application(site))
+        asked = Client(create_and_start_application(site))
         said = asked.get("/tap/tables").text
         assert '<name>words</name><dataType xsi:type="vs:VOTableType" arraysize="64x*">char' in said
         assert '<name>nothing</name><dataType xsi:type="vs:VOTableType" arraysize="*">char' in said

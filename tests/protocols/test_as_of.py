@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.testing.site import open_tiny_site, publish_rows
 
 
@@ -18,7 +18,7 @@ def past(tmp_path):
             site, site.get_published_state().tables_by_name["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())})
         )
         site.refresh_published_state()
-        yield Client(create_application(site)), first
+        yield Client(create_and_start_application(site)), first
 
 
 def ask(client, **params):

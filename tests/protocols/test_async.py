@@ -21,7 +21,7 @@ from asgi_client import Answer, Client
 from lxml import etree
 from star_tables import PRIVATE_STARS, STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.app._server.logging_setup import MessageFormatter
 from hven.jobs._worker import run_next_job
 from hven.services.uws import PhaseChangeWaiter
@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def create_job(client: Client, **params: object) -> str:
@@ -163,7 +163,7 @@ def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: di
 
 def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(200_000))}) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         last = client.post(
             "/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv"
         ).text.split()[-1]
@@ -476,7 +476,7 @@ def test_wait_ends_when_the_job_is_destroyed(client: Client) -> None:
 
 
 def test_a_hundred_wait_for_one_look(site: Site) -> None:
-    app = create_application(site)
+    app = create_and_start_application(site)
     path = create_job(Client(app), PHASE="RUN")
 
     async def wait_for_job() -> bytes:
@@ -513,7 +513,7 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
 
 def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> None:
     """Somebody read QUEUED, the job was aborted and those who waited were told: who comes only then may not wait for ever."""
-    jobs = [create_job(Client(create_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
+    jobs = [create_job(Client(create_and_start_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
 
     async def wait_for_left_phase() -> None:
         waiting = PhaseChangeWaiter(site, CapacityLimiter(2))
@@ -534,7 +534,7 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
 
 def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
     who = {"name": "tycho"}
-    client = Client(create_application(site, identify_principal=lambda _: Principal(name=who["name"])))
+    client = Client(create_and_start_application(site, identify_principal=lambda _: Principal(name=who["name"])))
     path = create_job(client, PHASE="RUN", RESPONSEFORMAT="csv")
     run_next_job(site)
     assert job(client, path).findtext(f"{UWS}ownerId") == text(client, f"{path}/owner") == "tycho"
@@ -557,7 +557,9 @@ def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
 
 def test_a_job_sees_what_its_owner_may(site: Site) -> None:
     client = Client(
-        create_application(site, identify_principal=lambda _: Principal(name="curator", groups=frozenset({"owner"})))
+        create_and_start_application(
+            site, identify_principal=lambda _: Principal(name="curator", groups=frozenset({"owner"}))
+        )
     )
     path = create_job(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next_job(site)
@@ -566,7 +568,7 @@ def test_a_job_sees_what_its_owner_may(site: Site) -> None:
 
 def test_a_job_runs_under_the_policies_of_the_site(site: Site) -> None:
     policies = build_odd_rows_hidden_policies("number")
-    client = Client(create_application(site, policies=policies))
+    client = Client(create_and_start_application(site, policies=policies))
     path = create_job(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next_job(site, policies=policies)
     assert client.get(f"{path}/results/result").text.split() == ["n", "1000"]

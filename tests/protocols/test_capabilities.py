@@ -14,7 +14,7 @@ from asgi_client import Client
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import QueryLimits
 from hven.testing.site import open_tiny_site
 
@@ -32,7 +32,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         {"id": list(range(ROWS)), "ra": [1.0 * n for n in range(ROWS)], "dec": [0.5 * n for n in range(ROWS)]}
     )
     with open_tiny_site(tmp_path_factory.mktemp("narrow"), {"s.t": table}, limits=limits) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_output_limits_hold_in_every_format(narrow: Client, tap: etree._Element)
 def test_execution_ends_at_its_limit(tmp_path: Path) -> None:
     table = pa.table({"ra": [1.0 * n for n in range(ROWS)]})
     with open_tiny_site(tmp_path, {"s.t": table}, limits=QueryLimits(seconds=2.5)) as site:
-        hasty = Client(create_application(site))
+        hasty = Client(create_and_start_application(site))
         found = etree.fromstring(hasty.get("/tap/capabilities").body)
         default, hard = (int(found.findtext(f".//executionDuration/{name}")) for name in ("default", "hard"))
         assert 0 < default <= hard

@@ -15,7 +15,7 @@ from lxml import etree
 from star_tables import STARS, build_rows
 
 from clocks import MovableClock
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -34,7 +34,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def basic(name: str, secret: str) -> dict[str, str]:

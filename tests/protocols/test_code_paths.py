@@ -22,7 +22,7 @@ import pytest
 from asgi_client import Client
 
 import hven
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.table import Column, Table
 from hven.model.types import STRING
@@ -140,7 +140,7 @@ print(json.dumps({"code": code, "modules": len(modules), "package_modules": len(
 def client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Client]:
     caplog.set_level(logging.INFO, "hven.access")
     with open_tiny_site(tmp_path / "site", {"bright.main": (BRIGHT, build_rows())}, watch=True) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_the_way_of_a_query_is_short(client: Client) -> None:

@@ -15,7 +15,7 @@ from astropy.io.votable import parse
 from lxml import etree
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.engines.duckdb.engine import DuckEngine
 from hven.testing.site import open_tiny_site
 
@@ -46,7 +46,7 @@ def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_ro
     ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
     north = stars.filter(pa.array((dec > 20) & (ra > 10)))
     with open_tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
-        asked = Client(create_application(site))
+        asked = Client(create_and_start_application(site))
 
         def answers(dec: int) -> list[int]:
             texts = [
@@ -105,7 +105,7 @@ def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
     )
     with open_tiny_site(tmp_path, {"stars.main": (numbered, build_rows(300))}) as site:
         for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
-            answer = Client(create_application(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
+            answer = Client(create_and_start_application(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
             (field,) = etree.fromstring(answer.body).xpath("//v:FIELD[@ucd='ID_MAIN']", namespaces=V)
             assert (field.get("name"), field.get("datatype"), field.get("arraysize")) == ("number", "char", "*")
             found = parse(io.BytesIO(answer.body)).get_first_table().to_table()

@@ -14,11 +14,11 @@ from asgi_client import Answer, Client
 from star_tables import STARS, build_rows
 
 from clocks import MovableClock
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.model.errors import NotFoundError, UserError
 from hven.site import Site
-from hven.site.auth import change_password
+from hven.site.auth import change_password_and_end_sessions
 from hven.site.auth import local as accounts
 from hven.site.store import StateStore
 from hven.testing.site import open_tiny_site
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_passwords(client: Client, site: Site, anna: str, clock: MovableClock) -
     store = site.store
     session = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     assert count(client, basic("anna", SECRET)).status == 401
-    change_password(store, "anna", SECRET, changed_by="owner")
+    change_password_and_end_sessions(store, "anna", SECRET, changed_by="owner")
     assert count(client, session).status == 401, "its sessions end"
     raw = b"".join(path.read_bytes() for path in site.settings.var_directory.glob("hven.sqlite*"))
     assert SECRET.encode() not in raw
@@ -221,14 +221,14 @@ def test_passwords(client: Client, site: Site, anna: str, clock: MovableClock) -
     ):
         assert count(client, wrong).status == 401
     assert send(client, "/login", {}, username="anna", password="x" * 1_000_000).status == 413
-    change_password(store, "anna", "another one, longer", changed_by="owner")
+    change_password_and_end_sessions(store, "anna", "another one, longer", changed_by="owner")
     clock.move(CREDENTIAL_CACHE_SECONDS)
     assert count(client, basic("anna", SECRET)).status == 401
     assert count(client, basic("anna", "another one, longer")).status == 200
-    change_password(store, "anna", "", changed_by="owner")
+    change_password_and_end_sessions(store, "anna", "", changed_by="owner")
     assert store.grants.list_grants("password") == []
     for password in ("short", "x" * 1025):
         with pytest.raises(UserError, match="10 to 1024"):
-            change_password(store, "anna", password, changed_by="owner")
+            change_password_and_end_sessions(store, "anna", password, changed_by="owner")
     with pytest.raises(NotFoundError):
-        change_password(store, "bert", SECRET, changed_by="owner")
+        change_password_and_end_sessions(store, "bert", SECRET, changed_by="owner")

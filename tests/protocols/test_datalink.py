@@ -14,7 +14,7 @@ from asgi_client import Answer, Client
 from astropy.io.votable import parse
 from lxml import etree, html
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
@@ -23,7 +23,7 @@ from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, ServiceDescripto
 from hven.services import datalinks
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
 DESCRIPTOR = """\
@@ -82,7 +82,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module")
@@ -419,9 +419,9 @@ def test_a_wrong_descriptor_is_not_the_fault_of_who_asks(tmp_path: Path) -> None
         .replace("few.csv", "previews.csv")
     )
     text += "  few: {title: Few, view: SELECT freq FROM maps.previews}\n"
-    with open_site_with_descriptor(tmp_path, text, FILES) as made:
+    with open_site_with_uningested_files(tmp_path, text, FILES) as made:
         ingest_collection(made, "maps")
-        answer = Client(create_application(made)).ask("GET", "/datalink/maps.main", b"ID=m+1")
+        answer = Client(create_and_start_application(made)).ask("GET", "/datalink/maps.main", b"ID=m+1")
     assert answer.status == 500
     assert "FatalFault: the links of maps.main cannot be queried: its descriptor is not valid" in answer.text
     assert "column" not in answer.text

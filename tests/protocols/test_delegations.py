@@ -11,7 +11,7 @@ import pytest
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
-from hven.site import Site, grant_delegation
+from hven.site import Site, grant_delegation_and_list_doubts
 from process_runner import run_hven
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def night_site(tmp_path: Path) -> Iterator[Site]:
 
 
 def give(night_site: Site, account: str, name: str, until: str = "2099-12-31", where: str | None = None) -> list[str]:
-    return grant_delegation(night_site, account, name, row_condition=where, expiry_text=until, granted_by="owner")[1]
+    return grant_delegation_and_list_doubts(
+        night_site, account, name, row_condition=where, expiry_text=until, granted_by="owner"
+    )[1]
 
 
 def test_what_is_kept(night_site: Site) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs.health import SiteHealthMonitor
 from hven.model import RetryBackoffLog
 from hven.model._failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, STALE_SECONDS
@@ -168,7 +168,7 @@ def test_choices_that_could_not_be_counted_say_so(asking: QueryRunner, busy: pyt
 
 
 def test_an_answer_without_any_choices_is_an_error(site: Site, busy: pytest.MonkeyPatch) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     late = client.get("/collections/obs/main/facets")
     assert late.status == 503
     assert int(late.headers["retry-after"]) >= 1

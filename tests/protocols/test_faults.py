@@ -10,7 +10,7 @@ from asgi_client import Client
 from lxml import etree
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 
@@ -26,7 +26,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "plan_query", prepare)
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_bug_of_the_engine_while_it_runs(
 ) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "run_sql", lambda *_, **__: 1 / 0)
-        answer = Client(create_application(site)).get(
+        answer = Client(create_and_start_application(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"
         )
     assert answer.status == 500
@@ -70,7 +70,7 @@ def test_a_page_that_cannot_be_made_says_so(
         def __getattr__(self, name: str) -> object:
             raise KeyError(SECRET)
 
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     monkeypatch.setattr(
         type(site.get_published_state()), "resources", property(lambda _: {"stars": Broken()}), raising=False
     )
@@ -85,7 +85,7 @@ def test_metadata_that_cannot_be_written_says_so(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("hven.services._vosi.write_tableset", lambda *_, **__: 1 / 0)
-    answer = Client(create_application(site)).get("/tap/tables")
+    answer = Client(create_and_start_application(site)).get("/tap/tables")
     assert answer.status == 500
     assert answer.headers["x-request-id"] in answer.text
     assert "division" not in answer.text

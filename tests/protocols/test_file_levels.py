@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from asgi_client import Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
@@ -75,7 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
         ingest_collection(made, "night")
         tokens = {name: made.store.users.add_account(name) for name in ("anna", "bert", "carl", "dora")}
         made.store.grants.add_grant("delegation", subject="dora", object="Bert", actor="bert")
-        yield Client(create_application(made)), tokens
+        yield Client(create_and_start_application(made)), tokens
 
 
 def request_file(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:
@@ -289,7 +289,7 @@ def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
     (folder / "open.fits").write_bytes(b"")
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "night")
-        place = Client(create_application(made)), {"carl": made.store.users.add_account("carl")}
+        place = Client(create_and_start_application(made)), {"carl": made.store.users.add_account("carl")}
         before = {
             who: request_file(place, who, "/changes/night.main", RESPONSEFORMAT="csv").headers["hven-snapshot"]
             for who in (None, "carl")

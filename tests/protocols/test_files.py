@@ -10,15 +10,15 @@ import pytest
 from asgi_client import Client
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError
 from hven.model.table import FileRoot
-from hven.services.collection_files import find_file_path
+from hven.services.collection_files import find_unchanged_file_path
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 PAPER = """\
 collection: paper
@@ -42,7 +42,7 @@ FILES = {
 @pytest.fixture
 def site(tmp_path):
     (tmp_path / "collections" / "paper" / "data").mkdir(parents=True)
-    with open_site_with_descriptor(tmp_path, PAPER, FILES) as opened:
+    with open_site_with_uningested_files(tmp_path, PAPER, FILES) as opened:
         (opened.settings.collections_directory / "paper" / "model.bin").write_bytes(BODY)
         ingest_collection(opened, "paper")
         yield opened
@@ -50,7 +50,7 @@ def site(tmp_path):
 
 @pytest.fixture
 def client(site):
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def rows(site, adql):
@@ -131,7 +131,7 @@ def test_a_row_leads_to_no_file_of_another_collection(site, path, roots):
     row = {"path": path.replace("ABSOLUTE", str(file)), "home": str(home), "roots": roots, "release": None}
     row |= {"collection": "paper", "bytes": status.st_size, "modified": status.st_mtime}
     with pytest.raises(StorageUnavailableError, match="is missing at the moment") as raised:
-        find_file_path(site.settings, row)
+        find_unchanged_file_path(site.settings, row)
     assert "must not have empty parts" in raised.value.remedy
 
 
@@ -154,13 +154,16 @@ def test_files_of_a_private_collection_are_private(site, client):
 
 def test_faults_have_their_place(tmp_path):
     text = "collection: paper\ntitle: x\nfiles:\n  - /etc/passwd\n  - {files: a.csv, titel: x}\n"
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "x\n"}) as site, pytest.raises(DescriptorError) as caught:
+    with (
+        open_site_with_uningested_files(tmp_path, text, {"a.csv": "x\n"}) as site,
+        pytest.raises(DescriptorError) as caught,
+    ):
         ingest_collection(site, "paper")
     told = [str(fault) for fault in caught.value.faults]
     assert any("paper.yaml:4:5: files: /etc/passwd is not in the descriptor's directory" in line for line in told)
     assert any("'titel' is not a valid key of files; did you mean 'title'?" in line for line in told)
     with (
-        open_site_with_descriptor(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
+        open_site_with_uningested_files(tmp_path / "two", PAPER.replace("README.md", "README.txt"), {}) as site,
         pytest.raises(Exception, match="no file") as error,
     ):
         ingest_collection(site, "paper")
@@ -189,4 +192,4 @@ def test_no_link_leads_outside_the_site(site, client, tmp_path_factory):
     assert "is a link" not in "\n".join(map(str, check_descriptor(path, allowed)))
     with Site(allowed) as opened:
         ingest_collection(opened, "paper")
-        assert Client(create_application(opened)).get("/collections/paper/files/data/a.csv").body == b"x\n1\n"
+        assert Client(create_and_start_application(opened)).get("/collections/paper/files/data/a.csv").body == b"x\n1\n"

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 import example_plugins
 from hven import formats
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.formats import TableFormat
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import list_query_addresses, require_query_editor
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "site", STARS, {"a.csv": "id\n1\n2\n"}, public_url="http://vo.example"
     ) as site:
         ingest_collection(site, "stars")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.usefixtures("_foreign_format")

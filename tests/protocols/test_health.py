@@ -20,7 +20,7 @@ from asgi_client import Answer, Client
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs import health
 from hven.model.errors import StorageError
@@ -28,7 +28,7 @@ from hven.model.settings import create_site_directory, load_settings
 from hven.model.settings._sections import HealthSettings
 from hven.portal._pages.texts import load_page_translations
 from hven.site import HINDERED_MESSAGE, Site
-from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_counter_memory
+from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_shared_counter_memory
 from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
 from hven.site.store.ingest_runs import ERROR_PHASE
@@ -100,7 +100,7 @@ def put(site: Site, name: str, **more: Any) -> None:
 
 @pytest.fixture
 def reader(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +212,9 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
         (path.parent / "rows.csv").write_text("n,t\n1,2026-11-01T00:00:00\n2,2026-11-19T12:30:00\n")
         ingest_collection(site, "seen")
         site.refresh_published_state()
-        (collection,) = parse_json(Client(create_application(site)).get("/health"))["collections"]
+        (collection,) = parse_json(Client(create_and_start_application(site)).get("/health"))["collections"]
         assert collection["modified"] == "2026-11-19T12:30:00Z"
-        found = values(Client(create_application(site)).get("/metrics"))
+        found = values(Client(create_and_start_application(site)).get("/metrics"))
         assert found["hven_collection_modified_timestamp_seconds", (("collection", "seen"),)] == 1795091400
         assert "2026-11-19T12:30:00Z" in run_hven("status", "--site", site.settings.directory).stdout
 
@@ -224,7 +224,7 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
 
 def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader: Client) -> None:
     put(site, "seen", failures=2, phase="ERROR", message="no answer")
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     fresh = reader.get("/health/fresh")
     assert (fresh.status, parse_json(fresh)["status"]) == (200, "degraded")
     assert parse_json(fresh)["collections"][0]["state"] == "failing"
@@ -235,16 +235,16 @@ def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader
 
 
 def test_the_foot_of_a_page_says_what_is_not_well_and_why_to_whom_it_concerns(site: Site, token: str) -> None:
-    assert "all is well" in Client(create_application(site)).get("/health", format="foot").text
+    assert "all is well" in Client(create_and_start_application(site)).get("/health", format="foot").text
     put(site, "covert", failures=2, phase="ERROR", message=SECRET)
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     foot = reader.get("/health", format="foot").text
     assert "covert" not in foot
     operator = reader.ask("GET", "/health?format=foot", headers=basic(token)).text
     assert "covert</a>" in operator
     assert health.STATE_REASONS["failing"] in operator
     put(site, "seen", failures=2, phase="ERROR", message=SECRET)
-    foot = Client(create_application(site)).get("/health", format="foot").text
+    foot = Client(create_and_start_application(site)).get("/health", format="foot").text
     assert "seen</a>" in foot
     assert health.STATE_REASONS["failing"] in foot
     assert "covert" not in foot
@@ -254,7 +254,7 @@ def test_the_foot_of_a_page_says_what_is_not_well_and_why_to_whom_it_concerns(si
 def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     real = site.store.schedules.list_schedules
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: (real()[0] + 3 * 3600, real()[1]))
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     fresh = reader.get("/health/fresh")
     assert (fresh.status, parse_json(fresh)["status"]) == (503, "stale")
     overview = reader.get("/health")
@@ -262,7 +262,7 @@ def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeyp
     assert values(reader.get("/metrics"))["hven_collection_state", (("collection", "seen"), ("state", "stale"))] == 1
     put(site, "seen", paused=time.time())
     put(site, "covert", paused=time.time())
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     assert reader.get("/health/fresh").status == 200  # somebody wants it so
 
 
@@ -271,7 +271,7 @@ def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.Monk
         raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not respond")
 
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", fail_to_answer)
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     ready = reader.get("/health/ready")
     assert (ready.status, parse_json(ready)["status"]) == (200, "degraded")
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["store"] == "warning"
@@ -283,7 +283,7 @@ def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.Monk
 def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: int, state: str, status: int) -> None:
     usage = shutil.disk_usage(site.settings.data_directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=free))
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status == reader.get("/health").status
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["disk"] == state
@@ -304,7 +304,7 @@ def test_an_engine_that_is_away(
     problem = f"engine {name}: no connection; {how}"
     holdings = replace(site.get_published_state(), problems=(problem,))
     monkeypatch.setattr(site, "get_published_state", lambda: holdings)
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["engines"] == state
@@ -315,7 +315,7 @@ def test_an_engine_that_is_away(
 
 
 def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = create_application(site)
+    app = create_and_start_application(site)
 
     def broken() -> None:
         raise StorageError("the system state is damaged")
@@ -330,13 +330,13 @@ def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypat
 
 
 def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     assert reader.get("/health/ready").status == 200
     hangs = threading.Event()
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: hangs.wait(60) and (0.0, {}))
     monkeypatch.setattr(health, "STATUS_LIFETIME_SECONDS", 0.0)
     monkeypatch.setitem(health.SiteHealthMonitor.get_status.__kwdefaults__, "wait_seconds", health.STATUS_WAIT_SECONDS)
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     ready = reader.get("/health/ready")  # there is no older look
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["store"] == "warning"
     assert parse_json(reader.get("/health"))["tables"] == 1
@@ -351,13 +351,16 @@ def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, m
     monkeypatch.setattr(
         type(site.store.runs), "find_latest_runs", lambda _: (_ for _ in ()).throw(StorageError("busy"))
     )
-    checks = {check["name"]: check for check in parse_json(Client(create_application(site)).get("/health"))["checks"]}
+    checks = {
+        check["name"]: check
+        for check in parse_json(Client(create_and_start_application(site)).get("/health"))["checks"]
+    }
     assert {name for name, check in checks.items() if check["state"] != "ok"} == {"disk", "store"}
     assert all(("reason" in check) == (check["state"] != "ok") for check in checks.values())
     monkeypatch.undo()
     for row in ({"failures": 1, "ended": time.time() + 60}, {"paused": time.time()}):
         put(site, "seen", **row)
-        (found,) = parse_json(Client(create_application(site)).get("/health/fresh"))["collections"]
+        (found,) = parse_json(Client(create_and_start_application(site)).get("/health/fresh"))["collections"]
         assert found["reason"] == health.STATE_REASONS[found["state"]].format(collection="seen")
 
 
@@ -395,7 +398,7 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
     site.store.schedules.update_schedule(
         "covert", lambda row, now: (row, [create_alert("covert", "failed", "the words of an alert", [], now)])
     )
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     for path in ADDRESSES:
         plain = reader.get(path).text
         assert "covert" not in plain, path
@@ -414,7 +417,7 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
 
 
 def test_operators_see_how_well_collections_are_described(site: Site, token: str) -> None:
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
     seen, covert = (
         next(
             one
@@ -431,7 +434,7 @@ def test_operators_see_how_well_collections_are_described(site: Site, token: str
 
 
 def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
-    reader = Client(create_application(site, policies=build_odd_rows_hidden_policies("n")))
+    reader = Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("n")))
     (collection,) = parse_json(reader.get("/health"))["collections"]
     assert "rows" not in collection
     assert collection["tables"]["seen.main"]["rows"] is None
@@ -441,7 +444,8 @@ def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
 def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "settings", replace(site.settings, health=HealthSettings(open=True)))
     assert {
-        item["collection"] for item in parse_json(Client(create_application(site)).get("/health"))["collections"]
+        item["collection"]
+        for item in parse_json(Client(create_and_start_application(site)).get("/health"))["collections"]
     } == {
         "seen",
         "covert",
@@ -467,7 +471,7 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
             item, {"webhook": {"attempts": 1, "error": f"https://u:{SECRET}@hooks.example is away"}}, None
         )
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for address in ADDRESSES:
             answer = client.get(address)
             assert answer.status == 200
@@ -481,8 +485,8 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_counter_memory` sets it: afterwards it is as it was
-    create_counter_memory()
+    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_shared_counter_memory` sets it: afterwards it is as it was
+    create_shared_counter_memory()
     first = ProcessCounters.open_for_process()
     for _ in range(3):
         _child(lambda: _count(ProcessCounters.open_for_process()))

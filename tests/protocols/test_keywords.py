@@ -16,9 +16,9 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ tables:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory: Path = tmp_path_factory.mktemp("keywords")
-    with open_site_with_descriptor(directory, SUN, {"no.txt": "no FITS"}) as site:
+    with open_site_with_uningested_files(directory, SUN, {"no.txt": "no FITS"}) as site:
         first = fits.PrimaryHDU(
             header=fits.Header([("EXPTIME", 2.5, "[s] <exposure>"), ("FLAG", True), ("OBJECT", "a <b>")])
         )
@@ -50,7 +50,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         (folder / "empty.fits").write_bytes(b"")
         (folder / "short.fits").write_bytes((folder / "a.fits").read_bytes()[:300])
         ingest_collection(site, "sun")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_headers_are_shown_as_page_and_formats(client: Client) -> None:

@@ -12,7 +12,7 @@ from asgi_client import Client
 from star_tables import TABLES
 from upload_requests import build_upload_table, send, votable
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.testing.site import open_tiny_site
 
 LONG = ",".join(map(str, range(200)))
@@ -64,7 +64,7 @@ def name_type(one: object) -> str:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Give a client of a site that jobs are written to."""
     with open_tiny_site(tmp_path_factory.mktemp("site"), TABLES) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module", autouse=True)

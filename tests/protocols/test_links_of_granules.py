@@ -12,10 +12,10 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 
 HEAD = """\
@@ -42,9 +42,9 @@ def rows(site_text: str, tmp_path: Path) -> tuple[list[dict[str, str]], Client]:
     writer = csv.DictWriter(file, GOOD)
     writer.writeheader()
     writer.writerows([GOOD, {**GOOD, "granule_uid": "b 2+c"}])
-    site = open_site_with_descriptor(tmp_path, site_text, {"rows.csv": file.getvalue()})
+    site = open_site_with_uningested_files(tmp_path, site_text, {"rows.csv": file.getvalue()})
     ingest_collection(site, "maps")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     query = "SELECT granule_uid, datalink_url FROM maps.epn_core ORDER BY granule_uid"
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
     return list(csv.DictReader(io.StringIO(answer))), client
@@ -91,9 +91,9 @@ def test_links_have_the_product_types_of_their_rows(tmp_path: Path) -> None:
     require_plugins("media", "cdf")
     kinds = {"a.cdf": "ts", "b.oifits": "", "c.sav": "im#sp", "e.sav": "", "f.fits": "cube"}
     lines = "".join(f"{name[0]},data/{name},{kind}\n" for name, kind in kinds.items())
-    site = open_site_with_descriptor(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
+    site = open_site_with_uningested_files(tmp_path, PRODUCTS, {"rows.csv": "id,file,dataproduct_type\n" + lines, **{f"data/{name}": "nothing" for name in kinds}})  # fmt: skip
     ingest_collection(site, "shelf")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def list_link_kinds(table: str, one: str) -> dict[str, str]:
         found = csv.DictReader(io.StringIO(client.get(f"/datalink/shelf.{table}", ID=one, RESPONSEFORMAT="csv").text))
@@ -135,13 +135,13 @@ def test_a_row_whose_file_can_be_drawn_leads_to_its_picture(tmp_path: Path) -> N
     writer.writeheader()
     for uid, obs, kind in (("a", "Ö 1", "FITS"), ("b", "b", "txt"), ("c", "c", "")):
         writer.writerow({**good, "granule_uid": uid, "obs_id": obs, "file_name": kind})
-    with open_site_with_descriptor(tmp_path, FILED, {"rows.csv": file.getvalue()}) as site:
+    with open_site_with_uningested_files(tmp_path, FILED, {"rows.csv": file.getvalue()}) as site:
         data = site.settings.collections_directory / "maps/data"
         data.mkdir()
         fits.PrimaryHDU(np.arange(6.0).reshape(2, 3)).writeto(data / "Ö 1_005.FITS")
         (data / "b_005.txt").write_text("nothing")
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         query = "SELECT granule_uid, thumbnail_url, datalink_url FROM maps.epn_core ORDER BY granule_uid"
         answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
         found = list(csv.DictReader(io.StringIO(answer)))
@@ -199,10 +199,10 @@ def test_links_of_derived_products_name_their_origins(tmp_path: Path, other: boo
         rest = rest.replace("t_min:", "began:").replace("t_max:", "ended:")
         rest = rest.replace("within: 10 min", "within: 10 min, time: [began, ended], other_time: [t_min, t_max]")
         text, maps = head + below + rest, MAPS.replace("t_min,t_max", "began,ended")
-    site = open_site_with_descriptor(tmp_path, text, {"raw.csv": RAW, "maps.csv": maps})
+    site = open_site_with_uningested_files(tmp_path, text, {"raw.csv": RAW, "maps.csv": maps})
     assert check_descriptor(tmp_path / "collections/levels/levels.yaml", site.settings) == []
     ingest_collection(site, "levels")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def list_links(table: str, one: str) -> list[str]:
         answer = client.get(f"/datalink/levels.{table}", ID=one, RESPONSEFORMAT="csv")
@@ -251,7 +251,7 @@ FAULTS = {
 def test_faults_of_derived_links_are_reported(link: str, tmp_path: Path) -> None:
     before, _, after = LEVELS.partition("    links:")
     text = f"{before}    links: [{link}]\n  maps:{after.partition('  maps:')[2].partition('    links:')[0]}"
-    site = open_site_with_descriptor(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})
+    site = open_site_with_uningested_files(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})
     said = [
         f"{one.message}{'; ' if one.remedy else ''}{one.remedy}"
         for one in check_descriptor(tmp_path / "collections/levels/levels.yaml", site.settings)

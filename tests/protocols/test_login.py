@@ -17,10 +17,10 @@ from asgi_client import Answer, Client
 from lxml import html
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.services import _proof_verification as proving
 from hven.site import Site
-from hven.site.auth import change_password, session
+from hven.site.auth import change_password_and_end_sessions, session
 from hven.site.store import StateStore
 from hven.site.store._database import format_current_time
 from hven.testing.site import open_tiny_site
@@ -56,7 +56,7 @@ def login_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def client(star_site: Site) -> Client:
-    return Client(create_application(star_site))
+    return Client(create_and_start_application(star_site))
 
 
 def send(client: Client, body: dict[str, str], **headers: str) -> Answer:
@@ -168,7 +168,7 @@ def test_where_one_is_sent_afterwards(client: Client, token: str, following: str
 )
 def test_the_link_in_the_head_leads_back(star_site: Site, token: str, asked: str, there: str) -> None:
     star_site.settings = replace(star_site.settings, public_url="https://vo.example.org/hven", root_path="/hven")
-    client, browser = Client(create_application(star_site)), {"accept": "text/html"}
+    client, browser = Client(create_and_start_application(star_site)), {"accept": "text/html"}
 
     def link(**headers: str) -> str:
         page = html.fromstring(client.ask("GET", asked, headers={**browser, **headers}).text)
@@ -224,7 +224,7 @@ def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(star_si
         root_path="/hven",
         cors=("https://portal.example.org",),
     )
-    client = Client(create_application(star_site))
+    client = Client(create_and_start_application(star_site))
     said = send(client, {"token": token}).headers["set-cookie"]
     assert said.endswith("; Path=/hven; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure")
     mine = {"cookie": said.partition(";")[0]}
@@ -286,9 +286,9 @@ def test_a_wrong_token_pays_for_no_password(
 def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, star_site: Site, token: str) -> None:
     """Twenty wrong passwords from an address shut the right token of the same account out from nowhere."""
     address = "192.0.2.1"
-    change_password(star_site.store, "anna", "a long password", changed_by="owner")
+    change_password_and_end_sessions(star_site.store, "anna", "a long password", changed_by="owner")
     for _ in range(session.MAX_DELAYED_ANSWERS):  # as if they were being held back
-        session.get_login_attempts(star_site.store).count_failure(address, "anna")
+        session.get_login_attempts(star_site.store).count_failure_and_compute_delay(address, "anna")
     here = {"x-forwarded-for": address}
     for word in ("a long password", "another password"):
         late = send(client, {"name": "anna", "token": word}, **here)
@@ -331,9 +331,9 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("hven.sqlite*"))
     assert secret.encode() not in raw, "only its digest is kept"
     assert store.sessions.find_session_owner(store.sessions.begin_session("anna", -1.0)) is None
-    assert store.user_tables.has_expired_entries(format_current_time())
+    assert store.user_tables.is_expiry_cleanup_due(format_current_time())
     store.user_tables.delete_expired_tables_and_sessions(format_current_time())
-    assert not store.user_tables.has_expired_entries(format_current_time())
+    assert not store.user_tables.is_expiry_cleanup_due(format_current_time())
     many = [store.sessions.begin_session("anna", 1000.0 + n) for n in range(101)]
     assert store.sessions.find_session_owner(many[-1]) == "anna"
     assert [store.sessions.find_session_owner(one) for one in (proof, many[0])] == [None, None], (

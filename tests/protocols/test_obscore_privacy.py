@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model.settings import Settings
@@ -91,12 +91,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def half(site: Site) -> Client:
-    return Client(create_application(site, policies=POLICIES))
+    return Client(create_and_start_application(site, policies=POLICIES))
 
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
-    return Client(create_application(site, policies=POLICIES, identify_principal=lambda _: OWNER_PRINCIPAL))
+    return Client(create_and_start_application(site, policies=POLICIES, identify_principal=lambda _: OWNER_PRINCIPAL))
 
 
 def table(client: Client, query: str, path: str = "/tap/sync") -> list[list[object]]:

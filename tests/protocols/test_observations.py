@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
@@ -128,7 +128,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             ingest_collection(site, name)
         site.store.releases.add_collection_releases("R1", ["cubes"])
         site.refresh_published_state()
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def build_orbit_files() -> list[tuple[object, ...]]:
@@ -243,7 +243,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
     file.write_text(SAID, encoding="utf-8")
     with Site(load_settings(tmp_path, {})) as site:
         ingest_collection(site, "said")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert fetch_page(client, "said/keyed/rows")["total"] == 22
         for said, total in (
             ("[]", 40),

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 from lxml import html
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -56,7 +56,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (folder / "odd.yaml").write_text(text, encoding="utf-8")
     with Site(load_settings(root, {})) as site:
         ingest_collection(site, "odd")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def page(client: Client, path: str) -> tuple[int, Any]:

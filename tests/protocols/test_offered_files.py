@@ -15,7 +15,7 @@ from asgi_client import Client
 from astropy.io import fits
 from lxml import etree
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -120,7 +120,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
             ingest_collection(made, name)
         tokens = {name: made.store.users.add_account(name) for name in READERS if name}
         made.store.grants.add_grant("member", subject="anna", object="hesiod", role="reader", actor="owner")
-        yield Client(create_application(made)), tokens
+        yield Client(create_and_start_application(made)), tokens
 
 
 def ask(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:

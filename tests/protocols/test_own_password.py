@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Answer, Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.services import _proof_verification as proving
 from hven.site.auth.local import LocalIdentityProvider, create_personal_token
 from hven.testing.site import open_tiny_site
@@ -46,7 +46,9 @@ def session(star_site: Site) -> dict[str, str]:
 def change(star_site: Site, old: str, new: str = WORDS, again: str | None = None, **headers: str) -> Answer:
     given = {"old": old, "new": new, "again": new if again is None else again}
     body = urlencode(given).encode()
-    return Client(create_application(star_site)).ask("POST", "/login/password", body=body, headers={**FORM, **headers})
+    return Client(create_and_start_application(star_site)).ask(
+        "POST", "/login/password", body=body, headers={**FORM, **headers}
+    )
 
 
 def test_a_password_of_ones_own(star_site: Site, token: str) -> None:
@@ -62,7 +64,7 @@ def test_a_password_of_ones_own(star_site: Site, token: str) -> None:
     assert accounts.verify_credentials("anna", token).name == "anna", "the token stays"
     lines = [(one.by, one.what, one.object) for one in star_site.store.grants.list_audit_entries(row_limit=2)]
     assert lines == [("anna", "password ended", "anna"), ("anna", "password given", "anna")]
-    script = Client(create_application(star_site)).ask(
+    script = Client(create_and_start_application(star_site)).ask(
         "POST", "/login/password", body=json.dumps({"old": token, "new": WORDS}).encode(),
         headers={"content-type": "application/json", "authorization": f"Bearer {token}"},
     )  # fmt: skip
@@ -94,4 +96,6 @@ def test_what_is_refused(star_site: Site, token: str, monkeypatch: pytest.Monkey
     assert not star_site.store.grants.list_grants("password")
     star_site.settings = replace(star_site.settings, login=replace(star_site.settings.login, own_passwords=False))
     assert change(star_site, token, **mine).status == 403
-    assert "/login/password" not in Client(create_application(star_site)).ask("GET", "/login", headers=mine).text
+    assert (
+        "/login/password" not in Client(create_and_start_application(star_site)).ask("GET", "/login", headers=mine).text
+    )

@@ -16,12 +16,12 @@ import pytest
 from asgi_client import Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
-from hven.portal._pages.assets import find_asset_name
+from hven.portal._pages.assets import find_hashed_asset_name
 from hven.services.face import load_service_faces
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor, open_tiny_site
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> \" onmouseover=\"alert(2) {{ 9973*9967 }} ${9973*9967} </style></title>"
 DESCRIPTOR = f"""\
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("hostile"), DESCRIPTOR, {"a.csv": "a\n1\n"}, title=HOSTILE, description=HOSTILE
     ) as site:
         ingest_collection(site, "hostile")
@@ -64,13 +64,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.mark.parametrize("path", ["/", "/collections/hostile", "/collections/%3Cscript%3E"])
 def test_text_of_descriptors_and_addresses_stays_text(hostile: Site, path: str) -> None:
-    answer = Client(create_application(hostile)).get(path.replace("%3C", "<").replace("%3E", ">"))
+    answer = Client(create_and_start_application(hostile)).get(path.replace("%3C", "<").replace("%3E", ">"))
     elements = Page(answer.text).elements
     scripts = [attributes.get("type") for tag, attributes in elements if tag == "script"]
     # no browser runs them
     data = {"application/json": 1, "application/ld+json": int(path in {"/", "/collections/hostile"})}
     assert {kind: scripts.count(kind) for kind in data} == data
-    assert len(scripts) == sum(data.values()) + bool(find_asset_name("main.js", (None, None))), "only our own"
+    assert len(scripts) == sum(data.values()) + bool(find_hashed_asset_name("main.js", (None, None))), "only our own"
     assert "img" not in {tag for tag, _ in elements}
     assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
     assert "99400891" not in answer.text
@@ -78,7 +78,7 @@ def test_text_of_descriptors_and_addresses_stays_text(hostile: Site, path: str) 
 
 @pytest.mark.parametrize("path", ["/", "/collections/hostile", "/collections/nothing"])
 def test_nothing_runs_in_a_page_but_its_own(hostile: Site, path: str) -> None:
-    answer = Client(create_application(hostile)).get(path)
+    answer = Client(create_and_start_application(hostile)).get(path)
     policy = answer.headers["content-security-policy"]
     elements = Page(answer.text).elements
     # what runs is a file of ours; the one script element in the page holds texts, and no browser runs JSON
@@ -93,7 +93,9 @@ def test_nothing_runs_in_a_page_but_its_own(hostile: Site, path: str) -> None:
     assert "style-src 'self';" in policy
     for tag, attributes in elements:
         if tag == "link" and attributes["rel"] == "stylesheet":
-            style = Client(create_application(hostile)).get(str(attributes["href"]).removeprefix("http://vo.example"))
+            style = Client(create_and_start_application(hostile)).get(
+                str(attributes["href"]).removeprefix("http://vo.example")
+            )
             assert (style.status, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
             assert "immutable" in style.headers["cache-control"]
     assert "default-src 'none'" in policy
@@ -108,11 +110,13 @@ def test_links_lead_to_web_addresses_alone(tmp_path: Path) -> None:
     text = DESCRIPTOR.replace(
         "subjects:", "licence_url: https://example.org/l\nreference_url: https://example.org/r\nsubjects:"
     )
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "a\n1\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "a\n1\n"}) as site:
         ingest_collection(site, "hostile")
         found = [
             attributes["href"]
-            for tag, attributes in Page(Client(create_application(site)).get("/collections/hostile").text).elements
+            for tag, attributes in Page(
+                Client(create_and_start_application(site)).get("/collections/hostile").text
+            ).elements
             if tag == "a"
         ]
     assert {"https://example.org/r", "https://example.org/l"} <= set(found)
@@ -121,20 +125,20 @@ def test_links_lead_to_web_addresses_alone(tmp_path: Path) -> None:
 
 def test_an_empty_site_says_how_to_begin(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {}) as site:
-        answer = Client(create_application(site)).get("/")
+        answer = Client(create_and_start_application(site)).get("/")
     assert answer.status == 200
     assert "hven new" in answer.text
 
 
 def test_unknown_pages_are_404_with_the_requests_id(hostile: Site) -> None:
-    answer = Client(create_application(hostile)).get("/collections/nothing")
+    answer = Client(create_and_start_application(hostile)).get("/collections/nothing")
     assert answer.status == 404
     assert answer.headers["x-request-id"] in answer.text
     assert answer.headers["content-type"].startswith("text/html")
 
 
 def test_a_page_is_not_sent_twice(hostile: Site) -> None:
-    client = Client(create_application(hostile))
+    client = Client(create_and_start_application(hostile))
     tag = client.get("/").headers["etag"]
     assert client.ask("GET", "/", headers={"if-none-match": tag}).status == 304
     assert client.ask("GET", "/", headers={"if-none-match": tag, "host": "other.example"}).status == 200, (
@@ -143,7 +147,7 @@ def test_a_page_is_not_sent_twice(hostile: Site) -> None:
 
 
 def test_head_has_the_length_of_the_page(hostile: Site) -> None:
-    client = Client(create_application(hostile))
+    client = Client(create_and_start_application(hostile))
     answer = client.ask("HEAD", "/")
     assert (answer.status, answer.body) == (200, b"")
     assert int(answer.headers["content-length"]) == len(client.get("/").body)
@@ -172,10 +176,10 @@ def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:
     text = DESCRIPTOR.replace("collection: hostile", "collection: covert").replace(
         "subjects:", "access: private\nsubjects:"
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, text.replace("type: int32", "type: nonsense"), {"a.csv": "a\n1\n"}
     ) as site:
-        body = Client(create_application(site)).get("/health").text
+        body = Client(create_and_start_application(site)).get("/health").text
     assert json.loads(body)["status"] == "degraded"
     assert json.loads(body)["problems"] == 1
     assert "covert" not in body
@@ -207,6 +211,9 @@ def test_wide_tables_have_all_their_columns(tmp_path: Path) -> None:
     text = f"collection: wide\ntitle: Wide\nsubjects: [x]\ntables:\n  main:\n    source: {{kind: parquet, files: w.parquet}}\n    columns:\n{columns}\n"
     file = io.BytesIO()
     pq.write_table(pa.table({f"c{n}": [1.0] for n in range(250)}), file)
-    with open_site_with_descriptor(tmp_path, text, {"w.parquet": file.getvalue()}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"w.parquet": file.getvalue()}) as site:
         ingest_collection(site, "wide")
-        assert Client(create_application(site)).get("/collections/wide/columns").text.count(' data-histogram="c') == 250
+        assert (
+            Client(create_and_start_application(site)).get("/collections/wide/columns").text.count(' data-histogram="c')
+            == 250
+        )

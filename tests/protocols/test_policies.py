@@ -10,7 +10,7 @@ from asgi_client import Client
 
 from clocks import MovableClock
 from hven import query
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
@@ -169,7 +169,7 @@ def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: MovableClock) -> N
 def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableClock) -> None:
     rows = f"id,release,pi,coi,project,category\n1,{after(3, clock).isoformat()},,,,\n2,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
         asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main"
         first = client.ask("GET", asked)
         tag = first.headers["etag"]
@@ -284,7 +284,7 @@ def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
     asked = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id+FROM+night.main+ORDER+BY+id"
     with Site(settings.load_settings(tmp_path), watch_for_changes=True) as here:
         tokens = {name: here.store.users.add_account(name) for name in ("bob", "dora")}
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
 
         def rows(name: str) -> list[int]:
             return [

@@ -208,7 +208,7 @@ def test_readers_see_what_the_policy_says(
 ) -> None:
     item = rights_site.get_published_state().tables_by_name["night.main"]
     published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=policy.text)))}
-    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies_and_list_problems(published) == []
     holdings = replace(
         rights_site.get_published_state(),
         tables_by_name=published,
@@ -253,7 +253,7 @@ def test_levels_of_files(
     rows, files, take = (None if one is None else one.text for one in levels)
     policy = RowAccessPolicy(rows=rows, files=files, take=take, path="path", contact="the observatory")
     published = {"night.main": replace(item, table=item.table.copy_with(policy=policy))}
-    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies_and_list_problems(published) == []
     holdings = replace(
         rights_site.get_published_state(),
         tables_by_name=published,
@@ -307,7 +307,7 @@ def test_levels_of_files(
 def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(rights_site: Site) -> None:
     item = rights_site.get_published_state().tables_by_name["night.main"]
     published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows="release <= now")))}
-    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies_and_list_problems(published) == []
     holdings = replace(
         rights_site.get_published_state(),
         tables_by_name=published,
@@ -353,7 +353,7 @@ def test_an_engine_that_is_away_makes_no_table_private(rights_site: Site) -> Non
 
     levels = RowAccessPolicy(rows="release <= now or reader in (pi)")
     published = {"night.main": replace(item, table=item.table.copy_with(policy=levels))}
-    assert AccessPolicyBinder(fail_to_answer).bind_policies(published) == []
+    assert AccessPolicyBinder(fail_to_answer).bind_policies_and_list_problems(published) == []
     table = published["night.main"].table
     assert (table.access, table.policy) == ("public", levels)
     with pytest.raises(StorageUnavailableError):  # and nobody sees a row of it meanwhile

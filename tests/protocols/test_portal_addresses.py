@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Client
 
 import hven
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Table
 from hven.portal._views.page_addresses import RESERVED_NAMES, build_table_address
 from hven.testing.site import open_tiny_site
@@ -46,7 +46,7 @@ def named_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         for at, name in enumerate(NAMES)
     }
     with open_tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize("name", NAMES)

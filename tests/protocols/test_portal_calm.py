@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column, ColumnGroup, Table
 from hven.model.types import FLOAT64, INT32, STRING, ColumnType
 from hven.site import Site
@@ -81,7 +81,7 @@ def published_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(published_site: Site) -> Client:
-    return Client(create_application(published_site))
+    return Client(create_and_start_application(published_site))
 
 
 def ask(client: Client, path: str) -> Any:
@@ -126,7 +126,11 @@ def test_a_reader_has_the_columns_that_they_choose(reader: Client) -> None:
 
 
 def test_what_is_counted_over_hidden_rows_is_not_told(published_site: Site) -> None:
-    page = Client(create_application(published_site, policies=build_odd_rows_hidden_policies("orbit"))).get(HERE).text
+    page = (
+        Client(create_and_start_application(published_site, policies=build_odd_rows_hidden_policies("orbit")))
+        .get(HERE)
+        .text
+    )
     assert "200</b> of 200" in page
     assert read_alike_line(page) == ""
     assert "target_name" in heads(page)

@@ -11,7 +11,7 @@ from asgi_client import Client
 from lxml import html
 from portal_site import HOSTILE_TEXT, build_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.portal._views.dataset_metadata import write_bibtex
 from hven.site import Site
 
@@ -24,7 +24,7 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(portal: Site) -> Client:
-    return Client(create_application(portal))
+    return Client(create_and_start_application(portal))
 
 
 def test_the_collection_page_shows_metadata_citation_and_first_rows(reader: Client) -> None:

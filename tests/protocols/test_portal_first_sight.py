@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 from lxml import html
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -95,7 +95,7 @@ def sight_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(load_settings(root)) as site:
         for name in ("cubes", "plain"):
             ingest_collection(site, name)
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def ask(client: Client, path: str) -> Any:

@@ -14,10 +14,10 @@ from asgi_client import Client
 from lxml import etree
 from portal_site import build_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
-from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_contrast, compute_contrast
+from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_colour_for_contrast, compute_contrast
 from hven.site import Site
 from hven.site.auth._access_control import Principal
 from hven.testing.policies import build_odd_rows_hidden_policies
@@ -51,7 +51,7 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(portal: Site) -> Client:
-    return Client(create_application(portal))
+    return Client(create_and_start_application(portal))
 
 
 def data(client: Client, path: str, **headers: str) -> dict:
@@ -106,7 +106,7 @@ def test_the_tree_has_no_level_in_which_no_row_has_a_value(tmp_path: Path) -> No
         (place / f"{name}.csv").write_text("\n".join(["mission,instrument,mode", *rows, ""]))
     with Site(load_settings(tmp_path, {})) as site:
         ingest_collection(site, "mixed")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         branches = data(client, "/tree")["branches"]
         found = flat(branches)
         assert {path: rows for path, (rows, _) in found.items()} == {
@@ -155,7 +155,7 @@ def test_cards_are_ordered_and_show_picture_years_and_target(tmp_path: Path) -> 
         for name in kinds:
             ingest_collection(site, name)
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/", headers={"accept": "text/html"}).text
         assert re.findall(r'<li id="(\w+)">', page) == ["chosen", "large", "small"]
         assert page.count("Mars &middot; 2004\u20132006") == 3
@@ -189,7 +189,7 @@ def test_private_tables_are_nowhere(reader: Client) -> None:
 
 
 def test_hidden_rows_are_never_counted(portal: Site) -> None:
-    half = Client(create_application(portal, policies=build_odd_rows_hidden_policies("id")))
+    half = Client(create_and_start_application(portal, policies=build_odd_rows_hidden_policies("id")))
     assert data(half, "/tree")["rows"] == 203
     assert flat(data(half, "/tree")["branches"])[("SDO",)][0] == 100, "its numbers are even"
     assert flat(data(half, "/tree")["branches"])[("SOHO",)][0] == 100
@@ -217,7 +217,7 @@ def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
     descriptor.write_text("collection: a\ntitle: A\ntables:\n  t: {source: {kind: csv, files: x.csv}}\n")
     (descriptor.parent / "x.csv").write_text("instrument\nx\n")
     with open_tiny_site(tmp_path, {"a.t": pa.table({"instrument": ["x", "x", "y"]})}) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert flat(data(client, "/tree")["branches"]) | {} != {}
         assert data(client, "/tree")["rows"] == 3
         first = client.get("/").headers["etag"]
@@ -373,7 +373,7 @@ def test_cards_show_their_row_count_at_the_bottom(reader: Client) -> None:
 
 
 def test_each_portal_has_its_colours(reader: Client) -> None:
-    for path, wanted in (("/", adapt_contrast("#ffe000", DAY_BACKGROUND)), ("/sunny/", "#102030")):
+    for path, wanted in (("/", adapt_colour_for_contrast("#ffe000", DAY_BACKGROUND)), ("/sunny/", "#102030")):
         sheet = next(
             str(attributes["href"])
             for tag, attributes in Parts(reader.get(path).text).elements
@@ -387,7 +387,7 @@ def test_each_portal_has_its_colours(reader: Client) -> None:
 @pytest.mark.parametrize("colour", ["#ffe000", "#102030", "#ffffff", "#000000", "#808080", "#0b5cad"])
 def test_colours_can_be_read_on_paper(colour: str) -> None:
     for paper in (DAY_BACKGROUND, NIGHT_BACKGROUND):
-        found = adapt_contrast(colour, paper)
+        found = adapt_colour_for_contrast(colour, paper)
         assert compute_contrast(tuple(int(found[place : place + 2], 16) for place in (1, 3, 5)), paper) >= 4.5
 
 
@@ -411,9 +411,11 @@ def test_what_readers_switch_is_kept(reader: Client) -> None:
 
 
 def test_the_head_says_who_is_logged_in(portal: Site) -> None:
-    named = Client(create_application(portal, identify_principal=lambda request: Principal(name="Sophie <b>")))
+    named = Client(
+        create_and_start_application(portal, identify_principal=lambda request: Principal(name="Sophie <b>"))
+    )
     assert "Sophie &lt;b&gt;" in named.get("/").text
-    assert "Sophie" not in Client(create_application(portal)).get("/").text
+    assert "Sophie" not in Client(create_and_start_application(portal)).get("/").text
 
 
 def test_a_thumbnail_is_on_the_card(portal: Site, reader: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,7 +448,7 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     directory.mkdir()
     build_site(directory).close()
     with Site(load_settings(directory, {}), watch_for_changes=True) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
 
         def names() -> list[str]:
             return sorted(name for one, name in counted if one is site)

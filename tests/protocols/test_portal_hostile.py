@@ -17,7 +17,7 @@ from asgi_client import Answer, Client
 from lxml import html
 
 from hostile_descriptor import write_descriptor
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import HvenError
@@ -26,7 +26,7 @@ from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import search
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor, open_tiny_site
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site
 from plugin_needs import list_query_addresses, load_core_fixtures
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title></script><!--"
@@ -101,14 +101,14 @@ def parquet(rows: pa.Table) -> bytes:
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     heavy = pa.table({"id": pa.array([1, 2, 3], pa.int32()), "big": ["<i>1", "<i>2", "<b>" + "x" * BIG]})
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("evil"),
         DESCRIPTOR,
         {"rows.parquet": parquet(hostile_rows()), "heavy.parquet": parquet(heavy)},
     ) as site:
         ingest_collection(site, "evil")
         site.refresh_published_state()
-        yield Client(decode_paths(create_application(site)))
+        yield Client(decode_paths(create_and_start_application(site)))
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
         )
     with open_tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
-        yield Client(decode_paths(create_application(site)))
+        yield Client(decode_paths(create_and_start_application(site)))
 
 
 def harmless(answer: Answer) -> html.HtmlElement:
@@ -363,8 +363,8 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
     ) as site:
         half = build_odd_rows_hidden_policies("number")
         yield (
-            Client(create_application(site, policies=half)),
-            Client(create_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
+            Client(create_and_start_application(site, policies=half)),
+            Client(create_and_start_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
         )
 
 
@@ -473,7 +473,11 @@ def test_pages_ask_nobody_but_whom_the_site_file_names(tmp_path: Path) -> None:
     rows = pa.table({"n": pa.array([1], pa.int32())})
     for given in ((), ("https://img.example.org",)):
         with open_tiny_site(tmp_path / str(len(given)), {"cat.some": rows}, origins=given) as site:
-            policy = Client(create_application(site)).get("/collections/cat/some").headers["content-security-policy"]
+            policy = (
+                Client(create_and_start_application(site))
+                .get("/collections/cat/some")
+                .headers["content-security-policy"]
+            )
             found = {one for part in policy.split(";") for one in part.split() if "://" in one} - {
                 "http://localhost:21012"
             }  # the reader's own hub

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32
 from hven.site import Site
@@ -53,7 +53,7 @@ def ask(client: Client, **params: str) -> Any:
 
 @pytest.mark.parametrize("order", SORTED)
 def test_pages_are_of_the_state_that_they_began_with(site: Site, order: str) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     first = ask(client, _size="10", _sort=order)
     assert (first["total"], first["lost"]) == (90, False)
     found = [row[0] for row in first["rows"]]
@@ -70,7 +70,7 @@ def test_pages_are_of_the_state_that_they_began_with(site: Site, order: str) -> 
 
 @pytest.mark.parametrize("order", SORTED)
 def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order: str) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     address, found, lost = f"?_size=10&_sort={order}", [], []
     for turn in range(1, 20):
         page = client.ask("GET", f"{HERE}{address}", headers={"accept": "text/html"}).text
@@ -93,7 +93,7 @@ def test_pages_without_scripts_too_and_when_the_state_is_swept(site: Site, order
 
 
 def test_a_state_of_nobody_is_none(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     for wrong in ("yesterday", "20000101T000000-000001", "1999-12-31", "~", "x" * 5000, "%", "' OR 1=1"):
         page = ask(client, _asof=wrong, _from="10")
         assert (page["lost"], page["from"], page["total"], page["faults"]) == (True, 10, 90, [])

@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from strange_site import ARABIC, CHOICE_COUNT, LONG_NAME, open_strange_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 
 MAX_PAGE_BYTES = 1_500_000
 HTML = {"accept": "text/html"}
@@ -18,7 +18,7 @@ HTML = {"accept": "text/html"}
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with open_strange_site(tmp_path_factory.mktemp("strange")) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize(

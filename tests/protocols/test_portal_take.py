@@ -17,7 +17,7 @@ from asgi_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from hven.portal._views import downloads
@@ -115,7 +115,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             "cat.linked": (LINKED, linked),
         },
     ) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def run_script(script: bytes, directory: Path, program: str) -> list[list[str]]:
@@ -149,7 +149,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     assert "attachment" in answer.headers["content-disposition"]
     calls = run_script(answer.body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("http")) for call in calls]
-    assert asked == [scripts.escape_address(text) for text in HOSTILE] + [
+    assert asked == [scripts.escape_address_if_allowed(text) for text in HOSTILE] + [
         "https://example.org/dir/plain.fits",
         "https://example.org/other/plain.fits",
     ]
@@ -179,13 +179,13 @@ def test_any_name_becomes_a_plain_one(text: str) -> None:
     assert not set(found) & set("/\0\n")
     assert not found.startswith((".", "-"))
     assert len(found.encode()) <= 255
-    done = scripts.UniqueFileNames()
+    done = scripts.UniqueFileNameRegistry()
     assert len({done.make_unique(found).casefold() for _ in range(5)}) == 5
 
 
 @given(st.text(max_size=80))
 def test_any_address_is_plain_ascii_of_one_word(text: str) -> None:
-    found = scripts.escape_address(f"https://example.org/{text}")
+    found = scripts.escape_address_if_allowed(f"https://example.org/{text}")
     assert found.isascii()
     assert not set(found) & set(" \t\n\r'\"\\`<>^{|}")
 

@@ -13,7 +13,7 @@ from asgi_client import Answer, Client
 from lxml import etree
 from portal_site import build_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.portal._pages.texts import load_page_translations
 from plugin_needs import list_query_addresses, list_statistics_pages, list_word_pages, load_core_fixtures
 from portal_templates import list_templates
@@ -92,7 +92,7 @@ def fetch_page(client: Client, path: str, language: str = "en") -> Answer:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with build_site(tmp_path_factory.mktemp("twins")) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module")

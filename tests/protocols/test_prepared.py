@@ -29,7 +29,7 @@ def test_what_is_no_collection_is_not_prepared(site: Site, name: str) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     before = sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts)
     with pytest.raises(NotFoundError):
-        file_preparation.prepare_files(
+        file_preparation.prepare_files_and_remove_stale_products(
             ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, name
         )
     assert sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts) == before

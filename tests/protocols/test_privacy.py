@@ -13,12 +13,12 @@ import pytest
 from asgi_client import Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site, publish_rows
 
 EVERYTHING = [
     "/",
@@ -42,13 +42,13 @@ def fetch_rows(client: Client, query: str) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def odd_rows_client(site: Site) -> Client:
-    return Client(create_application(site, policies=build_odd_rows_hidden_policies("number")))
+    return Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("number")))
 
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
     return Client(
-        create_application(
+        create_and_start_application(
             site, policies=build_odd_rows_hidden_policies("number"), identify_principal=lambda _: OWNER_PRINCIPAL
         )
     )
@@ -143,16 +143,16 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
     )
     file = io.BytesIO()
     pq.write_table(build_rows(), file)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("pages"), descriptor, {"stars.parquet": file.getvalue()}
     ) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
         half = build_odd_rows_hidden_policies("number")
         yield (
-            Client(create_application(site)),
-            Client(create_application(site, policies=half)),
-            Client(create_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
+            Client(create_and_start_application(site)),
+            Client(create_and_start_application(site, policies=half)),
+            Client(create_and_start_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
         )
 
 
@@ -192,7 +192,7 @@ def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
 
 def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/tap/tables/stars.main").status == 200
         publish_rows(site, STARS.copy_with(access="private"), build_rows(100))
         site.refresh_published_state()

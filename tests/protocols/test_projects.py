@@ -12,7 +12,7 @@ from asgi_client import Client
 from hidden_row_pages import compare_pages, fetch_normalized
 from test_releases import ids, write
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
@@ -120,7 +120,7 @@ def test_members_without_a_project_are_a_fault(tmp_path: Path) -> None:
 def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
     with site(tmp_path, "listed = true") as here:
         tokens = {name: here.store.users.add_account(name) for name in ("anna", "bob", "eve")}
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
 
         def ask(name: str | None, path: str = "/projects/hesiod.json", method: str = "GET", **form: str):
             headers = {} if name is None else {"authorization": f"Bearer {tokens[name]}"}
@@ -201,7 +201,7 @@ def test_a_site_with_a_hidden_project_answers_as_one_without(tmp_path: Path) -> 
                 here = stack.enter_context(Site(settings.load_settings(place)))
                 ingest_collection(here, "stars")
             here.refresh_published_state()
-            both.append(Client(create_application(here)))
+            both.append(Client(create_and_start_application(here)))
             assert "/projects" not in both[-1].get("/").text
         answered, unlike = compare_pages((both[0], both[1]), part=3)
         assert not unlike

@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import DescriptorError
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -29,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def client(site: Site, *proxies: str) -> Client:
     login = replace(site.settings.login, proxy_header="X-Remote-User", proxies=proxies)
     site.settings = replace(site.settings, login=login)
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def test_its_own_proxy_is_believed(site: Site) -> None:
@@ -65,7 +65,7 @@ def test_others_are_not(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.settings = replace(site.settings, login=replace(site.settings.login, proxy_header=None))
     assert (
         "x-vo-authenticated"
-        not in Client(create_application(site)).ask("GET", "/", headers={"x-remote-user": "anna"}).headers
+        not in Client(create_and_start_application(site)).ask("GET", "/", headers={"x-remote-user": "anna"}).headers
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 
 from clocks import MovableClock
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -72,7 +72,7 @@ def referee_site(place: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(referee_site: Site) -> Client:
-    return Client(create_application(referee_site))
+    return Client(create_and_start_application(referee_site))
 
 
 def come(client: Client, referee_site: Site, name: str, **more: object) -> dict[str, str]:

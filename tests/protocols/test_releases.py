@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 
 from hven import query
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import BindError, ConflictError, NotFoundError, ParamError, UsageError
@@ -98,7 +98,7 @@ def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
             ParamError, match=r"szcat\.main is not part of the release R6\.1; query the table without ASOF"
         ):
             ids(here, "szcat.main", as_of="R6.1")
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
         assert "psz2_r4.main" in client.get("/tap/tables").text
         assert client.get("/changes/psz2_r4.main").status == client.get("/cone/psz2_r4.main").status == 404
 
@@ -117,11 +117,11 @@ def test_the_rows_of_a_release_stay(tmp_path: Path) -> None:
         for number in range(5, 9):
             write(tmp_path, rows=f"{ROWS}{number},x\n")
             ingest_collection(here, "psz2")
-        here.engines.drop_snapshots(here.store.prune_snapshots("psz2", 1))
+        here.engines.drop_snapshots_and_list_problems(here.store.prune_snapshots("psz2", 1))
         here.refresh_published_state()
         assert ids(here, "psz2_r4.main") == [1, 2, 3]
         here.store.releases.remove_label("R4", ["psz2"])
-        here.engines.drop_snapshots(here.store.prune_snapshots("psz2", 1))
+        here.engines.drop_snapshots_and_list_problems(here.store.prune_snapshots("psz2", 1))
         here.refresh_published_state()
         with pytest.raises(BindError):
             ids(here, "psz2_r4.main")
@@ -234,7 +234,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
         (folder / "new.txt").write_text("newer")
         ingest_collection(here, "psz2")
         here.refresh_published_state()
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
         for path in ("psz2/files/old.txt", "psz2_r4/files/old.txt"):  # published no more, but a release has it
             answer = client.get(f"/collections/{path}")
             assert (answer.status, answer.text) == (200, "old")
@@ -255,7 +255,7 @@ def test_the_page_of_a_table_lists_its_releases(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         here.store.releases.add_collection_releases("R6", ["psz2"])
         here.refresh_published_state()
-        client = Client(create_application(here))
+        client = Client(create_and_start_application(here))
         now, old, new = (client.get(f"/collections/{name}/main").text for name in ("psz2", "psz2_r4", "psz2_r6"))
         assert "/collections/psz2_r4/main" in now
         assert "/collections/psz2_r6/main" in now

@@ -20,7 +20,7 @@ from astropy.io import fits
 from rights_matrix import list_routes
 
 from clocks import MovableClock
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
@@ -346,7 +346,7 @@ def world(template_site: Path, tmp_path: Path, clock: MovableClock) -> Iterator[
     shutil.copytree(template_site, tmp_path / "site", symlinks=True)
     with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=True) as site:
         tokens = {name: site.store.users.add_account(name) for name in ("karl", "hana", "mia", "gerd", "sven", "olga")}
-        made = World(site, Client(create_application(site)), clock, tokens)
+        made = World(site, Client(create_and_start_application(site)), clock, tokens)
         made.strangers = {
             "nobody": {},
             "an account without rights": made.account("sven"),
@@ -450,7 +450,9 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
             assert one.ident not in page.text or own, who
     for one in jobs:
         if not loser.account:
-            JobSupervisor(world.site.settings, worker_limit=0, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
+            JobSupervisor(
+                world.site.settings, worker_limit=0, idle_seconds=1.0, parent_pid=None
+            )._delete_expired_jobs_files_and_grants()
             assert not (world.site.settings.data_directory / "jobs" / one.ident).exists()
         elif not (gone or renewed):
             assert world.ask(f"{JOBS[one.kind].path}/{one.ident}", headers, "DELETE").status == 303, "its owner may"
@@ -559,7 +561,7 @@ def test_own_tables_are_their_owners(world: World) -> None:
     world.site.store.users.remove_account("hana")
     world.clock.move(1.0)
     assert world.ask(address, hana).status == 401
-    assert world.site.store.user_tables.list_owner_tables("hana") == []
+    assert world.site.store.user_tables.list_unexpired_owner_tables("hana") == []
     referee = world.invite("zqpriv")
     refused = world.ask("/tap/user_tables/mine", referee, "PUT", "id\none\n", content_type="text/csv")
     assert refused.status == 401, "tables are kept for accounts"

@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 
 from example_sites import prepare_example
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -35,7 +35,7 @@ def roles_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             ingest_collection(made, name)
         yield (
             made,
-            Client(create_application(made)),
+            Client(create_and_start_application(made)),
             {name: made.store.users.add_account(name) for name in TARGETS if name},
         )
 

@@ -20,7 +20,7 @@ from hven.portal._views import row_header
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.sources.fits_headers import read_headers as cards_of
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 SUN = """\
 collection: sun
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "data/c.fits.gz": gzip.compress(image(3, extension=True)),
         "data/axx.fits": b"no FITS at all",
     }
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("headed"), SUN, {"rows.csv": ROWS, **made}, public_url="http://vo.example"
     ) as found:
         place = found.settings.collections_directory / "sun" / "rows.csv"
@@ -90,7 +90,7 @@ def behind(site: Site, name: str) -> row_header.RowFileHeader | None:
     )
     tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
     table = next(one for one in tables if one.qualified_name == "sun.images")
-    return row_header.read_row_fits_header(
+    return row_header.read_row_fits_header_and_record_access(
         row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
     )
 
@@ -161,7 +161,7 @@ tables:
 def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> None:
     rows_of = "name,owner,file\nfree,open,data/a.fits\nlocked,anna,data/b.fits\n"
     files = {"rows.csv": rows_of, "data/a.fits": image(1), "data/b.fits": image(2)}
-    with open_site_with_descriptor(tmp_path, HELD, files, public_url="http://vo.example") as site:
+    with open_site_with_uningested_files(tmp_path, HELD, files, public_url="http://vo.example") as site:
         ingest_collection(site, "held")
         site.refresh_published_state()
         tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
@@ -176,7 +176,7 @@ def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> No
             published_state=site.get_published_state(),
         )
         free, locked = (
-            row_header.read_row_fits_header(
+            row_header.read_row_fits_header_and_record_access(
                 row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
             )
             for name in ("free", "locked")

@@ -17,7 +17,7 @@ from rights_matrix import NOW, PEOPLE, POLICY, QUERY_STRINGS, fill_route, normal
 from rights_matrix import ROWS as ROWS_OF_MATRIX
 from rights_matrix import open_rights_site as matrix_place
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import HealthSettings
@@ -98,7 +98,7 @@ def roles_site(place: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(roles_site: Site) -> Client:
-    return Client(create_application(roles_site))
+    return Client(create_and_start_application(roles_site))
 
 
 def session(roles_site: Site, name: str, seconds: float = 60) -> dict[str, str]:
@@ -175,7 +175,7 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
     ):
         at.site.settings = replace(at.site.settings, health=HealthSettings(operators=("otto",), see_as=True))
         at.site.store.users.add_account("otto")
-        client = Client(create_application(at.site))
+        client = Client(create_and_start_application(at.site))
         otto = session(at.site, "otto", 1e6)
         for who in [one for one in PEOPLE if one.account in {"anna", "ines", "gerd"}]:
             mine = see_as(client, otto, str(who.account))
@@ -286,7 +286,7 @@ def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, roles_
     try:
         (place / "hven.toml").write_text(text)
         with Site(settings.load_settings(place), watch_for_changes=False) as closed:
-            client, olga = Client(create_application(closed)), session(closed, "olga")
+            client, olga = Client(create_and_start_application(closed)), session(closed, "olga")
             assert look(client, olga, "anna").status == 403
             assert "see_as" in look(client, olga, "group:spica").text
             assert ids(client, see_as(client, olga, "anonymous")) == []
@@ -296,7 +296,7 @@ def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, roles_
 
 def test_a_closed_site_shows_nobody_anything_but_the_way_back(roles_site: Site) -> None:
     roles_site.settings = replace(roles_site.settings, login=replace(roles_site.settings.login, required=True))
-    client = Client(create_application(roles_site))
+    client = Client(create_and_start_application(roles_site))
     mine = {**see_as(client, session(roles_site, "olga"), "anonymous"), "accept": "text/html"}
     away = client.ask("GET", "/collections/night", headers=mine)
     assert (away.status, "/login?next=" in away.headers["location"]) == (303, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError
@@ -42,7 +42,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(load_settings(directory)) as site:
         for name in OFFERED:
             assert ingest_collection(site, name).published
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def fetch_words(client: Client, text: str) -> list[str]:

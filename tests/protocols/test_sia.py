@@ -13,7 +13,7 @@ from asgi_client import Client
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -74,7 +74,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(settings.load_settings(directory)) as made:
         for name in ("one", "two"):
             ingest_collection(made, name)
-        yield Client(create_application(made))
+        yield Client(create_and_start_application(made))
 
 
 def fetch_images(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> bytes:

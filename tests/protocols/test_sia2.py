@@ -13,7 +13,7 @@ from asgi_client import Client
 from astropy.coordinates import angular_separation
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -81,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def found(site: Site, *pairs: str) -> set[str]:
     line = "&".join(["RESPONSEFORMAT=csv", "MAXREC=100000", *(quote(pair, safe="=") for pair in pairs)])
-    answer = Client(create_application(site)).ask("GET", "/sia2/ivoa.obscore", line.encode())
+    answer = Client(create_and_start_application(site)).ask("GET", "/sia2/ivoa.obscore", line.encode())
     assert answer.status == 200, answer.text
     return {row["obs_id"] for row in csv.DictReader(io.StringIO(answer.text))}
 
@@ -166,10 +166,10 @@ def test_what_is_not_known_matches_nothing(site: Site) -> None:
     ],
 )
 def test_faults_begin_with_their_word(site: Site, pair: str, words: str) -> None:
-    answer = Client(create_application(site)).ask("GET", "/sia2/ivoa.obscore", quote(pair, safe="=").encode())
+    answer = Client(create_and_start_application(site)).ask("GET", "/sia2/ivoa.obscore", quote(pair, safe="=").encode())
     assert answer.status == 400
     assert words.replace("'", "&apos;") in answer.text.replace("'", "&apos;")
-    assert Client(create_application(site)).get("/sia2/one.main").status == 404
+    assert Client(create_and_start_application(site)).get("/sia2/one.main").status == 404
 
 
 def test_outlines_are_found_by_their_index_through_the_view(site: Site) -> None:

@@ -13,13 +13,13 @@ from urllib.parse import quote, urlencode
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import AccountGroupSettings
 from hven.site import Site
 from hven.site.auth import _signed_addresses as signed_addresses
-from hven.site.auth._signed_addresses import remove_signature
+from hven.site.auth._signed_addresses import split_signature_from_query
 from hven.testing.site import open_tiny_site
 from plugin_needs import build_settings, list_query_addresses
 
@@ -72,7 +72,7 @@ def night_site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(night_site: Site) -> Client:
-    return Client(create_application(night_site))
+    return Client(create_and_start_application(night_site))
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_groups_of_a_provider_count_as_in_the_session(night_site: Site) -> None:
     facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
     token = night_site.store.users.add_account("bob")
     night_site.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)
-    client = Client(create_application(night_site))
+    client = Client(create_and_start_application(night_site))
     assert client.ask("GET", sign_address(client, QUERY, token)).text.split() == ["id", "1", "2"]
 
 
@@ -172,7 +172,7 @@ def test_it_dies_with_the_right(night_site: Site, client: Client, token: str) ->
     assert client.ask("GET", address).text.split() == ["id", "1", "2"]
     (night_site.settings.directory / "hven.toml").write_text('name = "signed"\n')
     with Site(settings.load_settings(night_site.settings.directory)) as later:
-        assert Client(create_application(later)).ask("GET", address).text.split() == ["id", "1"]
+        assert Client(create_and_start_application(later)).ask("GET", address).text.split() == ["id", "1"]
 
 
 @pytest.mark.parametrize("end", ["renew", "remove", "anew"])
@@ -189,7 +189,7 @@ def test_it_dies_with_the_account(night_site: Site, client: Client, token: str, 
 
 def test_another_site_signs_nothing_for_this_one(client: Client, token: str, tmp_path: Path) -> None:
     with open_tiny_site(tmp_path / "other", {}) as other:
-        foreign = Client(create_application(other))
+        foreign = Client(create_and_start_application(other))
         address = sign_address(foreign, FILE, other.store.users.add_account("anna"))
     assert client.ask("GET", address).status == 403
 
@@ -255,7 +255,7 @@ def test_the_query_without_its_signature() -> None:
         (b"a=hven-signed", b"a=hven-signed", None),
         (b"HVEN-SIGNED=a&hven-signed=b", b"", "a"),
     ):
-        assert remove_signature(query) == (rest, found)
+        assert split_signature_from_query(query) == (rest, found)
 
 
 def test_lists_of_files_have_signed_lines(night_site: Site, client: Client, token: str) -> None:
@@ -283,7 +283,7 @@ def test_what_everybody_may_have_is_not_signed(night_site: Site, token: str) -> 
     place.write_text(DESCRIPTOR.replace("access: \"'spica' in groups\"\n", "", 1))
     mine = {"authorization": f"Bearer {token}"}
     with Site(settings.load_settings(night_site.settings.directory)) as later:
-        changed = Client(create_application(later))
+        changed = Client(create_and_start_application(later))
         assert changed.ask("GET", FILE).status == 200
         for url in ("/collections/night/files", "/collections/night/images/script?_as=wget"):
             assert "hven-signed" not in changed.ask("GET", url, headers=mine).text

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
-from hven.model.settings._site_file import find_missing_portal_items
+from hven.model.settings._site_file import find_missing_portal_item_faults
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import Principal
@@ -77,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def fetch_page(client: Client, portal: str, path: str, **headers: str) -> str:
@@ -194,7 +194,7 @@ def test_administrators_prepare_files_of_their_own_portal_alone(site: Site) -> N
 
 
 def test_one_check_covers_all_portals(site: Site) -> None:
-    assert [str(one) for one in find_missing_portal_items(site.settings)] == []
+    assert [str(one) for one in find_missing_portal_item_faults(site.settings)] == []
     text = (site.settings.directory / "hven.toml").read_text(encoding="utf-8")
     (site.settings.directory / "hven.toml").write_text(text.replace("help-dem", "helf-dem"), encoding="utf-8")
-    assert "helf-dem" in str(find_missing_portal_items(load_settings(site.settings.directory))[0])
+    assert "helf-dem" in str(find_missing_portal_item_faults(load_settings(site.settings.directory))[0])

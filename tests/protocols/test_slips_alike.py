@@ -11,7 +11,7 @@ from asgi_client import Client
 from lxml import etree
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def read_error_message(body: bytes) -> str:

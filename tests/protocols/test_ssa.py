@@ -12,7 +12,7 @@ from asgi_client import Client
 from astropy.time import Time
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.services.faces.ssa import _parse_time_range
@@ -51,7 +51,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (folder / "rows.csv").write_text(ROWS)
     with Site(settings.load_settings(directory)) as made:
         ingest_collection(made, "spectra")
-        yield Client(create_application(made))
+        yield Client(create_and_start_application(made))
 
 
 def found(client: Client, *pairs: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 from mocpy import MOC
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.testing.site import open_tiny_site
@@ -44,7 +44,7 @@ def rows() -> pa.Table:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     tables = {"stars.main": (TABLE, rows()), "secret.main": (SECRET, rows())}
     with open_tiny_site(tmp_path_factory.mktemp("site"), tables, surveys=("https://hips.example.org/DSS",)) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_the_region_of_a_table_is_a_moc(client: Client, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lxml import etree
 from pyvo.io import vosi
 from pyvo.utils.xml.exceptions import UnknownElementWarning
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.engines._statistics import MAX_TOP_VALUES, ColumnStatisticsCollector
 from hven.engines._statistics_update import update_statistics
 from hven.ingest.api.runs import ingest_collection
@@ -93,7 +93,7 @@ def options(stats: etree._Element) -> dict[str | None, float]:
 
 
 def test_statistics_equal_those_of_the_rows(counted_site: Site) -> None:
-    main = fetch_table_elements(Client(create_application(counted_site)))["stars.main"]
+    main = fetch_table_elements(Client(create_and_start_application(counted_site)))["stars.main"]
     assert main.findtext("nrows") == "8"
     found = columns(main)
     band, mag, number = found["band"], found["mag"], found["number"]
@@ -117,7 +117,7 @@ def test_statistics_equal_those_of_the_rows(counted_site: Site) -> None:
 
 
 def test_one_table_and_other_details(counted_site: Site) -> None:
-    client = Client(create_application(counted_site))
+    client = Client(create_and_start_application(counted_site))
     assert (
         columns(fetch_table_elements(client, "/tap/tables/stars.main?detail=stats")["stars.main"])["band"] is not None
     )
@@ -133,8 +133,8 @@ def test_one_table_and_other_details(counted_site: Site) -> None:
 
 def test_statistics_reveal_nothing_about_hidden_rows(counted_site: Site) -> None:
     everybody, owner = (
-        Client(create_application(counted_site)),
-        Client(create_application(counted_site, identify_principal=lambda _: OWNER_PRINCIPAL)),
+        Client(create_and_start_application(counted_site)),
+        Client(create_and_start_application(counted_site, identify_principal=lambda _: OWNER_PRINCIPAL)),
     )
     for path in ("/tap/tables?detail=stats", "/tap/tables", "/tap/tables?detail=min"):
         few = fetch_table_elements(everybody, path)["stars.few"]
@@ -145,17 +145,21 @@ def test_statistics_reveal_nothing_about_hidden_rows(counted_site: Site) -> None
     assert fetch_table_elements(owner)["stars.closed"].findtext("nrows") == "8"
     assert list(fetch_table_elements(owner)["stars.few"].iter("stats"))
     halved = fetch_table_elements(
-        Client(create_application(counted_site, policies=build_odd_rows_hidden_policies("number")))
+        Client(create_and_start_application(counted_site, policies=build_odd_rows_hidden_policies("number")))
     )["stars.main"]
     assert halved.find("nrows") is None
     assert not list(halved.iter("stats"))
-    records = Client(create_application(counted_site)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
+    records = (
+        Client(create_and_start_application(counted_site))
+        .get("/oai", verb="ListRecords", metadataPrefix="ivo_vor")
+        .text
+    )
     assert "<name>stars.main</name>" not in records or "<nrows>8</nrows>" in records
 
 
 def test_table_documents_are_valid_with_and_without_statistics(counted_site: Site, tmp_path: Path) -> None:
     """The usual document by the recommendation, and the one with statistics by the draft, in which alone they are."""
-    client, schemas = Client(create_application(counted_site)), shared("xsd/all.xsd")
+    client, schemas = Client(create_and_start_application(counted_site)), shared("xsd/all.xsd")
     given = schemas.with_name("catalog.xml").read_text(encoding="utf-8").replace('uri="', f'uri="{schemas.parent}/')
     drafted = given.replace("VODataService-v1.2.xsd", "VODataService-v1.3-draft.xsd")
     for catalogue, queries, valid in (
@@ -174,7 +178,7 @@ def test_table_documents_are_valid_with_and_without_statistics(counted_site: Sit
 
 def test_pyvo_reads_past_it(counted_site: Site) -> None:
     """With a warning: it is no element of the recommendation, which is why it must be asked for."""
-    body = Client(create_application(counted_site)).get("/tap/tables?detail=stats").body
+    body = Client(create_and_start_application(counted_site)).get("/tap/tables?detail=stats").body
     with pytest.warns(UnknownElementWarning, match="Unknown element"):
         found = {one.name: one for one in vosi.parse_tables(io.BytesIO(body)).iter_tables()}
     assert {one.name for one in found["stars.main"].columns} == {"id", "band", "mag", "number", "t", "flag"}

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.table import format_time
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,9 +50,9 @@ id,seen,jd,mjd
 
 
 def test_columns_and_links_write_times_in_short(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, SUN, {"a.csv": ROWS}, public_url="http://vo.example") as site:
+    with open_site_with_uningested_files(tmp_path, SUN, {"a.csv": ROWS}, public_url="http://vo.example") as site:
         ingest_collection(site, "sun")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         rows = client.ask("GET", "/collections/sun/main/download?_as=csv&_all=1").text
         assert [line.split(",")[4:] for line in rows.splitlines()[1:]] == [
             ["https://helioviewer.org/?date=2012-09-03T10:00:00Z", "2012/09/03/100000.fits", "00.000000"],

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import RetryBackoffLog
 from hven.model._failures import FIRST_PAUSE_SECONDS
 from hven.model.errors import TimeLimitError
@@ -136,8 +136,8 @@ FILES = replace(
 def test_each_level_has_the_rows_to_which_it_leads(tmp_path: Path, seed: int) -> None:
     made = np.random.default_rng(seed)
     with make_site(tmp_path, made) as (site, tables):
-        client = Client(create_application(site))
-        half = Client(create_application(site, policies=build_odd_rows_hidden_policies("id")))
+        client = Client(create_and_start_application(site))
+        half = Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("id")))
         for _ in range(3):
             check_tree(client, count_lines(tables))
             check_tree(half, None)
@@ -165,7 +165,7 @@ def test_a_number_that_is_shown_while_counts_fail_is_right(
 
         with monkeypatch.context() as patch:
             patch.setattr(page_queries.QueryRunner, "run_query", fail)
-            client = Client(create_application(site))  # which begins to count
+            client = Client(create_and_start_application(site))  # which begins to count
             tree = read_json(client, "/tree")
         assert tree["least"] == (failing == "c"), "of tables of rows the whole is known"
         for branch in walk(tree["branches"]):

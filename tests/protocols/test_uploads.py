@@ -25,7 +25,7 @@ from lxml import etree
 from star_tables import STARS, build_rows
 from upload_requests import build_upload_table, send, votable
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import OverloadedError
 from hven.model.params import UploadedFile, collect_params
 from hven.model.settings import QueryLimits
@@ -279,7 +279,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def small(narrow: Site) -> Client:
-    return Client(create_application(narrow))
+    return Client(create_and_start_application(narrow))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_the_capabilities_say_what_is_enforced(small: Client) -> None:
 
 def test_a_site_may_offer_none(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=QueryLimits(upload=0)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
         assert answer.status == 400
@@ -412,7 +412,7 @@ def test_addresses_that_give_no_table(small: Client, upload_server: str, path: s
 def test_an_address_that_drips_is_given_up(tmp_path: Path, upload_server: str) -> None:
     limits = QueryLimits(upload=200_000, upload_rows=500, seconds=2)
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=limits, allow_private=True) as site:
-        answer = fetch(Client(create_application(site)), f"{upload_server}/drip")
+        answer = fetch(Client(create_and_start_application(site)), f"{upload_server}/drip")
     assert answer.status == 400
     assert "within" in parse_error_message(answer)
 
@@ -457,7 +457,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, allow_private=True) as site:
-            answer = fetch(Client(create_application(site)), f"http://127.0.0.1:{server.server_port}/")
+            answer = fetch(Client(create_and_start_application(site)), f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     assert answer.status == 400
     assert "no" in parse_error_message(answer)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
@@ -61,7 +61,7 @@ def check(answer: Answer, kind: str, *, loaded: bool) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
-    client, path = Client(create_application(site)), f"/collections/docs/files/data/{name}"
+    client, path = Client(create_and_start_application(site)), f"/collections/docs/files/data/{name}"
     kind, loaded = FILES[name]
     assert mimetypes.guess_type(name)[0] == kind or name in {"x.wasm", "x.mjs"}
     for method, headers in (("GET", {}), ("HEAD", {}), ("GET", {"range": "bytes=0-2"})):
@@ -74,7 +74,7 @@ def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
 @pytest.mark.parametrize(("name", "kind", "loaded"), [("script", "text/javascript", True), ("page", "text/html", False)])  # fmt: skip
 def test_no_result_of_a_program_runs_here(site: Site, name: str, kind: str, loaded: bool) -> None:
     require_package_objects("job_providers")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     made = client.ask("POST", f"/jobs/{name}", body=urlencode({"PHASE": "RUN"}).encode(), headers={"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
     while run_next_job(site):
         pass

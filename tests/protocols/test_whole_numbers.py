@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven import formats
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import EXAMPLES_FACTOR
 
 LOW, HIGH, BEYOND = -(2**63) + 1, 2**63 - 1, 2**53 + 1
@@ -92,7 +92,7 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path_factory.mktemp("whole"), DESCRIPTOR, {"a.csv": "id,free,below\n", "a.json": "[]"}, keep_snapshots=2
     ) as made:
         yield made
@@ -114,7 +114,7 @@ def test_through_ingest_and_out_of_tap(site, given_rows):
         json.dumps([dict(zip(("id", "free", "below"), row, strict=True)) for row in given_rows])
     )
     report = ingest_collection(site, "whole")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     for kind in ("csv", "json"):
         nulled = [
             tuple(None if cell == BEYOND and (kind == "json" or at == 1) else cell for at, cell in enumerate(row))

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest import _ingest_pipeline as steps
 from hven.ingest.api.runs import ingest_collection
 from hven.portal._views import page_formats as answers
 from hven.site import Site
 from hven.site.store import _database as database
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import load_core_fixtures
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -77,8 +77,8 @@ def publish(site: Site, value: int) -> None:
 def test_nobody_is_told_that_rows_are_the_same_which_are_not(
     tmp_path: Path, clock: Callable[[timedelta], None]
 ) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
-        client = Client(create_application(site))
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create_and_start_application(site))
         known: dict[str, dict[str, bytes]] = {address: {} for address in ADDRESSES}
         dates = [format_datetime(moment, usegmt=True) for moment in (FILED, TRUE - DAY, TRUE, TRUE + 365 * DAY)]
         for value, off in enumerate([0 * DAY, -DAY, DAY, 0 * DAY]):  # the last stands where the first stood
@@ -102,8 +102,8 @@ def test_nobody_is_told_that_rows_are_the_same_which_are_not(
 
 
 def test_no_part_of_a_file_is_put_to_another_of_the_same_date(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
-        client = Client(create_application(site))
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"stars.csv": "", "notes.txt": ""}) as site:
+        client = Client(create_and_start_application(site))
         publish(site, 1)
         first = client.get("/collections/cat/files/notes.txt")
         publish(site, 2)

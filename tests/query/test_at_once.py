@@ -83,7 +83,7 @@ def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
         QueuedExecution(QueryQueue(1), here.schema, lambda: here, here) if turn else here, counters=counters
     )
     assert not turn or result.has_answer_arrived()
-    assert result.write_small_answer(encode_rows) == b"[(1,), (2,), (3,)]"
+    assert result.write_small_answer_and_close(encode_rows) == b"[(1,), (2,), (3,)]"
     assert here.closed
     assert (result.row_count, result.build_status().overflow, result.build_status().error_message) == (3, False, None)
     assert told == [(3, None)]
@@ -101,7 +101,10 @@ def test_what_is_not_written_at_once_is_still_there(why):
         result.cancel()
     if why == "not here":
         result.small = False
-    assert result.write_small_answer(lambda rows: None if why == "written otherwise" else encode_rows(rows)) is None
+    assert (
+        result.write_small_answer_and_close(lambda rows: None if why == "written otherwise" else encode_rows(rows))
+        is None
+    )
     if isinstance(here, CompletedExecution):
         assert not here.closed
         assert [row for batch in result.iterate_batches() for row in batch.to_pylist()] == [

@@ -20,7 +20,7 @@ from hven.query._planning import PlanCache
 from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
-from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, publish_rows
+from hven.testing.site import build_table_from_arrow, open_site_with_uningested_files, publish_rows
 
 HERD = 16
 DESCRIPTOR = """\
@@ -58,7 +58,7 @@ def wait_until_true(true: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, DESCRIPTOR, {"stars.csv": "id,tag\n1,open\n"}, limits=QueryLimits(concurrent=1)
     ) as made:
         publish_rows(made, build_table_from_arrow("cat.stars", ROWS), ROWS)

@@ -28,7 +28,7 @@ from query_features import list_all_features, list_features
 from regression_queries import REGRESSION_QUERIES
 
 from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import QueryError
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -96,7 +96,7 @@ def test_every_function_is_written_and_answered(site: Site, name: str) -> None:
 
 
 def test_sync_and_async_say_the_same(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     told = 0
     for seed in range(FIRST, FIRST + 10_000):
         told += bool(compare_sync_and_async(client, site, seed))

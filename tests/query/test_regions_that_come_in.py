@@ -15,7 +15,7 @@ from hven.model.types import parse_type
 from hven.query import uploads
 from hven.site.auth import Principal
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import load_core_fixtures, require_core_fixtures
 
 TEXTS = {
@@ -89,7 +89,7 @@ def table():
 def site(tmp_path):
     made, _ = table()
     pq.write_table(made, tmp_path / "a.parquet")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "site", COLLECTION, {"a.parquet": (tmp_path / "a.parquet").read_bytes()}
     ) as opened:
         yield opened

@@ -10,7 +10,7 @@ from hven import query
 from hven.formats.votable import FORMAT, read_votable
 from hven.ingest.api.runs import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: cat
@@ -49,7 +49,7 @@ def answer(site, adql):
     ],
 )
 def test_links_and_groups_of_an_answer(tmp_path, select, links, groups):
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"a.csv": "hd,tyc1,tyc2,mag\n1,2,3,4.5\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"a.csv": "hd,tyc1,tyc2,mag\n1,2,3,4.5\n"}) as site:
         ingest_collection(site, "cat")
         tables = "cat.t AS t, cat.t AS u" if "u." in select else "cat.t"
         assert answer(site, f"SELECT {select} FROM {tables}") == (links, groups)

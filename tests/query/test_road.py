@@ -155,7 +155,7 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
     with open_tiny_site(tmp_path, {"s.t": build_rows(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
         site.store.unpublish_collection("s")
-        site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("s"))
+        site.engines.drop_snapshots_and_list_problems(site.store.delete_unreferenced_snapshots("s"))
         with pytest.raises(
             RowsReplacedError,
             match=r"the rows of s\.t were replaced or removed while this query was waiting; run the query again",
@@ -163,7 +163,9 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
             waiting.read_table()
     with open_tiny_site(tmp_path / "other", {"s.t": build_rows(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
-        site.engines.drop_snapshots([record.snapshot for record in site.store.read_published_records()[1].values()])
+        site.engines.drop_snapshots_and_list_problems(
+            [record.snapshot for record in site.store.read_published_records()[1].values()]
+        )
         with pytest.raises(StorageUnavailableError, match="damaged"):
             waiting.read_table()
 
@@ -438,9 +440,9 @@ def test_what_is_spent_on_writing_counts(site: Site) -> None:
 
 def test_a_text_of_a_form_that_was_planned_is_known(site: Site) -> None:
     text = "SELECT n, word FROM s.t WHERE n = {} AND word IS NOT NULL"
-    assert query.find_planned_query(text.format(4), ANONYMOUS_PRINCIPAL, site=site) is None
+    assert query.find_cached_query_plan(text.format(4), ANONYMOUS_PRINCIPAL, site=site) is None
     query.run_query(text.format(4), site=site).close()
-    planned = query.find_planned_query(text.format(5), ANONYMOUS_PRINCIPAL, site=site)
+    planned = query.find_cached_query_plan(text.format(5), ANONYMOUS_PRINCIPAL, site=site)
     assert planned is not None
     assert planned.literal_values == (5,)
-    assert query.find_planned_query("SELECT 'no end", ANONYMOUS_PRINCIPAL, site=site) is None
+    assert query.find_cached_query_plan("SELECT 'no end", ANONYMOUS_PRINCIPAL, site=site) is None

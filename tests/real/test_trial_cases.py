@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from hven import query
-from hven.app._server import create_application as create_app
+from hven.app._server import create_and_start_application as create_app
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UserError

@@ -29,7 +29,7 @@ from fixed_time import INSTANT_SECONDS, hold_time
 from route_recorder import speed_up_requests
 
 from example_sites import EXAMPLES
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.jobs._worker import run_next_job
@@ -50,7 +50,7 @@ COLLECTIONS = ("psz2", "followup", "lowz", STARS)
 def open_site(directory: Path) -> Iterator[tuple[Site, Client]]:
     """Open a site and a client of its application."""
     with speed_up_requests(), Site(settings.load_settings(directory)) as site:
-        yield site, Client(create_application(site))
+        yield site, Client(create_and_start_application(site))
 
 
 def make_site(directory: Path) -> dict[str, str]:

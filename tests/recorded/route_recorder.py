@@ -41,7 +41,7 @@ from rights_matrix import (
 )
 from starlette.routing import Route
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.model import plugins
 from hven.site import Site
 from hven.site.auth import session
@@ -95,7 +95,7 @@ class Recorder:
     replaced: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.client = Client(create_application(self.site))
+        self.client = Client(create_and_start_application(self.site))
         self.replaced = {str(self.directory): "DIRECTORY", **self.replaced}
 
     def ask(self, address: str, method: str = "GET", body: bytes = b"") -> Answer:
@@ -139,7 +139,7 @@ def speed_up_requests() -> Iterator[None]:
 def list_routes(site: Site) -> dict[str, set[str]]:
     """List the paths of the application with their methods, without those that only add a slash."""
     found: dict[str, set[str]] = {}
-    for route in find_router(create_application(site)).routes:
+    for route in find_router(create_and_start_application(site)).routes:
         if isinstance(route, Route) and (route.path == "/" or not route.path.endswith("/")):
             found.setdefault(route.path, set()).update(route.methods or {"GET", "HEAD", "POST"})
     return found

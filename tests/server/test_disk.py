@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from server_process import HVEN_COMMAND, ServerProcess, run_hven, serve_site
 
-from hven.testing.site import open_site_with_descriptor, open_tiny_site
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site
 from process_runner import reserve_port, wait_until
 from requirements import report_missing, require
 
@@ -59,7 +59,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def server(disk: Path) -> Iterator[ServerProcess]:
     run_hven("init", site := disk / "site")
-    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+    with open_site_with_uningested_files(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     run_hven("ingest", "stars", "--site", site)
     with serve_site(site, workers=1) as made:
@@ -290,7 +290,7 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     site = tmp_path / "site"
     require("root", "chattr")
     run_hven("init", site)
-    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
+    with open_site_with_uningested_files(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     run_hven("ingest", "stars", "--site", site)
     with serve_site(site, workers=1) as server:

@@ -86,7 +86,7 @@ def test_nothing_is_left_to_workers_that_say_nothing() -> None:
 def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(
-        "hven.app._server.worker_load.should_close_connection",
+        "hven.app._server.worker_load.count_request_and_decide_close",
         lambda client: asked.append(client) or client[1] == 2,
     )
     settings = Settings(directory=tmp_path)

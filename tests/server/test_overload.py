@@ -133,7 +133,7 @@ STARTING_WORKER = """
 import os, signal, sys, time
 from hven.app._server import worker_server
 signal.signal(signal.SIGTERM, lambda *_: None)  # as the server has it, whose fork a worker is
-worker_server._move_worker_to_own_session(int(sys.argv[1]))
+worker_server._set_worker_signals_and_session(int(sys.argv[1]))
 print("begun", flush=True)
 time.sleep(60)
 """
@@ -158,7 +158,7 @@ if sys.argv[2:]:  # without the capability: what is begun from here on cannot ha
     os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], sys.argv[1]])
 from pathlib import Path
 from hven.app._server import worker_server
-worker_server._move_worker_to_own_session(int(sys.argv[1]))
+worker_server._set_worker_signals_and_session(int(sys.argv[1]))
 print(Path("/proc/self/autogroup").read_text())
 """
 

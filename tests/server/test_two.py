@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from server_process import ServerProcess, run_hven, serve_site
 
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import wait_until
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
     site = tmp_path / "site"
     run_hven("init", site)
     stars = site / "collections" / "cat" / "stars.csv"
-    with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": csv(0)}):
+    with open_site_with_uningested_files(site, DESCRIPTOR, {"stars.csv": csv(0)}):
         pass
     run_hven("ingest", "cat", "--site", site)
     with serve_site(site, workers=1, log="one.log") as one:

@@ -23,7 +23,7 @@ from hven.model.settings import (
     collect_setting_docs,
     create_site_directory,
     define_setting,
-    find_missing_portal_items,
+    find_missing_portal_item_faults,
     load_settings,
 )  # fmt: skip
 
@@ -339,7 +339,7 @@ def test_what_portals_name_must_be_there(tmp_path):
     (tmp_path / "hven.toml").write_text(
         'logo = "logo.svg"\n[portals.sun]\npath = "/sun"\nlogo = "no.png"\ncollections = ["soho", "sohoo"]\n'
     )
-    found = find_missing_portal_items(load_settings(tmp_path, {}))
+    found = find_missing_portal_item_faults(load_settings(tmp_path, {}))
     assert [str(fault) for fault in found] == [
         "hven.toml:5: portals.sun.collections: there is no collection 'sohoo'; did you mean 'soho'?",
         "hven.toml:4: portals.sun.logo: there is no file no.png beside hven.toml; create it, or remove the setting",

@@ -66,7 +66,7 @@ def test_many_are_written_and_measured_at_once():
     texts = Moc.to_texts(mocs)
     assert [Moc.parse(text) for text in texts.to_pylist()] == mocs
     assert texts[700].as_py() == MOC.from_string(str(big), format="ascii").to_string(format="ascii").strip()
-    assert Moc.compute_text_areas(texts).tolist() == pytest.approx([moc.fraction for moc in mocs])
+    assert Moc.compute_text_sky_fractions(texts).tolist() == pytest.approx([moc.fraction for moc in mocs])
     assert Moc.to_texts([]).to_pylist() == []
 
 

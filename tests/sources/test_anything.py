@@ -38,7 +38,7 @@ def test_all_real_files_are_read_or_refused_with_a_reason(room):
     for path in sorted(
         item for item in shared(f"data/{room}").rglob("*") if item.is_file() and item.stat().st_size < 800_000
     ):
-        kind = file_kinds.detect_file_kind(path)
+        kind = file_kinds.detect_kind_from_file_content(path)
         if kind is None or kind == "sql":
             continue
         try:

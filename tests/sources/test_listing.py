@@ -15,7 +15,7 @@ from hven.model.errors import SourceError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext, files
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 SITE = """\
 collection: days
@@ -51,7 +51,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_run_lists_files_once_and_reads_only_new_ones(tmp_path: Path, looks: list[str]) -> None:
-    with open_site_with_descriptor(tmp_path, SITE) as site:
+    with open_site_with_uningested_files(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "days/data"
         data.mkdir()
         for number in range(20):
@@ -76,7 +76,7 @@ def test_a_run_lists_files_once_and_reads_only_new_ones(tmp_path: Path, looks: l
 
 def test_files_changed_during_a_run_are_read_in_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the first table of a run and the second one a file is written again, and another one goes."""
-    with open_site_with_descriptor(tmp_path, SITE) as site:
+    with open_site_with_uningested_files(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "days/data"
         data.mkdir()
         for number in range(3):

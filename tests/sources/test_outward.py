@@ -19,7 +19,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, UserError
 from hven.sources import SourceContext, _rate_limiting, http_client
 from hven.sources._reading import service_client
-from hven.sources._reading.bearer_challenges import parse_challenges
+from hven.sources._reading.bearer_challenges import find_ivoa_token_endpoints
 from hven.sources._reading.service_client import RequestOptions, ServiceClient
 from plugin_needs import load_core_fixtures
 from requirements import require_program
@@ -250,11 +250,11 @@ def test_refused_and_unencrypted_passwords_are_reported(fake):
 
 
 def test_challenges_as_they_are_written():
-    assert list(parse_challenges(CADC.format("https://b.example"))) == [
+    assert list(find_ivoa_token_endpoints(CADC.format("https://b.example"))) == [
         ("ivo://ivoa.net/sso#OpenID", "https://a.example/"),
         ("ivo://ivoa.net/sso#tls-with-password", "https://b.example/login"),
     ]
-    assert not list(parse_challenges("Basic realm=ivoa_bearer"))
+    assert not list(find_ivoa_token_endpoints("Basic realm=ivoa_bearer"))
 
 
 def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkeypatch):

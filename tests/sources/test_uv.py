@@ -24,7 +24,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import serve_site
 from shared import shared
 
@@ -91,7 +91,7 @@ def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[st
     text = re.sub(r"      kind: query.*\n      adql: .*\n", "      kind: csv\n      files: raw.csv\n", TEXT, count=1)
     text = re.sub(r"file: data/headers/\{dp_id\}\.html.*", "file: data/{dp_id}.fits", text)
     stations = (EXAMPLES / "24-obsportal/collections/obsportal/stations.csv").read_text()
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         place, text, {"raw.csv": "\n".join(lines), "modes.csv": MODES, "stations.csv": stations}
     ) as site:
         (place / "collections/obsportal/data").mkdir()

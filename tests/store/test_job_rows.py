@@ -71,9 +71,9 @@ def test_every_change_of_a_phase_is_counted(store: StateStore) -> None:
     claimed = store.jobs.claim_job()
     assert claimed is not None
     seen.append(store.jobs.get_phase_change_count())
-    assert store.jobs.finish_job(claimed, "COMPLETED", results=[{"id": "result", "bytes": 10**12}])
+    assert store.jobs.finish_job_and_notify_owner(claimed, "COMPLETED", results=[{"id": "result", "bytes": 10**12}])
     seen.append(store.jobs.get_phase_change_count())
-    store.jobs.delete_jobs("1")
+    store.jobs.delete_jobs_and_descendants("1")
     seen.append(store.jobs.get_phase_change_count())
     assert seen == sorted(set(seen))
     assert not store.jobs.update_job("1", allowed_phases=("COMPLETED",), phase="ERROR")
@@ -85,15 +85,19 @@ def test_only_the_holder_of_this_attempt_ends_a_job(store: StateStore) -> None:
     first = store.jobs.claim_job()
     assert first is not None
     assert (first.phase, first.holder, first.attempts) == ("EXECUTING", get_process_holder(), 1)
-    assert store.jobs.find_duration_if_owned(first) == store.jobs.record_heartbeat(first, {"rows": 5}) == 60
+    assert (
+        store.jobs.find_duration_if_owned(first)
+        == store.jobs.record_heartbeat_and_read_duration(first, {"rows": 5})
+        == 60
+    )
     assert store.jobs.get_job("1").progress == {"rows": 5}
     assert store.jobs.requeue_job(first, is_attempt_counted=True)
     second = store.jobs.claim_job()
     assert second is not None
     assert second.attempts == 2
-    assert not store.jobs.finish_job(first, "COMPLETED")
-    assert store.jobs.find_duration_if_owned(first) is store.jobs.record_heartbeat(first) is None
-    assert store.jobs.finish_job(second, "ERROR", error={"kind": "fatal", "message": "x"})
+    assert not store.jobs.finish_job_and_notify_owner(first, "COMPLETED")
+    assert store.jobs.find_duration_if_owned(first) is store.jobs.record_heartbeat_and_read_duration(first) is None
+    assert store.jobs.finish_job_and_notify_owner(second, "ERROR", error={"kind": "fatal", "message": "x"})
     assert not store.jobs.requeue_job(second, is_attempt_counted=True)
     assert store.jobs.get_job("1").phase == "ERROR"
 
@@ -113,8 +117,8 @@ def test_a_job_is_claimed_once_by_many(store: StateStore) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == [f"{number:02}" for number in range(40)]
-    assert store.jobs.count_waiting() == 0
-    assert len(store.jobs.list_executing()) == 40
+    assert store.jobs.resolve_dependencies_and_count_waiting() == 0
+    assert len(store.jobs.list_jobs_held_by_processes()) == 40
 
 
 def test_lists_and_dues(store: StateStore) -> None:
@@ -185,11 +189,11 @@ def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: StateSt
         assert store.jobs.enqueue_job(name, allowed_phases=("PENDING",), queue_limit=9_999) == "QUEUED"
     store.jobs.add_job(job("after", depends_on=("w1", "w2")))
     store.jobs.enqueue_job("after", allowed_phases=("PENDING",), queue_limit=9_999)
-    assert store.jobs.count_waiting() == 0
+    assert store.jobs.resolve_dependencies_and_count_waiting() == 0
     store.jobs.update_job(many[700], allowed_phases=("EXECUTING",), phase="COMPLETED")
-    assert store.jobs.count_waiting() == 2
+    assert store.jobs.resolve_dependencies_and_count_waiting() == 2
     store.jobs.update_job("w2", allowed_phases=("QUEUED",), phase="ABORTED", ended="3")
-    assert store.jobs.count_waiting() == 1
+    assert store.jobs.resolve_dependencies_and_count_waiting() == 1
     ended = store.jobs.get_job("after")
     assert ended.phase == "ERROR"
     assert ended.error is not None

@@ -15,16 +15,18 @@ from hven.model.errors import StorageError
 from hven.model.plugins import PackageStateTables, PluginPackage
 from hven.model.settings import create_site_directory, load_settings
 from hven.site import Site
-from hven.site.api.store_tables import StateDatabase, StoreTableSet
+from hven.site.api.store_tables import PackageTableSet, StateDatabase
 from hven.site.state_faults import find_state_faults
 from hven.site.store import StateStore
 from plugin_needs import load_core_fixtures, require_core_fixtures
 from postgres_cluster import run_server
 
 BACKUPS = load_core_fixtures("BACKUPS")
-OLD_TABLES = StoreTableSet()
+OLD_TABLES = PackageTableSet()
 notes = OLD_TABLES.define_table("notes", "number int key\ntext text")
-NEW_TABLES = StoreTableSet({1: lambda connection: connection.execute(sa.text("ALTER TABLE notes ADD COLUMN by TEXT"))})
+NEW_TABLES = PackageTableSet(
+    {1: lambda connection: connection.execute(sa.text("ALTER TABLE notes ADD COLUMN by TEXT"))}
+)
 signed_notes = NEW_TABLES.define_table("notes", "number int key\ntext text\nby text null")
 marks = NEW_TABLES.define_table("marks", "note int key")
 RECORD = PluginPackage(
@@ -158,7 +160,9 @@ def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tm
     install()
     with closing(StateStore(tmp_path, url)) as store:
         assert store.find_absent_package_tables() == {"notebook": ["notes"]}
-        with store.get_or_create(BACKUPS["StateBackupAccess"]).open_export("label", include_rows=True) as export:
+        with store.get_or_create(BACKUPS["StateBackupAccess"]).pin_snapshots_and_open_export(
+            "label", include_rows=True
+        ) as export:
             tables = {name: list(lines) for name, lines in export.iterate_tables()}
     assert tables["notes"] == ['{"number": 1, "text": "clouds"}']
 

@@ -130,11 +130,11 @@ def test_rollback_goes_back_step_by_step_and_forward_by_name(store):
 
 def test_remove_keeps_the_data_until_purge(store):
     store.publish_collection("c", [record("c.a", "1a")], run_id="r1")
-    assert store.delete_unpinned_snapshots("c") == []  # published snapshots are never purged
+    assert store.delete_unreferenced_snapshots("c") == []  # published snapshots are never purged
     assert store.unpublish_collection("c") == ["c.a"]
     assert read_published_snapshots(store) == {}
     assert [item.id for item in store.list_snapshots("c")] == ["1a"]
-    assert [item.id for item in store.delete_unpinned_snapshots("c")] == ["1a"]
+    assert [item.id for item in store.delete_unreferenced_snapshots("c")] == ["1a"]
     with pytest.raises(NotFoundError):
         store.unpublish_collection("c")
 
@@ -241,7 +241,7 @@ def test_the_paths_of_all_kept_snapshots_are_known(store):
     store.publish_collection("c", [record("c.a", "2a")], run_id="r2")
     store.unpublish_collection("c")
     assert store.list_kept_snapshot_paths() == {"c.a/1a", "c.a/2a"}
-    store.delete_unpinned_snapshots("c")
+    store.delete_unreferenced_snapshots("c")
     assert store.list_kept_snapshot_paths() == set()
 
 
@@ -251,7 +251,7 @@ def test_runs_that_died_are_shown_as_aborted(store):
     store.runs.begin_run("r2", "c")
     first, second = reversed(store.runs.list_runs("c"))
     assert (first.phase, first.summary, second.phase) == ("COMPLETED", {"rows": 3}, "RUNNING")
-    assert store.runs.mark_dead_runs("c") == ["r2"]
+    assert store.runs.abandon_unfinished_runs("c") == ["r2"]
     assert store.runs.get_run("r2").phase == "ABORTED"
     store.runs.delete_runs(["r1"])
     with pytest.raises(NotFoundError):

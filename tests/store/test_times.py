@@ -102,14 +102,14 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
     (kept / "one.arrow").touch()
     os.utime(kept / "one.arrow", (wall.at, wall.at))
     watching = keeper(site)
-    watching._delete_expired_jobs()  # the true time is known
+    watching._delete_expired_jobs_files_and_grants()  # the true time is known
     watching._close_store()
     wall.at = FAR[clock]
     with caplog.at_level(logging.WARNING, "hven.jobs"):
         for _ in range(3):  # as processes that begin and end
             again = keeper(site)
             for _ in range(3):
-                again._delete_expired_jobs()
+                again._delete_expired_jobs_files_and_grants()
                 wall.passed(20)
             again._close_store()
     delete_expired_user_tables(site)
@@ -125,14 +125,14 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
     assert told.state == ("warning" if ahead else "ok")
     wall.at = TRUE + 100  # set right
     watching = keeper(site)
-    watching._delete_expired_jobs()
+    watching._delete_expired_jobs_files_and_grants()
     assert store.sessions.find_session_owner(proof) == "anna"
     assert (store.deletion_clock.describe_clock_leap() is None) == ahead, (
         "from a time that is long past the true one is a leap, too"
     )
     for _ in range(2 if ahead else int(LEAP_TRUST_SECONDS / MAX_LEAP_SECONDS) + 1):
         wall.passed(MAX_LEAP_SECONDS)
-        watching._delete_expired_jobs()
+        watching._delete_expired_jobs_files_and_grants()
     with pytest.raises(NotFoundError):
         store.jobs.get_job("short")
     assert store.jobs.get_job("week")
@@ -142,16 +142,16 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
 def test_a_clock_that_goes_on_for_a_day_is_believed(site: Site, wall: Wall) -> None:
     assert site.store.jobs.add_job(job("week", 7, wall))
     watching = keeper(site)
-    watching._delete_expired_jobs()
+    watching._delete_expired_jobs_files_and_grants()
     wall.passed(30 * DAY)  # the server was off
     for _ in range(int(LEAP_TRUST_SECONDS / 3600) - 1):
-        watching._delete_expired_jobs()
+        watching._delete_expired_jobs_files_and_grants()
         wall.passed(3600)
     assert site.store.jobs.get_job("week")
     assert site.store.deletion_clock.describe_clock_leap()
-    watching._delete_expired_jobs()
+    watching._delete_expired_jobs_files_and_grants()
     wall.passed(3600)
-    watching._delete_expired_jobs()
+    watching._delete_expired_jobs_files_and_grants()
     assert site.store.deletion_clock.describe_clock_leap() is None
     assert site.store.jobs.find_phases(["week"]) == {}
     watching._close_store()
@@ -214,8 +214,8 @@ def test_what_was_written_while_the_clock_was_ahead_stops_nothing_later(site: Si
 def test_a_store_without_a_known_time_believes_the_clock(tmp_path: Path, wall: Wall) -> None:
     store = StateStore(tmp_path)
     wall.at = FAR["2039"]
-    assert store.deletion_clock.get_trusted_time() == "2039-01-01T00:00:00.000000Z"
+    assert store.deletion_clock.compute_and_record_trusted_time() == "2039-01-01T00:00:00.000000Z"
     assert store.deletion_clock.describe_clock_leap() is None
     wall.at = TRUE
-    assert store.deletion_clock.get_trusted_time() == format_timestamp(TRUE)
+    assert store.deletion_clock.compute_and_record_trusted_time() == format_timestamp(TRUE)
     store.close()

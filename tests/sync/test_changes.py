@@ -14,7 +14,7 @@ from hven.ingest.sync._row_differences import (
     CHANGE_COLUMN,
     CHANGED_COLUMNS_COLUMN,
     RowDifferences,
-    build_change_set,
+    build_change_set_and_summary,
     match_rows_by_key,
 )
 
@@ -43,7 +43,7 @@ def test_several_become_one(states):
     for old, new in itertools.pairwise(states):
         found = match_rows_by_key(table(old), table(new), ["id"])
         assert isinstance(found, RowDifferences)
-        steps.append(build_change_set(found, TableChangeSummary(table="t"), ["id"]))
+        steps.append(build_change_set_and_summary(found, TableChangeSummary(table="t"), ["id"]))
     made = {
         row["id"]: (row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN])
         for row in change_sets.join_change_sets(steps).to_pylist()

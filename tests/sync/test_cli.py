@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from process_runner import run_hven
 
@@ -27,7 +27,7 @@ tables:
 
 @pytest.fixture
 def home(tmp_path):
-    open_site_with_descriptor(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1.5\n2,b,2.5\n3,c,3.5\n"}).close()
+    open_site_with_uningested_files(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1.5\n2,b,2.5\n3,c,3.5\n"}).close()
     (tmp_path / "hven.toml").write_text("")
     return tmp_path
 

@@ -12,7 +12,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 EXAMPLES = 120 if os.environ.get("HVEN_PROOF") == "full" else 3
 
@@ -58,8 +58,8 @@ TABLES = ("obs.headers", "obs.exposures", "obs.targets", "obs.latest", "elsewher
 
 
 def open_header_site(home):
-    open_site_with_descriptor(home, ELSEWHERE).close()
-    return open_site_with_descriptor(
+    open_site_with_uningested_files(home, ELSEWHERE).close()
+    return open_site_with_uningested_files(
         home,
         HEADERS,
         {"headers.csv": "file,exposure,target,t\n1,1,a,1\n2,1,a,2\n", "names.csv": "target,title\na,Alpha\n"},
@@ -125,7 +125,7 @@ def test_tables_made_from_the_lists_of_tables_are_made_anew(tmp_path):
         "titles.csv": "",
         "names.csv": "target,title\na,Alpha\n",
     }
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         ingest_collection(site, "obs")
         how = {name: change.how for name, change in sync_collection(site, "obs").changes.items()}
         assert (how["obs.about"], how["obs.exposures"]) == ("everything", "nothing")

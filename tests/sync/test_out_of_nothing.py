@@ -11,7 +11,7 @@ from hven import query
 from hven.ingest.api.runs import find_stale_table_warnings, ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 TEXT = """
 collection: c
@@ -52,8 +52,8 @@ def lines(site):
 
 
 def test_a_table_that_stays_is_not_stale_after_its_input_changed(tmp_path):
-    open_site_with_descriptor(tmp_path, ELSEWHERE).close()
-    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+    open_site_with_uningested_files(tmp_path, ELSEWHERE).close()
+    with open_site_with_uningested_files(tmp_path, TEXT, FILES) as site:
         ingest_collection(site, "c")
         ingest_collection(site, "e")
         made = site.store.read_published_records()[1]["c.byg"].id, site.store.read_published_records()[1]["e.groups"].id
@@ -74,7 +74,7 @@ def test_a_table_that_stays_is_not_stale_after_its_input_changed(tmp_path):
 
 
 def test_what_an_older_run_left_stale_is_put_right_without_rows(tmp_path):
-    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT, FILES) as site:
         ingest_collection(site, "c")
         record = site.store.read_published_records()[1]["c.byg"]
         site.store.update_snapshot_records(
@@ -89,7 +89,7 @@ def test_what_an_older_run_left_stale_is_put_right_without_rows(tmp_path):
 
 
 def test_a_descriptor_that_says_the_same_of_a_table_is_known_afterwards(tmp_path):
-    with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT, FILES) as site:
         ingest_collection(site, "c")
         path = tmp_path / "collections/c/c.yaml"
         path.write_text(path.read_text().replace("title: C", "title: Other"))
@@ -146,7 +146,7 @@ def values(site, name):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_sums_do_not_hang_on_the_order_of_rows(tmp_path, seed):
-    with open_site_with_descriptor(tmp_path, SUMS, {"d.csv": floats()}) as site:
+    with open_site_with_uningested_files(tmp_path, SUMS, {"d.csv": floats()}) as site:
         ingest_collection(site, "s")
         before = values(site, "s.byg"), values(site, "s.grouped"), values(site, "s.over")
         (tmp_path / "collections/s/d.csv").write_text(floats(seed))
@@ -161,7 +161,7 @@ def test_sums_do_not_hang_on_the_order_of_rows(tmp_path, seed):
 
 
 def test_sums_of_all_queries_but_those_are_as_quick_as_before(tmp_path):
-    with open_site_with_descriptor(tmp_path, SUMS, {"d.csv": floats()}) as site:
+    with open_site_with_uningested_files(tmp_path, SUMS, {"d.csv": floats()}) as site:
         ingest_collection(site, "s")
         text = "SELECT SUM(v) AS x, AVG(w) AS y FROM s.base"
         assert "list_sort" not in query.explain_query(text, OWNER_PRINCIPAL, site=site)
@@ -188,10 +188,10 @@ tables:
 
 
 def test_an_edit_of_the_site_file_counts_where_rows_are_made_with_it(tmp_path):
-    with open_site_with_descriptor(tmp_path, SITE, FILES, authority="one.example") as site:
+    with open_site_with_uningested_files(tmp_path, SITE, FILES, authority="one.example") as site:
         ingest_collection(site, "w")
         sync_collection(site, "w")
-    with open_site_with_descriptor(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
+    with open_site_with_uningested_files(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
         report = sync_collection(site, "w", accept_changes=True)
         assert list_change_kinds(report)["w.main"][1] is None
         assert list_change_kinds(report)["w.linked"] == ("everything", "hven.toml has a different authority")

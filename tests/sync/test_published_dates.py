@@ -17,7 +17,7 @@ from hven.ingest import _published_dates as published_dates
 from hven.ingest.api.runs import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from second_engine import OTHER_NAME, register_other_engine
 
 HEAD = """\
@@ -51,7 +51,7 @@ def dates(site: Site) -> dict[str, list[int]]:
 
 @pytest.fixture
 def maps(tmp_path: Path) -> Iterator[tuple[Site, Path, Path]]:
-    with open_site_with_descriptor(tmp_path, HEAD, {"a.csv": ""}) as site:
+    with open_site_with_uningested_files(tmp_path, HEAD, {"a.csv": ""}) as site:
         folder = tmp_path / "collections" / "maps"
         write(folder / "a.csv", a="planet", b="planet", c="planet")
         ingest_collection(site, "maps")
@@ -94,7 +94,7 @@ def test_a_sync_that_computes_everything_finds_no_change(maps: tuple[Site, Path,
 
 
 def test_dates_move_with_the_rows_to_another_engine(tmp_path: Path, clock: MovableClock) -> None:
-    with register_other_engine(), open_site_with_descriptor(tmp_path, HEAD, {"a.csv": ""}) as site:
+    with register_other_engine(), open_site_with_uningested_files(tmp_path, HEAD, {"a.csv": ""}) as site:
         folder = tmp_path / "collections" / "maps"
         write(folder / "a.csv", a="planet", b="planet")
         ingest_collection(site, "maps")
@@ -123,7 +123,7 @@ def test_a_date_of_the_descriptor_is_the_date_of_all_rows(maps: tuple[Site, Path
 
 def test_an_expression_over_the_time_of_the_run_is_kept_too(tmp_path: Path, clock: MovableClock) -> None:
     text = 'collection: c\ntitle: C\ntables:\n  t:\n    source: {kind: csv, files: a.csv}\n    primary: id\n    map: {since: "\'since \' || collection.created", mixed: "name || collection.created"}\n'
-    with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,name\n1,a\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "id,name\n1,a\n"}) as site:
         ingest_collection(site, "c")
         clock.move(HOUR)
         (tmp_path / "collections" / "c" / "a.csv").write_text("id,name\n1,b\n2,b\n")

@@ -14,7 +14,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from process_runner import start_hven
 
@@ -60,7 +60,7 @@ class Died(BaseException):
 @pytest.mark.parametrize("first", [True, False])
 def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first):
     asked = []
-    with open_site_with_descriptor(tmp_path, TEXT) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT) as site:
         database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 4001)])
         if not first:
             ingest_collection(site, "s")
@@ -106,7 +106,7 @@ def database_source(site):
 
 
 def test_killed_at_any_moment(tmp_path):
-    with open_site_with_descriptor(tmp_path, TEXT) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT) as site:
         (tmp_path / "hven.toml").write_text("")
         database = fill(tmp_path, [(n, 1.0, float(n)) for n in range(1, 20_001)])
         ingest_collection(site, "s")

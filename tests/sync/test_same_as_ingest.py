@@ -14,7 +14,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 3
 
@@ -95,7 +95,7 @@ def pair(tmp_path_factory, request):
     for home in homes:
         for name, body in TABLES.items():
             sites.append(
-                open_site_with_descriptor(
+                open_site_with_uningested_files(
                     home, f"collection: {name}\ntitle: C\ntables:\n  main:{body}    max_rejects: 1\n", files
                 )
             )

@@ -9,7 +9,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -29,7 +29,7 @@ def rows(site, text="SELECT * FROM stars.main ORDER BY id"):
 
 @pytest.fixture
 def stars(tmp_path):
-    with open_site_with_descriptor(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}) as site:
         ingest_collection(site, "stars")
         yield site, tmp_path / "collections" / "stars" / "a.csv"
 

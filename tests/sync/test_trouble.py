@@ -18,7 +18,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.model.errors import ChangeLimitExceededError, ConflictError, DataError, SourceError, StorageError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 from sync_states import read_sync_states
 
@@ -45,7 +45,7 @@ def stars(tmp_path):
         f"{name}.csv": f"id,name,mag\n{n},{name},1.5\n{n + 1},{name},2.5\n"
         for n, name in ((1, "a"), (11, "b"), (21, "c"))
     }
-    with open_site_with_descriptor(tmp_path, TEXT, files) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT, files) as site:
         (tmp_path / "hven.toml").write_text("")
         ingest_collection(site, "stars")
         yield site, tmp_path / "collections" / "stars"
@@ -258,7 +258,9 @@ def test_what_changes_take() -> None:
 def test_rows_that_lie_on_another_disk(tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    with open_site_with_descriptor(tmp_path, TEXT, {"a.csv": "id,name,mag\n1,a,1.5\n"}, data=str(elsewhere)) as site:
+    with open_site_with_uningested_files(
+        tmp_path, TEXT, {"a.csv": "id,name,mag\n1,a,1.5\n"}, data=str(elsewhere)
+    ) as site:
         kinds = {site.settings.var_directory: 1, elsewhere: 2}
         monkeypatch.setattr(
             type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755)

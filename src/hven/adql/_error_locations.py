@@ -145,10 +145,10 @@ def _find_suspect_expressions(message: str, tree: Query) -> tuple[str, list[int]
         if pattern.search(message):
             candidates = [node for node in calls if _is_suspect_function(node.name, names)]
             return format_message("calls"), _collect_suspect_offsets(candidates, lambda _: True)
-    return _find_suspect_cast_offsets(message, nodes)
+    return _find_suspect_conversions(message, nodes)
 
 
-def _find_suspect_cast_offsets(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
+def _find_suspect_conversions(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
     """Return the CASTs or converting calls that may have failed; every expression if there are none."""
     cast_match = _CAST_TARGET_PATTERN.search(message)
     if cast_match is not None:

@@ -112,7 +112,7 @@ class ExpressionBinder(WindowBinder, ABC):
 
     def bind_expression(self, node: Expr, scope: NameScope) -> Expr:
         """Bind a value expression or a condition."""
-        self.count_query_term(node.text_offset)
+        self.count_and_limit_query_terms(node.text_offset)
         method = BINDER_METHODS.get(type(node))
         if method is None:
             message = format_message("{name} is not allowed here", type(node).__name__)
@@ -132,7 +132,7 @@ class ExpressionBinder(WindowBinder, ABC):
 
     # --- leaves
 
-    def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002  (one signature for all methods)
+    def bind_and_record_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002  (one signature)
         """Give a literal its type, and record the value of its slot."""
         value = node.value
         slot = node.slot
@@ -172,7 +172,7 @@ class ExpressionBinder(WindowBinder, ABC):
             right_operand = self.bind_expression(link.right, scope)
             bound = self.build_bound_operation(link, bound, right_operand)
         if node.op == "||":
-            self.count_text_operation(node.text_offset)
+            self.count_and_limit_text_operations(node.text_offset)
         return bound
 
     def build_bound_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
@@ -218,7 +218,7 @@ class ExpressionBinder(WindowBinder, ABC):
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
         target = " ".join(node.target.upper().split())
-        type_ = self._find_cast_type(node, target)
+        type_ = self._validate_cast_type(node, target)
         actual_kind = classify_value(operand)
         target_kind = value_kinds.classify_type(type_)
         is_castable = (
@@ -236,7 +236,7 @@ class ExpressionBinder(WindowBinder, ABC):
         meta = replace(operand_meta, type=type_, unit=unit, utype=None, column=None)
         return CastExpression(operand, target, node.length, text_offset=node.text_offset, meta=meta)
 
-    def _find_cast_type(self, node: CastExpression, target: str) -> ColumnType:
+    def _validate_cast_type(self, node: CastExpression, target: str) -> ColumnType:
         """Return the type that a CAST makes; check its name and its length."""
         type_ = CAST_TARGET_TYPES.get(target)
         if type_ is None:
@@ -443,7 +443,7 @@ class ExpressionBinder(WindowBinder, ABC):
         unchanged_types: set[type] = set()
         for choice in choices:
             if type(choice) is Literal and type(choice.value) in unchanged_types:
-                bound_choices.append(self.bind_literal(choice, scope))
+                bound_choices.append(self.bind_and_record_literal(choice, scope))
                 continue
             bound = self.bind_expression(choice, scope)
             converted_operand, bound = self.make_comparable(operand, bound, "IN", choice.text_offset)
@@ -493,7 +493,7 @@ class ExpressionBinder(WindowBinder, ABC):
 
 
 BINDER_METHODS: dict[type, Callable[..., Expr]] = {
-    Literal: ExpressionBinder.bind_literal,
+    Literal: ExpressionBinder.bind_and_record_literal,
     ColumnRef: ExpressionBinder.bind_column,
     UnaryOperation: ExpressionBinder.bind_unary,
     BinaryOperation: ExpressionBinder.bind_binary,

@@ -134,7 +134,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_expression(self) -> Expr:
         """Parse conditions joined with AND and OR, or a value if there is none: parentheses may hold either."""
         first_index = self.token_index
-        first = self.parse_predicate()
+        first = self.parse_predicate_or_value()
         if self.tags[self.token_index] not in {"AND", "OR"}:
             return first
         if not isinstance(first, CONDITION_NODES):
@@ -150,7 +150,7 @@ class ExpressionParser(WindowParser, ABC):
                 alternatives.append(_build_conjunction(conjuncts, conjunction_offset))
                 conjuncts = []
                 conjunction_offset = self.text_offsets[predicate_index]
-            predicate = self.parse_predicate()
+            predicate = self.parse_predicate_or_value()
             if not isinstance(predicate, CONDITION_NODES):
                 self.raise_not_a_condition(predicate, predicate_index)
             conjuncts.append(predicate)
@@ -162,18 +162,18 @@ class ExpressionParser(WindowParser, ABC):
     def parse_negation(self) -> Expr:
         """Parse ``NOT predicate``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         if self.tags[self.token_index] == "NOT":
             self.raise_parse_error("NOT is written twice", "leave out both, or use parentheses: NOT (NOT ...)")
         operand_index = self.token_index
-        operand = self.parse_predicate()
+        operand = self.parse_predicate_or_value()
         if not isinstance(operand, CONDITION_NODES):
             self.raise_not_a_condition(operand, operand_index)
         self.depth -= 1
         return Negation(operand, text_offset=text_offset)
 
-    def parse_predicate(self) -> Expr:
+    def parse_predicate_or_value(self) -> Expr:
         """Parse ``[NOT] predicate``, a value, or a condition in parentheses."""
         first_index = self.token_index
         text_offset = self.text_offsets[first_index]
@@ -278,7 +278,7 @@ class ExpressionParser(WindowParser, ABC):
         if self.is_mapping and word == "groups":  # a row policy: 'spica' in groups
             return (self.parse_operand(),)
         self.expect_token("(", "a list in parentheses or a subquery after IN")
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         tags = self.tags
         values = self.values
         if tags[self.token_index] in {"SELECT", "WITH"}:
@@ -472,7 +472,7 @@ class ExpressionParser(WindowParser, ABC):
         self.check_is_value(node, token_index)
         if self.is_adql_2_0:
             self.raise_parse_error("ADQL 2.0 has no array elements", "use ADQL 2.1")
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         indexes = [self.parse_operand()]
         while self.tags[self.token_index] == ",":
@@ -491,7 +491,7 @@ class ExpressionParser(WindowParser, ABC):
 
     def parse_signed_value(self) -> Expr:
         """Parse ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
@@ -522,7 +522,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_parenthesized_expression(self) -> Expr:
         """Parse a value, a condition or a subquery in parentheses."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         tag = self.tags[self.token_index]
         node: Expr
@@ -575,7 +575,7 @@ class ExpressionParser(WindowParser, ABC):
         text_offset = self.text_offsets[i]
         word = str(self.values[i])
         name = word.upper()
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index = i + 2
         tags = self.tags
         if name == "COUNT" and tags[self.token_index] == "*":
@@ -631,7 +631,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_cast(self) -> Expr:
         """Parse ``CAST(x AS type)``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         self.expect_token("(", "an opening parenthesis after CAST")
         node = self.parse_operand()
@@ -679,7 +679,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_case(self) -> Expr:
         """Parse ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_nesting_depth(2)
+        self.add_and_limit_nesting_depth(2)
         self.token_index += 1
         tags = self.tags
         if tags[self.token_index] == "WHEN":

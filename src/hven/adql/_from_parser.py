@@ -25,14 +25,14 @@ class FromParser(ExpressionParser):
 
     def parse_from_list(self) -> FromItem:
         """Parse the tables of FROM; a comma is a CROSS join."""
-        left_item = self.parse_joins(None)
+        left_item = self.parse_joined_tables(None)
         while self.tags[self.token_index] == ",":
             self.token_index += 1
-            right_item = self.parse_joins(None)
+            right_item = self.parse_joined_tables(None)
             left_item = Join(left_item, right_item, "CROSS", text_offset=left_item.text_offset)
         return left_item
 
-    def parse_joins(self, first_item: FromItem | None) -> FromItem:
+    def parse_joined_tables(self, first_item: FromItem | None) -> FromItem:
         """Parse a table and its joins; `first_item` is the first table, if it was parsed already.
 
         A condition may stand directly after its join, or after several joins: ``a JOIN b JOIN c ON .. ON ..``.
@@ -176,7 +176,7 @@ class FromParser(ExpressionParser):
     def parse_parenthesized_from(self) -> FromItem | Query:
         """Parse a parenthesis in FROM: a query, or joined tables."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_nesting_depth(2)
+        self.add_and_limit_nesting_depth(2)
         self.token_index += 1
         tag = self.tags[self.token_index]
         result: FromItem | Query
@@ -185,7 +185,7 @@ class FromParser(ExpressionParser):
         elif tag == "(":
             result = self._parse_nested_parenthesized_from()
         else:
-            result = self.parse_joins(None)
+            result = self.parse_joined_tables(None)
             if isinstance(result, TableRef) and self.tags[self.token_index] == ")":
                 self.raise_parse_error(
                     "a single table must not be in parentheses", "leave out the parentheses", text_offset=text_offset
@@ -200,11 +200,11 @@ class FromParser(ExpressionParser):
         inner = self.parse_parenthesized_from()
         if isinstance(inner, FromItem):
             first_item = self.parse_joined_table_alias(inner, inner_offset)
-            return self.parse_joins(first_item)
+            return self.parse_joined_tables(first_item)
         if self.tags[self.token_index] in {")", "ORDER", "OFFSET", *SET_KEYWORDS}:
             return self.parse_nested_query(inner)
         derived_table = self.parse_derived_table_alias(inner, inner_offset)
-        return self.parse_joins(derived_table)
+        return self.parse_joined_tables(derived_table)
 
     def parse_query_or_joined_tables(self) -> Query:
         """Parse a query in parentheses; joined tables become a query of all their columns."""

@@ -53,7 +53,7 @@ from hven.adql.value_kinds import (
     derive_result_ucd,
     require_meta,
 )
-from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
+from hven.adql.vocabularies import list_term_and_narrower_terms, load_vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError, format_message, join_messages, suggest_spelling
 from hven.model.shape_columns import explain_invalid_region_literal
@@ -106,7 +106,7 @@ class FunctionBinder(TypeChecker, ABC):
         self.check_no_distinct_or_star(node, name)
         self.volatile = self.volatile or entry.volatile
         if name in TEXT_FUNCTIONS:
-            self.count_text_operation(node.text_offset)
+            self.count_and_limit_text_operations(node.text_offset)
         args = [self.bind_expression(arg, scope) for arg in node.args]
         return self.bind_call_signature(node, entry, args)
 
@@ -237,7 +237,7 @@ class FunctionBinder(TypeChecker, ABC):
         if kind != "text" or parameter.type_word != "TIMESTAMP":
             return arg
         if isinstance(arg, Literal):
-            return self.convert_to_time(arg)
+            return self.convert_constant_text_to_time(arg)
         text_meta = require_meta(arg)
         time_meta = derive_meta((text_meta,), TIMESTAMP, None, text_meta.ucd)
         return CastExpression(arg, "TIMESTAMP", text_offset=arg.text_offset, meta=time_meta)
@@ -256,7 +256,7 @@ class FunctionBinder(TypeChecker, ABC):
         if entry.unit == "same":
             unit = first_unit
         if entry.name in {"POWER", "SQRT"} and first_unit:
-            exponent = 0.5 if entry.name == "SQRT" else self.read_exponent(args[1])
+            exponent = 0.5 if entry.name == "SQRT" else self.mark_exponent_fixed(args[1])
             unit = units.raise_unit_to_power(first_unit, exponent)
         ucd = derive_result_ucd(entry.ucd, first_meta)
         meta = derive_meta(argument_metas, result_type, unit, ucd)
@@ -333,7 +333,7 @@ class FunctionBinder(TypeChecker, ABC):
                 remedy = format_message("write a VOUnits unit that is compatible with {unit}", value_meta.unit)
             self.raise_bind_error(format_message("{name}: {message}", "IN_UNIT", error), target.text_offset, remedy)
         # descriptors may use other spellings of a unit, but the standard of ADQL asks for those of VOUnits
-        standard_unit = units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)
+        standard_unit = units.find_unit_symbol(target_unit) or units.canonicalize_unit(target_unit)
         if standard_unit != target_unit:
             message = format_message("IN_UNIT: {wanted!r} is not the VOUnits spelling of this unit", target_unit)
             self.raise_bind_error(message, target.text_offset, format_message("write {unit!r}", standard_unit))
@@ -343,7 +343,7 @@ class FunctionBinder(TypeChecker, ABC):
         factor_literal = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
         return BinaryOperation("*", value, factor_literal, text_offset=node.text_offset, meta=meta)
 
-    def read_exponent(self, arg: Expr) -> float:
+    def mark_exponent_fixed(self, arg: Expr) -> float:
         """Return the value of a number literal, or NaN: the unit of a power is part of the query's shape."""
         sign, number = _split_sign(arg)
         if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
@@ -358,7 +358,7 @@ class FunctionBinder(TypeChecker, ABC):
         meta = derive_meta((value_meta,), FLOAT64, None, value_meta.ucd)
         return CastExpression(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
 
-    def flatten_shape_arguments(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def normalize_shape_call(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Remove the coordinate system of a shape, and replace each POINT call in it by its two numbers."""
         if args and classify_value(args[0]) == "text":
             args = args[1:]
@@ -390,10 +390,12 @@ class FunctionBinder(TypeChecker, ABC):
             latitudes = coordinates[1:2]
         latitude_name = format_message("the latitude of a {name}", shape_name)
         for latitude in latitudes:
-            self.check_literal_bounds(latitude, -90.0, 90.0, latitude_name, "give a latitude from -90 to 90 degrees")
+            self.check_and_record_literal_bounds(
+                latitude, -90.0, 90.0, latitude_name, "give a latitude from -90 to 90 degrees"
+            )
         if shape_name == "CIRCLE" and len(coordinates) == 3:
             radius_name = format_message("the radius of a CIRCLE")
-            self.check_literal_bounds(
+            self.check_and_record_literal_bounds(
                 coordinates[2], 0.0, math.inf, radius_name, "give a radius of 0 or more, in degrees"
             )
 
@@ -409,7 +411,9 @@ class FunctionBinder(TypeChecker, ABC):
             self.mark_literal_fixed(literal)
         return None
 
-    def check_literal_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
+    def check_and_record_literal_bounds(
+        self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str
+    ) -> None:
         """Refuse a number literal outside of its bounds; a plan can be reused with other values within them."""
         sign, number = _split_sign(arg)
         if not isinstance(number, Literal):
@@ -504,7 +508,7 @@ class FunctionBinder(TypeChecker, ABC):
             Literal(coordinate, text_offset=name_argument.text_offset, meta=coordinate_meta) for coordinate in position
         ]
         point_call = FunctionCall("POINT", text_offset=node.text_offset)
-        return self.flatten_shape_arguments(point_call, coordinates) or point_call
+        return self.normalize_shape_call(point_call, coordinates) or point_call
 
     def check_transform_frames(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the frames of ``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``, in the vocabulary's case."""
@@ -582,7 +586,7 @@ class FunctionBinder(TypeChecker, ABC):
             self.raise_bind_error(message, term_argument.text_offset, remedy)
         text_meta = ValueMetadata(STRING, constant=True, nullable=False)
         term_literals: list[Literal] = []
-        for narrower_term in list_narrower_terms(vocabulary, term):
+        for narrower_term in list_term_and_narrower_terms(vocabulary, term):
             term_literals.append(Literal(narrower_term, meta=text_meta))
             term_literals.append(Literal(f"#{narrower_term}", meta=text_meta))
         condition_meta = derive_condition_meta(value)
@@ -627,10 +631,10 @@ SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], 
     "IN_UNIT": FunctionBinder.rewrite_in_unit_as_product,
     "WITHOUT_UNIT": FunctionBinder.rewrite_without_unit_as_cast,
     "REGION": FunctionBinder.check_region_literal,
-    "POINT": FunctionBinder.flatten_shape_arguments,
-    "CIRCLE": FunctionBinder.flatten_shape_arguments,
-    "BOX": FunctionBinder.flatten_shape_arguments,
-    "POLYGON": FunctionBinder.flatten_shape_arguments,
+    "POINT": FunctionBinder.normalize_shape_call,
+    "CIRCLE": FunctionBinder.normalize_shape_call,
+    "BOX": FunctionBinder.normalize_shape_call,
+    "POLYGON": FunctionBinder.normalize_shape_call,
     "DISTANCE": FunctionBinder.flatten_distance_arguments,
     "INTERSECTS": FunctionBinder.rewrite_intersects_as_contains,
     "COORD1": FunctionBinder.unwrap_point_coordinate,

@@ -45,7 +45,7 @@ class JoinBinder(ExpressionBinder, ABC):
             self.clause = clause
         elif node.using or node.natural:
             names = list(node.using) or _list_shared_column_names(left_columns, right_columns)
-            condition = self._merge_join_columns(
+            condition = self._merge_join_columns_and_build_condition(
                 node,
                 names,
                 join_kind=kind,
@@ -69,7 +69,7 @@ class JoinBinder(ExpressionBinder, ABC):
         counted_items = "tables in one FROM, including those in its subqueries and in WITH"
         self.check_query_limit(read_count, MAX_EXPANDED_FROM_TABLES, counted_items, text_offset, remedy)
 
-    def _merge_join_columns(
+    def _merge_join_columns_and_build_condition(
         self,
         node: Join,
         names: list[Ident],

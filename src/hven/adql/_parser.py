@@ -146,7 +146,7 @@ class QueryParser(FromParser):
             text_offset = first_operand.text_offset
         left_body = self.parse_set_term(first_operand)
         while (op := self.tags[self.token_index]) in {"UNION", "EXCEPT"}:
-            keeps_duplicates = self.parse_set_operator()
+            keeps_duplicates = self.parse_set_operator_quantifier()
             set_term = self.parse_set_term(None)
             left_body = SetOperation(op, left_body, set_term, keeps_duplicates, text_offset=text_offset)
         return left_body
@@ -160,12 +160,12 @@ class QueryParser(FromParser):
             text_offset = first_operand.text_offset
             left_body = first_operand
         while self.tags[self.token_index] == "INTERSECT":
-            keeps_duplicates = self.parse_set_operator()
+            keeps_duplicates = self.parse_set_operator_quantifier()
             right_body = self.parse_set_primary()
             left_body = SetOperation("INTERSECT", left_body, right_body, keeps_duplicates, text_offset=text_offset)
         return left_body
 
-    def parse_set_operator(self) -> bool:
+    def parse_set_operator_quantifier(self) -> bool:
         """Parse a set operator and its ALL; return whether it keeps duplicates."""
         op = self.tags[self.token_index]
         if self.is_adql_2_0:
@@ -185,7 +185,7 @@ class QueryParser(FromParser):
         if tag == "SELECT":
             return self.parse_select()
         if tag == "(":
-            self.add_nesting_depth(2)
+            self.add_and_limit_nesting_depth(2)
             self.token_index += 1
             if self.tags[self.token_index] == "WITH":
                 self.raise_nested_with()
@@ -222,7 +222,7 @@ class QueryParser(FromParser):
             self.raise_unexpected_token(expected)
         if keyword == "EXISTS" and not self._is_select_next():
             return self.parse_query_or_joined_tables()
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         query = self.parse_nested_query(None)
         self.expect_token(")", "a closing parenthesis")
@@ -241,7 +241,7 @@ class QueryParser(FromParser):
 
         `first_operand` is the first operand of UNION and the like, if it was parsed already.
         """
-        self.add_nesting_depth(2)
+        self.add_and_limit_nesting_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
         first_body = None if first_operand is None else remove_parentheses(first_operand)

@@ -266,7 +266,7 @@ class RowPolicy:
                 return alternative.left
         return None
 
-    def build_row_condition(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
+    def build_row_condition_and_validity(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
         """Return the bound condition on the rows that a reader sees, and the period in which it is valid.
 
         Parameters
@@ -519,7 +519,7 @@ def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy
         The policy is wrong; the error has the place in the text.
     """
     normalized = normalize_row_policy(policy_tree)
-    allowed_ids = _check_policy_words(normalized, policy_text)
+    allowed_ids = _collect_allowed_policy_word_ids(normalized, policy_text)
     for node in walk_tree(normalized):
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
@@ -545,7 +545,7 @@ def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy
             bind_condition(column_test, columns, functions=QUERY_FUNCTIONS, text=policy_text)
 
 
-def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
+def _collect_allowed_policy_word_ids(normalized: Expr, policy_text: str) -> set[int]:
     """Check the conditions with now and reader; return the ids of the nodes where a policy word is allowed."""
     allowed_ids: set[int] = set()
     for node in walk_tree(normalized):

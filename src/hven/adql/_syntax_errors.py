@@ -194,7 +194,7 @@ def _quote_matched_text(query_text: str, text_offset: int, pattern: str) -> str:
     match = re.compile(pattern).match(query_text, text_offset)
     if match is None:
         return query_text[text_offset]
-    return shorten_quoted_text(match[0])
+    return shorten_and_escape_text(match[0])
 
 
 def _explain_invalid_number(number_text: str) -> tuple[str, str]:
@@ -226,7 +226,7 @@ def _explain_invalid_character(char: str) -> tuple[str, str]:
     return message, "remove it, or put it in quotes"
 
 
-def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:
+def shorten_and_escape_text(quoted: str, max_characters: int = 40) -> str:
     """Shorten a quotation for a message, and escape control characters: messages go into XML and HTTP headers."""
     if len(quoted) > max_characters:
         quoted = quoted[: max_characters - 3] + "..."

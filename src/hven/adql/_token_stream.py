@@ -16,7 +16,7 @@ from hven.adql._syntax_errors import (
     find_nearest_keyword,
     is_reserved_word,
     is_statement_keyword,
-    shorten_quoted_text,
+    shorten_and_escape_text,
 )
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, QueryTokens, tokenize
 from hven.adql.reserved_words import RESERVED_WORDS
@@ -121,8 +121,8 @@ class TokenStream:
         if tag == QUOTED:
             return format_message("the name {raw}", token_text)
         if tag in RESERVED_WORDS:
-            return shorten_quoted_text(token_text)
-        return f"'{shorten_quoted_text(token_text)}'"
+            return shorten_and_escape_text(token_text)
+        return f"'{shorten_and_escape_text(token_text)}'"
 
     def _quote_token(self, index: int) -> str:
         """Return the text of a token as it is written, shortened for a message."""
@@ -131,13 +131,13 @@ class TokenStream:
         if index + 1 < len(self.text_offsets):
             end = self.text_offsets[index + 1]
         written_text, _, _ = self.text[start:end].partition("--")  # a comment may follow the token
-        return shorten_quoted_text(written_text.strip())
+        return shorten_and_escape_text(written_text.strip())
 
     def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current token: say what was expected, and what the user probably meant."""
         self.check_foreign_function_call()
         self.check_mistyped_keyword(expected, keywords)
-        message, remedy = self.suggest_correction(expected)
+        message, remedy = self.explain_unexpected_token(expected)
         self.raise_parse_error(message, remedy)
 
     def check_foreign_function_call(self) -> None:
@@ -189,7 +189,7 @@ class TokenStream:
         )
 
     # each kind of mistake has its return
-    def suggest_correction(self, expected: str) -> tuple[str, str]:  # noqa: PLR0911
+    def explain_unexpected_token(self, expected: str) -> tuple[str, str]:  # noqa: PLR0911
         """Return message and remedy for the current token, which should be something else."""
         i = self.token_index
         tag = self.tags[i]
@@ -292,7 +292,7 @@ class TokenStream:
         self.next_clock_check = self.token_index + CLOCK_CHECK_INTERVAL
         check_deadline()
 
-    def add_nesting_depth(self, levels: int = 1) -> None:
+    def add_and_limit_nesting_depth(self, levels: int = 1) -> None:
         """Enter levels of nesting; refuse a text that nests too deeply."""
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:

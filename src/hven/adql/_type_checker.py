@@ -95,7 +95,7 @@ class TypeChecker:
             )
             self.raise_bind_error(message, text_offset, remedy)
 
-    def count_query_term(self, text_offset: int) -> None:
+    def count_and_limit_query_terms(self, text_offset: int) -> None:
         """Count a term of the query, and check limit and deadline from time to time."""
         self.visited_term_count += 1
         if not self.inline_depth:
@@ -105,7 +105,7 @@ class TypeChecker:
             remedy = "upload a long list as a table and join it"
             self.check_query_limit(self.term_count, MAX_QUERY_TERMS, "terms", text_offset, remedy)
 
-    def count_table_reads(self, table_count: int, text_offset: int) -> None:
+    def count_and_limit_table_reads(self, table_count: int, text_offset: int) -> None:
         """Count the tables that an engine reads for an item of FROM; the tables inside views do not count."""
         if not self.inline_depth:
             self.table_read_count += table_count
@@ -126,7 +126,7 @@ class TypeChecker:
             remedy = "use fewer expressions"
             self.check_query_limit(len(items), MAX_CLAUSE_KEYS, counted_items, text_offset, remedy)
 
-    def count_text_operation(self, text_offset: int) -> None:
+    def count_and_limit_text_operations(self, text_offset: int) -> None:
         """Count an operation that makes text of text."""
         if not self.inline_depth:
             self.text_operation_count += 1
@@ -164,15 +164,15 @@ class TypeChecker:
             self.raise_bind_error(message, text_offset, "use CONTAINS, INTERSECTS or DISTANCE")
         if operand_kinds == {"time", "text"}:
             if left_kind == "time":
-                return (left_operand, self.convert_to_time(right_operand))
-            return (self.convert_to_time(left_operand), right_operand)
+                return (left_operand, self.convert_constant_text_to_time(right_operand))
+            return (self.convert_constant_text_to_time(left_operand), right_operand)
         if "boolean" in operand_kinds:
             left_boolean = self.convert_to_boolean(left_operand)
             right_boolean = self.convert_to_boolean(right_operand)
             if left_boolean is not None and right_boolean is not None:
                 return left_boolean, right_boolean
             if operand_kinds == {"number", "boolean"}:
-                return self.convert_to_number(left_operand), self.convert_to_number(right_operand)
+                return self.convert_boolean_to_number(left_operand), self.convert_boolean_to_number(right_operand)
         left_phrase = self.describe_expression(left_operand, name_only=True)
         right_phrase = self.describe_expression(right_operand, name_only=True)
         if operand_kinds == {"number", "text"}:
@@ -190,7 +190,7 @@ class TypeChecker:
         template = "{count} is given" if len(values) == 1 else "{count} are given"
         return format_message(template, len(values))
 
-    def convert_to_time(self, node: Expr) -> Expr:
+    def convert_constant_text_to_time(self, node: Expr) -> Expr:
         """Convert a constant string to a timestamp; refuse a string that varies from row to row."""
         if not require_meta(node).constant:
             message = format_message("{value}, but it is compared with a timestamp", self.describe_expression(node))
@@ -238,7 +238,7 @@ class TypeChecker:
         meta = ValueMetadata(BOOLEAN, constant=True, nullable=False)
         return Literal(word in TRUE_WORDS, text_offset=node.text_offset, meta=meta)
 
-    def convert_to_number(self, node: Expr) -> Expr:
+    def convert_boolean_to_number(self, node: Expr) -> Expr:
         """Convert a boolean to 1 or 0."""
         if classify_value(node) != "boolean":
             return node
@@ -261,7 +261,7 @@ class TypeChecker:
         if "time" in kinds and "text" in kinds:
             for index, (node, kind) in enumerate(zip(nodes, kinds, strict=True)):
                 if kind == "text":
-                    converted_nodes[index] = self.convert_to_time(node)
+                    converted_nodes[index] = self.convert_constant_text_to_time(node)
                     kinds[index] = "time"
         typed_nodes = [(node, kind) for node, kind in zip(converted_nodes, kinds, strict=True) if kind != "null"]
         if not typed_nodes:

@@ -44,7 +44,7 @@ def convert_argument_units(
     for parameter, arg in zip(signature.parameters, args, strict=False):
         if parameter.name == "unit" and isinstance(arg, Literal):
             try:
-                call_unit = units.validate_unit(str(arg.value))
+                call_unit = units.canonicalize_unit(str(arg.value))
             except ValueError as error:
                 message = format_message("{name}: {message}", node.name, error)
                 context.raise_bind_error(message, arg.text_offset)

@@ -132,10 +132,10 @@ class WindowBinder(FunctionBinder, ABC):
             order_items.append(OrderItem(key, order_item.descending, text_offset=order_item.text_offset))
         frame = node.frame
         if frame is not None:
-            order_items = self._fit_order_to_frame(frame, order_items)
+            order_items = self._check_and_convert_order_for_frame(frame, order_items)
         return partition, tuple(order_items), frame
 
-    def _fit_order_to_frame(self, frame: WindowFrame, order_items: list[OrderItem]) -> list[OrderItem]:
+    def _check_and_convert_order_for_frame(self, frame: WindowFrame, order_items: list[OrderItem]) -> list[OrderItem]:
         """Check that a frame fits the order of its window; return the order with a key that fits the distances."""
         distances = [bound.offset for bound in (frame.start, frame.end) if bound.offset is not None]
         for distance in distances:

@@ -87,7 +87,7 @@ class WindowParser(TokenStream, ABC):
 
     def parse_window_specification(self) -> WindowParts:
         """Parse a window in parentheses."""
-        self.add_nesting_depth()
+        self.add_and_limit_nesting_depth()
         self.token_index += 1
         partition: list[Expr] = []
         order: list[OrderItem] = []

@@ -415,7 +415,7 @@ class QueryBinder(JoinBinder):
         bound_literal
             The literal with its type.
         """
-        bound = self.bind_literal(node, EMPTY_SCOPE)
+        bound = self.bind_and_record_literal(node, EMPTY_SCOPE)
         if not isinstance(node.value, int) or node.value < 0:
             message = format_message("{value!r} is not a valid number of rows", node.value)
             self.raise_bind_error(message, node.text_offset, "use a whole number, 0 or greater, for TOP and OFFSET")
@@ -537,14 +537,14 @@ class QueryBinder(JoinBinder):
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
             expression = outputs.get_expression_at_position(node.value, self, node)
-            return self.check_group_alias(expression, node)
+            return self.require_groupable_expression(expression, node)
         if isinstance(node, ColumnRef) and not node.qualifier and not scope.visible_columns.find_columns(node.name):
             alias_expressions = scope.find_aliased_expressions(node.name)
             if len(alias_expressions) == 1:
-                return self.check_group_alias(alias_expressions[0], node)
+                return self.require_groupable_expression(alias_expressions[0], node)
         return self.bind_expression(node, scope)
 
-    def check_group_alias(self, expr: Expr, node: Expr) -> Expr:
+    def require_groupable_expression(self, expr: Expr, node: Expr) -> Expr:
         """Check that GROUP BY can use an output column.
 
         Parameters
@@ -778,7 +778,7 @@ class QueryBinder(JoinBinder):
             )
             self.raise_bind_error(message, node.text_offset, "put the schema before the table name")
         table = candidates[0]
-        self.count_table_reads(1, node.text_offset)
+        self.count_and_limit_table_reads(1, node.text_offset)
         if table.view is not None:
             return self.bind_view(node, table)
         number = self.assign_source_number()
@@ -792,7 +792,7 @@ class QueryBinder(JoinBinder):
     def _bind_cte_reference(self, node: TableRef, cte_entry: CteEntry) -> tuple[FromItem, VisibleColumns]:
         """Bind a name of WITH."""
         name, table, column_lookup, read_count = cte_entry
-        self.count_table_reads(read_count, node.text_offset)
+        self.count_and_limit_table_reads(read_count, node.text_offset)
         number = self.assign_source_number()
         bound = TableRef((name,), node.alias, text_offset=node.text_offset, number=number, table=table, cte=True)
         return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, (node.parts[0],))])

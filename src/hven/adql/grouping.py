@@ -99,7 +99,7 @@ def is_single_row_expression(node: Expr) -> bool:
     return True
 
 
-def is_false_for_null(condition: Expr) -> bool:
+def is_never_true_for_null(condition: Expr) -> bool:
     """Return whether a condition is never true if its columns are null.
 
     This holds for a plain column that is compared with constants.

@@ -550,7 +550,9 @@ class SqlWriter:
         """Write WITH and its tables, with a blank at the end."""
         is_recursive = any(cte.recursive for cte in node.ctes)
         keyword = "WITH RECURSIVE" if is_recursive else "WITH"
-        table_texts = [f"{self.quote_cte_name(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
+        table_texts = [
+            f"{self.quote_prefixed_cte_name(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes
+        ]
         return f"{keyword} {', '.join(table_texts)} "
 
     def write_set_operand(
@@ -619,7 +621,7 @@ class SqlWriter:
             return f"{self.write_column(node.expr)} AS {name}"
         return f"{self.dialect.write_output_expression(self, node.expr, type_)} AS {name}"
 
-    def quote_cte_name(self, name: str) -> str:
+    def quote_prefixed_cte_name(self, name: str) -> str:
         """Write the name of a table of WITH, with a prefix so that it differs from every stored table.
 
         Parameters
@@ -656,7 +658,7 @@ class SqlWriter:
     def _write_table_rows(self, node: TableRef) -> str:
         """Write a table, or a subquery of its rows that the row filter permits."""
         if node.cte:
-            return self.quote_cte_name(node.parts[-1].name)
+            return self.quote_prefixed_cte_name(node.parts[-1].name)
         table_sql = self.dialect.write_table(self, node)
         if node.where is None or self.dialect.is_already_filtered(node):
             return table_sql

@@ -855,7 +855,7 @@ def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> I
                 pending.extend(get_children(child))
 
 
-class _Surveyor:
+class _QuerySurveyBuilder:
     """Collects what the nodes of a tree are."""
 
     def __init__(self) -> None:
@@ -912,7 +912,7 @@ def analyse_tree(query: Query) -> QuerySurvey:
     survey
         The nodes of the tree by their classes, and what they read.
     """
-    surveyor = _Surveyor()
+    surveyor = _QuerySurveyBuilder()
     for node in walk_tree(query):
         surveyor.add_node(node)
     nodes_by_class = surveyor.nodes_by_class

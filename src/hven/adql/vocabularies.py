@@ -27,7 +27,7 @@ def load_vocabularies() -> dict[str, dict[str, tuple[str, ...]]]:
     return terms
 
 
-def list_narrower_terms(vocabulary: str, term: str) -> list[str]:
+def list_term_and_narrower_terms(vocabulary: str, term: str) -> list[str]:
     """Return a term and all its narrower terms, at any depth.
 
     Parameters

@@ -163,7 +163,7 @@ def build_constant(name: str, fields: LocatedKeyValues, key_path: str, faults: F
 def check_column_unit(unit: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> None:
     """Refuse what is no unit, with the nearest one that is; warn if VOUnits spells it otherwise."""
     try:
-        normalized_unit = units.validate_unit(str(unit))
+        normalized_unit = units.canonicalize_unit(str(unit))
     except ValueError as error:
         faults.add_error(f"{key_path}: {error}", unit.place)
         return

@@ -109,7 +109,7 @@ def build_contour_column_expression(name: str, contour: Expr, part_word: str) ->
     return _build_contour_call("CONTOUR_BOUND", contour, _BOUND_COLUMNS[name])
 
 
-def build_contour_fault_items(contour: Expr) -> list[tuple[str, Expr]]:
+def build_contour_diagnostic_columns(contour: Expr) -> list[tuple[str, Expr]]:
     """Make what is asked of contours once more.
 
     The name of the fault, what it says, the area, and the quality of those that may be mended.

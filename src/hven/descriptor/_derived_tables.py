@@ -81,7 +81,7 @@ class DescriptorTableResolver:
         self._resources: dict[str, CollectionSpec | None] = {resource.name.lower(): resource}
         self._tables: dict[str, Table | None] = {}
 
-    def find_source_columns(self, source: SourceSpec, resource: CollectionSpec) -> tuple[Column, ...] | None:
+    def find_query_source_columns(self, source: SourceSpec, resource: CollectionSpec) -> tuple[Column, ...] | None:
         """Find the columns of a source that queries make; None if they are known only when a table is published.
 
         Raises
@@ -190,7 +190,7 @@ class DescriptorTableResolver:
             file_columns = open_file_source(source, resource, self.settings).list_columns()
             columns: Sequence[Column] | None = list_source_and_added_columns(file_columns, source.additions)
         else:
-            columns = self.find_source_columns(source, resource)
+            columns = self.find_query_source_columns(source, resource)
         if columns is None:
             return None
         return compile_mapping(spec, columns, resource).table

@@ -217,7 +217,7 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: ColumnType, frame: str
     if target.is_string:
         return _cast_to_text(tree, meta)
     if target.is_numeric or target.is_boolean:
-        return _cast_to_number(tree, source_type, target)
+        return _cast_to_number_or_boolean(tree, source_type, target)
     if target.is_timestamp:
         return _cast_to_timestamp(tree, source_type)
     if target.is_geometry and source_type.is_string:
@@ -257,7 +257,7 @@ def _cast_to_timestamp(tree: Expr, source_type: ColumnType) -> Expr:
     )
 
 
-def _cast_to_number(tree: Expr, source_type: ColumnType, target: ColumnType) -> Expr:
+def _cast_to_number_or_boolean(tree: Expr, source_type: ColumnType, target: ColumnType) -> Expr:
     """Cast a value to a number or a boolean."""
     if target.is_boolean:
         return _cast_to_boolean(tree, source_type)

@@ -124,7 +124,7 @@ class GranuleCompiler:
             source_column_names = []
         return list(dict.fromkeys([*source_column_names, *self.declared, *self.settings_by_column]))
 
-    def compile_columns(self) -> None:
+    def compile_columns_and_condition(self) -> None:
         """Compile every column; faults are collected."""
         for name in self.column_order:
             try:
@@ -236,7 +236,11 @@ class GranuleCompiler:
         names = self.expression_names
         if setting is None or (setting is self.defaults.get(name) and name in contour_columns.CONTOUR_COLUMNS):
             source = names.find_column(Ident(name))
-            if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour_outline():
+            if (
+                source is None
+                and name in contour_columns.CONTOUR_COLUMNS
+                and self._compile_outline_and_detect_contour()
+            ):
                 outline_contour = self.outline_contour
                 contour_value = contour_columns.build_contour_column_expression(
                     name,
@@ -271,7 +275,7 @@ class GranuleCompiler:
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
         return tree, names.derive_expression_meta(tree, with_place("", place), key_path), None
 
-    def _has_contour_outline(self) -> bool:
+    def _compile_outline_and_detect_contour(self) -> bool:
         """Check whether the table's outline is made of a contour."""
         if (
             contour_columns.OUTLINE_COLUMN in self.column_order
@@ -439,7 +443,7 @@ class GranuleCompiler:
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
             # a descriptor may write m.s-1, a query may not
-            tree = FunctionCall("IN_UNIT", (tree, Literal(units.validate_unit(column.unit))))
+            tree = FunctionCall("IN_UNIT", (tree, Literal(units.canonicalize_unit(column.unit))))
             meta = self.expression_names.derive_expression_meta(tree, with_place("", place), key_path)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
             heading_unit = parse_column_header_unit(tree.name.name)
@@ -542,6 +546,6 @@ def _normalize_unit(unit: str | None) -> str | None:
     if unit is None:
         return None
     try:
-        return units.validate_unit(unit) or None
+        return units.canonicalize_unit(unit) or None
     except ValueError:
         return unit

@@ -27,7 +27,7 @@ from hven.descriptor._merging import (
     expand_loops,
     format_site_path,
     list_standards,
-    read_descriptor_with_includes,
+    read_merged_descriptor,
     with_replaced_entry,
 )
 from hven.descriptor._name_resolution import with_place
@@ -189,7 +189,7 @@ def check_and_read_descriptor(
         return resource, faults
     faults += find_unfilled_lines(path, settings)
     faulty_lines = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
-    faults += _find_private_view_faults(resource)
+    faults += _find_public_views_of_private_tables(resource)
     derived_tables = DescriptorTableResolver(resource, settings, lambda name: _load_other_collection(name, settings))
     tables: list[Table] = []  # as they will be: with the columns of their sources
     for spec in resource.tables:
@@ -255,7 +255,7 @@ def _drop_faults_from_unknown_standard(spec: TableSpec, faults: list[Fault], set
     return [fault for fault in faults if not str(fault.place.file).startswith("standard ")]
 
 
-def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
+def _find_public_views_of_private_tables(resource: CollectionSpec) -> list[Fault]:
     """Warn of public views that read private tables of this collection: only who may see those sees the view."""
     private_tables = {_qualify_name(resource, spec) for spec in resource.tables if spec.table.access != "public"}
     tables_by_view: dict[str, set[str]] = {}
@@ -366,7 +366,7 @@ def _compile_table_over_source(
         if traits.find_table_faults is not None:
             faults += traits.find_table_faults(spec, source, mapping.table, resource)
         return mapping.table, faults
-    query_columns = derived_tables.find_source_columns(source, resource)
+    query_columns = derived_tables.find_query_source_columns(source, resource)
     if query_columns is not None:
         mapping = compile_mapping(spec, query_columns, resource)
         return mapping.table, list(mapping.warnings)
@@ -422,14 +422,14 @@ def read_descriptor(
 ) -> tuple[CollectionSpec | None, list[Fault]]:
     """Read a descriptor; return the collection, as far as it can be read, and all faults and warnings."""
     result = DescriptorReadResult(contents)
-    root = read_descriptor_with_includes(path, settings, result)
+    root = read_merged_descriptor(path, settings, result)
     faults = result.faults
     if root is None:
         return None, faults.list_sorted()
     root = expand_loops(root, ("tables",), "", faults)
     tables = root.get("tables")  # type: ignore[call-overload]
     if isinstance(tables, LocatedYamlMap):
-        table_entries = {key: _apply_standard_and_loops(key, value, settings, result) for key, value in tables.items()}
+        table_entries = {key: _expand_table_shorthands(key, value, settings, result) for key, value in tables.items()}
         root = with_replaced_entry(root, "tables", LocatedYamlMap(table_entries, tables.place))
     fields = CollectionSection.record.read_section(root, "", faults)
     if fields is None:
@@ -438,7 +438,7 @@ def read_descriptor(
     return resource, faults.list_sorted()
 
 
-def _apply_standard_and_loops(
+def _expand_table_shorthands(
     key: LocatedYamlScalar, value: Any, settings: Settings, result: DescriptorReadResult
 ) -> Any:
     if not isinstance(value, LocatedYamlMap):

@@ -88,12 +88,12 @@ class MappingCompiler:
         names = self.expression_names
         for name, (text, place) in self.spec.let.items():
             names.bind_let_expression(name, with_place(text, place))
-        pre_group_condition, where = self._compile_row_conditions()
+        pre_group_condition, where = self._add_group_keys_and_compile_conditions()
         watermark_expression = self._compile_watermark()
         granule_compilers = self._compile_granules()
         if names.has_errors():
             return None, self.faults.list_sorted()
-        table = self._build_target_table(granule_compilers)
+        table = self._build_and_check_target_table(granule_compilers)
         if names.has_errors():
             return None, self.faults.list_sorted()
         source = Table(schema="", name=SOURCE_RELATION, columns=tuple(names.columns))
@@ -122,7 +122,7 @@ class MappingCompiler:
             self.faults.add_error(f"{self.key_path}: {error.message}", self.spec.place, error.remedy)
         if names.has_errors():
             return None, self.faults.list_sorted()
-        self._check_contour_columns(granule_compilers, table)
+        self._warn_lost_contour_parts(granule_compilers, table)
         run_time_columns = set.intersection(*(compiler.list_columns_of_ingest_time() for compiler in granule_compilers))
         change_columns = _find_change_time_columns(table)
         contour_column_sets = [compiler.list_contour_columns() for compiler in granule_compilers]
@@ -174,7 +174,7 @@ class MappingCompiler:
             GranuleCompiler(self.expression_names, self.lookups, granule, first_compiler) for granule in other_granules
         ]
         for granule_compiler in granule_compilers:
-            granule_compiler.compile_columns()
+            granule_compiler.compile_columns_and_condition()
         return granule_compilers
 
     def _bind_contour_fault_queries(
@@ -184,7 +184,7 @@ class MappingCompiler:
         contour_queries: list[BoundQuery | None] = []
         for granule_compiler in granule_compilers:
             if granule_compiler.outline_contour:
-                items = contour_columns.build_contour_fault_items(granule_compiler.outline_contour[0])
+                items = contour_columns.build_contour_diagnostic_columns(granule_compiler.outline_contour[0])
                 contour_queries.append(self._bind_source_query(items, source, []))
             else:
                 contour_queries.append(None)
@@ -192,7 +192,7 @@ class MappingCompiler:
             return ()
         return tuple(contour_queries)
 
-    def _compile_row_conditions(self) -> tuple[Expr | None, Expr | None]:
+    def _add_group_keys_and_compile_conditions(self) -> tuple[Expr | None, Expr | None]:
         """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
         names, grouping, sync = self.expression_names, self.expression_names.grouping, self.spec.sync
         if grouping is not None:
@@ -386,7 +386,7 @@ class MappingCompiler:
 
     # --- the table -------------------------------------------------------------------------------------------
 
-    def _build_target_table(self, granule_compilers: list[GranuleCompiler]) -> Table:
+    def _build_and_check_target_table(self, granule_compilers: list[GranuleCompiler]) -> Table:
         first_compiler = granule_compilers[0]
         columns = []
         for name in first_compiler.column_order:
@@ -431,7 +431,7 @@ class MappingCompiler:
                     message = f"{self.key_path}.{key}: the table has no column {name!r}"
                     self.faults.add_error(message, self.spec.place, suggest_spelling(name, column_names))
 
-    def _check_contour_columns(self, granule_compilers: list[GranuleCompiler], table: Table) -> None:
+    def _warn_lost_contour_parts(self, granule_compilers: list[GranuleCompiler], table: Table) -> None:
         """Warn of contours whose parts are lost because no column takes what a polygon cannot hold."""
         names = {column.name for column in table.columns}
         has_contour = any(granule_compiler.outline_contour for granule_compiler in granule_compilers)

@@ -51,9 +51,7 @@ class DescriptorReadResult:
         self.included_count = 0
 
 
-def read_descriptor_with_includes(
-    path: Path, settings: Settings, result: DescriptorReadResult
-) -> LocatedYamlMap | None:
+def read_merged_descriptor(path: Path, settings: Settings, result: DescriptorReadResult) -> LocatedYamlMap | None:
     """Read a descriptor with all its includes, and put the site's defaults below."""
     result.faults.language = settings.language
     root = _read_with_includes(path, path.parent, settings, result, ())
@@ -417,10 +415,10 @@ def _read_standard_tables(name: LocatedYamlScalar, path: Path, result: Descripto
 
 def list_optional_columns(standard: str) -> frozenset[str]:
     """List a shipped standard's optional columns, for hints."""
-    return frozenset(name for name, optional in list_standard_columns(standard).items() if optional)
+    return frozenset(name for name, optional in map_standard_column_optionality(standard).items() if optional)
 
 
-def list_standard_columns(standard: str) -> dict[str, bool]:
+def map_standard_column_optionality(standard: str) -> dict[str, bool]:
     """Return a shipped standard's columns; the value is True for a column that is there only if asked for.
 
     Parameters

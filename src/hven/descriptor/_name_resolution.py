@@ -312,7 +312,7 @@ class ExpressionNameResolver:
             return self.resolve_header_card(node, text, key_path, offset)
         if node.name in PRODUCT_FUNCTIONS and len(node.args) == 1:
             path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
-            return self._add_directory_to_file_call(node, path, text, key_path, offset)
+            return self._expand_file_function_call(node, path, text, key_path, offset)
         if node.name.lower() in self.python_functions:
             return self.replace_python_call_by_column(node, text, key_path, target_columns, offset)
         function = MAPPING_FUNCTIONS.find_function(node.name)
@@ -329,7 +329,7 @@ class ExpressionNameResolver:
             return node
         return function.expand_call(_CallContext(self, node, text, key_path, target_columns, offset)) or node
 
-    def _add_directory_to_file_call(
+    def _expand_file_function_call(
         self, node: FunctionCall, path: Expr, text: LocatedYamlScalar, key_path: str, offset: int
     ) -> Expr:
         """Add the directory of relative paths to a call over a file; the size of a web address is asked at ingest."""
@@ -554,5 +554,5 @@ def parse_column_header_unit(name: str) -> str | None:
     if match is None:
         return None
     with suppress(ValueError):
-        return units.validate_unit(match[1] or match[2]) or None
+        return units.canonicalize_unit(match[1] or match[2]) or None
     return None

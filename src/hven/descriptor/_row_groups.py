@@ -160,7 +160,7 @@ class RowGrouping:
                 message = f"{key_path}: {name} cannot contain another aggregate or the result of a Python function"
                 faults.add_error(message, place, "compute the inner value in a separate source")
                 raise FaultReportedError
-            self.aggregates[key] = self._build_aggregate(node, expanded, metas, separator)
+            self.aggregates[key] = self._add_aggregate_columns(node, expanded, metas, separator)
         return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)
 
     def _check_argument_count(self, node: FunctionCall, key_path: str, place: TextPlace) -> None:
@@ -185,7 +185,7 @@ class RowGrouping:
         self.expression_resolver.faults.add_error(message, place)
         raise FaultReportedError
 
-    def _build_aggregate(
+    def _add_aggregate_columns(
         self, node: FunctionCall, args: list[Expr], metas: list[ValueMetadata], separator: str | None
     ) -> GroupAggregate:
         """Add the column of an aggregate's result, and the columns of its arguments."""

@@ -36,7 +36,7 @@ def build_descriptor_json_schema() -> dict[str, Any]:
         schema_generator=_DescriptorSchemaGenerator
     )
     definitions = collection_schema["$defs"]
-    source = _build_source_schema(definitions)
+    source = _add_source_kind_definitions(definitions)
     table = definitions["table"]["properties"]
     table["source"] = {
         "description": table["source"]["description"],
@@ -52,7 +52,7 @@ def build_descriptor_json_schema() -> dict[str, Any]:
     }
 
 
-def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
+def _add_source_kind_definitions(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
     added_keys: dict[str, Any] = {}
     for name, key in load_source_descriptor_keys().items():

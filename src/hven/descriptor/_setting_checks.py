@@ -110,9 +110,9 @@ def _check_lookup(
             faults.add_error(f"{key_path}: {key!r} can be used only with 'table', not with 'values'", value.places[key])
     table = value.get("table")
     if isinstance(table, LocatedYamlScalar):
-        _check_lookup_file(table, key_path, collection_context, faults)
+        _record_lookup_file_checksum(table, key_path, collection_context, faults)
     elif isinstance(table, LocatedYamlMap):
-        _record_lookup_files(table, collection_context)
+        _record_lookup_source_checksums(table, collection_context)
 
 
 def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultCollector) -> None:
@@ -144,7 +144,7 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
         )
 
 
-def _check_lookup_file(
+def _record_lookup_file_checksum(
     table: LocatedYamlScalar, key_path: str, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> None:
     """Record the SHA-256 of the file of a lookup, or report that there is no such file."""
@@ -163,7 +163,7 @@ def _check_lookup_file(
     )
 
 
-def _record_lookup_files(table: LocatedYamlMap, collection_context: InheritedCollectionKeys) -> None:
+def _record_lookup_source_checksums(table: LocatedYamlMap, collection_context: InheritedCollectionKeys) -> None:
     """Record the SHA-256 of the files that the source of a lookup names, so that a sync notices their changes."""
     contents = collection_context.contents
     for key, value in table.items():

@@ -203,7 +203,7 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
         position_index = ""
     return LiveTable(
         table=table,
-        queries=tuple(_apply_declared_column_types(bound, table) for bound in compiled_mapping.queries),
+        queries=tuple(_drop_row_number_and_set_types(bound, table) for bound in compiled_mapping.queries),
         copies=copies,
         position_index=position_index,
         index_hints=tuple(hints),
@@ -246,7 +246,7 @@ def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, 
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
 
 
-def _apply_declared_column_types(bound: BoundQuery, table: Table) -> BoundQuery:
+def _drop_row_number_and_set_types(bound: BoundQuery, table: Table) -> BoundQuery:
     """Drop the row's number from a query, and give each column its declared type."""
     body = bound.query.body
     if not isinstance(body, Select):

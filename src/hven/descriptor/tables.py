@@ -132,7 +132,7 @@ class _TableReader:
         self._check_settings(key_path, self._settings)
         self._set_flags_to_zero()
         let = self._read_let_expressions()
-        where = self._read_row_condition()
+        where = self._check_conditions_and_read_where()
         granules = tuple(self._read_granules())
         rules = self._read_rules()
         sources = self._read_sources()
@@ -282,7 +282,7 @@ class _TableReader:
             add_after_dependencies(start, ())
         return ordered_expressions
 
-    def _read_row_condition(self) -> tuple[str, TextPlace] | None:
+    def _check_conditions_and_read_where(self) -> tuple[str, TextPlace] | None:
         """Check the conditions over rows of the source: ``where`` and ``simulated``."""
         for key, allow_target in (("where", False), ("simulated", True)):
             condition = self._fields.get(key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.grouping import is_false_for_null, is_single_row_expression
+from hven.adql.grouping import is_never_true_for_null, is_single_row_expression
 from hven.adql.syntax_tree import ColumnRef, TableRef, walk_tree
 from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan, require_relation
 from hven.engines._query_analysis.narrowable_selects import analyse_select
@@ -81,7 +81,7 @@ class EmbeddedFallbackPlan(QueryPlan):
             for condition, numbers in narrowable.conditions:
                 for number in numbers:
                     is_null_filled = (id(condition), number) in narrowable.null_filled_conditions
-                    is_pushable = not is_null_filled or is_false_for_null(condition)
+                    is_pushable = not is_null_filled or is_never_true_for_null(condition)
                     if is_pushable and _is_single_table_condition(condition, number) and can_push_condition(condition):
                         conditions.setdefault(number, []).append(condition)
         self.table_fetches: dict[str, tuple[Table, QueryPlan]] = {}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._row_order import build_sort_key_function, take_rows_in_order
-from hven.engines._row_preparation import cast_batch_to_schema, compute_stable_order
+from hven.engines._row_order import build_sort_key_function, take_rows_and_release_columns
+from hven.engines._row_preparation import cast_batch_and_replace_nan, compute_stable_order
 from hven.engines._snapshot_files import create_locked_directory, sync_file, translate_disk_errors
 from hven.model.errors import StorageError
 
@@ -90,7 +90,7 @@ class FileStaging(ABC):
             Rows in the types of the table.
         """
         self._check_open()
-        batch = cast_batch_to_schema(batch, self._schema)
+        batch = cast_batch_and_replace_nan(batch, self._schema)
         if not batch.num_rows:
             return
         self._row_count += batch.num_rows
@@ -133,7 +133,7 @@ class FileStaging(ABC):
 
     # --- runs ------------------------------------------------------------------------------------------------
 
-    def _sort_waiting_rows(self) -> SortedRows:
+    def _take_and_sort_waiting_rows(self) -> SortedRows:
         """Return the waiting rows, sorted by their keys."""
         table = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
         self._waiting_batches = []
@@ -144,7 +144,7 @@ class FileStaging(ABC):
         order = compute_stable_order(keys)
         columns = table.columns
         del table
-        sorted_table = pa.Table.from_arrays(take_rows_in_order(columns, order), schema=self._schema)
+        sorted_table = pa.Table.from_arrays(take_rows_and_release_columns(columns, order), schema=self._schema)
         return SortedRows(table=sorted_table, keys=keys[order])
 
     @abstractmethod
@@ -152,7 +152,7 @@ class FileStaging(ABC):
         """Return the rows of a table without a sort key, in the order in which they came."""
 
     def _spill_sorted_run(self) -> None:
-        run = self._sort_waiting_rows()
+        run = self._take_and_sort_waiting_rows()
         path = self._work_directory / f"run-{len(self._sorted_runs):04d}"
         write_ipc_file(path.with_suffix(".arrow"), run.table, sync_to_disk=False)
         np.save(path.with_suffix(".npy"), run.keys)

@@ -83,7 +83,7 @@ def create_full_sky_caps(row_count: int) -> Caps:
     return caps
 
 
-def cover_regions_with_cells(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
+def cover_regions_with_cells_and_caps(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and cells of the regions of one batch.
 
     Parameters
@@ -100,7 +100,7 @@ def cover_regions_with_cells(values: pa.Array, caps: Caps | None = None) -> Iter
         Arrays (pairs,) of int64: numbers of rows, and cells, ``4 ** (order + 1) + cell``.
     """
     if pa.types.is_string(values.type):
-        yield from _cover_region_texts(values, caps)
+        yield from _cover_region_texts_and_fill_caps(values, caps)
         return
     lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
     rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
@@ -113,10 +113,10 @@ def cover_regions_with_cells(values: pa.Array, caps: Caps | None = None) -> Iter
         kind_numbers = numbers
         if not is_of_kind.all():
             kind_numbers = numbers[np.repeat(is_of_kind, lengths)]
-        yield from _cover_bounded_shapes(kind, rows[is_of_kind], lengths[is_of_kind], kind_numbers, caps)
+        yield from _cover_shapes_and_fill_caps(kind, rows[is_of_kind], lengths[is_of_kind], kind_numbers, caps)
 
 
-def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[Indexes, Indexes]]:
+def _cover_region_texts_and_fill_caps(values: pa.Array, caps: Caps | None) -> Iterator[tuple[Indexes, Indexes]]:
     is_pending = np.asarray(pc.is_valid(values))
     outlines = shape_columns.parse_simple_shapes(values)
     is_pending[outlines.rows] = False
@@ -124,7 +124,9 @@ def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[I
         if not is_of_kind.any():
             continue
         kind_outlines = outlines if is_of_kind.all() else outlines.select_rows(is_of_kind)
-        yield from _cover_bounded_shapes(kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps)
+        yield from _cover_shapes_and_fill_caps(
+            kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps
+        )
     pending_rows = np.flatnonzero(is_pending)
     pending_texts = values.take(pa.array(pending_rows)).to_pylist()
     circles = _PendingShapes([], [], [])
@@ -141,7 +143,7 @@ def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[I
     for kind, shapes in (("circle", circles), ("polygon", polygons)):
         if shapes.rows:
             arrays = (np.array(shapes.rows), np.array(shapes.lengths), np.array(shapes.numbers))
-            yield from _cover_bounded_shapes(kind, *arrays, None)
+            yield from _cover_shapes_and_fill_caps(kind, *arrays, None)
 
 
 class _PendingShapes(NamedTuple):
@@ -177,7 +179,7 @@ def list_shape_coordinates(shape: Shape | Moc) -> list[float]:
     return []
 
 
-def _cover_bounded_shapes(
+def _cover_shapes_and_fill_caps(
     shape_kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers, caps: Caps | None
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and cells of circles or polygons by their bounding circles; `numbers` has `lengths` for each row."""
@@ -189,7 +191,9 @@ def _cover_bounded_shapes(
         lat = numbers[starts + 1]
         radius = numbers[starts + 2]
     else:
-        lon, lat, radius, is_thin = polygon_arrays.compute_bounding_circles(offsets, numbers, MIN_STRIP_RADIUS_DEGREES)
+        lon, lat, radius, is_thin = polygon_arrays.compute_bounding_circles_and_thinness(
+            offsets, numbers, MIN_STRIP_RADIUS_DEGREES
+        )
     with np.errstate(invalid="ignore"):
         is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         is_small = is_position & (radius >= 0.0) & (radius <= MAX_CAP_RADIUS_DEGREES)
@@ -273,7 +277,10 @@ def compute_shape_cell_ranges(shape: Shape) -> Indexes:
 
 
 def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
-    """Return a few cells of one order that hold a shape; a MOC may be anywhere (`RegionIndex.find_touching_rows`)."""
+    """Return a few cells of one order that hold a shape.
+
+    A MOC may be anywhere (`RegionIndex.find_possibly_touching_rows`).
+    """
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
     ranges = compute_shape_cell_ranges(shape)

@@ -72,7 +72,7 @@ def _compute_float_keys(column: pa.ChunkedArray) -> Keys:
     return keys
 
 
-def take_rows_in_order(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
+def take_rows_and_release_columns(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
     """Reorder columns in parallel; each is removed from `columns` first, so that its memory is freed after copying.
 
     Parameters

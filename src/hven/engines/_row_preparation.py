@@ -27,7 +27,7 @@ MAX_REPORTED_KEYS = 5  # keys that an error message names
 MISSING_KEY = np.iinfo(np.int64).max  # sort key of rows without one: they come last, in their order
 
 
-def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def cast_batch_and_replace_nan(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Conform a batch to the columns and types of the table, by name; NaN becomes null.
 
     Parameters

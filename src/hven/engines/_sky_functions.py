@@ -461,7 +461,7 @@ def _build_shape_text_test(
             results[plain_rows] = test_by_kinds(left_texts.select_rows(plain_rows), right_texts.select_rows(plain_rows))
             is_tested = is_plain
             if test is _intersects_shape:
-                is_tested = is_plain | _test_polygons_against_ranges(left_texts, right_texts, results)
+                is_tested = is_plain | _fill_polygon_range_results(left_texts, right_texts, results)
             remaining_rows = np.flatnonzero(~is_tested)
             left_column = to_single_array(left_column).take(pa.array(remaining_rows))
             right_column = to_single_array(right_column).take(pa.array(remaining_rows))
@@ -480,7 +480,7 @@ def _build_shape_text_test(
     return evaluate_texts
 
 
-def _test_polygons_against_ranges(left_texts: ShapeTextColumn, right_texts: ShapeTextColumn, results: Flags) -> Flags:
+def _fill_polygon_range_results(left_texts: ShapeTextColumn, right_texts: ShapeTextColumn, results: Flags) -> Flags:
     """Set the results of polygons beside ranges; return which rows these are.
 
     A query compares a column with one range or a few.
@@ -658,7 +658,7 @@ def _fill_union_areas(texts: ShapeTextColumn, areas: Numbers, is_known: Flags) -
         return
     union_numbers, union_of_part = np.unique(unknown_texts[owner[plain_parts]], return_inverse=True)
     shapes = parts.select_rows(plain_parts)
-    union_areas, is_disjoint = polygon_arrays.sum_union_areas(
+    union_areas, is_disjoint = polygon_arrays.sum_disjoint_union_areas(
         union_of_part, shapes.kinds == CIRCLE, shapes.shape_offsets, shapes.numbers
     )
     areas[union_numbers[is_disjoint]] = union_areas[is_disjoint]

@@ -37,7 +37,7 @@ class ColumnStatisticsCollector:
         self._has_non_ascii: dict[str, bool] = {}
         self._text_lengths: dict[str, int] = {}
         self._element_lengths: dict[str, int] = {}
-        self._distinct_estimators: dict[str, _DistinctCountEstimator] = {}
+        self._distinct_estimators: dict[str, _ValueCountEstimator] = {}
 
     def add_rows(self, rows: pa.Table) -> None:
         """Add the rows of one part.
@@ -70,7 +70,7 @@ class ColumnStatisticsCollector:
             length = int(pc.max(pc.utf8_length(column)).as_py())
         self._text_lengths[name] = max(self._text_lengths.get(name, 0), length)
         only_value = self._widen_extremes(name, column)
-        self._distinct_estimators.setdefault(name, _DistinctCountEstimator()).add_column_sample(column, only_value)
+        self._distinct_estimators.setdefault(name, _ValueCountEstimator()).add_column_sample(column, only_value)
 
     def _add_scalar_values(self, name: str, column: pa.ChunkedArray) -> None:
         only_value = self._widen_extremes(name, column)
@@ -79,7 +79,7 @@ class ColumnStatisticsCollector:
         if only_value is not None and pa.types.is_floating(column.type):
             has_nan = bool(pc.any(pc.is_nan(column)).as_py())
         if not pa.types.is_boolean(column.type):
-            estimator = self._distinct_estimators.setdefault(name, _DistinctCountEstimator())
+            estimator = self._distinct_estimators.setdefault(name, _ValueCountEstimator())
             estimator.add_column_sample(column, None if has_nan else only_value, use_all_rows=has_nan)
 
     def _widen_extremes(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
@@ -120,7 +120,7 @@ class ColumnStatisticsCollector:
         return statistics
 
 
-class _DistinctCountEstimator:
+class _ValueCountEstimator:
     """Estimates the number of distinct values from a sample.
 
     The number is exact while the sample has all values; otherwise the share of values seen once decides.

@@ -155,7 +155,7 @@ class TableStream:
                 return True
         return False
 
-    def read_batches_unless_truncated(self) -> Iterator[pa.RecordBatch]:
+    def read_batches_or_raise_if_truncated(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, and require that they are all rows there are.
 
         Raises

@@ -235,7 +235,7 @@ def _decide_number_layout(plan: _ColumnLayout, find_unused_number: Callable[[], 
     letter = plan.letter
     if letter == "X":
         letter = "L"
-    letter = _choose_tnull(plan, letter, find_unused_number)
+    letter = _choose_tnull_and_type_letter(plan, letter, find_unused_number)
     plan.letter = letter
     if None in kind.shape:
         plan.is_in_heap = True
@@ -257,7 +257,9 @@ def _count_item_components(letter: str) -> int:
     return 1
 
 
-def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused_number: Callable[[], int | None]) -> str:
+def _choose_tnull_and_type_letter(
+    plan: _ColumnLayout, letter: str, find_unused_number: Callable[[], int | None]
+) -> str:
     """Choose an integer for TNULL that does not occur; widen the column if its type has none left."""
     if not plan.has_nulls or letter not in _INTEGER_LIMITS:
         return letter
@@ -283,7 +285,7 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused_number: Callable
     elif high < highest:
         plan.null_value = highest
     elif letter in _WIDER_LETTERS:
-        return _choose_tnull(plan, _WIDER_LETTERS[letter], find_unused_number)
+        return _choose_tnull_and_type_letter(plan, _WIDER_LETTERS[letter], find_unused_number)
     else:
         plan.null_value = find_unused_number()
         if plan.null_value is None:

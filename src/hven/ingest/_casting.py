@@ -64,7 +64,7 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
     return _cast_marking_misfits(values, target_type)
 
 
-def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
+def find_values_out_of_bounds(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
     """Return the mask of the numbers beyond two bounds; integers are compared exactly.
 
     None: the values are no numbers, or all of them are within the bounds.

@@ -13,7 +13,7 @@ from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
 from hven.ingest._table_loader import IngestProgress
 from hven.model import plugins
 from hven.model.errors import NotFoundError, StorageError, UserError
-from hven.site.server_processes import check_servers_can_read
+from hven.site.server_processes import wait_until_servers_can_read
 from hven.site.store import build_lease_name
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def move_collection_to_engine(
     if engine_name not in engine_names:
         raise UserError(f"there is no engine {engine_name!r}", remedy=f"use one of {', '.join(engine_names)}")
     target = site.engines.get_engine(engine_name)  # reports first what this process itself lacks
-    check_servers_can_read(site.settings, site.store, engine_name)
+    wait_until_servers_can_read(site.settings, site.store, engine_name)
     run = create_run_id()
     with site.store.leases.hold_lease(build_lease_name(collection), description=f"the move of {collection}") as lease:
         published_records = site.store.read_published_records()[1].values()
@@ -76,7 +76,7 @@ def move_collection_to_engine(
             )
         if all(record.snapshot.engine == engine_name for record in records):
             return []
-        site.store.runs.mark_dead_runs(collection)
+        site.store.runs.abandon_unfinished_runs(collection)
         disk_space.delete_ingest_leftovers(site)
         with site.store.runs.record_run(run, collection, "move", summarize=lambda: {"to": engine_name}):
             moved_records = _copy_and_publish_snapshots(
@@ -117,7 +117,7 @@ def _copy_and_publish_snapshots(
                 target.note_published_snapshot(record.snapshot)
     except BaseException:
         if not published:
-            site.engines.drop_snapshots(record.snapshot for record in new_records)
+            site.engines.drop_snapshots_and_list_problems(record.snapshot for record in new_records)
         raise
     site.refresh_published_state()
     return new_records

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._casting import find_out_of_bounds
+from hven.ingest._casting import find_values_out_of_bounds
 from hven.ingest._unique_checks import SeenRowHashes
 from hven.model import shape_columns, units
 from hven.model.literal import hash_rows
@@ -148,7 +148,7 @@ class ColumnRuleChecker:
         if rule.check == "empty":
             return pc.is_valid(values)
         if rule.check == "between":
-            return find_out_of_bounds(values, rule.low, rule.high)
+            return find_values_out_of_bounds(values, rule.low, rule.high)
         is_shape_rule = rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
         if is_shape_rule and column_name in self.mapping.contour_columns:
             return None  # Hven itself makes these shapes from contours
@@ -266,7 +266,7 @@ def _find_pattern_mismatches(check_name: str, values: pa.Array) -> pa.Array:
         return failing_mask
     has_form = pc.fill_null(pc.invert(failing_mask), False)
     candidate_positions = np.flatnonzero(np.asarray(has_form))
-    text_areas = Moc.compute_text_areas(values.take(pa.array(candidate_positions)))
+    text_areas = Moc.compute_text_sky_fractions(values.take(pa.array(candidate_positions)))
     invalid_mask = np.zeros(len(values), np.bool_)
     invalid_mask[candidate_positions] = np.isnan(text_areas)
     return pc.or_(failing_mask, pa.array(invalid_mask))
@@ -305,7 +305,7 @@ def _is_valid_ucd(text: str) -> bool:
 
 def _is_normalized_unit(text: str) -> bool:
     try:
-        return units.validate_unit(text) == text
+        return units.canonicalize_unit(text) == text
     except ValueError:
         return False
 

@@ -43,7 +43,7 @@ _OTHER_FRAME_PATTERN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
 _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?galactic(?:_ii?)?|ecliptic)\b")
 
 
-def find_contour_violations(
+def report_contours_and_remove_coverage(
     evaluator: QueryEvaluator, mapping: CompiledMapping, mapped_rows: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
     """Report how well the regions of mapped rows match their contours, and why contours have no region.
@@ -83,7 +83,7 @@ def find_contour_violations(
     if covered_positions.size:
         area_column = combine_chunks(query_contours(covered_positions).column("area"))
         areas = np.asarray(area_column.to_numpy(zero_copy_only=False), np.float64)
-        text_areas = Moc.compute_text_areas(coverages.take(pa.array(covered_positions)))
+        text_areas = Moc.compute_text_sky_fractions(coverages.take(pa.array(covered_positions)))
         added_shares = text_areas * sphere.SKY_AREA_SQUARE_DEGREES / areas - 1.0
         yield from _report_excess_coverage(covered_positions, added_shares, rows.num_rows)
         excessive_positions = covered_positions[added_shares > MAX_PUBLISHED_ADDED_SHARE]

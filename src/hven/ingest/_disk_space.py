@@ -189,7 +189,7 @@ def prune_collection_history(site: Site, collection: str, *, keep_recent: bool =
     pruned_snapshots = site.store.prune_snapshots(collection, keep_snapshots, created_before=created_before)
     if pruned_snapshots and keep_snapshots < 2 and not keep_recent:
         time.sleep(PROPAGATION_SECONDS)  # other processes read the old state until they know the new one
-    troubles = site.engines.drop_snapshots(pruned_snapshots)
+    troubles = site.engines.drop_snapshots_and_list_problems(pruned_snapshots)
     runs = site.store.runs.list_runs(collection, row_limit=10_000)
     core_runs = [run for run in runs if run.kind in CORE_RUN_KINDS]
     old_run_ids = [run.id for run in core_runs[MAX_KEPT_RUNS:]]

@@ -49,7 +49,7 @@ from hven.model.settings import resolve_secret
 from hven.model.table import INPUT_DOCUMENT_KEY, list_epoch_warnings, set_column_epochs
 from hven.site import find_inherited_attributes
 from hven.site.descriptor_watch import is_descriptor_unchanged
-from hven.site.server_processes import check_servers_can_read
+from hven.site.server_processes import wait_until_servers_can_read
 from hven.site.store import SnapshotRecord, build_lease_name, format_current_time
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 from hven.sources import ChangeFeedSource, FileListSource, SourceContext
@@ -144,7 +144,7 @@ def execute_collection_run(site: Site, report: IngestReport, create_run: Callabl
 def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[], CollectionRun]) -> None:
     """Execute a run for a caller that holds the lease of the collection, and record how it ended."""
     name = report.collection
-    site.store.runs.mark_dead_runs(name)
+    site.store.runs.abandon_unfinished_runs(name)
     disk_space.delete_ingest_leftovers(site)
     ledgers.delete_unused_ledgers(site, name)
     execute_steps_before_run(site, name, report.run)
@@ -251,7 +251,7 @@ class CollectionRun:
         self._deviation_lock = Lock()
         self.storage_engine = site.engines.get_engine(resource.engine or site.engines.default_engine)
         if not report.dry_run:
-            check_servers_can_read(site.settings, site.store, self.storage_engine.name)
+            wait_until_servers_can_read(site.settings, site.store, self.storage_engine.name)
         self.staged_site = StagedSite(site, resource)
         self.loaded_tables: list[LoadedTable] = []  # of a run that follows the run of another collection
         # tables that stay as they are published, but are recorded as made from other snapshots too
@@ -264,7 +264,7 @@ class CollectionRun:
         with ExitStack() as stack:
             dependent_runs: list[CollectionRun] = []
             try:
-                self._load_tables(self._list_table_specs(), loaded_tables)
+                self._load_tables_and_stage_records(self._require_loadable_table_specs(), loaded_tables)
                 self._refuse_unserved_services(loaded_tables)
                 if not self.hooks.should_publish(self, loaded_tables):
                     self.drop_staged_snapshots(loaded_tables)
@@ -361,7 +361,7 @@ class CollectionRun:
             snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json()
         )
 
-    def _load_tables(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
+    def _load_tables_and_stage_records(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
         for spec in specs:
             loaded_table = self.hooks.make_table(self, spec)
             loaded_tables.append(loaded_table)
@@ -375,7 +375,7 @@ class CollectionRun:
                     report = loaded_table.report
                     report.add_finding(rule, epoch_warning, "info", report.published, [])
             if spec.flags is not None:
-                self._count_flagged_rows(spec.flags, record, loaded_table)
+                self._record_quality_flags(spec.flags, record, loaded_table)
 
     def _refuse_unserved_services(self, loaded_tables: Sequence[LoadedTable]) -> None:
         views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
@@ -384,7 +384,9 @@ class CollectionRun:
         if faults:
             raise DescriptorError(faults)
 
-    def _count_flagged_rows(self, flags: QualityFlagColumn, record: SnapshotRecord, loaded_table: LoadedTable) -> None:
+    def _record_quality_flags(
+        self, flags: QualityFlagColumn, record: SnapshotRecord, loaded_table: LoadedTable
+    ) -> None:
         """Count all rows that break rules, unchanged rows included, and record the meaning of each bit."""
         known_quality = None
         if loaded_table.published_record is not None:
@@ -433,7 +435,7 @@ class CollectionRun:
             if not published_specs or resource.name in failed:
                 continue
             table_name = published_specs[0].table.qualified_name
-            if resource.name in self.site.store.map_held_collections():
+            if resource.name in self.site.store.map_hold_start_times():
                 warning = (
                     f"{table_name} is made from this table, but is on hold after `hven rollback`: run `hven sync "
                     f"{resource.name}`"
@@ -444,7 +446,7 @@ class CollectionRun:
             try:
                 if run is None:
                     run = runs[resource.name] = self._create_dependent_run(resource, stack)
-                run._load_tables(published_specs, run.loaded_tables)  # noqa: SLF001  (another run of this kind)
+                run._load_tables_and_stage_records(published_specs, run.loaded_tables)  # noqa: SLF001
                 run._run_descriptor_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
@@ -501,7 +503,7 @@ class CollectionRun:
     def drop_staged_snapshots(self, loaded_tables: list[LoadedTable]) -> None:
         """Delete the staged snapshots of tables that are not published."""
         snapshots = [loaded_table.snapshot for loaded_table in loaded_tables if loaded_table.snapshot is not None]
-        self.report.warnings += self.site.engines.drop_snapshots(snapshots)
+        self.report.warnings += self.site.engines.drop_snapshots_and_list_problems(snapshots)
 
     # --- one table -------------------------------------------------------------------------------------------
 
@@ -649,7 +651,7 @@ class CollectionRun:
         with self._deviation_lock:  # sources read in threads of their own
             table.add_deviation(message)
 
-    def _list_table_specs(self) -> list[TableSpec]:
+    def _require_loadable_table_specs(self) -> list[TableSpec]:
         name = self.resource.name
         specs = sort_tables_by_dependency(self.resource, self.site.get_published_state().resources)
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):

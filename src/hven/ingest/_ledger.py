@@ -333,7 +333,7 @@ class LedgerWriter:
         """Begin the lines of a batch of source rows."""
         first, second = self.compute_row_fingerprints(entry_number, batch)
         identities = self.compute_row_identities(entry_number, batch)
-        file_numbers = self.get_row_file_numbers(entry_number, batch)
+        file_numbers = self.get_or_assign_row_file_numbers(entry_number, batch)
         return LedgerBatch(self, batch.num_rows, [first, second, identities], file_numbers)
 
     def compute_row_identities(self, entry_number: int, batch: pa.RecordBatch) -> Any:
@@ -343,7 +343,7 @@ class LedgerWriter:
         """
         return hash_entry_rows(batch, entry_number, self.identity_columns[entry_number])[0]
 
-    def get_row_file_numbers(self, entry_number: int, batch: pa.RecordBatch) -> Any:
+    def get_or_assign_row_file_numbers(self, entry_number: int, batch: pa.RecordBatch) -> Any:
         """Return the number of the file of each row."""
         if FILE_PATH_COLUMN not in batch.schema.names:
             file_number = self.get_or_assign_file_number(entry_number, None)
@@ -496,7 +496,7 @@ def measure_ledger_bytes(site: Site, table: str, ledger_name: str) -> int | None
 
 def delete_unused_ledgers(site: Site, collection: str) -> None:
     """Delete the ledgers whose snapshots are gone; the caller holds the lease of the collection."""
-    ledgers = site.store.syncs.map_ledger_names(collection)
+    ledgers = site.store.syncs.map_ledgers_by_snapshot(collection)
     kept_snapshots: set[str] = set()
     if ledgers:
         kept_snapshots = set(site.store.list_snapshot_ids(collection))

@@ -116,7 +116,7 @@ class PublishedRowDates:
         table = replace_nan_with_null(pa.Table.from_batches([rows]))
         keys = _hash_rows_by_columns(table, self._primary)
         try:
-            published_rows = self._find_published_rows(table, keys)
+            published_rows = self._find_or_build_published_row_index(table, keys)
         except HvenError as error:
             self._date_column_names = []
             self._warn(
@@ -136,7 +136,7 @@ class PublishedRowDates:
             rows = _restore_published_values(rows, change_date_columns, published_rows, positions, is_unchanged)
         return rows
 
-    def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRowIndex:
+    def _find_or_build_published_row_index(self, rows: pa.Table, keys: Words) -> _PublishedRowIndex:
         """Find published rows: a few by key, so that a small change costs little, and many in an index of all rows."""
         if self._full_index is not None:
             return self._full_index

@@ -83,19 +83,19 @@ class RejectsFile:
 
 def format_row_as_json(row: Mapping[str, object]) -> str:
     """Format a source row as JSON."""
-    readable_row = {name: _describe_contour(value) for name, value in row.items()}
+    readable_row = {name: _describe_if_contour(value) for name, value in row.items()}
     return orjson.dumps(readable_row, default=str).decode()
 
 
 def format_value_for_message(value: object) -> object:
     """Return a value as messages show it: a description of a contour, JSON of other structures, others unchanged."""
-    value = _describe_contour(value)
+    value = _describe_if_contour(value)
     if isinstance(value, dict | list):
         return orjson.dumps(value, default=str).decode()
     return value
 
 
-def _describe_contour(value: object) -> object:
+def _describe_if_contour(value: object) -> object:
     if not isinstance(value, dict) or not value.keys() >= {"fault", "number", "pixels"}:
         return value
     if value["fault"]:

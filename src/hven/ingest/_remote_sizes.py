@@ -55,7 +55,7 @@ class RemoteProductSizeReader:
             self._sizes_by_address.clear()
         new_addresses = [address for address in distinct_addresses if address not in self._sizes_by_address]
         with ThreadPoolExecutor(max_workers=MAX_CONCURRENT_REQUESTS) as pool:
-            new_sizes = pool.map(self._request_size, new_addresses)
+            new_sizes = pool.map(self._request_size_or_record_failure, new_addresses)
             self._sizes_by_address.update(zip(new_addresses, new_sizes, strict=True))
         sizes = pa.array([self._sizes_by_address[address] for address in distinct_addresses], pa.int64())
         return sizes.take(encoded.indices)
@@ -65,7 +65,7 @@ class RemoteProductSizeReader:
         for reason, count in self.failure_counts.most_common():
             yield reason, count, self.first_failed_addresses[reason]
 
-    def _request_size(self, url: str) -> int | None:
+    def _request_size_or_record_failure(self, url: str) -> int | None:
         host = url.split("/", 3)[2].lower()
         size_or_reason = self._request_size_or_reason(url, host)
         if isinstance(size_or_reason, int):

@@ -221,7 +221,7 @@ class TableIngestReport:
             lines.append(f"  warning: {deviation}{remedy}")
         return lines
 
-    def summarize_quality(self) -> list[str]:
+    def summarize_quality_and_rejects_file(self) -> list[str]:
         """Summarize the quality flags, and name the file of rejected rows.
 
         Returns
@@ -508,7 +508,7 @@ class IngestReport:
                 yield f"  {finding.severity}: {finding.message}: {count_text}"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
-            yield from table.summarize_quality()
+            yield from table.summarize_quality_and_rejects_file()
 
     def _format_changes(self) -> Iterator[str]:
         for name, change in self.changes.items():
@@ -528,7 +528,7 @@ class IngestReport:
                 yield f"  {finding.severity}: {finding.message}: {count_text} of the rows that were read again"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
-            yield from table.summarize_quality()
+            yield from table.summarize_quality_and_rejects_file()
 
     def _format_general_notes(self) -> Iterator[str]:
         """Yield the lines that belong to no table: dependent tables, warnings and tests."""

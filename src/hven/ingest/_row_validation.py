@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import CaseExpression, FunctionCall, Select, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION, TARGET_RELATION
-from hven.ingest._casting import find_out_of_bounds
+from hven.ingest._casting import find_values_out_of_bounds
 from hven.ingest._column_rules import ColumnRuleChecker
-from hven.ingest._contour_checks import find_contour_violations, replace_crossing_polygons
+from hven.ingest._contour_checks import replace_crossing_polygons, report_contours_and_remove_coverage
 from hven.ingest._obscore_checks import ObscoreRowValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.model.errors import DataError, HvenError, format_message
@@ -113,8 +113,8 @@ class RowValidator:
         yield from self._find_position_violations(rows)
         yield from self._find_unexpected_nulls(mapped_rows, batch)
         yield from self._find_missing_inputs(mapped_rows, batch)
-        yield from find_contour_violations(self.evaluator, self.mapping, mapped_rows, batch)
-        yield from self._run_column_rules(mapped_rows, rows)
+        yield from report_contours_and_remove_coverage(self.evaluator, self.mapping, mapped_rows, batch)
+        yield from self._check_columns_and_replace_polygons(mapped_rows, rows)
         failing_masks = self._run_row_rules(mapped_rows)
         for number, check in enumerate(self.mapping.checks):
             is_source_check = check.relation_name == SOURCE_RELATION
@@ -149,7 +149,9 @@ class RowValidator:
                 misfits, f"{name}: type", message, shown_name, is_source_column=source is not None
             )
 
-    def _run_column_rules(self, mapped_rows: MappedRows, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _check_columns_and_replace_polygons(
+        self, mapped_rows: MappedRows, rows: pa.RecordBatch
+    ) -> Iterator[RuleViolation]:
         """Yield the violations of rules with ``check``, and replace polygons that cross themselves.
 
         `rows` are the mapped rows before any of their values is replaced.
@@ -189,7 +191,7 @@ class RowValidator:
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
-            outside_mask = find_out_of_bounds(values, column.minimum, column.maximum)
+            outside_mask = find_values_out_of_bounds(values, column.minimum, column.maximum)
             yield from _build_violation_if_any(outside_mask, f"{name}: range", _describe_limits(column), name)
         if column.type.is_string and not column.type.is_timestamp and column.type.tap_schema_size is not None:
             max_characters = column.type.tap_schema_size
@@ -214,7 +216,10 @@ class RowValidator:
             values = rows.column(name)
             if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
                 yield from _build_violation_if_any(
-                    find_out_of_bounds(values, low, high), f"{name}: sphere", format_message(template, name), name
+                    find_values_out_of_bounds(values, low, high),
+                    f"{name}: sphere",
+                    format_message(template, name),
+                    name,
                 )
 
     def _find_unexpected_nulls(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:

@@ -703,7 +703,7 @@ class TableLoader:
         rule = f"{rejected_row.column or 'row'}: {rejected_row.reason}"
         message = f"{rejected_row.column or 'a row'}: {rejected_row.reason}"
         with self._lock:
-            if self._is_first_report(rejected_row):
+            if self._record_if_first_report(rejected_row):
                 self.report.read += 1
                 self.report.rejected += 1
                 file = rejected_row.file or ""
@@ -719,7 +719,7 @@ class TableLoader:
             )
         self._check_rejected_share()  # a file in which no row is readable gives no batch
 
-    def _is_first_report(self, rejected_row: RejectedRow) -> bool:
+    def _record_if_first_report(self, rejected_row: RejectedRow) -> bool:
         """Return whether this row is reported for the first time: a row may be unreadable in several columns."""
         if rejected_row.row is None:
             return True
@@ -786,7 +786,7 @@ class TableLoader:
                 text=format_row_as_json(source_row),
             )
 
-    def check_rejected_share(self) -> None:
+    def require_enough_accepted_rows(self) -> None:
         """Raise an error if too many rows of the report were rejected, or no row is left.
 
         Raises

@@ -49,7 +49,7 @@ class ForkingProcess:
     def _request_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _should_continue(self) -> bool:
+    def _record_heartbeat_and_check_parent(self) -> bool:
         child_processes.record_own_heartbeat()
         has_parent = self._parent is None or os.getppid() == self._parent
         return has_parent and not self._stopping

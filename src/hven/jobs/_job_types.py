@@ -228,7 +228,7 @@ class RunningJob:
             The job does not belong to this worker any more.
         """
         self.report_progress(**facts)
-        if self.site.store.jobs.record_heartbeat(self.job, self.progress) is None:
+        if self.site.store.jobs.record_heartbeat_and_read_duration(self.job, self.progress) is None:
             raise OperationCancelledError("the job was stopped")
 
     def suspend_until_children_end(self, *, pause_seconds: float) -> None:

@@ -102,7 +102,7 @@ def run_scheduled_sync(
             duration_seconds=lease_seconds,
             description=f"the scheduled sync of {collection}",
         ):
-            is_held = collection in store.map_held_collections()
+            is_held = collection in store.map_hold_start_times()
             before, claimed_schedule = store.schedules.update_schedule(
                 collection, partial(_claim_schedule, is_held=is_held)
             )

@@ -86,14 +86,14 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
             job_type = type_catalogue.find_job_type(site.settings, job.type)
             job_type.run(running_job)
             thread_errors.append(None)
-        except BaseException as error:  # noqa: BLE001  (`_record_job_end` reports all errors)
+        except BaseException as error:  # noqa: BLE001  (`_record_job_end_and_run_actions` reports all errors)
             thread_errors.append(error)
 
     thread = threading.Thread(target=run_work, name=f"job {job.id}", daemon=True)
     thread.start()
     stop_reason = _wait_for_job_end(site, running_job, thread, stop_event)
     if stop_reason is None:
-        _record_job_end(site, running_job, thread_errors[0])
+        _record_job_end_and_run_actions(site, running_job, thread_errors[0])
         return
     running_job.stop_work(stop_reason)
     thread.join(STOP_TIMEOUT_SECONDS)
@@ -102,9 +102,9 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
         duration_limit = site.store.jobs.find_duration_if_owned(job) or job.duration
         text = f"the job has reached its time limit of {duration_limit} seconds"
         error = {"kind": "transient", "message": f"{text}; request less, or set EXECUTIONDURATION"}
-        site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
+        site.store.jobs.finish_job_and_notify_owner(job, "ABORTED", error=error, progress=running_job.progress)
     elif stop_reason == "stop":
-        _requeue_job(site, running_job)
+        _requeue_or_drop_job(site, running_job)
     running_job.discard_results()
     if is_thread_alive:
         log.error("the job %s did not stop, so Hven ends its worker process", job.id)
@@ -140,7 +140,7 @@ def _wait_for_job_end(
             if needs_heartbeat:
                 reported_progress = running_job.progress
                 last_heartbeat = last_report = current_time
-                duration_limit = site.store.jobs.record_heartbeat(job, reported_progress)
+                duration_limit = site.store.jobs.record_heartbeat_and_read_duration(job, reported_progress)
             else:
                 duration_limit = site.store.jobs.find_duration_if_owned(job)
         except HvenError as error:  # the disk may be busy or full for a moment
@@ -161,17 +161,17 @@ def _wait_for_job_end(
             return "time"
 
 
-def _requeue_job(site: Site, running_job: RunningJob) -> None:
+def _requeue_or_drop_job(site: Site, running_job: RunningJob) -> None:
     """Requeue a job that has not ended; if this fails, the supervisor will find that nobody runs the job."""
     job = running_job.job
     try:
         if not site.store.jobs.requeue_job(job, is_attempt_counted=False):
-            _call_on_drop(site, running_job)
+            _call_on_drop_if_dropped(site, running_job)
     except HvenError as error:
         log.warning("the job %s cannot be requeued: %s", job.id, error)
 
 
-def _call_on_drop(site: Site, running_job: RunningJob) -> None:
+def _call_on_drop_if_dropped(site: Site, running_job: RunningJob) -> None:
     """Inform the type of a job that was aborted or destroyed while its worker stopped, because nobody else will."""
     job = running_job.job
     on_drop = type_catalogue.find_job_type(site.settings, job.type).on_drop
@@ -180,7 +180,7 @@ def _call_on_drop(site: Site, running_job: RunningJob) -> None:
         on_drop(site, replace(job, progress=running_job.progress), phase is None)
 
 
-def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | None) -> None:
+def _record_job_end_and_run_actions(site: Site, running_job: RunningJob, error: BaseException | None) -> None:
     """Record how a job ended.
 
     If this fails, the job has not ended, and the supervisor will find that nobody runs it.
@@ -194,7 +194,7 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
     if error is None:
         result_bytes = sum(result["bytes"] for result in running_job.results)
         is_recorded = _retry_until_written(
-            lambda: site.store.jobs.finish_job(
+            lambda: site.store.jobs.finish_job_and_notify_owner(
                 job,
                 "COMPLETED",
                 results=running_job.results,
@@ -218,7 +218,7 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
     phase = "ABORTED" if isinstance(error, errors.TimeLimitError) else "ERROR"
     results = running_job.results if keeps_results else []
     is_recorded = _retry_until_written(
-        lambda: site.store.jobs.finish_job(
+        lambda: site.store.jobs.finish_job_and_notify_owner(
             job,
             phase,
             error=error_record,

@@ -466,7 +466,7 @@ def _read_collection_facts(site: Site) -> _StoredCollectionFacts:
         runs=store.runs.find_latest_runs(),
         watermarks=watermarks,
         full_read_times=full_read_times,
-        held_since=store.map_held_collections(),
+        held_since=store.map_hold_start_times(),
         leases={lease.name: lease for lease in store.leases.list_leases()},
         stale_tables=find_stale_table_warnings(site.published_records),
         verification_times={record.snapshot: record.at for record in verifications if not record.faults},
@@ -565,13 +565,13 @@ def _build_collection_status(
         stale_time = compute_stale_time(recurrence, schedule, success_timestamp, missed_runs_limit, now)
         if schedule.paused is None:
             next_time = schedule.due
-    failures, message = _count_consecutive_failures(schedule, last_run)
+    failures, message = _find_failure_count_and_message(schedule, last_run)
     if held_since is not None:
         state = HELD_STATE
     elif stale_time is not None and now > stale_time and lease is None:
         state = STALE_STATE
     else:
-        state = _classify_schedule(recurrence, schedule, failures)
+        state = _classify_collection_state(recurrence, schedule, failures)
     reason = STATE_REASONS.get(state, "").format(
         collection=collection, succeeded=format_unix_timestamp(success_timestamp), timing=recurrence
     )
@@ -617,7 +617,9 @@ def _build_collection_status(
     )
 
 
-def _classify_schedule(recurrence: Recurrence | None, schedule: SyncScheduleRecord | None, failures: int) -> str:
+def _classify_collection_state(
+    recurrence: Recurrence | None, schedule: SyncScheduleRecord | None, failures: int
+) -> str:
     """Return the state of a collection that is neither held nor stale."""
     if recurrence is not None and schedule is not None and schedule.paused is not None:
         return PAUSED_STATE
@@ -670,7 +672,7 @@ def _find_last_success_timestamp(
     return success_time.replace(tzinfo=success_time.tzinfo or UTC).timestamp()
 
 
-def _count_consecutive_failures(
+def _find_failure_count_and_message(
     schedule: SyncScheduleRecord | None, last_run: IngestRun | None
 ) -> tuple[int, str | None]:
     """Return the number of failures in a row, and the message of the last run, scheduled or not."""

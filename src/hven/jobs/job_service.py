@@ -167,8 +167,8 @@ class JobService:
         parameters = _collect_work_parameters(params)
         parent: str | None = None
         if parent_text is not None:
-            parent = self._parse_related_job_ids([parent_text], "PARENT", requester)[0]
-        dependencies = self._parse_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+            parent = self._parse_and_check_related_job_ids([parent_text], "PARENT", requester)[0]
+        dependencies = self._parse_and_check_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
         job = JobRecord(
             id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
             type=self.job_type,
@@ -228,7 +228,7 @@ class JobService:
         if job_definition.check is not None:
             job_definition.check(params, files)
 
-    def _parse_related_job_ids(
+    def _parse_and_check_related_job_ids(
         self, id_texts: Sequence[str], parameter_name: str, requester: JobRequester
     ) -> list[str]:
         """Check that some jobs exist and that the client may name them; return their ids."""
@@ -455,13 +455,15 @@ class JobService:
         if params.read_all("DEPENDS_ON"):
             self._set_dependencies(job, params, requester)
         if phase is not None:
-            self.change_phase(job, phase)
+            self.run_or_abort_job(job, phase)
 
     def _set_dependencies(self, job: JobRecord, params: RequestParams, requester: JobRequester | None) -> None:
         if requester is None:
             raise ParamError("DEPENDS_ON cannot be changed here", name="DEPENDS_ON")
-        dependencies = self._parse_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
-        dependency_cycle = self.site.store.jobs.set_dependencies(job.id, dependencies, allowed_phases=("PENDING",))
+        dependencies = self._parse_and_check_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+        dependency_cycle = self.site.store.jobs.set_dependencies_or_find_cycle(
+            job.id, dependencies, allowed_phases=("PENDING",)
+        )
         if dependency_cycle is None:
             raise ConflictError(
                 "the dependencies of a job can be changed only while the job is PENDING", remedy="create a new job"
@@ -473,7 +475,7 @@ class JobService:
                 remedy="remove one of these dependencies",
             )
 
-    def change_phase(self, job: JobRecord, phase: str) -> None:
+    def run_or_abort_job(self, job: JobRecord, phase: str) -> None:
         """Run or abort a job.
 
         It is no error to RUN a job that runs, or to ABORT a job that has ended.
@@ -530,7 +532,7 @@ class JobService:
         """
         with suppress(NotFoundError):
             job = self.site.store.jobs.get_job(job.id)  # a worker may have changed it since the caller read it
-        for job_id in self.site.store.jobs.delete_jobs(job.id):
+        for job_id in self.site.store.jobs.delete_jobs_and_descendants(job.id):
             job_directory = get_job_directory(self.site.settings, job_id)
             shutil.rmtree(job_directory, ignore_errors=True)
         if job.phase != "EXECUTING":

@@ -25,7 +25,7 @@ from hven.model.errors import HvenError, ServiceError
 from hven.site import Site
 from hven.site.auth import invitations
 from hven.site.store import format_current_time
-from hven.site.user_tables import delete_user_table_leftovers
+from hven.site.user_tables import clean_user_table_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,15 +109,15 @@ class JobSupervisor(ForkingProcess):
         last_staffing = 0.0
         last_reap = 0.0
         last_sweep = 0.0
-        while self._should_continue():
+        while self._record_heartbeat_and_check_parent():
             try:
-                has_lost_worker = self._collect_ended_workers()
+                has_lost_worker = self._kill_hung_and_collect_ended_workers()
                 self._apply_changed_settings()
                 current_time = time.monotonic()
                 current_version = self._get_job_store().get_phase_change_count()
                 if has_lost_worker or current_time - last_reap > REAP_INTERVAL_SECONDS:
                     last_reap = current_time
-                    self._requeue_abandoned_jobs()
+                    self._requeue_or_fail_abandoned_jobs()
                 is_staffing_due = current_time - last_staffing > STAFFING_INTERVAL_SECONDS
                 if has_lost_worker or is_staffing_due or current_version != version:
                     version, last_staffing = current_version, current_time
@@ -126,8 +126,10 @@ class JobSupervisor(ForkingProcess):
                     last_sweep = current_time
                     with suppress(ServiceError):  # the disk is read-only: nothing can be upgraded either
                         leases = self._get_store().leases
-                        self._lease = leases.keep_process_lease(self._lease, "jobs", "the jobs of this site")
-                    self._delete_expired_jobs()
+                        self._lease = leases.acquire_or_renew_process_lease(
+                            self._lease, "jobs", "the jobs of this site"
+                        )
+                    self._delete_expired_jobs_files_and_grants()
             except (HvenError, OSError) as error:
                 log.warning("the jobs could not be supervised: %s", error)
                 time.sleep(1.0)
@@ -140,7 +142,7 @@ class JobSupervisor(ForkingProcess):
     def _get_job_store(self) -> JobStore:
         return self._get_store().jobs
 
-    def _collect_ended_workers(self) -> bool:
+    def _kill_hung_and_collect_ended_workers(self) -> bool:
         """Kill workers that hang, collect those that have ended, and return whether one failed."""
         has_failed_worker = False
         for pid, heartbeat in list(self._heartbeats_by_pid.items()):
@@ -165,10 +167,10 @@ class JobSupervisor(ForkingProcess):
 
     def _start_workers(self) -> None:
         """Fork workers for the waiting jobs, up to the limit."""
-        waiting_count = self._get_job_store().count_waiting()
+        waiting_count = self._get_job_store().resolve_dependencies_and_count_waiting()
         if not waiting_count or len(self._heartbeats_by_pid) >= self._worker_limit:
             return
-        busy_count = len(self._get_job_store().list_executing())
+        busy_count = len(self._get_job_store().list_jobs_held_by_processes())
         new_worker_count = min(self._worker_limit, busy_count + waiting_count) - len(self._heartbeats_by_pid)
         for _ in range(new_worker_count):
             self._fork_worker(partial(_run_worker, self._settings, self._idle_seconds))
@@ -179,10 +181,10 @@ class JobSupervisor(ForkingProcess):
         pid = self._fork_child(run_with_heartbeat, "a worker for jobs", log)
         self._heartbeats_by_pid[pid] = heartbeat
 
-    def _requeue_abandoned_jobs(self) -> None:
+    def _requeue_or_fail_abandoned_jobs(self) -> None:
         """Requeue the jobs whose worker is dead: it was on this machine and has ended, or it is silent for long."""
         jobs = self._get_job_store()
-        executing_jobs: list[JobRecord] = jobs.list_executing()
+        executing_jobs: list[JobRecord] = jobs.list_jobs_held_by_processes()
         current_time = time.monotonic()
         executing_ids = {job.id for job in executing_jobs}
         self._last_heartbeats = {
@@ -203,7 +205,7 @@ class JobSupervisor(ForkingProcess):
                 f"the process that ran the job died {job.attempts} times; the job may need more memory than is "
                 "available, so request less data"
             )
-            if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
+            if jobs.finish_job_and_notify_owner(job, "ERROR", error={"kind": "fatal", "message": message}):
                 self._delete_job_directory(job.id)
                 log.error("the job %s has crashed %s workers", job.id, job.attempts)
 
@@ -211,7 +213,7 @@ class JobSupervisor(ForkingProcess):
         job_directory = get_job_directory(self._settings, job_id)
         shutil.rmtree(job_directory, ignore_errors=True)
 
-    def _delete_expired_jobs(self) -> None:
+    def _delete_expired_jobs_files_and_grants(self) -> None:
         """Delete or archive the jobs that have expired, files that belong to no job, and expired grants."""
         jobs = self._get_job_store()
         archive_days = self._settings.jobs.archive_days
@@ -230,14 +232,14 @@ class JobSupervisor(ForkingProcess):
         deletion_limit = format_sortable_timestamp(current_time - timedelta(days=archive_days))
         expired_ids = [job.id for job in jobs.list_expired(deletion_limit)]
         for start in range(0, len(expired_ids), MAX_JOBS_PER_DELETION):
-            for job_id in jobs.delete_jobs(*expired_ids[start : start + MAX_JOBS_PER_DELETION]):
+            for job_id in jobs.delete_jobs_and_descendants(*expired_ids[start : start + MAX_JOBS_PER_DELETION]):
                 self._delete_job_directory(job_id)
         self._delete_ended_invitation_jobs()
         self._delete_stray_job_files(current_time.timestamp() - STRAY_FILE_SECONDS)
         deleted_count = self._get_store().grants.delete_expired_grants(current_time.timestamp() - EXPIRED_GRANT_SECONDS)
         if deleted_count:
             log.info("removed %d grants that expired at least 30 days ago", deleted_count)
-        self._start_user_table_cleanup()
+        self._start_user_table_cleanup_if_due()
 
     def _delete_stray_job_files(self, oldest_kept_time: float) -> None:
         """Delete old files in the directory of jobs that belong to no job."""
@@ -264,18 +266,18 @@ class JobSupervisor(ForkingProcess):
     def _get_trusted_current_time(self) -> str:
         """Return the time that decides on deletions; log once if the machine's clock has leapt."""
         clock = self._get_store().deletion_clock
-        trusted_time = clock.get_trusted_time()
+        trusted_time = clock.compute_and_record_trusted_time()
         leap_text = clock.describe_clock_leap()
         if leap_text is not None and not self._has_warned:
             log.warning("%s", leap_text)
         self._has_warned = leap_text is not None
         return trusted_time
 
-    def _start_user_table_cleanup(self) -> None:
+    def _start_user_table_cleanup_if_due(self) -> None:
         """Delete expired tables of users, in a child process, because this needs an engine."""
         store = self._get_store()
-        trusted_time = store.deletion_clock.get_trusted_time()
-        is_due = store.user_tables.has_expired_entries(trusted_time)
+        trusted_time = store.deletion_clock.compute_and_record_trusted_time()
+        is_due = store.user_tables.is_expiry_cleanup_due(trusted_time)
         if not is_due and time.monotonic() - self._last_table_sweep > TABLE_SWEEP_INTERVAL_SECONDS:
             is_due = bool(store.users.list_accounts())
         if is_due:
@@ -288,7 +290,7 @@ class JobSupervisor(ForkingProcess):
             child_processes.send_signal(pid, signal.SIGTERM)
         end = time.monotonic() + SHUTDOWN_GRACE_SECONDS * compute_load_factor()
         while self._heartbeats_by_pid and time.monotonic() < end:
-            self._collect_ended_workers()
+            self._kill_hung_and_collect_ended_workers()
             time.sleep(0.02)
         for pid in self._heartbeats_by_pid:
             child_processes.send_signal(pid, signal.SIGKILL)
@@ -319,4 +321,4 @@ def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:
-        delete_user_table_leftovers(site)
+        clean_user_table_storage(site)

@@ -54,7 +54,7 @@ def record_sync_run_end(
     own_holder
         The holder of the run.
     """
-    recurrence, channels, outcome = _load_recurrence_and_channels(settings, collection, outcome)
+    recurrence, channels, outcome = _load_schedule_and_redact_outcome(settings, collection, outcome)
 
     def finish_schedule(
         schedule: SyncScheduleRecord | None, now: float
@@ -108,18 +108,18 @@ def run_and_record_sync(site: Site, collection: str, run_sync: Callable[[], T]) 
             kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
             message = str(error) or type(error).__name__
             outcome = SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=message)
-            _record_manual_run(site, collection, outcome, start_time)
+            _record_manual_run_and_send_alerts(site, collection, outcome, start_time)
         raise
     if start_time is not None:
         outcome = SyncRunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE)
-        _record_manual_run(site, collection, outcome, start_time)
+        _record_manual_run_and_send_alerts(site, collection, outcome, start_time)
     return run_result
 
 
-def _record_manual_run(site: Site, collection: str, outcome: SyncRunOutcome, start_time: float) -> None:
+def _record_manual_run_and_send_alerts(site: Site, collection: str, outcome: SyncRunOutcome, start_time: float) -> None:
     settings = site.settings
     store = site.store
-    recurrence, channels, outcome = _load_recurrence_and_channels(settings, collection, outcome)
+    recurrence, channels, outcome = _load_schedule_and_redact_outcome(settings, collection, outcome)
 
     def finish_schedule(
         schedule: SyncScheduleRecord | None, now: float
@@ -151,7 +151,7 @@ def _record_manual_run(site: Site, collection: str, outcome: SyncRunOutcome, sta
         log.warning("the run of %s has ended, but Hven could not record or report this: %s", collection, error)
 
 
-def _load_recurrence_and_channels(
+def _load_schedule_and_redact_outcome(
     settings: Settings, collection: str, outcome: SyncRunOutcome
 ) -> tuple[Recurrence | None, list[str], SyncRunOutcome]:
     """Return the schedule of a collection, the channels of alerts, and the outcome without secrets."""

@@ -121,33 +121,33 @@ class SyncScheduler(ForkingProcess):
         """Schedule until the process is told to stop."""
         self._set_up_process("hven-schedule")
         _preload_engine(self._settings)
-        while self._should_continue():
+        while self._record_heartbeat_and_check_parent():
             try:
-                self._run_once()
+                self._run_one_scheduling_round()
             except (HvenError, OSError) as error:
                 log.warning("the schedules could not be run: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
-        self._stop_children()
+        self._stop_children_and_release_lease()
 
-    def _run_once(self) -> None:
-        self._collect_ended_children()
+    def _run_one_scheduling_round(self) -> None:
+        self._collect_children_and_end_dead_runs()
         if self._apply_changed_settings():
             self._descriptor_watcher.apply_settings(self._settings)
         if not self._acquire_or_renew_lease():
             return
-        if self._is_time_for("plan", PLAN_INTERVAL_SECONDS):
-            self._update_schedules()
+        if self._claim_action_if_due("plan", PLAN_INTERVAL_SECONDS):
+            self._update_schedules_and_end_dead_runs()
             self._start_due_runs()
-        if self._is_time_for("late", STALE_CHECK_INTERVAL_SECONDS):
+        if self._claim_action_if_due("late", STALE_CHECK_INTERVAL_SECONDS):
             self._alert_stale_collections()
-        if self._is_time_for("send", ALERT_INTERVAL_SECONDS):
+        if self._claim_action_if_due("send", ALERT_INTERVAL_SECONDS):
             self._start_alert_delivery()
             self._start_event_delivery()
-        if self._is_time_for("verify", VERIFICATION_INTERVAL_SECONDS):
+        if self._claim_action_if_due("verify", VERIFICATION_INTERVAL_SECONDS):
             self._start_verification()
 
-    def _is_time_for(self, action: str, interval_seconds: float) -> bool:
+    def _claim_action_if_due(self, action: str, interval_seconds: float) -> bool:
         moment = time.monotonic()
         if moment - self._last_times.get(action, -1e9) < interval_seconds:
             return False
@@ -157,7 +157,7 @@ class SyncScheduler(ForkingProcess):
     def _acquire_or_renew_lease(self) -> bool:
         """Renew the lease of the scheduler, or try to acquire it; return whether this process has it."""
         if self._lease is not None:
-            if self._is_time_for("renew", self._lease_seconds / 3):
+            if self._claim_action_if_due("renew", self._lease_seconds / 3):
                 leases = self._get_store().leases
                 try:
                     self._lease = leases.renew_lease(self._lease, duration_seconds=self._lease_seconds)
@@ -165,7 +165,7 @@ class SyncScheduler(ForkingProcess):
                     log.warning("another scheduler has taken over the schedules of this site")
                     self._lease = None
             return self._lease is not None
-        if self._is_time_for("acquire", min(LEADER_RETRY_SECONDS, self._lease_seconds / 3)):
+        if self._claim_action_if_due("acquire", min(LEADER_RETRY_SECONDS, self._lease_seconds / 3)):
             leases = self._get_store().leases
             try:
                 self._lease = leases.acquire_lease(
@@ -184,9 +184,9 @@ class SyncScheduler(ForkingProcess):
 
     # --- schedules -------------------------------------------------------------------------------------------
 
-    def _update_schedules(self) -> None:
+    def _update_schedules_and_end_dead_runs(self) -> None:
         """Update the schedules to the descriptors, and end the runs whose process is dead."""
-        self._descriptor_watcher.reload_changed()
+        self._descriptor_watcher.reload_and_save_changed_descriptors()
         store = self._get_store()
         now, schedules = store.schedules.list_schedules()
         publication_times = self._get_publication_times(store)
@@ -197,7 +197,7 @@ class SyncScheduler(ForkingProcess):
             try:
                 recurrence = build_recurrence(descriptor_state.resource)
             except ValueError as error:
-                if self._is_time_for(f"timing {name} {descriptor_state.stamp}", 3600.0):
+                if self._claim_action_if_due(f"timing {name} {descriptor_state.stamp}", 3600.0):
                     log.warning("the schedule of %s cannot be read: %s", name, error)
                 continue
             # a user decides on the first ingest, and on `hven remove`
@@ -261,7 +261,7 @@ class SyncScheduler(ForkingProcess):
     def _start_due_runs(self) -> None:
         """Start due runs, the longest overdue first, up to the limit of runs."""
         now, schedules = self._get_store().schedules.list_schedules()
-        held_collections = self._get_store().map_held_collections()
+        held_collections = self._get_store().map_hold_start_times()
         own_collections = set(self._collections_by_pid.values())
         due_schedules = []
         running_elsewhere = 0
@@ -293,7 +293,7 @@ class SyncScheduler(ForkingProcess):
         now, schedules = store.schedules.list_schedules()
         publication_times = self._get_publication_times(store)
         channels = list_alert_channels(self._settings)
-        for name in self._recurrences.keys() - store.map_held_collections().keys():
+        for name in self._recurrences.keys() - store.map_hold_start_times().keys():
             schedule = schedules.get(name)
             recurrence = self._recurrences[name]
             last_published = publication_times.get(name)
@@ -349,7 +349,7 @@ class SyncScheduler(ForkingProcess):
             run_child = partial(snapshot_verification.run_snapshot_verification, self._settings)
             self._helper_pids["verify"] = self._fork_scheduler_child(run_child)
 
-    def _collect_ended_children(self) -> None:
+    def _collect_children_and_end_dead_runs(self) -> None:
         """Collect the children that have ended, and record the end of runs that could not record it themselves."""
         self._helper_pids = {
             action: pid for action, pid in self._helper_pids.items() if not os.waitpid(pid, os.WNOHANG)[0]
@@ -384,13 +384,13 @@ class SyncScheduler(ForkingProcess):
             outcome = SyncRunOutcome(kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=message)
         record_sync_run_end(store, self._settings, schedule.collection, outcome, own_holder=schedule.holder)
 
-    def _stop_children(self) -> None:
+    def _stop_children_and_release_lease(self) -> None:
         """Stop all children, wait for them, and release the lease for the next scheduler."""
         children = [*self._collections_by_pid, *self._helper_pids.values()]
         end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
         while children and time.monotonic() < end:
             # again each second: a child that had just begun may still have had this process's handler for the signal
-            if self._is_time_for("tell", 1.0):
+            if self._claim_action_if_due("tell", 1.0):
                 for pid in children:
                     child_processes.send_signal(pid, signal.SIGTERM)
             children = [pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]]

@@ -105,7 +105,7 @@ def find_snapshots_to_verify(settings: Settings, store: StateStore) -> tuple[lis
     return [record for record in old_records if record.snapshot.checksum], False
 
 
-def verify_snapshots(
+def verify_snapshots_and_record_results(
     settings: Settings,
     store: StateStore,
     engines: EngineRegistry,
@@ -272,7 +272,7 @@ def run_snapshot_verification(settings: Settings, parent_pid: int) -> None:
             if not unverified_records:
                 return
             requested_records = _iterate_until_new_request(store, unverified_records, request_time, verified_ids)
-            verify_snapshots(settings, store, engines, requested_records, limit_rate=limit_rate)
+            verify_snapshots_and_record_results(settings, store, engines, requested_records, limit_rate=limit_rate)
     except HvenError as error:
         log.warning("the published snapshots could not be verified: %s", error)
     finally:

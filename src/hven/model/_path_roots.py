@@ -46,7 +46,7 @@ class FileRoot:
         return match[1].lower()
 
 
-def find_file_root(path: str, roots: Sequence[FileRoot]) -> tuple[FileRoot, str]:
+def find_file_root_and_relative_path(path: str, roots: Sequence[FileRoot]) -> tuple[FileRoot, str]:
     """Find where a file lies: its root, and its path below this.
 
     Parameters

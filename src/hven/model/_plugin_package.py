@@ -98,9 +98,9 @@ class PackageStateTables:
     names
         Names of the tables.
     definitions
-        Place of the `hven.site.api.store_tables.StoreTableSet` as ``module:name``.
+        Place of the `hven.site.api.store_tables.PackageTableSet` as ``module:name``.
     format
-        Version of the tables; a change of their columns adds one, and a step to `StoreTableSet.upgrade_steps`.
+        Version of the tables; a change of their columns adds one, and a step to `PackageTableSet.upgrade_steps`.
     oldest_format
         Oldest version of the package's tables whose programs can also use these, because each later version only added
         tables, or columns with a default; None: `format`.

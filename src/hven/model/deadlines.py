@@ -127,7 +127,7 @@ CURRENT_DEADLINE: ContextVar[Deadline | None] = ContextVar("clock", default=None
 
 
 @contextmanager
-def apply_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
+def apply_request_or_new_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
     """Apply the deadline of the request to the code within.
 
     A new deadline applies if `limit_seconds` is another limit, or if there is no request.
@@ -299,7 +299,7 @@ _offloading = threading.local()
 
 
 def mark_thread_for_offloading() -> None:
-    """Mark the calling thread as one that offloads long computations (`offload_computation`).
+    """Mark the calling thread as one that offloads long computations (`offload_computation_if_marked`).
 
     The thread itself keeps the priority of the event loop. A thread of low priority that holds the interpreter's lock
     and gets no processor keeps the event loop waiting, so it must hold the lock for moments only.
@@ -307,7 +307,7 @@ def mark_thread_for_offloading() -> None:
     _offloading.below = True
 
 
-def offload_computation(function: Callable[[], T]) -> T:
+def offload_computation_if_marked(function: Callable[[], T]) -> T:
     """Call a function that computes for long without the interpreter's lock.
 
     The call runs in a thread of low priority, if the calling thread is marked by `mark_thread_for_offloading`. It is a

@@ -560,14 +560,14 @@ def parse_dali_literals(texts: pa.Array, column_type: ColumnType, null_text: str
         A text cannot be parsed; the error names the first such row.
     """
     if column_type.is_timestamp:
-        return _parse_timestamps(_replace_blanks_with_null(texts, null_text), column_type)
+        return _parse_timestamps(_strip_and_replace_blanks_with_null(texts, null_text), column_type)
     if pa.types.is_string(column_type.arrow):
         return _replace_null_texts_with_null(texts, null_text)
     if not pa.types.is_nested(column_type.arrow):
-        return _parse_scalars(_replace_blanks_with_null(texts, None), column_type, null_text)
+        return _parse_scalars(_strip_and_replace_blanks_with_null(texts, None), column_type, null_text)
     if column_type.datatype in {"char", "unicodeChar"}:
         return split_string_arrays(texts, column_type)
-    return _parse_arrays(_replace_blanks_with_null(texts, None), column_type, null_text)
+    return _parse_arrays(_strip_and_replace_blanks_with_null(texts, None), column_type, null_text)
 
 
 def _replace_null_texts_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
@@ -579,7 +579,7 @@ def _replace_null_texts_with_null(texts: pa.Array, null_text: str | None) -> pa.
     return texts
 
 
-def _replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
+def _strip_and_replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(texts)
     is_null = pc.equal(trimmed, to_arrow_string_scalar(""))
     if null_text:
@@ -863,7 +863,7 @@ def detect_date_format(words: Sequence[str]) -> str | None:
     return None
 
 
-def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def detect_date_formats_and_non_dates(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Detect the formats of dates, at most three, that texts have.
 
     Returns

@@ -542,10 +542,10 @@ def _select_external_packages() -> tuple[tuple[PluginPackage, ...], tuple[UserEr
     records = [record for record in _load_external_packages()[0] if _is_selected(record.name)]
     builtin_packages = _load_builtin_packages()
     usable_packages = _select_usable_packages([*builtin_packages, *records])
-    return usable_packages[len(builtin_packages) :], tuple(_find_lacking_packages(records, usable_packages))
+    return usable_packages[len(builtin_packages) :], tuple(_find_missing_dependency_errors(records, usable_packages))
 
 
-def _find_lacking_packages(
+def _find_missing_dependency_errors(
     selected_packages: Iterable[PluginPackage], usable_packages: Collection[PluginPackage]
 ) -> Iterator[UserError]:
     """Yield the error of each package that is left out because it uses one that is not there."""
@@ -769,7 +769,7 @@ def find_plugin_faults() -> Iterator[UserError]:
     yield from _load_external_packages()[1]
     yield from _select_external_packages()[1]
     selected_packages = [package for package in _import_builtin_records() if _is_selected(package.name)]
-    yield from _find_lacking_packages(selected_packages, _load_builtin_packages())
+    yield from _find_missing_dependency_errors(selected_packages, _load_builtin_packages())
     yield from _find_named_object_faults(_select_external_packages()[0])
     package_names = {package.name for package in list_installed_packages()}
     for name in sorted((_selection.names or frozenset()) - package_names):

@@ -23,7 +23,7 @@ from hven.model._links import (
     write_target_column_reference,
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
-from hven.model._path_roots import FileRoot, find_file_root
+from hven.model._path_roots import FileRoot, find_file_root_and_relative_path
 from hven.model._table_extension import INPUT_DOCUMENT_KEY, TableExtension
 from hven.model._table_structure import (
     HIDDEN_DISPLAY,
@@ -117,7 +117,7 @@ __all__ = [
     "columns_to_json",
     "deduplicate_names",
     "find_begin_and_end_time_columns",
-    "find_file_root",
+    "find_file_root_and_relative_path",
     "format_time",
     "is_time_column",
     "is_time_format",

@@ -289,7 +289,7 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
     unit = number_match[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:
         try:
-            unit = units.validate_unit(unit)
+            unit = units.canonicalize_unit(unit)
         except ValueError as error:
             _raise_parse_error(str(error), text, word.text_offset + number_match.start(2))
     number_text = number_match[1]

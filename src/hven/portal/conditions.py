@@ -154,7 +154,7 @@ def fetch_epn_tap_tables(
     """
     table_names = list(wanted_names)
     if not table_names:
-        table_rows = _normalize_rows(run_query(FIND_TABLES_QUERY), "tables", "table_name")
+        table_rows = _check_rows_and_lower_column_names(run_query(FIND_TABLES_QUERY), "tables", "table_name")
         table_names = [str(row["table_name"]) for row in table_rows]
     if not table_names:
         raise NotFoundError(
@@ -168,7 +168,7 @@ def fetch_epn_tap_tables(
     quoted_names = ", ".join(name_literals)
     columns: dict[str, list[Column]] = {name: [] for name in table_names}
     column_rows = run_query(_COLUMNS_QUERY.format(quoted_names))
-    for row in _normalize_rows(column_rows, "columns", "table_name", "column_name", "datatype"):
+    for row in _check_rows_and_lower_column_names(column_rows, "columns", "table_name", "column_name", "datatype"):
         table_name = str(row["table_name"])
         columns.setdefault(table_name, []).append(_parse_tap_schema_column(row))
     missing_names = [name for name in table_names if not columns[name]]
@@ -183,7 +183,9 @@ def fetch_epn_tap_tables(
     return tuple(tables)
 
 
-def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_names: str) -> Iterator[dict[str, Any]]:
+def _check_rows_and_lower_column_names(
+    answer: Iterable[Mapping[str, Any]], table: str, *needed_names: str
+) -> Iterator[dict[str, Any]]:
     """Yield rows with lower-case names: services differ in case.
 
     Raise an error if a row lacks a needed name: it answers another question.

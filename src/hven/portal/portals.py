@@ -88,7 +88,9 @@ class PortalRouter:
         return tuple(line.encode() for line in cookies)
 
 
-def with_page_cookies(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def add_cookies_and_make_page_private(
+    cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
     """Add cookies to the headers of a page, which thereby becomes private to one reader.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hven.query._data_origin import build_data_origin_infos
 from hven.query._pipeline import explain_query, run_query
-from hven.query._planning import PlannedQuery, find_planned_query, has_object_name_call
+from hven.query._planning import PlannedQuery, find_cached_query_plan, has_object_name_call
 from hven.query._query_observers import QueryObserver
 from hven.query._query_result import (
     WARNING_INFO_NAME,
@@ -22,7 +22,7 @@ __all__ = [
     "build_result_metadata",
     "build_unused_parameter_warnings",
     "explain_query",
-    "find_planned_query",
+    "find_cached_query_plan",
     "has_object_name_call",
     "run_query",
 ]

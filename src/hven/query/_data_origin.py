@@ -51,7 +51,7 @@ def build_data_origin_infos(
             has_release = has_release or published_table.release is not None
     origin_pairs: list[tuple[str, str | None]] = []
     if tables_by_collection:
-        origin_pairs += _iterate_publisher_pairs(list(tables_by_collection.values()), site)
+        origin_pairs += _iterate_publisher_and_contact_pairs(list(tables_by_collection.values()), site)
     dois = site.identifiers.map_dois() if has_release else {}
     for items in list(tables_by_collection.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
@@ -65,7 +65,7 @@ def build_data_origin_infos(
     return tuple([InfoElement(name=name, value=" ".join(value.split())) for name, value in origin_pairs if value])
 
 
-def _iterate_publisher_pairs(
+def _iterate_publisher_and_contact_pairs(
     tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site
 ) -> Iterator[tuple[str, str]]:
     """Yield the publishers and the contacts of collections; the site is the default."""

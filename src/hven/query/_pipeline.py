@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
 from hven.engines import ExecutionLimits, LiveRelation, PlanWithPrerequisite, Snapshot
-from hven.model.deadlines import CURRENT_DEADLINE, apply_deadline
+from hven.model.deadlines import CURRENT_DEADLINE, apply_request_or_new_deadline
 from hven.model.errors import (
     BindError,
     HvenError,
@@ -103,7 +103,7 @@ def run_query(
         True: sums and means of floats do not depend on the order of rows, for tables that are compared with their
         former contents.
     planned
-        What `find_planned_query` returned for the query, the user and the policies.
+        What `find_cached_query_plan` returned for the query, the user and the policies.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def run_query(
             format_message("the query has {count:,} characters; the limit is {most:,}", len(query), limits.text),
             remedy="upload a long list as a table and join it",
         )
-    with apply_deadline(timeout_seconds, limits.seconds) as deadline:
+    with apply_request_or_new_deadline(timeout_seconds, limits.seconds) as deadline:
         if planned is None:
             request = create_query_request(query, principal, site, policies, published_state)
             request.uploads = uploads
@@ -137,7 +137,7 @@ def run_query(
             try:
                 planned = plan_query(request)
             except HvenError as error:
-                _count_refused_query(request, error, past)
+                _count_refusal_and_check_past_state(request, error, past)
                 raise
     request, prepared, literals = planned
     requested_row_limit = limits.maxrec_default if maxrec is None else maxrec
@@ -193,7 +193,9 @@ def _report_query_end(site: Site, planned: PlannedQuery, result: QueryResult, du
     site.get_or_create(QueryObserverGroup, site).report_end(planned, result, duration_seconds)
 
 
-def _count_refused_query(request: QueryRequest, error: HvenError, past_state: PastPublishedState | None) -> None:
+def _count_refusal_and_check_past_state(
+    request: QueryRequest, error: HvenError, past_state: PastPublishedState | None
+) -> None:
     """Count a refused query; raise a better error if a table of the query was not kept from a past state."""
     request.site.counters.count_refused_query(error.label)
     if isinstance(request.query, str) and len(request.query) > MAX_CACHED_QUERY_CHARACTERS:

@@ -147,7 +147,7 @@ def create_query_request(
 # --- the steps of planning -------------------------------------------------------------------------------------------
 
 
-def find_planned_query(
+def find_cached_query_plan(
     query: str, principal: Principal, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
 ) -> PlannedQuery | None:
     """Find the plan of a query of the same shape; `run_query` takes well below a millisecond with it.

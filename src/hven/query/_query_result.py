@@ -151,7 +151,7 @@ class QueryResult:
                 report_end = self._report_end
             yield from self._limit_batches()
         except HvenError as error:
-            phrased_error = self._translate_error(error)
+            phrased_error = self._explain_error_to_user(error)
             self.error = str(phrased_error)
             self.failure = phrased_error
             raise phrased_error from None if phrased_error is not error else error.__cause__
@@ -190,7 +190,9 @@ class QueryResult:
             self.row_count += batch.num_rows
             yield from _split_batch(self._cast_batch(batch) if self._casts_by_column else batch)
 
-    def write_small_answer(self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
+    def write_small_answer_and_close(
+        self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]
+    ) -> bytes | None:
         """Write all rows at once, if they are here and the engine has them as values; then the answer is over.
 
         Parameters
@@ -240,7 +242,7 @@ class QueryResult:
             batch = batch.set_column(number, batch.schema.names[number], values.cast(arrow_type))
         return batch
 
-    def _translate_error(self, error: HvenError) -> HvenError:
+    def _explain_error_to_user(self, error: HvenError) -> HvenError:
         """Phrase an error as its reader may and should hear it."""
         if isinstance(error, StorageError) and self._explain_storage_error is not None:
             return self._explain_storage_error(error)
@@ -272,7 +274,7 @@ class QueryResult:
             try:
                 execution = self._execution = self._start_execution()
             except (EvaluationError, StorageError) as error:
-                raise self._translate_error(error) from None
+                raise self._explain_error_to_user(error) from None
             self.small = self.small and execution.small
             # another thread may have stopped it meanwhile, and seen nothing to stop
             if self._is_stopped():
@@ -413,7 +415,7 @@ def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 # --- the head --------------------------------------------------------------------------------------------------------
 
 
-class ColumnFramesAndGroups(NamedTuple):
+class ReferencedColumnMetadata(NamedTuple):
     """The frames, groups and constants that columns refer to.
 
     It keeps the columns alive, so that no other columns get their id().
@@ -434,12 +436,12 @@ class ColumnFramesAndGroups(NamedTuple):
     params: tuple[tuple[Column, object], ...]
 
 
-_context_cache: LruCache[ColumnFramesAndGroups] = LruCache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_BYTES // 4)
+_context_cache: LruCache[ReferencedColumnMetadata] = LruCache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_BYTES // 4)
 
 
-def _collect_frames_and_groups(
+def _collect_referenced_column_metadata(
     columns: tuple[Column, ...], tables: tuple[Table, ...], renamed_columns: tuple[tuple[str, str], ...] = ()
-) -> ColumnFramesAndGroups:
+) -> ReferencedColumnMetadata:
     """Collect the context of the columns of a plan once, because many answers need it."""
     context = _context_cache.find(id(columns))
     if context is None or context.tables is not tables:
@@ -454,7 +456,7 @@ def _collect_frames_and_groups(
                 available_names = {column.name for column in columns} | params.keys()
                 groups += _select_column_groups(table, available_names, dict(renamed_columns))
         frame_ids = {column.frame for column in columns if column.frame}
-        context = ColumnFramesAndGroups(
+        context = ReferencedColumnMetadata(
             columns=columns,
             tables=tables,
             frames=_select_coordinate_frames(tables, frame_ids) if frame_ids else (),
@@ -573,7 +575,9 @@ def build_result_metadata(
     head
         Columns, the frames, groups and constants that they refer to, and the origin of the rows.
     """
-    context = _collect_frames_and_groups(query_result.columns, query_result.tables, query_result.renamed_columns)
+    context = _collect_referenced_column_metadata(
+        query_result.columns, query_result.tables, query_result.renamed_columns
+    )
     descriptors_xml: tuple[str, ...] = ()
     if query_result.descriptors:
         base_url = site_url or query_result.site_url

@@ -128,7 +128,7 @@ def open_table_file(
                 enums=head.enums,
                 params=tuple(param for param, _ in head.params if isinstance(param, TableConstant)),
             )
-            yield table, table_stream.read_batches_unless_truncated()
+            yield table, table_stream.read_batches_or_raise_if_truncated()
             if deviations is not None:
                 deviations += table_stream.deviations
         return

@@ -162,7 +162,7 @@ class QueryQueue:
         """
         prerequisite = turn.prerequisite()
         with self._turn_freed:
-            self._note_requester(turn.requester)
+            self._record_requester_and_forget_old_ones(turn.requester)
             if prerequisite is not None and prerequisite not in self._futile_prerequisites:
                 if prerequisite in self._leaders and len(self._followers) < MAX_FOLLOWERS:
                     self._followers[turn] = prerequisite
@@ -172,8 +172,10 @@ class QueryQueue:
                 self._leaders[prerequisite] = turn
                 turn.led_prerequisite = prerequisite
             self._waiting_turns.append(turn)
-            if not self._is_next_turn(turn) and not self._can_turn_come_in_time(turn, QUEUE_TIMEOUT_SECONDS):
-                self._raise_overloaded(turn)
+            if not self._make_slot_if_next_turn(turn) and not self._remove_excess_turn_and_check_wait(
+                turn, QUEUE_TIMEOUT_SECONDS
+            ):
+                self._remove_turn_and_raise_overloaded(turn)
             turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
             turn.notify = notify
 
@@ -193,7 +195,7 @@ class QueryQueue:
         with self._turn_freed:
             if self._held_turns or self._waiting_turns or self._returning_count:
                 return False
-            self._note_requester(turn.requester)
+            self._record_requester_and_forget_old_ones(turn.requester)
             self._hold_turn(turn)
             return True
 
@@ -236,10 +238,10 @@ class QueryQueue:
         turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
         self._waiting_turns.append(turn)
 
-    def _is_prerequisite_met(self, turn: QueryTurn) -> bool:
+    def _enqueue_if_prerequisite_met(self, turn: QueryTurn) -> bool:
         """Return whether a query need not wait for another one any more; refuse it if that takes too long."""
         if self._clock() >= (turn.wait_until or 0.0):
-            self._raise_overloaded(turn)
+            self._remove_turn_and_raise_overloaded(turn)
         if turn.prerequisite() is not None:
             return False
         self._enqueue_dependent_turn(turn)
@@ -266,15 +268,15 @@ class QueryQueue:
         with self._turn_freed:
             if turn.is_held:
                 return True
-            if turn in self._followers and not self._is_prerequisite_met(turn):
+            if turn in self._followers and not self._enqueue_if_prerequisite_met(turn):
                 return False
-            if not self._is_next_turn(turn):
+            if not self._make_slot_if_next_turn(turn):
                 is_displaced = turn not in self._waiting_turns
                 if is_displaced or self._clock() >= (turn.wait_until or 0.0) or self._is_wait_hopeless(turn):
-                    self._raise_overloaded(turn)
+                    self._remove_turn_and_raise_overloaded(turn)
                 return False
             self._hold_turn(turn)
-            self._remove_from_queue(turn)
+            self._remove_from_queue_and_notify_next(turn)
             return True
 
     def wait_for_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
@@ -305,8 +307,8 @@ class QueryQueue:
             notified.wait(CANCEL_CHECK_INTERVAL_SECONDS)
             notified.clear()
 
-    def _raise_overloaded(self, turn: QueryTurn) -> NoReturn:
-        self._remove_from_queue(turn)
+    def _remove_turn_and_raise_overloaded(self, turn: QueryTurn) -> NoReturn:
+        self._remove_from_queue_and_notify_next(turn)
         retry_seconds = self._estimate_wait(len(self._waiting_turns))
         raise OverloadedError(
             "too many queries are running or waiting at the moment",
@@ -314,7 +316,7 @@ class QueryQueue:
             retry_after_seconds=retry_seconds,
         )
 
-    def _remove_from_queue(self, turn: QueryTurn) -> None:
+    def _remove_from_queue_and_notify_next(self, turn: QueryTurn) -> None:
         self._followers.pop(turn, None)
         if turn in self._waiting_turns:
             self._waiting_turns.remove(turn)
@@ -329,7 +331,7 @@ class QueryQueue:
         if next_turn is not None and next_turn.notify is not None:
             next_turn.notify()
 
-    def _note_requester(self, requester: str) -> None:
+    def _record_requester_and_forget_old_ones(self, requester: str) -> None:
         """Record that a user has a query, and forget users without recent ones."""
         time_now = self._clock()
         self._requesters[requester] = time_now
@@ -342,7 +344,7 @@ class QueryQueue:
             del self._requesters[oldest_requester]
             self._last_turn_times.pop(oldest_requester, None)
 
-    def _is_next_turn(self, turn: QueryTurn) -> bool:
+    def _make_slot_if_next_turn(self, turn: QueryTurn) -> bool:
         """Return whether there is a free turn, and no other waiting query comes first."""
         return turn in self._waiting_turns and self._find_next_turn() is turn and self._make_slot_available()
 
@@ -363,7 +365,7 @@ class QueryQueue:
 
         return min(candidates, key=get_rank, default=None)
 
-    def _can_turn_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
+    def _remove_excess_turn_and_check_wait(self, turn: QueryTurn, remaining_seconds: float) -> bool:
         """Return whether a turn will come in the time that is left.
 
         If the queue is full, the last query of the user with the most places is removed.
@@ -371,7 +373,7 @@ class QueryQueue:
         removable_turns = [waiting_turn for waiting_turn in self._waiting_turns if not waiting_turn.is_promised]
         if len(removable_turns) > self._place_count:
             displaced_turn = self._choose_displaced_turn(removable_turns, turn)
-            self._remove_from_queue(displaced_turn)
+            self._remove_from_queue_and_notify_next(displaced_turn)
             if displaced_turn is turn:
                 return False
             if displaced_turn.notify is not None:
@@ -454,7 +456,7 @@ class QueryQueue:
             held_seconds = self._clock() - turn.held_since
             self._mean_turn_seconds += (held_seconds - self._mean_turn_seconds) / self._slot_count
 
-    def suspend_turn(self, turn: QueryTurn) -> None:
+    def mark_turn_idle(self, turn: QueryTurn) -> None:
         """Let another query take the slot while the client takes rows.
 
         Parameters
@@ -510,7 +512,7 @@ class QueryQueue:
         """
         with self._turn_freed:
             if turn in self._waiting_turns or turn in self._followers:
-                self._remove_from_queue(turn)
+                self._remove_from_queue_and_notify_next(turn)
             turn.notify = None  # it refers to the execution, which refers to the turn: a cycle would keep both alive
             self._idle_turns.pop(turn, None)
             had_turn = turn.is_suspended or turn.is_held  # a query without a turn has used no memory
@@ -574,7 +576,7 @@ class QueuedExecution(DelegatingExecution):
             execution = self._adopt_execution(self._start_execution())
             for batch in execution:
                 self._query_queue.release_dependent_turns(self._turn)
-                self._query_queue.suspend_turn(self._turn)
+                self._query_queue.mark_turn_idle(self._turn)
                 idle_since = time.monotonic()
                 try:
                     yield batch

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.formats import InfoElement
 from hven.model import DeviationKind, ReadDeviation, add_deviation, plugins, shape_columns
-from hven.model.deadlines import apply_deadline, check_deadline
+from hven.model.deadlines import apply_request_or_new_deadline, check_deadline
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
@@ -223,7 +223,7 @@ def read_uploads(
     uploaded_tables = UploadedTables()
     byte_budget = _ByteBudget(limits.upload)
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
-    with apply_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
+    with apply_request_or_new_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
         for reference in references:
             path = _fetch_uncompressed_file(
                 reference,
@@ -243,7 +243,7 @@ def read_uploads(
                         columns = tuple(deduplicate_names(table.columns))
                         table = table.copy_with(columns=columns)  # noqa: PLW2901  (the same table)
                     check_upload_columns(table)
-                    rows, byte_count = _collect_rows(
+                    rows, byte_count = _collect_valid_rows_within_limits(
                         reference.name,
                         (batch.rename_columns(table.arrow_schema.names) for batch in batches),
                         table.arrow_schema,
@@ -364,7 +364,7 @@ def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Read
     return rows
 
 
-def _collect_rows(
+def _collect_valid_rows_within_limits(
     upload_name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, byte_limit: int, row_limit: int
 ) -> tuple[pa.Table, int]:
     """Collect the rows in memory, within limits; validate them, so that they cannot break the engine."""
@@ -456,10 +456,10 @@ def _fetch_uncompressed_file(
     plain_path = directory / reference.name.lower()
     if reference.request_part is None:
         downloaded_path = _download_upload(reference, directory, byte_budget, deadline_time, settings)
-        return _decompress_file(reference.name, downloaded_path, plain_path, byte_budget)
+        return _decompress_file_if_compressed(reference.name, downloaded_path, plain_path, byte_budget)
     request_file = _find_request_part(reference, request_files)
     if isinstance(request_file, Path):
-        return _decompress_file(reference.name, request_file, plain_path, byte_budget)
+        return _decompress_file_if_compressed(reference.name, request_file, plain_path, byte_budget)
     request_file.file.seek(0)
     return _write_decompressed_file(reference.name, request_file.file, plain_path, byte_budget)
 
@@ -523,7 +523,7 @@ def _download_upload(
         ) from error
 
 
-def _decompress_file(upload_name: str, path: Path, plain_path: Path, byte_budget: _ByteBudget) -> Path:
+def _decompress_file_if_compressed(upload_name: str, path: Path, plain_path: Path, byte_budget: _ByteBudget) -> Path:
     with path.open("rb") as stream:
         if _detect_compression(stream):
             return _write_decompressed_file(upload_name, stream, plain_path, byte_budget)

@@ -17,9 +17,9 @@ from hven.services._responses import (
 )
 from hven.services.addresses import find_client_network, find_table, get_base_url
 from hven.services.errors import (
-    build_error_headers,
+    build_retry_after_header,
     find_http_status,
-    write_error_message,
+    log_error_and_write_message,
     write_json_error,
 )
 from hven.services.params import get_request_id, read_params
@@ -33,7 +33,7 @@ __all__ = [
     "answer_with_etag",
     "answer_with_result",
     "build_cache_headers",
-    "build_error_headers",
+    "build_retry_after_header",
     "build_unused_parameter_warnings",
     "compute_etag",
     "find_client_network",
@@ -42,11 +42,11 @@ __all__ = [
     "get_base_url",
     "get_request_id",
     "is_unchanged",
+    "log_error_and_write_message",
     "read_body",
     "read_chunks",
     "read_params",
     "verify_proof",
     "wait_for_disconnect",
-    "write_error_message",
     "write_json_error",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hven.model.table import find_file_root
+from hven.model.table import find_file_root_and_relative_path
 from hven.services import collection_files
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_same_access_as_public
 
@@ -65,7 +65,7 @@ def _list_file_states(
         has_redirects = any(root.redirects_clients for root in files.roots)
         for path, media_type, size, url in zip(*facts, strict=True):
             direct_url = None
-            if has_redirects and find_file_root(path, files.roots)[0].redirects_clients:
+            if has_redirects and find_file_root_and_relative_path(path, files.roots)[0].redirects_clients:
                 direct_url = url
             auth = "false" if path in public_paths else "true"
             yield path, LinkedFileState(auth, True, False, media_type, size, direct_url)

@@ -81,7 +81,7 @@ async def verify_proof(
     try:
         return await anyio.to_thread.run_sync(verify, limiter=limiter)
     except UnauthenticatedError as error:
-        delay_seconds = attempts.count_failure(*attempt_key, is_guessable=verify_token is not verify)
+        delay_seconds = attempts.count_failure_and_compute_delay(*attempt_key, is_guessable=verify_token is not verify)
         try:
             await anyio.sleep(delay_seconds)
         finally:

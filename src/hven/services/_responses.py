@@ -256,7 +256,9 @@ class _ResultWriter:
         write_small_table = self.format.write_small_table
         if write_small_table is None:
             return None
-        return self.result.write_small_answer(lambda rows: write_small_table(self.metadata, rows, self.options))
+        return self.result.write_small_answer_and_close(
+            lambda rows: write_small_table(self.metadata, rows, self.options)
+        )
 
     def start_writing_pieces(self) -> Iterator[bytes]:
         """Wait for the first batch, whose errors are raised here, and begin to write."""
@@ -314,8 +316,8 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
         result.close()
         return answer_head_request(all_headers)
     # MAXREC=0 runs nothing; an answer from an index takes less time here than the way to a thread
-    if result.row_limit == 0 or await _can_answer_on_event_loop(result):
-        begun = _begin_on_event_loop(request, writer)
+    if result.row_limit == 0 or await _wait_for_quick_answer(result):
+        begun = _write_answer_on_event_loop(request, writer)
     else:
         begun = await _write_first_chunk_in_thread(request, writer)
     # only now: whether rows are left out was not known before
@@ -337,7 +339,7 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
     return answer_with_body(request, begun.first_chunk, all_headers)
 
 
-def _begin_on_event_loop(request: Request, writer: _ResultWriter) -> _ResponseBeginning:
+def _write_answer_on_event_loop(request: Request, writer: _ResultWriter) -> _ResponseBeginning:
     """Write an answer on the event loop; if it is large, its rest is streamed."""
     document = writer.write_small_document()
     if document is not None:
@@ -429,7 +431,7 @@ def _begin_query_early(request: Request, result: QueryResult) -> None:
         result.begin_execution()
 
 
-async def _can_answer_on_event_loop(result: QueryResult) -> bool:
+async def _wait_for_quick_answer(result: QueryResult) -> bool:
     """Return whether the answer can be written on the event loop.
 
     The rows are there, or come at a socket in a moment, so that no thread need wait for them. Going to a thread and

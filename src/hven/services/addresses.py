@@ -92,7 +92,7 @@ def get_site_url(request: HTTPConnection, settings: Settings) -> str:
     return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
 
 
-def is_cross_site(request: HTTPConnection, settings: Settings) -> bool:
+def is_cross_site_change_request(request: HTTPConnection, settings: Settings) -> bool:
     """Return whether a page of another site made the browser send a request that changes something.
 
     Parameters

@@ -42,7 +42,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.model.table import FILES_UTYPE, Column, Table, TemplateExpression, find_file_root
+from hven.model.table import FILES_UTYPE, Column, Table, TemplateExpression, find_file_root_and_relative_path
 from hven.model.types import STRING
 from hven.services import remote_files
 from hven.services.addresses import ADDRESS_CHARACTERS
@@ -187,7 +187,7 @@ def list_files(context: ServiceContext, principal: Principal, collection: str) -
     text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {adql.quote_table_name(files)} ORDER BY path"
     rows: list[dict[str, Any]] = _run_query(context, text, principal, published_state).to_pylist()
     for row in rows:
-        root, _ = find_file_root(row["path"], files.roots)
+        root, _ = find_file_root_and_relative_path(row["path"], files.roots)
         row["direct"] = root.redirects_clients
     return rows
 
@@ -305,7 +305,7 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
     def record_access(action: str, path: str) -> None:
         if access.listed:
             files = access.listed[0][0]
-            impersonation.log_file_access(
+            impersonation.log_restricted_file_access(
                 context.site.store,
                 principal,
                 action,
@@ -393,7 +393,7 @@ def check_file_access(
     for files_table in (current_table, *release_tables):
         file_rows = _EMPTY_FILE_ROWS
         if pending_paths:
-            file_rows = _query_rows(
+            file_rows = _query_rows_of_paths(
                 context,
                 files_table,
                 pending_paths,
@@ -439,13 +439,13 @@ def find_file_and_log_access(context: ServiceContext, principal: Principal, coll
         As for the file itself.
     """
     found_files = find_files(context, principal, collection, [path])
-    original_file = open_original_file(context, principal, found_files, path)
+    original_file = locate_original_file(context, principal, found_files, path)
     found_files.record_access("file taken", path)
     record_sent_data(file_collections=[collection])
     return original_file
 
 
-def open_original_file(
+def locate_original_file(
     context: ServiceContext, principal: Principal, found_files: FoundFiles, path: str
 ) -> OriginalFile:
     """Open a file that was found.
@@ -468,7 +468,7 @@ def open_original_file(
     row = found_files.get_row(path)
     collection = found_files.collection
     place = open_file_place(context, principal, collection, row)
-    state_key = remote_files.get_file_state_key(context, row)
+    state_key = remote_files.request_file_state_key(context, row)
     companion_tags = check_companions_and_list_etags(context, principal, collection, path, place)
     etag = " ".join([state_key, *companion_tags])
     state_digest = hashlib.sha256(f"{READER_VERSION} {etag}".encode()).hexdigest()
@@ -527,8 +527,8 @@ def check_companions_and_list_etags(
     rows = [found_files.get_row(companion_path) for companion_path in paths]
     for row in rows:
         if remote_files.find_remote_root(row) is None:
-            find_file_path(context.site.settings, row)
-    return [remote_files.get_file_state_key(context, row) for row in rows]
+            find_unchanged_file_path(context.site.settings, row)
+    return [remote_files.request_file_state_key(context, row) for row in rows]
 
 
 def find_successor_url(context: ServiceContext, url: str, release: Release, principal: Principal) -> str | None:
@@ -608,7 +608,7 @@ def _find_visible_paths(
     if not paths:
         return set()
     column = str(table.policy and table.policy.path)
-    rows = _query_rows(
+    rows = _query_rows_of_paths(
         context,
         table,
         paths,
@@ -654,7 +654,7 @@ def _build_access_errors(locking_tables: dict[str, Table], principal: Principal)
     return errors_by_path
 
 
-def _query_rows(
+def _query_rows_of_paths(
     context: ServiceContext,
     table: Table,
     paths: Sequence[str],
@@ -739,7 +739,7 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
     """
     remote_state = remote_files.request_file_state(context, row, with_first_block=True)
     if remote_state is None:
-        return Path(find_file_path(context.site.settings, row))
+        return Path(find_unchanged_file_path(context.site.settings, row))
     file_cache = remote_files.get_remote_file_cache(context)
     ranges_by_path: dict[str, RemoteFileRanges | None] = {str(row["path"]): RemoteFileRanges(file_cache, remote_state)}
 
@@ -758,7 +758,9 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
     return RemotePath(PurePosixPath(row["path"]), find_companion)
 
 
-def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None) -> str:
+def find_unchanged_file_path(
+    settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None
+) -> str:
     """Find a file on the disk, and check that it has not changed since it was published.
 
     Parameters
@@ -833,7 +835,7 @@ def _locate_file(
         )
     place = f"{row['home']}/{row['path']}"  # texts, because Path objects of thousands of files take long
     if row["roots"]:
-        root, path_below = find_file_root(row["path"], row["roots"])
+        root, path_below = find_file_root_and_relative_path(row["path"], row["roots"])
         if root.scheme is not None:
             raise StorageUnavailableError(
                 format_message("the file {path} is on another server", row["path"]),
@@ -886,7 +888,7 @@ def create_file_reader(
     Parameters
     ----------
     path
-        Result of `find_file_path`; None to call it when the first bytes are read.
+        Result of `find_unchanged_file_path`; None to call it when the first bytes are read.
 
     Returns
     -------
@@ -920,7 +922,7 @@ def _read_local_file(
 ) -> Generator[FilePiece]:
     yield None
     try:
-        file = os.open(path or find_file_path(settings, row), os.O_RDONLY)
+        file = os.open(path or find_unchanged_file_path(settings, row), os.O_RDONLY)
     except OSError:
         raise remote_files.build_changed_error(row) from None
     try:

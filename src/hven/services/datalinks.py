@@ -139,7 +139,9 @@ def list_row_links(
     answered_indexes: set[int] = set()
     for group_links, keys in product(_group_links(links), _split_identifiers(requested.valid_keys)):
         names: dict[str, str] = {}
-        text = _write_link_query(table, group_links, keys, names, (*access_expressions, *path_expressions))
+        text = _write_link_query_and_name_columns(
+            table, group_links, keys, names, (*access_expressions, *path_expressions)
+        )
         queried_rows = _run_link_query(
             text,
             principal,
@@ -758,7 +760,7 @@ def _fill_file_columns(columns: Mapping[str, list[Any]], row: int, state: Linked
     columns["access_url"][row] = state.direct_url or columns["access_url"][row]
 
 
-def _write_link_query(
+def _write_link_query_and_name_columns(
     table: Table,
     links: Sequence[LinkTemplate],
     identifiers: Sequence[str | int],
@@ -876,7 +878,7 @@ def _build_link_columns(
         address = query_result.fill_template(link.address, is_address=True)
     media_type = query_result.fill_template(link.type)
     if link.extension_media_types:  # in Python: each step of Arrow costs more than a row here
-        address, media_type = _select_addresses_by_extension(
+        address, media_type = _select_addresses_and_media_types(
             to_list(address, row_count), dict(link.extension_media_types)
         )
     if link.check_addresses is not None:
@@ -903,7 +905,7 @@ def _build_link_columns(
     return link_columns
 
 
-def _select_addresses_by_extension(
+def _select_addresses_and_media_types(
     addresses: Sequence[str | None], type_by_extension: Mapping[str, str]
 ) -> tuple[pa.Array, pa.Array]:
     """Return addresses and their media types, by their file extensions; null for an extension that is not known."""

@@ -99,7 +99,7 @@ _CLIENT_ERRORS = (
 )
 
 
-def write_error_message(error: BaseException, request_id: str = "") -> str:
+def log_error_and_write_message(error: BaseException, request_id: str = "") -> str:
     """Write the message for the client, log the error, and drop its traceback.
 
     The message for an unexpected error does not reveal details; the log has them.
@@ -177,7 +177,7 @@ def _remove_traceback(error: BaseException | None) -> None:
         error = previous_error
 
 
-def build_error_headers(error: BaseException) -> Mapping[str, str]:
+def build_retry_after_header(error: BaseException) -> Mapping[str, str]:
     """Return the headers of an error that say when to try again. The request middleware adds how to log in.
 
     Parameters
@@ -289,11 +289,11 @@ class ErrorResponder:
         is_client_error = isinstance(error, errors.UserError) and status in {400, 413}
         if self.answers_with_200 and is_client_error:
             status = 200
-        message = write_error_message(error, get_request_id(request))
+        message = log_error_and_write_message(error, get_request_id(request))
         if self.label_error is not None:
             message = f"{self.label_error(error)}: {message}"
         body = self.write_document(message)
-        headers = {**build_error_headers(error), **self.headers}
+        headers = {**build_retry_after_header(error), **self.headers}
         return Response(body, status, headers, media_type=self.media_type)
 
 

@@ -205,7 +205,7 @@ class ServiceContext:
         """Find what draws pictures of files for pages; None if no service does."""
         return next((face.pictures for face in self.faces.values() if face.pictures is not None), None)
 
-    def find_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
+    def find_requested_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
         """Return the function that writes a face's answer as a page; None if there is none or no page is requested.
 
         Parameters
@@ -541,7 +541,7 @@ class ServiceFace:
             test_query=test_query or None,
         )
 
-    def build_all_routes(self, context: ServiceContext) -> Sequence[BaseRoute]:
+    def build_routes_and_register_standard_ids(self, context: ServiceContext) -> Sequence[BaseRoute]:
         """Build the routes of all its addresses.
 
         Parameters
@@ -596,7 +596,7 @@ class ServiceFace:
         return [write_own_service_descriptor(self, self.build_url(table, base_url))]
 
     def _build_own_routes(self, context: ServiceContext) -> Iterator[Route]:
-        query_cache = _QueryCache()
+        query_cache = _QueryAndColumnCache()
 
         def find_requested_table(request: Request) -> tuple[PublishedState, Table]:
             # one state for the tree and for the query: an ingest may publish another one meanwhile
@@ -722,7 +722,7 @@ def is_html_requested(request: Request, params: RequestParams) -> bool:
     return "text/html" in accept and "application/xhtml+xml" in accept
 
 
-def wrap_endpoint_with_error_responses(
+def wrap_endpoint_with_gates_and_errors(
     endpoint: Callable[..., Awaitable[Response]],
     respond_to_error: Callable[[Request, Exception], Response],
     byte_limit: int = 0,
@@ -785,7 +785,7 @@ def create_route(
     route
         A route for Starlette.
     """
-    return Route(path, wrap_endpoint_with_error_responses(endpoint, respond_to_error), methods=list(methods))
+    return Route(path, wrap_endpoint_with_gates_and_errors(endpoint, respond_to_error), methods=list(methods))
 
 
 def create_query_route(
@@ -813,7 +813,7 @@ def create_query_route(
         A route for Starlette.
     """
     return Route(
-        path, wrap_endpoint_with_error_responses(answer_request, error_responder, byte_limit), methods=["GET", "POST"]
+        path, wrap_endpoint_with_gates_and_errors(answer_request, error_responder, byte_limit), methods=["GET", "POST"]
     )
 
 
@@ -823,7 +823,7 @@ def load_service_faces() -> dict[str, ServiceFace]:
 
 
 @dataclass(slots=True)
-class _QueryCache:
+class _QueryAndColumnCache:
     """Queries of a face and adapted columns of its answers, built once for each published state."""
 
     version: str = ""
@@ -868,6 +868,6 @@ __all__ = [
     "create_route",
     "is_html_requested",
     "load_service_faces",
-    "wrap_endpoint_with_error_responses",
+    "wrap_endpoint_with_gates_and_errors",
     "write_own_service_descriptor",
 ]

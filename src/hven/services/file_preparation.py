@@ -138,7 +138,7 @@ def _select_file_preparations(product_kinds: Sequence[str] | None) -> Mapping[st
     return {product_kind: preparations[product_kind] for product_kind in product_kinds}
 
 
-def prepare_files(
+def prepare_files_and_remove_stale_products(
     context: ServiceContext,
     principal: Principal,
     collection: str,
@@ -192,7 +192,7 @@ def prepare_files(
     preparations = _select_file_preparations(product_kinds)
     report = FilePreparationReport()
     prepared_marks = _PreparedFileMarks(settings.var_directory / "prepared" / collection)
-    products = _list_products(context, principal, collection, preparations, patterns)
+    products = _list_possible_products(context, principal, collection, preparations, patterns)
     # pictures come first, because the run ends when the disk has no space for copies
     pending_products = sorted(
         prepared_marks.list_products_to_prepare(products, redo=redo), key=lambda product: product[1]
@@ -226,7 +226,7 @@ def prepare_files(
                     if not preparations[product_kind].prepare_file(file, report):
                         continue
                 except Exception as error:  # a file that fails must not end the run
-                    if _is_fatal(error):
+                    if _is_failure_of_all_files(error):
                         raise
                     if isinstance(error, HvenError):
                         report.failed[path] = str(error)
@@ -240,14 +240,14 @@ def prepare_files(
     return report
 
 
-def _is_fatal(error: Exception) -> bool:
+def _is_failure_of_all_files(error: Exception) -> bool:
     """Check whether an error concerns all files: a cancellation, or a disk that cannot be written."""
     if isinstance(error, StorageUnavailableError):
         return False
     return isinstance(error, OperationCancelledError | StorageError)
 
 
-def _list_products(
+def _list_possible_products(
     context: ServiceContext,
     principal: Principal,
     collection: str,

@@ -140,7 +140,7 @@ async def _read_body_pairs(
     if media_type == MULTIPART_MEDIA_TYPE:
         multipart_pairs, files = await _read_multipart(request, byte_limit)
         remaining_pairs = _extract_inline_uploads(address_pairs, multipart_pairs, files)
-        return _read_query_file_as_text(remaining_pairs, files), files
+        return _move_query_file_to_parameters(remaining_pairs, files), files
     raise ParamError(
         f"request bodies of type {media_type!r} are not supported",
         remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}",
@@ -395,7 +395,9 @@ def _extract_inline_uploads(
     return remaining_pairs
 
 
-def _read_query_file_as_text(pairs: list[tuple[str, str]], files: dict[str, UploadedFile]) -> list[tuple[str, str]]:
+def _move_query_file_to_parameters(
+    pairs: list[tuple[str, str]], files: dict[str, UploadedFile]
+) -> list[tuple[str, str]]:
     """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as text, unless it was also sent as text."""
     all_pairs = list(pairs)
     if any(name.upper() == "QUERY" for name, _ in pairs):

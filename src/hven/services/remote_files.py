@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageUnavailableError, UpstreamError, format_message
-from hven.model.table import find_file_root
+from hven.model.table import find_file_root_and_relative_path
 from hven.sources.remote_stores import LATER_REMEDY, OWNER_REMEDY
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def get_remote_file_cache(context: ServiceContext) -> RemoteFileCache:
 
 def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
     """Return root and path below the root of a file on another server; None for a local file."""
-    file_root = find_file_root(row["path"], row["roots"])
+    file_root = find_file_root_and_relative_path(row["path"], row["roots"])
     if file_root[0].scheme is None:
         return None
     return file_root
@@ -350,7 +350,7 @@ def _preload_file(context: ServiceContext, root: FileRoot, path: str) -> None:
         get_remote_file_cache(context).preload_first_block(root, path)
 
 
-def request_file_states(
+def complete_rows_with_remote_file_states(
     context: ServiceContext, file_rows: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any] | HvenError]:
     """Complete the size, the time and the state of files on other servers, with several requests at once.
@@ -375,7 +375,7 @@ def request_file_states(
     for start in range(0, len(file_rows), FILES_PER_REQUEST):
         file_requests: list[tuple[dict[str, Any], FileRoot, str, Future[RemoteFileState] | None]] = []
         for row in file_rows[start : start + FILES_PER_REQUEST]:
-            root, path_below = find_file_root(row["path"], row["roots"])
+            root, path_below = find_file_root_and_relative_path(row["path"], row["roots"])
             file_request = None
             if row["bytes"] is None or row["modified"] is None:
                 file_request = file_cache.start_file_state_request(root, path_below)
@@ -441,7 +441,7 @@ def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> 
         return list(pool.map(call, items))
 
 
-def get_file_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
+def request_file_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
     """Return a key that identifies the current state of a file."""
     remote_state = request_file_state(context, row)
     if remote_state is None:

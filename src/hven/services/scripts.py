@@ -40,7 +40,7 @@ _UNSAFE_CHARACTERS_PATTERN = re.compile(r"[^\w.+=@,-]+|_{2,}")
 _DEVICE_NAME_PATTERN = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # devices of Windows
 
 
-def escape_address(text: str) -> str:
+def escape_address_if_allowed(text: str) -> str:
     """Escape the address of a cell so that only its server interprets it; return an empty text if it is not allowed.
 
     Blanks, quotes, backslashes and characters outside ASCII are percent-encoded. Control characters are not allowed.
@@ -135,7 +135,7 @@ def make_name_from_address(address: str) -> str:
 
 
 @dataclass(slots=True)
-class UniqueFileNames:
+class UniqueFileNameRegistry:
     """Make file names unique: a second ``a.fits`` becomes ``a-2.fits``.
 
     Names that differ only in case are equal, as on some file systems.
@@ -189,7 +189,7 @@ def list_file_addresses_and_names(
     files
         Address and unique name of each file.
     """
-    unique_names = UniqueFileNames()
+    unique_names = UniqueFileNameRegistry()
     for batch in batches:
         name_texts: list[str | None] = [None] * batch.num_rows
         if template:
@@ -202,7 +202,7 @@ def list_file_addresses_and_names(
         for address_text, name_text in zip(address_texts, name_texts, strict=True):
             if address_text is None or not address_text.strip():
                 continue
-            address = escape_address(address_text)
+            address = escape_address_if_allowed(address_text)
             if not address:
                 rejected_addresses.append(address_text)
                 continue

@@ -31,9 +31,9 @@ from hven.services._responses import answer_head_request, answer_with_body, wait
 from hven.services._user_content import SANDBOX_HEADERS, choose_safe_media_type
 from hven.services.addresses import get_base_url, get_client_address
 from hven.services.errors import (
-    build_error_headers,
+    build_retry_after_header,
     find_http_status,
-    write_error_message,
+    log_error_and_write_message,
     write_json_error,
     write_votable_error,
 )
@@ -162,7 +162,7 @@ class _UwsJobResources:
     ) -> None:
         self._path = path
         self._site = site
-        self._identify_principal = identify_principal
+        self._set_scope_principal = identify_principal
         self._byte_limit = byte_limit
         self._job_service = JobService(site, job_type)
         self._limiter = anyio.CapacityLimiter(STORE_THREADS)
@@ -196,7 +196,7 @@ class _UwsJobResources:
         return "/".join([f"{get_base_url(request, self._site.settings)}{self._path}", *path_parts])
 
     def _identify_requester(self, request: Request) -> JobRequester:
-        principal = self._identify_principal(request)
+        principal = self._set_scope_principal(request)
         return JobRequester(
             principal=principal,
             address=get_client_address(request),
@@ -431,16 +431,16 @@ class _UwsJobResources:
 def _respond_to_error(request: Request, error: Exception) -> Response:
     # UWS answers 403 where the phase of a job does not allow a request
     status = 403 if isinstance(error, ConflictError) else find_http_status(error)
-    message = write_error_message(error, get_request_id(request))
+    message = log_error_and_write_message(error, get_request_id(request))
     if _is_json_requested(request):
         return Response(
             write_json_error(message, status),
             status,
-            build_error_headers(error),
+            build_retry_after_header(error),
             media_type=uws_documents.JSON_MEDIA_TYPE,
         )
     return Response(
-        write_votable_error(message), status, build_error_headers(error), media_type="application/x-votable+xml"
+        write_votable_error(message), status, build_retry_after_header(error), media_type="application/x-votable+xml"
     )
 
 

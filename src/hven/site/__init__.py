@@ -8,7 +8,7 @@ from __future__ import annotations
 from hven.site._anonymization import anonymize_for_referee
 from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._catalogue import Catalogue
-from hven.site._delegations import grant_delegation
+from hven.site._delegations import grant_delegation_and_list_doubts
 from hven.site._engine_registry import EMBEDDED_ENGINE, HINDERED_MESSAGE, EngineRegistry
 from hven.site._example_queries import list_example_queries
 from hven.site._metadata_overlay import find_inherited_attributes
@@ -16,7 +16,7 @@ from hven.site._obscore_views import UnionView
 from hven.site._people_tables import find_groups_and_aliases
 from hven.site._persistent_identifiers import PersistentIdentifiers
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
-from hven.site._request_observers import RequestObserver, RequestObserverGroup, prepare_request_observers
+from hven.site._request_observers import RequestObserver, RequestObserverGroup, reserve_request_observer_memory
 from hven.site._request_usage import CURRENT_USAGE, AnsweredRequest, RequestUsage, record_sent_data
 from hven.site._site import Site
 from hven.site._state_builder import build_published_state
@@ -44,8 +44,8 @@ __all__ = [
     "build_published_state",
     "find_groups_and_aliases",
     "find_inherited_attributes",
-    "grant_delegation",
+    "grant_delegation_and_list_doubts",
     "list_example_queries",
-    "prepare_request_observers",
     "record_sent_data",
+    "reserve_request_observer_memory",
 ]

@@ -145,10 +145,13 @@ class RowAccessRights:
         return table.copy_with(rights=self, columns=tuple(columns), enums=enums)
 
     def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:
-        """Return the condition of the rows that a user sees: see `hven.adql.RowPolicy.build_row_condition`."""
+        """Return the condition of the rows that a user sees.
+
+        See `hven.adql.RowPolicy.build_row_condition_and_validity`.
+        """
         if self._row_policy is None:
             return (None, 0, math.inf)
-        return self._row_policy.build_row_condition(principal)
+        return self._row_policy.build_row_condition_and_validity(principal)
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
         """Return from when until when a user's rights do not change, nor what the user is told of others' rights."""
@@ -158,7 +161,7 @@ class RowAccessRights:
         valid_from, valid_until = 0, math.inf
         for policy in self._row_policies:
             for policy_subject in principals:
-                _, condition_from, condition_until = policy.build_row_condition(policy_subject)
+                _, condition_from, condition_until = policy.build_row_condition_and_validity(policy_subject)
                 valid_from = max(valid_from, condition_from)
                 valid_until = min(valid_until, condition_until)
         return valid_from, valid_until
@@ -167,7 +170,7 @@ class RowAccessRights:
         """Return the expressions that a user sees instead of columns."""
         file_condition: Expr | None = None
         if self._file_policy is not None:
-            file_condition = self._file_policy.build_row_condition(principal)[0]
+            file_condition = self._file_policy.build_row_condition_and_validity(principal)[0]
         masks_by_column = dict(self._release_dates)
         if file_condition is not None:
             for column in self._file_columns:
@@ -185,7 +188,7 @@ class RowAccessRights:
 
     def find_file_condition(self, principal: Principal) -> Expr | None:
         """Return the condition of the rows whose files a user may take; None: all rows."""
-        conditions = [policy.build_row_condition(principal)[0] for policy in self._row_policies]
+        conditions = [policy.build_row_condition_and_validity(principal)[0] for policy in self._row_policies]
         return join_conditions_with_and(*conditions)
 
     def find_values_with_restricted_files(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:
@@ -376,7 +379,7 @@ class AccessPolicyBinder:
         self._find_engine = find_engine
         self._facts_by_snapshot: dict[str, PolicyRowFacts] = {}
 
-    def bind_policies(self, published: dict[str, PublishedTable]) -> list[str]:
+    def bind_policies_and_list_problems(self, published: dict[str, PublishedTable]) -> list[str]:
         """Bind the policies of tables; a table whose policy does not fit it becomes private.
 
         Parameters

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DELEGATION_KIND = "delegation"
 
 
-def grant_delegation(
+def grant_delegation_and_list_doubts(
     site: Site, account: str, delegator: str, *, row_condition: str | None = None, expiry_text: str, granted_by: str
 ) -> tuple[AccessGrant, list[str]]:
     """Let an account see the rows of another person: that person's own, not those that were delegated to them.

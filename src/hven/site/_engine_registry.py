@@ -309,7 +309,7 @@ class EngineRegistry:
         """Return the open engines by name."""
         return dict(self._open_engines)
 
-    def drop_snapshots(self, snapshots: Iterable[Snapshot]) -> list[str]:
+    def drop_snapshots_and_list_problems(self, snapshots: Iterable[Snapshot]) -> list[str]:
         """Remove snapshots from their engines. The next sweep removes what cannot be removed now.
 
         Parameters

@@ -81,7 +81,7 @@ class LiveTableInspector:
             for spec, resource in _iterate_live_specs(resources):
                 name = spec.table.qualified_name
                 old_state = old_states.get(name, LiveTableState())
-                new_states[name] = self._inspect_table(spec, resource, old_state, is_new_only=is_new_only)
+                new_states[name] = self._inspect_and_compile_table(spec, resource, old_state, is_new_only=is_new_only)
             self._table_states = new_states
             if not is_new_only:
                 self._last_inspection = time.monotonic()
@@ -89,7 +89,7 @@ class LiveTableInspector:
         finally:
             self._lock.release()
 
-    def _inspect_table(
+    def _inspect_and_compile_table(
         self, spec: TableSpec, resource: CollectionSpec, old_state: LiveTableState, *, is_new_only: bool
     ) -> LiveTableState:
         source = spec.sources[0]

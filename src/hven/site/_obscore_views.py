@@ -145,7 +145,7 @@ def _build_union_view(
     excluded_columns: set[str],
 ) -> PublishedTable:
     standard = _load_standard_table(standard_name)
-    columns, clashes = _merge_columns(standard, members, excluded_columns)
+    columns, clashes = _merge_columns_and_find_type_clashes(standard, members, excluded_columns)
     for table_name, column_name, member_type, expected_type in clashes:
         problems.append(
             f"{OBSCORE_SCHEMA}.{standard_name}: {column_name} of {table_name} is left out, because its type is "
@@ -210,11 +210,11 @@ class UnionView(Mapping[str, ObscoreViewMember]):
             if column.name in member_columns:
                 is_standard = column.name in self._standard_columns
                 columns.append(column if is_standard else member_columns[column.name])
-        view = join_selects([member.write_query(columns) for member in chosen_members])
+        view = join_selects_by_union_all([member.write_query(columns) for member in chosen_members])
         return self._table.copy_with(columns=tuple(columns), view=view)
 
 
-def join_selects(selects: Sequence[str]) -> str:
+def join_selects_by_union_all(selects: Sequence[str]) -> str:
     """Join the queries of members by UNION ALL."""
     return " UNION ALL ".join(selects)
 
@@ -228,7 +228,7 @@ def _collect_first_columns(members: Sequence[ObscoreViewMember]) -> dict[str, Co
     return first_columns
 
 
-def _merge_columns(
+def _merge_columns_and_find_type_clashes(
     standard: Table, members: Sequence[ObscoreViewMember], excluded_columns: set[str]
 ) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
     """Return the columns of a view, and the columns of members whose types clash.

@@ -59,7 +59,7 @@ def find_groups_and_aliases(site: SiteForPeopleTables, account: str) -> tuple[fr
     aliases
         Its other names, as tables have them.
     """
-    people_index: _AccountAliasIndex = site.get_or_create(_AccountAliasIndex)
+    people_index: _AccountGroupAndAliasIndex = site.get_or_create(_AccountGroupAndAliasIndex)
     if site.settings.people.tables:
         return people_index.find_account_groups_and_aliases(site, account)
     return (NO_NAMES, NO_NAMES)
@@ -82,12 +82,12 @@ def list_people_table_problems(table_names: Sequence[str], published: Mapping[st
     """
     return [
         f"people.tables in hven.toml: {text}"
-        for _, text in _iterate_usable_people_tables(table_names, published)
+        for _, text in _iterate_people_tables_with_problems(table_names, published)
         if text
     ]
 
 
-def _iterate_usable_people_tables(
+def _iterate_people_tables_with_problems(
     table_names: Sequence[str], published: Mapping[str, PublishedTable]
 ) -> Iterator[tuple[tuple[Table, Snapshot] | None, str]]:
     """Yield each table, if it can be used, and what is wrong with it."""
@@ -116,7 +116,7 @@ def _iterate_usable_people_tables(
         yield (published_table.table, published_table.relation), problem
 
 
-class _AccountAliasIndex:
+class _AccountGroupAndAliasIndex:
     """All people in these tables; they are read again when one of the tables is published again."""
 
     def __init__(self) -> None:
@@ -130,20 +130,20 @@ class _AccountAliasIndex:
     ) -> tuple[frozenset[str], frozenset[str]]:
         """Return the groups and the other names of an account."""
         published = site.get_published_state().tables_by_name
-        checked_tables = _iterate_usable_people_tables(site.settings.people.tables, published)
+        checked_tables = _iterate_people_tables_with_problems(site.settings.people.tables, published)
         tables = [people_table for people_table, _ in checked_tables if people_table is not None]
         snapshot_ids = [snapshot.id for _, snapshot in tables]
         account_name = adql.normalize_person_name(account)
         with self._lock:
             if snapshot_ids != self._snapshot_ids:
-                self._aliases, self._groups = _read_people(site, tables)
+                self._aliases, self._groups = _read_aliases_and_groups(site, tables)
                 self._snapshot_ids = snapshot_ids
             aliases = self._aliases.get(account_name, NO_NAMES)
             group_sets = [self._groups.get(name, NO_NAMES) for name in {account_name, *aliases}]
         return NO_NAMES.union(*group_sets), frozenset(aliases)
 
 
-def _read_people(
+def _read_aliases_and_groups(
     site: SiteForPeopleTables, tables: Sequence[tuple[Table, Snapshot]]
 ) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
     """Return the other names and the groups of each account name."""

@@ -123,7 +123,7 @@ def load_request_observers() -> list[type[RequestObserver]]:
     return [observer for _, observer in plugins.iterate_package_objects("request_observers")]
 
 
-def prepare_request_observers() -> None:
+def reserve_request_observer_memory() -> None:
     """Prepare what the processes of a server share for their observers; called once, before they are forked."""
     for observer in load_request_observers():
         observer.reserve_shared_memory()

@@ -145,7 +145,7 @@ class Site(SingletonRegistry):
         Of a model only: this process uses it no more.
         """
         self.refresh_published_state()
-        self.check_snapshot_files()
+        self.check_snapshot_files_and_refresh()
         self.embedded_engine.prepare_forks()
         self.store.close()
 
@@ -171,7 +171,7 @@ class Site(SingletonRegistry):
             self._published_state = None  # it lacks what other databases would have said
         self.refresh_published_state()
         self._is_starting = False
-        self.check_snapshot_files()
+        self.check_snapshot_files_and_refresh()
         self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
         self._watch_thread.start()
         threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
@@ -369,7 +369,7 @@ class Site(SingletonRegistry):
             changed |= self._read_store_if_changed()
         except HvenError as error:
             store_error = error
-        changed |= self._descriptor_watcher.reload_changed(self._pinned_directories)
+        changed |= self._descriptor_watcher.reload_and_save_changed_descriptors(self._pinned_directories)
         resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
@@ -383,7 +383,7 @@ class Site(SingletonRegistry):
                 raise store_error
             missing_files = self.engines.list_damaged_snapshots()
             if changed or missing_files is not self._missing_files:
-                self._select_served_records(missing_files)
+                self._serve_good_and_refuse_damaged_records(missing_files)
                 changed = True
         except HvenError as error:
             if self._published_state is None or self._is_starting:
@@ -424,7 +424,7 @@ class Site(SingletonRegistry):
         problems = (*new_state.problems, *people_problems)
         return replace(new_state, list_own_tables=self.list_own_tables, problems=problems)
 
-    def _select_served_records(self, missing_files: Mapping[str, str]) -> None:
+    def _serve_good_and_refuse_damaged_records(self, missing_files: Mapping[str, str]) -> None:
         """Select what is served of what is published: another snapshot in place of a damaged one, if there is one."""
         self._missing_files = missing_files
         reasons_by_snapshot: dict[str, str] = {}
@@ -453,7 +453,7 @@ class Site(SingletonRegistry):
                 reasons_by_path[paths[snapshot_id]] = reason
         self.engines.refuse_snapshots(reasons_by_path)
 
-    def check_snapshot_files(self) -> None:
+    def check_snapshot_files_and_refresh(self) -> None:
         """Check which files of the published tables are missing or truncated.
 
         If that has changed, the published state is built again.
@@ -482,7 +482,7 @@ class Site(SingletonRegistry):
         cached_tables = self._own_tables_by_owner.get(owner)
         monotonic_time = time.monotonic()
         if cached_tables is None or monotonic_time - cached_tables[0] > REFRESH_INTERVAL_SECONDS:
-            table_records = self.store.user_tables.list_owner_tables(owner)
+            table_records = self.store.user_tables.list_unexpired_owner_tables(owner)
             own_tables = tuple(_build_published_user_table(record) for record, _ in table_records)
             if len(self._own_tables_by_owner) >= MAX_CACHED_OWNERS:
                 self._own_tables_by_owner.clear()
@@ -504,7 +504,7 @@ class Site(SingletonRegistry):
             if relation is not None and not isinstance(relation, MemoryRelation):
                 names.add(relation.engine)
         names.discard(EMBEDDED_ENGINE)
-        self.check_snapshot_files()
+        self.check_snapshot_files_and_refresh()
         return tuple(self.engines.probe_engines(names))
 
     def _watch_engines(self) -> None:

@@ -86,11 +86,11 @@ def build_published_state(
         published[name] = _build_published_table(record, descriptors, damaged_snapshots.get(name))
     for name, live_table in (live_tables or {}).items():
         published[name] = _make_private_if_restrictions_unknown(live_table, descriptors)
-    problems += _add_release_tables(published, descriptors, releases)
+    problems += _add_release_tables_and_list_problems(published, descriptors, releases)
     open_projects = frozenset(project.name for project in projects if project.open)
     for name, published_table in published.items():
         published[name] = replace(published_table, table=_with_members_access(published_table.table, open_projects))
-    problems += (policies or AccessPolicyBinder()).bind_policies(published)
+    problems += (policies or AccessPolicyBinder()).bind_policies_and_list_problems(published)
     _apply_descriptor_services(published)
     obscore_views, obscore_problems = obscore.build_obscore_views(published)
     for obscore_view in obscore_views.values():
@@ -98,7 +98,7 @@ def build_published_state(
             published[name] = replace(published[name], table=published[name].table.copy_with(observed=True))
     published.update(obscore_views)
     problems += obscore_problems
-    problems += _add_descriptor_views(published, resources, open_projects)
+    problems += _add_views_and_list_problems(published, resources, open_projects)
     _apply_descriptor_services(published)
     schemas = _group_tables_into_schemas(published, resources)
     # the version is the same in every process: nothing here may depend on the order of a set
@@ -192,7 +192,7 @@ def _build_published_table(
     )
 
 
-def _add_release_tables(
+def _add_release_tables_and_list_problems(
     published: dict[str, PublishedTable],
     descriptors: Mapping[str, DescriptorState],
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]],
@@ -284,7 +284,7 @@ def _with_members_access(table: Table, open_projects: Collection[str]) -> Table:
     return table.copy_with(access=MEMBERS_ACCESS)
 
 
-def _add_descriptor_views(
+def _add_views_and_list_problems(
     published: dict[str, PublishedTable], resources: Mapping[str, CollectionSpec], open_projects: Collection[str]
 ) -> list[str]:
     """Add the views of the descriptors, whatever order they build on each other in.
@@ -309,10 +309,10 @@ def _add_descriptor_views(
         published.update(ready)
         pending_views = {name: pair for name, pair in pending_views.items() if name not in ready}
         problems = {name: text for name, text in problems.items() if name not in ready}
-    return [*problems.values(), *_find_hidden_public_views(published, resources)]
+    return [*problems.values(), *_describe_hidden_public_views(published, resources)]
 
 
-def _find_hidden_public_views(
+def _describe_hidden_public_views(
     published: Mapping[str, PublishedTable], resources: Mapping[str, CollectionSpec]
 ) -> list[str]:
     """Describe the views that are declared public but read private tables: few users see them."""

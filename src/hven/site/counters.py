@@ -126,7 +126,7 @@ class ProcessCounters:
         self._memory_file = _open_counter_memory(Path(path))
         row_number = None
         if self._memory_file is not None:
-            row_number = _lock_free_counter_row(self._memory_file)
+            row_number = _lock_unused_counter_row(self._memory_file)
         if self._memory_file is None or row_number is None:
             return
         self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
@@ -295,7 +295,7 @@ def _map_event_counter_positions() -> Mapping[str, int]:
     return {name: _EVENTS_OFFSET + number for number, name in enumerate(names)}
 
 
-def create_counter_memory() -> None:
+def create_shared_counter_memory() -> None:
     """Allocate the memory of a server that starts.
 
     Its processes find it by the environment; other processes count for themselves. The memory is no file on a disk:
@@ -318,7 +318,7 @@ def _open_counter_memory(path: Path) -> int | None:
     return None
 
 
-def _lock_free_counter_row(descriptor: int) -> int | None:
+def _lock_unused_counter_row(descriptor: int) -> int | None:
     """Lock a row that no living process has: each process holds a lock on one byte, which ends with the process."""
     for number in range(MAX_PROCESSES):
         with contextlib.suppress(OSError):

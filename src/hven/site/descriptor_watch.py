@@ -97,7 +97,7 @@ class DescriptorWatcher:
     def __post_init__(self) -> None:
         """Begin with the descriptors that the parent process has read before it forked, if the settings are the same.
 
-        The next call of `reload_changed` finds what differs.
+        The next call of `reload_and_save_changed_descriptors` finds what differs.
         """
         if _PREREAD_DESCRIPTORS is not None and _PREREAD_DESCRIPTORS.settings == self.settings:
             self.states_by_collection = dict(_PREREAD_DESCRIPTORS.states_by_collection)
@@ -129,7 +129,7 @@ class DescriptorWatcher:
                 resources[name] = state.resource
         return resources
 
-    def reload_changed(self, pinned_directories: Mapping[str, str] | None = None) -> bool:
+    def reload_and_save_changed_descriptors(self, pinned_directories: Mapping[str, str] | None = None) -> bool:
         """Read the descriptors that have changed since the last call.
 
         Parameters
@@ -266,7 +266,7 @@ def preload_descriptors(settings: Settings, stored_descriptors: DescriptorStore 
     """
     global _PREREAD_DESCRIPTORS  # noqa: PLW0603  (forks have nothing else in common)
     watcher = DescriptorWatcher(settings, stored_descriptors)
-    watcher.reload_changed()
+    watcher.reload_and_save_changed_descriptors()
     watcher.stored_descriptors = None  # each process opens its own store
     _PREREAD_DESCRIPTORS = watcher
 

@@ -162,7 +162,7 @@ def _build_server_process(stored_values: Mapping[str, Any]) -> ServerProcess:
     return ServerProcess(**values)
 
 
-def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:
+def wait_until_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:
     """Refuse to publish rows where a running server does not look, or that it cannot read.
 
     Its users would get errors instead of the rows.

@@ -24,14 +24,14 @@ def delete_expired_user_tables(site: Site) -> int:
         Number of deleted tables.
     """
     count, expired_snapshots = site.store.user_tables.delete_expired_tables_and_sessions(
-        site.store.deletion_clock.get_trusted_time()
+        site.store.deletion_clock.compute_and_record_trusted_time()
     )
     for snapshot in expired_snapshots:
         site.embedded_engine.remove_snapshot(snapshot)
     return count
 
 
-def delete_user_table_leftovers(site: Site) -> None:
+def clean_user_table_storage(site: Site) -> None:
     """Delete expired tables, and the files of processes that were killed while they wrote.
 
     Parameters

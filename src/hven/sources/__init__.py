@@ -300,7 +300,7 @@ class QueryRows(Protocol):
         """Yield the rows."""
 
 
-class SourceQueryRunner(Protocol):
+class SiteQueryRunner(Protocol):
     """Runs queries over the tables of this site."""
 
     def __call__(self, text: str, uploads: Mapping[str, tuple[Table, pa.Table]] | None = None) -> QueryRows:
@@ -403,7 +403,7 @@ class SourceContext:
 
     directory: Path = Path()
     resolve_secret: Callable[[str], str] | None = None
-    run_query: SourceQueryRunner | None = None
+    run_query: SiteQueryRunner | None = None
     target_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     on_reject: Callable[[RejectedRow], None] | None = None
     reject_limit: int | None = None

@@ -242,7 +242,7 @@ class DelimitedTextSource(TextFileSource):
                 return lambda data: cut(join_daophot_lines(data))
             return cut
         if dialect.is_barred:
-            return _strip_bars
+            return _strip_table_borders
         if dialect.delimiter != WHITESPACE:
             return None
         squeeze = _build_blank_squeezer(self.options.quote)
@@ -335,7 +335,7 @@ class DelimitedTextSource(TextFileSource):
         """
         quote = self._choose_quote(dialect)
         if dialect.is_barred and quote and quote.encode() in data[:SAMPLE_BYTES]:
-            data = _strip_bars(data[: SAMPLE_BYTES + 1])
+            data = _strip_table_borders(data[: SAMPLE_BYTES + 1])
         if quote and quote.encode() in data[: SAMPLE_BYTES // 2]:
             yield True, _sample_quoted_records(data, dialect, quote)
             return
@@ -457,7 +457,7 @@ def _find_column_type(dialect: TextDialect, name: str, arrow_type: pa.DataType) 
     return build_type_from_arrow(arrow_type)
 
 
-def _strip_bars(data: bytes) -> bytes:
+def _strip_table_borders(data: bytes) -> bytes:
     """Strip the bars at both ends of all lines, and drop border lines."""
     parts: list[bytes] = []
     for part in split_into_line_windows(data):

@@ -102,7 +102,7 @@ def find_file_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | No
     return matching_kinds[-1] if matching_kinds else None
 
 
-def detect_file_kind(path: Path) -> str | None:
+def detect_kind_from_file_content(path: Path) -> str | None:
     """Recognise the kind of a file by its first bytes, decompressed.
 
     Parameters
@@ -277,7 +277,7 @@ def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[t
 
 __all__ = [
     "COMPRESSED_EXTENSIONS",
-    "detect_file_kind",
+    "detect_kind_from_file_content",
     "find_catalogue_signature",
     "find_database_signature",
     "find_disabled_package_of_file",

@@ -74,7 +74,7 @@ class HduHeader:
             return str(value).strip() or None
         return None
 
-    def has_name(self, name: int | str) -> bool:
+    def is_named(self, name: int | str) -> bool:
         """Return whether a descriptor's word for an HDU is the name of this one, in any case.
 
         Parameters

@@ -25,7 +25,7 @@ from hven.sources._reading.whole_numbers import (
     MAX_UINT64_DIGITS,
     MIN_INT64,
     build_int64_overflow_deviation,
-    convert_whole_numbers,
+    cast_integers_masking_overflow,
     has_values_beyond_int64,
 )
 
@@ -337,7 +337,7 @@ def _convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[p
     Other values stay as they are.
     """
     if pa.types.is_uint64(values.type) or (_is_whole_decimal(values.type) and not pa.types.is_floating(arrow_type)):
-        return convert_whole_numbers(values, arrow_type)
+        return cast_integers_masking_overflow(values, arrow_type)
     if not _is_list(values.type) or not pa.types.is_uint64(values.type.value_type):
         return values, None
     flat = values.flatten()

@@ -341,7 +341,7 @@ class FunctionRowReader:
             else:
                 yield item
 
-    def _infer_column_names(self, first_item: Any) -> list[str]:
+    def _require_tuple_names(self, first_item: Any) -> list[str]:
         """Find the names of the values of a row; empty: all rows of a sample tell them."""
         declared_names = list(self.options.columns)
         place = TextPlace(file=self.options.file)
@@ -362,7 +362,7 @@ class FunctionRowReader:
     def _collect_rows_into_batches(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
         """Collect rows into batches; the types are declared, or else those of the first thousand rows."""
         kinds = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
-        names = self._infer_column_names(first_item)
+        names = self._require_tuple_names(first_item)
         number = 1
         while True:
             row_count = BATCH_ROWS
@@ -375,7 +375,7 @@ class FunctionRowReader:
                 names = names or list(dict.fromkeys(chain.from_iterable(rows)))
                 for name in names:
                     kinds[name] = _guess_type([_find_cell(row, name, names) for row in rows])
-            bad = self._find_misshapen_rows(rows, names, number)
+            bad = self._reject_misshapen_rows(rows, names, number)
             arrays: dict[str, pa.Array] = {}
             for name in names:
                 # a row that is rejected for one column is not rejected again for another
@@ -390,7 +390,7 @@ class FunctionRowReader:
             yield batch
             number += len(rows)
 
-    def _find_misshapen_rows(self, rows: Sequence[Any], names: Sequence[str], first_row_number: int) -> set[int]:
+    def _reject_misshapen_rows(self, rows: Sequence[Any], names: Sequence[str], first_row_number: int) -> set[int]:
         """Find rows with unknown names or a wrong number of values."""
         bad: set[int] = set()
         known_names = set(names)

@@ -196,14 +196,14 @@ class RowGrouper:
                     batch_row_limit
                 ):
                     if batch.num_rows:
-                        yield _cast_group_batch(batch, types)
+                        yield _split_conflict_columns(batch, types)
         except self._database_error as error:
             raise StorageError(
                 f"the rows cannot be grouped: {error}", remedy="free some space on the disk that contains var/"
             ) from error
 
 
-def _cast_group_batch(
+def _split_conflict_columns(
     batch: pa.RecordBatch, types: dict[str, pa.DataType]
 ) -> tuple[pa.RecordBatch, dict[str, pa.Array]]:
     arrays = {}

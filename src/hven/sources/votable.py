@@ -214,7 +214,7 @@ class VotableSource(FileByFileSource):
             self._check_same_units(file, fields, file_column_names)
             first = 1
             try:
-                for batch in read.read_batches_unless_truncated():
+                for batch in read.read_batches_or_raise_if_truncated():
                     arrays = {name: replace_nan_with_null(batch.column(places[name])) for name in file_column_names}
                     yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows

@@ -277,7 +277,7 @@ class EngineContract:
         assert merged_rows == read_sorted_rows(engine, written)
         assert merged_rows == sorted(expected_table.to_pylist(), key=_get_id)
         assert read_sorted_rows(engine, base) == sorted(rows.to_pylist(), key=_get_id)  # the base did not change
-        assert _select_exact_statistics(merged) == _select_exact_statistics(written)
+        assert _drop_distinct_estimates(merged) == _drop_distinct_estimates(written)
         assert merged.coverage == written.coverage
         for text in (
             "SELECT id, mag FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 12)) = 1",
@@ -631,7 +631,7 @@ def _index_batch_rows_by_id(batches: Iterable[pa.RecordBatch]) -> dict[int, dict
     return rows_by_id
 
 
-def _select_exact_statistics(snapshot: Snapshot) -> dict[str, dict[str, object]]:
+def _drop_distinct_estimates(snapshot: Snapshot) -> dict[str, dict[str, object]]:
     """Return the statistics of a snapshot without the numbers of distinct values, which are estimates."""
     exact_statistics: dict[str, dict[str, object]] = {}
     for name, statistics in snapshot.statistics.items():

@@ -98,7 +98,7 @@ class FaceContract:
             )
             routes: list[BaseRoute] = []
             for face in faces.values():
-                routes += face.build_all_routes(context)
+                routes += face.build_routes_and_register_standard_ids(context)
             app = Starlette(routes=routes)
             transport = httpx.ASGITransport(app)
 
@@ -126,7 +126,7 @@ class FaceContract:
         example_names = {name for name, _ in parse_qsl(self.face.example)}
         assert example_names <= set(names)
 
-    def test_its_example_is_answered(self, tmp_path: Path) -> None:
+    def test_answers_agree_for_all_methods(self, tmp_path: Path) -> None:
         """GET and POST give the same answer; so do a request for the columns alone and a conditional request."""
         example_params = dict(parse_qsl(self.face.example))
         with self.open_request_sender(tmp_path) as request:

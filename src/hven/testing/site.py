@@ -122,7 +122,7 @@ def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str |
     return record
 
 
-def open_site_with_descriptor(
+def open_site_with_uningested_files(
     directory: Path,
     descriptor_text: str,
     files: Mapping[str, str | bytes] | None = None,

@@ -200,7 +200,7 @@ class SourceContract:
         source = self.open_source(tmp_path)
         assert self.read_source_table(source, limit=1).to_pylist() == self.rows[:1]
 
-    def test_batches_are_no_larger_than_asked(self, tmp_path: Path) -> None:
+    def test_single_row_batches_lose_no_rows(self, tmp_path: Path) -> None:
         """With batches of one row, all rows still come."""
         source = self.open_source(tmp_path, batch_row_limit=1)
         batches = list(source.read_batches())

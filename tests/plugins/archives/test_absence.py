@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -59,12 +59,12 @@ def list_script_names(client: Client) -> list[str]:
 
 def test_the_rest_is_served(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/archive?TABLE=maps.main&ID=a").status == 200
         assert list_script_names(client)[:2] == ["zip", "tar"]
     (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/archive?TABLE=maps.main&ID=a").status == 404
         assert list_script_names(client)[0] == "wget"
         offers = json.loads(client.get("/collections/maps/main/take").text)

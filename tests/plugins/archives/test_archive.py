@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import StorageUnavailableError
 from hven.plugins.archives import archive_layouts as packing
 from hven.plugins.archives import crc_cache as sums
-from hven.plugins.archives.archive_layouts import ArchiveMember, TarLayout, ZipLayout
+from hven.plugins.archives.archive_layouts import ArchiveMember, TarRangeWriter, ZipRangeWriter
 from hven.plugins.archives.crc_cache import CrcCache
 from hven.plugins.archives.settings import get_archive_limits
 from hven.services import collection_files
@@ -102,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
         ingest_collection(site, "maps")
         ingest_collection(site, "night")
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
-        yield Client(create_application(site)), tokens, site
+        yield Client(create_and_start_application(site)), tokens, site
 
 
 def fetch_archive(place: tuple[Client, dict[str, str], Site], query: str = QUERY, *, method: str = "GET", who: str = "", more: dict[str, str] | None = None, **given: str) -> Answer:  # fmt: skip
@@ -219,7 +219,7 @@ def test_archives_can_be_large(kind: str, monkeypatch: pytest.MonkeyPatch) -> No
         ArchiveMember(name, len(body), -1.0 if at == 3 else 1e9 + at, hashlib.sha256(body).hexdigest(), lambda a, b, body=body: iter((body[a:b],)))  # type: ignore[misc]
         for at, (name, body) in enumerate(made.items())
     ]  # fmt: skip
-    packed = (ZipLayout if kind == "zip" else TarLayout)(members, CrcCache())
+    packed = (ZipRangeWriter if kind == "zip" else TarRangeWriter)(members, CrcCache())
     whole = b"".join(filter(None, packed.stream_byte_range(0, packed.size)))
     assert len(whole) == packed.size
     assert all(
@@ -241,7 +241,7 @@ def test_rows_that_say_another_port_lead_to_the_same_files(place: Any, monkeypat
     with Site(settings.load_settings(site.settings.directory)) as moved:
         assert moved.settings.site_url != site.settings.site_url
         given = {"QUERY": "SELECT access_url FROM maps.shown ORDER BY obs_id", "FORMAT": "tar"}
-        answer = Client(create_application(moved)).get("/archive", **given)
+        answer = Client(create_and_start_application(moved)).get("/archive", **given)
         with tarfile.open(fileobj=io.BytesIO(answer.body)) as tar:
             sizes = sorted(one.size for one in tar)
     assert {len(body) for body in FILES.values()} <= set(sizes)
@@ -275,7 +275,7 @@ def test_files_without_checksums_are_not_confused() -> None:
     bodies = [b"abc", b"def"]
     members = [ArchiveMember(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
     for _ in range(2):
-        packed = ZipLayout(members, CrcCache())
+        packed = ZipRangeWriter(members, CrcCache())
         with zipfile.ZipFile(io.BytesIO(b"".join(filter(None, packed.stream_byte_range(0, packed.size))))) as opened:
             assert [opened.read(one) for one in opened.namelist()] == bodies
 

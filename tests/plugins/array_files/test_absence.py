@@ -10,7 +10,7 @@ import pytest
 from array_products import write_array_product
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -55,11 +55,12 @@ def test_files_are_served_and_the_package_is_named(tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "fields")
         served = {
-            path: Client(create_application(site)).get(f"/collections/fields/files/{path.name}") for path in paths
+            path: Client(create_and_start_application(site)).get(f"/collections/fields/files/{path.name}")
+            for path in paths
         }
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = ["product_sources"]\n')
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert count_rows(client) == "200"
         for path, before in served.items():
             answer = client.get(f"/collections/fields/files/{path.name}")

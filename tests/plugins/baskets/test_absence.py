@@ -10,7 +10,7 @@ from asgi_client import Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -56,14 +56,14 @@ def directory(tmp_path: Path) -> Path:
 
 def read_page(site: Site, path: str) -> tuple[int, bool]:
     """Read a page: its status, and whether it mentions the basket."""
-    answer = Client(create_application(site)).ask("GET", path, headers={"accept": "text/html"})
+    answer = Client(create_and_start_application(site)).ask("GET", path, headers={"accept": "text/html"})
     return answer.status, "basket" in answer.text.lower()
 
 
 def test_tables_are_served_and_baskets_are_kept(directory: Path) -> None:
     (directory / "hven.toml").write_text(ABSENT_SETTINGS)
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"})
         assert (page.status, "Vega" in page.text) == (200, True)
         assert "basket" not in page.text.lower()
@@ -72,7 +72,9 @@ def test_tables_are_served_and_baskets_are_kept(directory: Path) -> None:
         assert client.ask("GET", "/basket", headers={"accept": "text/html"}).status == 404
     (directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(directory)) as site:
-        page = Client(create_application(site)).ask("GET", "/collections/stars/main", headers={"accept": "text/html"})
+        page = Client(create_and_start_application(site)).ask(
+            "GET", "/collections/stars/main", headers={"accept": "text/html"}
+        )
         assert 'form="ticks"' in page.text
         assert read_page(site, "/basket") == (200, True)
         assert get_basket_store(site).read_account_basket("anna") == BASKET

@@ -19,7 +19,7 @@ from asgi_client import Answer, Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService, get_job_directory
@@ -138,7 +138,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
         for name in files:
             ingest_collection(site, name)
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
-        yield Client(create_application(site)), tokens, site
+        yield Client(create_and_start_application(site)), tokens, site
 
 
 @pytest.fixture
@@ -469,12 +469,12 @@ def test_a_file_that_is_no_basket_is_an_empty_one(tmp_path: Path) -> None:
     made = shelf.change_basket(
         "anna", lambda mine: mine.merge(Basket(parts=(BasketTablePart(table_path="a/b", searches=("x=1",)),)))
     )
-    assert shelf.count_entries("anna")[0] == made.entry_count == 1
+    assert shelf.count_entries_with_state("anna")[0] == made.entry_count == 1
     (kept,) = (one for one in (tmp_path / "own").iterdir() if not one.name.startswith("."))
     kept.write_text("{")
-    assert (shelf.count_entries("anna")[0], shelf.read_account_basket("anna")) == (0, Basket())
+    assert (shelf.count_entries_with_state("anna")[0], shelf.read_account_basket("anna")) == (0, Basket())
     shelf.remove_basket("anna")
-    assert shelf.count_entries("anna") == (0, "")
+    assert shelf.count_entries_with_state("anna") == (0, "")
 
 
 def test_lines_of_several_files_stay_together() -> None:
@@ -523,7 +523,7 @@ def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, st
 
 def test_a_portal_shows_of_a_basket_its_own_and_leaves_the_rest(tmp_path: Path) -> None:
     with portal_site.build_site(tmp_path) as site:
-        reader = Reader(Client(create_application(site)))
+        reader = Reader(Client(create_and_start_application(site)))
         reader.post(SET=json.dumps({"parts": [{"of": "images/main", "lines": [["[3]"], ["[4000]"]]}, {"of": "stars/main", "searches": ["dec=1.."]}]}))  # fmt: skip
         told = reader.twin("/sunny/basket")
         assert ([one["of"] for one in told["parts"]], told["gone"]) == (["images/main"], 1)

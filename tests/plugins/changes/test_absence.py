@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.ingest.sync.change_sets import list_change_sets
@@ -52,7 +52,7 @@ def test_the_rest_is_served_and_changes_are_recorded(directory: Path) -> None:
         (directory / "collections/stars/a.csv").write_text("id,n\n1,2\n2,2\n")
         sync_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/changes/stars.main", "/collections/stars/changes.atom", "/collections/stars/changes.rss"):
             assert client.get(path).status == 404
         page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"})
@@ -60,7 +60,7 @@ def test_the_rest_is_served_and_changes_are_recorded(directory: Path) -> None:
         assert len(list_change_sets(site, "stars.main")) == 1
     (directory / "hven.toml").write_text("")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         since = site.store.list_publication_events("stars")[-1].run
         answer = client.get("/changes/stars.main", since=since, RESPONSEFORMAT="csv")
         assert answer.text.splitlines()[1:] == ["1,changed,n", "2,added,"]

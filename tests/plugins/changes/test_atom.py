@@ -12,13 +12,13 @@ import pytest
 from asgi_client import Client
 from lxml import etree
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 STARS = """
@@ -43,7 +43,7 @@ tables:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Three publications: the first one, one of the open table, one of the private table alone; then the open one is set back."""
     directory = tmp_path_factory.mktemp("news")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         directory, STARS, {"a.csv": "id,n\n1,1\n2,2\n3,3\n", "b.csv": "id\n1\n3\n"}, keep_snapshots=5
     ) as made:
         place = directory / "collections" / "stars"
@@ -90,7 +90,7 @@ def check_feed(feed: etree._Element) -> None:
 
 
 def test_what_everybody_is_told(site: Site) -> None:
-    feed = read(Client(create_application(site)))
+    feed = read(Client(create_and_start_application(site)))
     check_feed(feed)
     assert entries(feed) == ["main: 2 rows added, 1 changed, 1 removed", "main: 3 rows"]
     assert feed.findtext(f"{ATOM}rights") == "CC-BY-4.0"
@@ -98,7 +98,7 @@ def test_what_everybody_is_told(site: Site) -> None:
 
 
 def test_the_owner_is_told_of_private_tables(site: Site) -> None:
-    feed = read(Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL)))
+    feed = read(Client(create_and_start_application(site, identify_principal=lambda _: OWNER_PRINCIPAL)))
     check_feed(feed)
     assert entries(feed) == [
         "secret: 1 row added, 0 changed, 1 removed",
@@ -108,14 +108,14 @@ def test_the_owner_is_told_of_private_tables(site: Site) -> None:
 
 
 def test_counts_are_not_told_to_who_sees_some_rows(site: Site) -> None:
-    assert entries(read(Client(create_application(site, policies=build_odd_rows_hidden_policies("n"))))) == [
+    assert entries(read(Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("n"))))) == [
         "main: published",
         "main: published",
     ]
 
 
 def test_entries_lead_to_what_changed(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     links = [link.get("href") for link in read(client).iter(f"{ATOM}link") if link.get("rel") == "related"]
     assert len(links) == 1
     address = urlsplit(links[0])
@@ -123,9 +123,9 @@ def test_entries_lead_to_what_changed(site: Site) -> None:
 
 
 def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answer = client.get("/collections/stars/changes.atom")
-    again = Client(create_application(site)).ask(
+    again = Client(create_and_start_application(site)).ask(
         "GET", "/collections/stars/changes.atom", headers={"if-none-match": answer.headers["etag"]}
     )
     assert again.status == 304
@@ -135,7 +135,7 @@ def test_ids_stay_and_nothing_new_is_not_sent_again(site: Site) -> None:
 
 
 def test_the_page_links_it_and_others_have_none(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     page = client.ask("GET", "/collections/stars", headers={"accept": "text/html"}).text
     assert '<link rel="alternate" type="application/atom+xml"' in page
     assert "/collections/stars/changes.atom" in page
@@ -143,7 +143,7 @@ def test_the_page_links_it_and_others_have_none(site: Site) -> None:
 
 
 def test_rss_says_the_same(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answer = client.get("/collections/stars/changes.rss")
     assert answer.headers["content-type"] == "application/rss+xml; charset=utf-8"
     channel = etree.fromstring(answer.body).find("channel")
@@ -163,7 +163,7 @@ def test_rss_says_the_same(site: Site) -> None:
 
 
 def test_set_back(tmp_path: Path) -> None:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, STARS, {"a.csv": "id,n\n1,1\n", "b.csv": "id\n1\n"}, keep_snapshots=5
     ) as made:
         ingest_collection(made, "stars")
@@ -171,7 +171,7 @@ def test_set_back(tmp_path: Path) -> None:
         sync_collection(made, "stars")
         made.store.roll_back("stars")
         made.refresh_published_state()
-        assert entries(read(Client(create_application(made)))) == [
+        assert entries(read(Client(create_and_start_application(made)))) == [
             "main: rolled back",
             "main: 0 rows added, 1 changed, 0 removed",
             "main: 1 row",

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.ingest.sync.change_sets import list_change_sets
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL, DescriptorAccessPolicy
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -80,11 +80,11 @@ class ChangedSite:
 
     def __init__(self, site: Site, path: Path) -> None:
         self.site, self.path = site, path
-        self.all = Client(create_application(site))
+        self.all = Client(create_and_start_application(site))
         self.policies = build_odd_rows_hidden_policies("n")
-        self.half = Client(create_application(site, policies=self.policies))
+        self.half = Client(create_and_start_application(site, policies=self.policies))
         self.owner = Client(
-            create_application(site, policies=self.policies, identify_principal=lambda _: OWNER_PRINCIPAL)
+            create_and_start_application(site, policies=self.policies, identify_principal=lambda _: OWNER_PRINCIPAL)
         )
         ingest_collection(site, "stars")
         site.refresh_published_state()
@@ -100,7 +100,7 @@ class ChangedSite:
 def changed_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChangedSite]:
     """Both states are kept; a full ingest leaves no change set."""
     directory = tmp_path_factory.mktemp("site")
-    with open_site_with_descriptor(directory, STARS, {"a.csv": text(FIRST)}, keep_snapshots=3) as site:
+    with open_site_with_uningested_files(directory, STARS, {"a.csv": text(FIRST)}, keep_snapshots=3) as site:
         found = ChangedSite(site, directory / "collections" / "stars" / "a.csv")
         found.second(request.param)
         yield found
@@ -170,7 +170,7 @@ def test_a_state_seen_under_other_rules_is_no_beginning(changed_site: ChangedSit
         assert "read the whole table" in answer.text
     # embargoes that end change what a policy says, and with it the name of the state
     third = Client(
-        create_application(
+        create_and_start_application(
             changed_site.site, policies=(DescriptorAccessPolicy(), *build_odd_rows_hidden_policies("id")[1:])
         )
     )
@@ -264,7 +264,7 @@ def test_tables_without_a_feed(changed_site: ChangedSite) -> None:
 
 def test_when_snapshots_are_gone(tmp_path: Path) -> None:
     """Who sees all rows needs no old rows; of others it cannot be said what they saw."""
-    with open_site_with_descriptor(tmp_path, STARS, {"a.csv": text(FIRST)}, keep_snapshots=1) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"a.csv": text(FIRST)}, keep_snapshots=1) as site:
         made = ChangedSite(site, tmp_path / "collections" / "stars" / "a.csv")
         made.second(sync_collection)
         made.path.write_text(text(SECOND).replace("h,x", "H,x"))
@@ -277,12 +277,14 @@ def test_when_snapshots_are_gone(tmp_path: Path) -> None:
         assert "request the feed without `since`" in answer.text
         for path in (tmp_path / "var").rglob("changes/stars.main/*.arrow"):
             path.unlink()
-        assert Client(create_application(site)).get("/changes/stars.main", since=made.first).status == 410
+        assert Client(create_and_start_application(site)).get("/changes/stars.main", since=made.first).status == 410
 
 
 def test_big_tables_are_not_compared_for_a_reader(changed_site: ChangedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.plugins.changes.change_feeds.MAX_COMPARED_ROWS", 10)
     kept = bool(list_change_sets(changed_site.site, "stars.main"))
-    answer = Client(create_application(changed_site.site)).get("/changes/stars.main", since=changed_site.first)
+    answer = Client(create_and_start_application(changed_site.site)).get(
+        "/changes/stars.main", since=changed_site.first
+    )
     assert answer.status == (200 if kept else 410)
     assert kept or "too large to compare" in answer.text

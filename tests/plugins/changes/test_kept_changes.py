@@ -13,7 +13,7 @@ from hven.ingest.sync.change_sets import CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN
 from hven.model.errors import NotFoundError
 from hven.plugins.changes import change_feeds
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -36,7 +36,7 @@ def find_changes_to_now(site: Site, since: str) -> pa.Table:
 
 
 def test_each_publication_leaves_one(tmp_path: Path) -> None:
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, STARS, {"a.csv": "id,name,mag\n1,a,1\n2,b,2\n3,c,3\n"}, keep_snapshots=2
     ) as site:
         path = tmp_path / "collections" / "stars" / "a.csv"

@@ -10,7 +10,7 @@ from asgi_client import Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.plugins.curating.draft_store import DraftStore
@@ -43,7 +43,7 @@ def read_pages(site: Site) -> dict[str, tuple[int, bool]]:
     if not site.store.users.has_account("olga"):
         site.store.users.add_account("olga")
     token = site.store.users.renew_token("olga")
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answers = {
         path: client.ask("GET", path, headers={"authorization": f"Bearer {token}", "accept": "text/html"})
         for path in ("/", "/news", "/edit")

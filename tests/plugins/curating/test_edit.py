@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.model import settings
 from hven.plugins.curating import editable_texts, file_history
 from hven.plugins.curating.draft_store import DraftStore
@@ -82,7 +82,7 @@ def people(edit_site: Site) -> dict[str, dict[str, str]]:
 
 @pytest.fixture
 def client(edit_site: Site) -> Client:
-    return Client(create_application(edit_site))
+    return Client(create_and_start_application(edit_site))
 
 
 def open_editor(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
@@ -346,7 +346,7 @@ def test_files_that_cannot_be_written(client: Client, edit_site: Site, people: d
         answer = send(client, "/edit/home", who, "publish", text__en="New")
     assert (answer.status, "no space left on device" in answer.text) == (503, True)
     with monkeypatch.context() as patch:
-        patch.setattr(file_history, "_replace_file", lambda *_: full(0))
+        patch.setattr(file_history, "_replace_or_remove_file", lambda *_: full(0))
         assert send(client, "/edit/home", who, "publish", text__en="New").status == 503
     assert file.read_bytes() == before
     assert not list(file.parent.glob(".home*")), "nothing half written stays"

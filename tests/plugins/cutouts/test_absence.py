@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
@@ -70,7 +70,7 @@ def ingested_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert report.published, report.error
         assert run_next_job(site), "copies of cubes"
         assert len(list((site.settings.var_directory / "cubes/cubes").glob("*/*.npy"))) == 1
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [client.get(path).status for path in ADDRESSES] == [200] * len(ADDRESSES)
         page = client.ask("GET", "/collections/cubes", headers=HTML).text
         assert "Explore slices and spectra" in page
@@ -93,7 +93,7 @@ def leave_out(directory: Path) -> Site:
 
 def test_the_rest_is_served(directory: Path) -> None:
     with leave_out(directory) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [client.get(path).status for path in ADDRESSES] == [404] * len(ADDRESSES)
         assert client.get("/collections/cubes/files/data/one.fits").status == 200
         links = client.get("/datalink/cubes.main", ID="one", RESPONSEFORMAT="csv").text
@@ -126,12 +126,12 @@ def test_check_and_the_verb_name_the_package(directory: Path) -> None:
 
 def test_jobs_and_copies_are_kept(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         body = b"TABLE=cubes.main&ID=one&PIXELS_1=1+2&PHASE=RUN"
         address = client.ask("POST", "/soda/async", body=body, headers=FORM).headers["location"]
         job_path = address.removeprefix("https://vo.example")
     with leave_out(directory) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get(job_path).status == 404
         assert client.ask("GET", "/jobs", headers=HTML).status == 200
         assert run_next_job(site)
@@ -142,7 +142,7 @@ def test_jobs_and_copies_are_kept(directory: Path) -> None:
         assert not run_next_job(site), "nothing can be prepared"
     (directory / "hven.toml").write_text(TOML)
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get(f"{job_path}/phase").text == "ERROR"
         assert list((site.settings.var_directory / "cubes/cubes").glob("*/*.npy"))
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
@@ -154,6 +154,6 @@ def test_results_describe_no_cut_outs(directory: Path) -> None:
     for selection, is_described in (("", True), ("plugins = []\n", False)):
         (directory / "hven.toml").write_text(f"{TOML}{selection}")
         with Site(load_settings(directory)) as site:
-            result = query(Client(create_application(site)), "SELECT id FROM cubes.main")
+            result = query(Client(create_and_start_application(site)), "SELECT id FROM cubes.main")
             assert ("https://vo.example/soda/sync" in result) == is_described
             assert "https://vo.example/datalink/cubes.main" in result

@@ -13,11 +13,11 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
-from hven.plugins.cutouts.cube_views import build_cube_view, list_cube_arrays
-from hven.testing.site import open_site_with_descriptor
+from hven.plugins.cutouts.cube_views import build_cube_view, list_viewable_arrays
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from product_files import write_istp_cdf
 from requirements import is_available
@@ -80,9 +80,9 @@ def client(tmp_path_factory):
     )
     for name in ("l1448_13co", "muse_Central_Datacube_bkg") if is_available("shared") else ():
         (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
-    with open_site_with_descriptor(directory, PAPER, {}) as site:
+    with open_site_with_uningested_files(directory, PAPER, {}) as site:
         ingest_collection(site, "maps")
-        found = Client(create_application(site))
+        found = Client(create_and_start_application(site))
         found.folder = folder
         yield found
 
@@ -266,7 +266,7 @@ def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
             "spectral",
         ]
     with open_product(shared("data/radio/ecallisto/BIR_20110607_062400_10.fit")) as product:
-        assert [one.source_part_index for one in list_cube_arrays(product)] == [0]
+        assert [one.source_part_index for one in list_viewable_arrays(product)] == [0]
         one = build_cube_view(product, None, None, {})
         assert (one.depth_axis, [axis.kind for axis in one.array.axes]) == (None, ["spectral", "time"])
 
@@ -306,9 +306,11 @@ def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
     links:
       - {semantics: this, file: "{target.file}"}
 """
-    with open_site_with_descriptor(tmp_path, PAPER + own, {"a.csv": rows}, public_url="http://vo.example") as site:
+    with open_site_with_uningested_files(
+        tmp_path, PAPER + own, {"a.csv": rows}, public_url="http://vo.example"
+    ) as site:
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         names = rows.split()[1:]
         led = {}
         for table in ("main", "~files~"):
@@ -334,9 +336,9 @@ def test_without_scripts_the_page_shows_what_the_server_draws(tmp_path):
     folder = tmp_path / "collections/maps"
     folder.mkdir(parents=True)
     write_cubes(folder)
-    with open_site_with_descriptor(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
+    with open_site_with_uningested_files(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/maps/cube/parts.fits?RESPONSEFORMAT=html").text
         still = "".join(re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL))
         (source,) = re.findall(r'<img class="still" src="([^"]+)"', still)

@@ -15,7 +15,7 @@ from asgi_client import Client
 from astropy.io import fits
 from prepared_site import fetch_body, header, make_prepared_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
@@ -54,7 +54,10 @@ def fetch_cube_answers(client: Client) -> dict[str, bytes]:
 def test_values_of_a_rotated_copy_equal_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
     require_plugins("media", "netcdf")
-    client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
+    client, around = (
+        Client(create_and_start_application(site)),
+        ServiceContext.create_for_principal(site, OWNER_PRINCIPAL),
+    )
     before = fetch_cube_answers(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
         with open_product(site.settings.collections_directory / "cubes" / path) as product:
@@ -130,7 +133,10 @@ def test_the_needed_disk_space_is_checked_first(tmp_path: Path) -> None:
 def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
     require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path) as site:
-        client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
+        client, around = (
+            Client(create_and_start_application(site)),
+            ServiceContext.create_for_principal(site, OWNER_PRINCIPAL),
+        )
         rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")
         rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", "maps.nc")
         home = site.settings.var_directory / "cubes" / "cubes"
@@ -150,7 +156,7 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
 
 
 def test_operators_alone_ask_for_it(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     who = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "olga")}
     form = {"content-type": "application/x-www-form-urlencoded"}
     body = b"COLLECTION=cubes&WHAT=spectra&FILES=parts.fits&PHASE=RUN"
@@ -167,7 +173,7 @@ def test_operators_alone_ask_for_it(site: Site) -> None:
 def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
     require_query_editor()
     with make_prepared_site(tmp_path) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         token = {"authorization": f"Bearer {site.store.users.add_account('olga')}", "accept": HTML}
         shown = {name: client.ask("GET", f"{CUBE}/{name}.fits", headers=token).text for name in ("parts", "plain")}
         assert ['value="parts.fits"' in shown["parts"], "prepare" in shown["plain"]] == [True, False]
@@ -188,7 +194,7 @@ def test_no_copies_are_removed_of_what_is_no_collection(site: Site, name: str) -
     kept.mkdir(parents=True, exist_ok=True)
     before = sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts)
     with pytest.raises(NotFoundError):
-        file_preparation.prepare_files(
+        file_preparation.prepare_files_and_remove_stale_products(
             ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, name
         )
     rotations.remove_stale_copies(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), "../spool")

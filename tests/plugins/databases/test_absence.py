@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
@@ -39,7 +39,7 @@ def _all_packages() -> Iterator[None]:
 
 
 def query_names(site: Site) -> list[str]:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", RESPONSEFORMAT="csv")
     return answer.text.split()[1:]
 

@@ -15,7 +15,7 @@ from hven.ingest.sync import sync_collection
 from hven.ingest.sync._incremental_reading import IncrementalSourceReader
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 4
 
@@ -56,7 +56,7 @@ def open_database_site(tmp_path):
     made = []
 
     def begin(sync_, more=""):
-        site = open_site_with_descriptor(tmp_path, text("s", sync_, more))
+        site = open_site_with_uningested_files(tmp_path, text("s", sync_, more))
         with sqlite3.connect(tmp_path / "collections" / "s" / "s.db") as new:
             new.execute(BEGIN)
         new.close()
@@ -230,7 +230,7 @@ edit = st.one_of(
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     homes = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    sites = [open_site_with_descriptor(home, text("s", "{watermark: t, overlap: 1}")) for home in homes]
+    sites = [open_site_with_uningested_files(home, text("s", "{watermark: t, overlap: 1}")) for home in homes]
     bases = []
     for home in homes:
         sqlite3.connect(home / "collections" / "s" / "s.db").close()

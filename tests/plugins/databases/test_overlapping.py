@@ -18,7 +18,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError
 from hven.plugins.databases import database_rows as source_rows
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 TEXT = """
 collection: c
@@ -40,7 +40,7 @@ COUNT = 200
 
 @pytest.fixture
 def home(tmp_path):
-    with open_site_with_descriptor(tmp_path, TEXT, {"f.py": FUNCTION.replace("BAD", "None")}) as site:
+    with open_site_with_uningested_files(tmp_path, TEXT, {"f.py": FUNCTION.replace("BAD", "None")}) as site:
         directory = tmp_path / "collections/c"
         with sqlite3.connect(directory / "d.sqlite") as base:
             base.execute("CREATE TABLE d (id integer, v real, word text)")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
@@ -35,7 +35,7 @@ def job_id(tmp_path: Path) -> str:
     write_job_type(tmp_path, "echo", "title: Echo\ncommand: [./echo.py]\n", echo_py=ECHO_PROGRAM)
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(tmp_path)) as site:
-        made = Client(create_application(site)).ask("POST", "/jobs/echo", body=b"PHASE=RUN", headers=FORM)
+        made = Client(create_and_start_application(site)).ask("POST", "/jobs/echo", body=b"PHASE=RUN", headers=FORM)
         assert made.status == 303
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n')
     return made.headers["location"].rpartition("/")[2]
@@ -43,7 +43,9 @@ def job_id(tmp_path: Path) -> str:
 
 def test_a_queued_job_ends_with_an_error_that_names_the_package(job_id: str, tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
-        assert Client(create_application(site)).ask("POST", "/jobs/echo", body=b"", headers=FORM).status == 404
+        assert (
+            Client(create_and_start_application(site)).ask("POST", "/jobs/echo", body=b"", headers=FORM).status == 404
+        )
         assert run_next_job(site)
         job = site.store.jobs.get_job(job_id)
         assert job.phase == "ERROR"

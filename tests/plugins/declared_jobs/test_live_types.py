@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
 from hven.model.errors import DescriptorError
-from hven.plugins.declared_jobs.declarations import DECLARED_JOB_TYPES, DeclaredJobTypes
+from hven.plugins.declared_jobs.declarations import DECLARED_JOB_TYPES, DeclaredJobTypeProvider
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO_PROGRAM, write_job_type
@@ -41,7 +41,7 @@ def read_check(client: Client) -> dict[str, str]:
 
 
 def test_a_new_type_is_served_and_removed_at_once(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     for path in ("/jobs/echo", "/jobs/echo/x/phase", "/jobs/Echo", "/jobs/%00", "/jobs/../hven"):
         assert client.ask("GET", path).status == 404, path
     path = write_job_type(site.settings.directory, "echo", ECHO, echo_py=ECHO_PROGRAM)
@@ -64,14 +64,14 @@ def test_a_new_type_is_served_and_removed_at_once(site: Site) -> None:
 
 
 def test_private_types_stay_private(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     write_job_type(site.settings.directory, "echo", f"{ECHO}access: private\n", echo_py=ECHO_PROGRAM)
     assert list_types(client) == []
     assert client.ask("POST", "/jobs/echo", body=b"PHASE=RUN", headers=FORM).status == 401
 
 
 def test_a_fault_is_told_and_leaves_the_last_version_without_faults(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     path = write_job_type(site.settings.directory, "echo", ECHO, echo_py=ECHO_PROGRAM)
     assert list_types(client) == ["echo"]
     assert read_check(client)["state"] == "ok"
@@ -81,7 +81,7 @@ def test_a_fault_is_told_and_leaves_the_last_version_without_faults(site: Site) 
     assert "comand" not in json.dumps(check), "the public health page tells no details of declarations"
     assert list_types(client) == ["echo"]
     # a process that starts now has the same version
-    fresh_process = DeclaredJobTypes(DECLARED_JOB_TYPES._kind)
+    fresh_process = DeclaredJobTypeProvider(DECLARED_JOB_TYPES._kind)
     old_type = fresh_process.find_job_type(site.settings, "echo")
     assert old_type is not None
     assert old_type.title == "Echo"
@@ -101,7 +101,7 @@ def test_a_fault_is_told_and_leaves_the_last_version_without_faults(site: Site) 
 
 
 def test_a_new_broken_type_leaves_the_others(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     write_job_type(site.settings.directory, "echo", ECHO, echo_py=ECHO_PROGRAM)
     write_job_type(site.settings.directory, "bad", "title: Bad\n")
     write_job_type(site.settings.directory, "binary", "\x00\x01")

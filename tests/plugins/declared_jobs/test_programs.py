@@ -229,14 +229,14 @@ def running(site: Site) -> Iterator[Any]:
 def test_progress_is_told_while_it_runs(site: Site, running: Any) -> None:
     job, _ = running()
     wait_until(lambda: site.store.jobs.get_job(job.id).progress.get("share") == 0.4)
-    JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
+    JobService(site, "family").run_or_abort_job(site.store.jobs.get_job(job.id), "ABORT")
     running.join()
 
 
 def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, running: Any) -> None:
     def measure_abort() -> float:
         job, place = running()
-        JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
+        JobService(site, "family").run_or_abort_job(site.store.jobs.get_job(job.id), "ABORT")
         seconds = wait_until(lambda: not sleepers(place))
         running.join()
         assert site.store.jobs.get_job(job.id).phase == "ABORTED"
@@ -308,7 +308,7 @@ def test_quotas_of_a_type(site: Site) -> None:
     assert second is not None
     assert second.id == other.id  # the next of the other type: one of this type runs already
     assert site.store.jobs.claim_job({"echo": 1}) is None
-    site.store.jobs.finish_job(first, "COMPLETED")
+    site.store.jobs.finish_job_and_notify_owner(first, "COMPLETED")
     assert site.store.jobs.claim_job({"echo": 1}).id == made[1].id  # type: ignore[union-attr]
 
 

@@ -205,7 +205,7 @@ def sleeping(site: Site, remote_server: Server, worker: Any) -> Any:
 def test_an_abort_is_forwarded_within_a_second(site: Site, remote_server: Server, sleeping: Any) -> None:
     def measure_abort() -> float:
         job, path, _ = sleeping(200)
-        JobService(site, "far").change_phase(reload_job(site, job), "ABORT")
+        JobService(site, "far").run_or_abort_job(reload_job(site, job), "ABORT")
         seconds = wait_until(lambda: phase(remote_server, path) == "ABORTED")
         assert reload_job(site, job).phase == "ABORTED"
         JobService(site, "far").destroy_job(reload_job(site, job))
@@ -278,7 +278,7 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
 
     with monkeypatch.context() as context:
         context.setattr(site.store.jobs, "find_duration_if_owned", claim_that_the_job_is_owned)
-        context.setattr(site.store.jobs, "record_heartbeat", claim_that_the_job_is_owned)
+        context.setattr(site.store.jobs, "record_heartbeat_and_read_duration", claim_that_the_job_is_owned)
         assert is_deceived.wait(60)  # so no question of before is on its way, whose answer would be true
         assert site.store.jobs.requeue_job(reload_job(site, job), is_attempt_counted=True)
         (tmp_path / "bell").touch()
@@ -294,14 +294,14 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
 def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
     site: Site, remote_server: Server, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish, seen = site.store.jobs.finish_job, []
+    finish, seen = site.store.jobs.finish_job_and_notify_owner, []
 
     def finish_and_note(held: JobRecord, *rest: Any, **more: Any) -> bool:
         seen.append(phase(remote_server, path))
         return finish(held, *rest, **more)
 
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
-    monkeypatch.setattr(site.store.jobs, "finish_job", finish_and_note)
+    monkeypatch.setattr(site.store.jobs, "finish_job_and_notify_owner", finish_and_note)
     (tmp_path / "bell").touch()
     wait_until(lambda: phase(remote_server, path) == "404")
     assert seen == ["COMPLETED"]
@@ -312,7 +312,7 @@ def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, remote_
     job, path, stop = sleeping(200)
     stop.set()
     wait_until(lambda: reload_job(site, job).phase == "QUEUED")
-    JobService(site, "far").change_phase(reload_job(site, job), "ABORT")
+    JobService(site, "far").run_or_abort_job(reload_job(site, job), "ABORT")
     wait_until(lambda: phase(remote_server, path) == "ABORTED")
 
 
@@ -325,7 +325,7 @@ def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
 
     def late(held: JobRecord, *, is_attempt_counted: bool) -> bool:
         if way == "abort":
-            desk.change_phase(reload_job(site, job), "ABORT")
+            desk.run_or_abort_job(reload_job(site, job), "ABORT")
         else:
             desk.destroy_job(reload_job(site, job))
         return requeue(held, is_attempt_counted=is_attempt_counted)
@@ -344,7 +344,7 @@ def test_one_that_was_put_back_since_it_was_read_ends_there_too(
     stop.set()
     wait_until(lambda: reload_job(site, job).phase == "QUEUED")
     if way == "abort":
-        JobService(site, "far").change_phase(read, "ABORT")
+        JobService(site, "far").run_or_abort_job(read, "ABORT")
     else:
         JobService(site, "far").destroy_job(read)
     wait_until(lambda: phase(remote_server, path) == after)

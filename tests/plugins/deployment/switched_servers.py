@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import HVEN_COMMAND, wait_until
 
 NEWER_COMMAND = [sys.executable, str(Path(__file__).with_name("newer_program.py"))]
@@ -68,7 +68,7 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 def build_site(directory: Path) -> str:
     """Build a site with a table of stars and a table that takes rows; return the token of a writer."""
     stars = "id,v\n" + "".join(f"{number},{number % 10}\n" for number in range(ROWS))
-    with open_site_with_descriptor(directory, DESCRIPTOR, {"stars.csv": stars}) as site:
+    with open_site_with_uningested_files(directory, DESCRIPTOR, {"stars.csv": stars}) as site:
         ingest_collection(site, "night")
         token = site.store.users.add_account("anna")
     (directory / "hven.toml").write_text('name = "Night"\n[limits]\nseconds = 120\n')

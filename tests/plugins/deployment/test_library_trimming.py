@@ -14,7 +14,7 @@ from hven.plugins.deployment.library_trimming import (
     is_loadable,
     link_system_libraries,
     remove_symbols,
-    remove_unused_files,
+    remove_unused_files_and_symbols,
 )
 from requirements import require_program
 
@@ -54,7 +54,7 @@ def test_only_files_without_a_use_are_removed(tmp_path: Path) -> None:
         "sqlalchemy/testing/__init__.py",
     }
     write_files(tmp_path, *kept, *removed)
-    remove_unused_files(tmp_path)
+    remove_unused_files_and_symbols(tmp_path)
     assert list_files(tmp_path) == kept
 
 

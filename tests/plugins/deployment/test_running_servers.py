@@ -25,7 +25,7 @@ from hven.plugins.deployment.running_servers import (
     RunningServer,
     ServerRegistration,
     get_running_servers,
-    group_variants,
+    group_servers_by_variant,
     sum_connections,
 )
 from hven.site import Site
@@ -73,7 +73,7 @@ def test_connections_are_added_up_and_variants_kept_apart() -> None:
         build_server("south 1 5 b", "blue", connections={"postgres": {"used": 2, "size": 4}, "old": {"used": 0}}),
     ]
     assert sum_connections(servers) == {"postgres": {"used": 4, "size": 12}, "old": {"used": 0}}
-    blue, green, south = group_variants(servers)
+    blue, green, south = group_servers_by_variant(servers)
     assert (blue["name"], blue["host"], blue["processes"], blue["since"]) == (
         "blue",
         "north",
@@ -90,15 +90,15 @@ def test_entries_of_dead_processes_are_not_shown(site_directory: Path) -> None:
         store = get_running_servers(site)
         own_holder = get_process_holder()
         host, _, start, machine = own_holder.split()
-        store.record_server(build_server(own_holder))
-        store.record_server(build_server(f"{host} 1 {start}9 {machine}"))
-        store.record_server(build_server("elsewhere 7 7 b"))
+        store.record_server_and_drop_expired(build_server(own_holder))
+        store.record_server_and_drop_expired(build_server(f"{host} 1 {start}9 {machine}"))
+        store.record_server_and_drop_expired(build_server("elsewhere 7 7 b"))
         assert [server.holder for server in store.list_servers()] == [own_holder, "elsewhere 7 7 b"]
         with closing(sqlite3.connect(site_directory / "var/hven.sqlite")) as raw, raw:
             late = time.time() - ENTRY_LIFETIME_SECONDS - 1
             raw.execute("UPDATE running_servers SET renewed = ? WHERE holder LIKE 'elsewhere%'", (late,))
         assert [server.holder for server in store.list_servers()] == [own_holder]
-        store.record_server(build_server(own_holder))
+        store.record_server_and_drop_expired(build_server(own_holder))
         with closing(sqlite3.connect(site_directory / "var/hven.sqlite")) as raw:
             assert raw.execute("SELECT count(*) FROM running_servers WHERE holder LIKE 'elsewhere%'").fetchone() == (0,)
 

@@ -18,7 +18,7 @@ from hven.model.errors import SourceError, TooLargeError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, _rate_limiting, file_kinds
 from hven.sources._reading import service_client
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from hven.testing.source import SourceContract
 from json_servers import Reply, Request, RestServer, format_basic_login, serve
 from plugin_needs import create_descriptor
@@ -422,7 +422,7 @@ def test_what_a_query_file_has_wrong_is_an_error_of_check(tmp_path: Path, query:
     folder = tmp_path / "collections" / "stars"
     folder.mkdir(parents=True)
     (folder / "query.json").write_text('{"query_uri": "http://127.0.0.1:9/nrh", "query": {"match_all": {}}}')
-    with open_site_with_descriptor(tmp_path, CHECKED.format(query=query)):
+    with open_site_with_uningested_files(tmp_path, CHECKED.format(query=query)):
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
     checked = json.loads(run_hven("--site", tmp_path, "check", "stars", "--json", expected_code=1).stdout)
     faults = [fault for fault in checked if fault["severity"] == "error"]

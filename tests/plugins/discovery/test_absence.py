@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -52,7 +52,7 @@ def directory(tmp_path: Path) -> Path:
 def test_pages_lead_to_the_search_only_if_there_is_one(directory: Path, selection: str, is_used: bool) -> None:
     (directory / "hven.toml").write_text(f'{selection}name = "x"\n')
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         tree = json.loads(client.get("/tree").body)
         home = client.ask("GET", "/", headers={"accept": "text/html"})
         assert home.status == 200

@@ -61,7 +61,7 @@ def test_values_that_could_not_be_counted_are_counted_again(
 ) -> None:
     index = value_index.ValueIndex()
     with monkeypatch.context() as patch:
-        patch.setattr(value_index, "count_table_values", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+        patch.setattr(value_index, "index_table_values", lambda *_: (_ for _ in ()).throw(OSError("no room")))
         assert index.find_values([TABLE], asking, 5.0) == ([], False)
     clock.now += FIRST_PAUSE_SECONDS
     found, _ = index.find_values([TABLE], asking, 5.0)

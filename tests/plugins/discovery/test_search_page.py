@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from portal_site import build_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.site.auth._access_control import Principal
 
@@ -23,7 +23,7 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def reader(portal: Site) -> Client:
-    return Client(create_application(portal))
+    return Client(create_and_start_application(portal))
 
 
 def data(client: Client, path: str) -> Any:
@@ -63,7 +63,7 @@ def test_private_tables_are_not_found(reader: Client) -> None:
 
 def test_the_owner_finds_private_tables(portal: Site) -> None:
     owner = Client(
-        create_application(
+        create_and_start_application(
             portal, identify_principal=lambda request: Principal(name="owner", groups=frozenset({"owner"}))
         )
     )

@@ -6,7 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.plugins.discovery.spelling import KnownWords, collect_known_words, compute_edit_distances, correct_words
+from hven.plugins.discovery.spelling import (
+    KnownWords,
+    collect_known_words,
+    compute_edit_distances,
+    replace_misspelt_words,
+)
 
 WORDS = st.text(alphabet="abcdé", min_size=1, max_size=8)
 
@@ -47,11 +52,11 @@ def test_misspelt_words_are_corrected() -> None:
         ("completely different", None),
         ("", None),
     ]:
-        assert correct_words(words, known) == corrected, words
+        assert replace_misspelt_words(words, known) == corrected, words
 
 
 def test_no_words_correct_nothing() -> None:
-    assert correct_words("jupitre", KnownWords([])) is None
+    assert replace_misspelt_words("jupitre", KnownWords([])) is None
     assert collect_known_words([], []).find_nearest_word("jupitre") is None
 
 
@@ -64,4 +69,4 @@ def test_words_of_texts_are_known() -> None:
 
 @given(st.lists(st.text(max_size=30), max_size=30), st.text(max_size=40))
 def test_any_text_can_be_searched(texts: list[str], words: str) -> None:
-    correct_words(words, collect_known_words([], texts))
+    replace_misspelt_words(words, collect_known_words([], texts))

@@ -13,11 +13,11 @@ from hven.ingest.api.runs import ingest_collection
 from hven.plugins.discovery import data_search, value_index
 from hven.plugins.discovery.value_index import ValueIndex
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.value_files import ValueFileDirectory
+from hven.portal._explore.value_files import SharedArrayFileCache
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from postgres_cluster import run_server
 from process_runner import wait_until
@@ -42,7 +42,7 @@ ROWS = "id,name,kind\n" + "\n".join(f"{n},{'Algol' if n % 2 else 'Castor'},{'dv'
 
 @pytest.fixture
 def site(tmp_path: Path) -> Any:
-    with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS.encode()}) as made:
+    with open_site_with_uningested_files(tmp_path, STARS, {"stars.csv": ROWS.encode()}) as made:
         ingest_collection(made, "stars")
         made.refresh_published_state()
         yield made
@@ -97,7 +97,7 @@ def test_what_one_process_counts_the_others_map(site: Site, monkeypatch: pytest.
     assert len(kept) == 2
     assert folder.stat().st_mode & 0o077 == 0
     with Site(site.settings) as other, monkeypatch.context() as patch:
-        patch.setattr(value_index, "count_table_values", lambda *_: pytest.fail("it is counted twice"))
+        patch.setattr(value_index, "index_table_values", lambda *_: pytest.fail("it is counted twice"))
         assert found(other, "algol") == first
         (values, *_), _ = other.get_or_create(ValueIndex).find_values(
             [other.get_published_state().tables_by_name["stars.main"].table], road(other), 1
@@ -118,18 +118,18 @@ def test_what_one_process_counts_the_others_map(site: Site, monkeypatch: pytest.
 
 def test_where_nothing_can_be_written_each_counts(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("no directory")
-    files = ValueFileDirectory(tmp_path / "words")
-    with files.lock_counting(0.0) as mine:
+    files = SharedArrayFileCache(tmp_path / "words")
+    with files.wait_for_counting_lock(0.0) as mine:
         assert mine
-        files.write_arrays("a", "b", (), {})
+        files.write_arrays_and_remove_old_files("a", "b", (), {})
         assert files.read_arrays("a", "b") is None
 
 
 def test_one_process_waits_for_another_one(tmp_path: Path) -> None:
-    files = ValueFileDirectory(tmp_path / "words")
-    with files.lock_counting(-1) as mine, files.lock_counting(0.05) as other:
+    files = SharedArrayFileCache(tmp_path / "words")
+    with files.wait_for_counting_lock(-1) as mine, files.wait_for_counting_lock(0.05) as other:
         assert (mine, other) == (True, False)
-    with files.lock_counting(0.0) as mine:
+    with files.wait_for_counting_lock(0.0) as mine:
         assert mine
 
 
@@ -153,7 +153,7 @@ def test_values_of_a_live_table_are_found_and_looked_at_again(tmp_path: Path, mo
             connection.execute("INSERT INTO stars VALUES (1, 'Algol'), (2, 'Castor')")
             monkeypatch.setenv("OPS_DB", url)
             text = "collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {kind: live, url: $OPS_DB, table: stars}\n"
-            with open_site_with_descriptor(tmp_path, text) as site:
+            with open_site_with_uningested_files(tmp_path, text) as site:
                 site.refresh_published_state()
                 assert isinstance(site.get_published_state().tables_by_name["stars.main"].relation, LiveRelation)
                 assert found(site, "algol") == {("main", "Algol", None)}, (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -47,7 +47,7 @@ def test_the_rest_is_checked_published_and_served(site: Path) -> None:
     assert 'add within the braces: ucd: "..", description: ".."' in told
     with Site(load_settings(site)) as opened:
         token = opened.store.users.add_account("olga")
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         headers = {"authorization": f"Bearer {token}", "accept": "text/html"}
         assert client.ask("GET", "/trial", headers=headers).status == 404
         health = client.ask("GET", "/health", headers=headers)

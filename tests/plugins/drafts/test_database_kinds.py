@@ -79,12 +79,12 @@ def test_addresses_and_files_of_databases_are_recognised() -> None:
 def test_a_connection_line_moves_to_the_secrets(tmp_path: Path) -> None:
     line = tmp_path / "driver.txt"
     line.write_text("clay:room=1\n")
-    secret, notes = database_tables.move_connection_line_to_secrets(tmp_path, "c", str(line))
+    secret, notes = database_tables.copy_connection_line_to_secrets(tmp_path, "c", str(line))
     assert secret == "$C_DB"
     assert (tmp_path / "secrets.toml").read_text() == 'C_DB = "room=1"\n'
     assert "the secret C_DB" in notes[0]
     line.write_text("room=1\n")
-    assert database_tables.move_connection_line_to_secrets(tmp_path, "c", str(line)) == (str(line), [])
+    assert database_tables.copy_connection_line_to_secrets(tmp_path, "c", str(line)) == (str(line), [])
 
 
 def test_a_kind_inspects_tables_that_another_one_reads() -> None:

@@ -240,7 +240,7 @@ REAL = [
 @pytest.mark.parametrize(("kind", "name", "width", "position"), REAL)
 def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width, position):
     path = shared(name)
-    assert file_kinds.detect_file_kind(path) == kind
+    assert file_kinds.detect_kind_from_file_content(path) == kind
     text = write_table_draft("x", kind, {"files": str(path)}, path.parent)
     found = faults(tmp_path, text)
     odd = [one for one in found if "the source has invalid UCDs" in one]  # nobody can guess those
@@ -489,10 +489,10 @@ def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
     from hven import query
     from hven.ingest.api.runs import ingest_collection
     from hven.site.auth import OWNER_PRINCIPAL
-    from hven.testing.site import open_site_with_descriptor
+    from hven.testing.site import open_site_with_uningested_files
 
     (tmp_path / "holes.csv").write_text(HOLES)
-    with open_site_with_descriptor(tmp_path, "collection: other\ntitle: Other\ntables: {}\n") as site:
+    with open_site_with_uningested_files(tmp_path, "collection: other\ntitle: Other\ntables: {}\n") as site:
         path = create_descriptor(site.settings, "holes", str(tmp_path / "holes.csv"), standard=standard)
         assert "R_SUN * CDELT1, sun_l0(DATE_OBS, C_ROTATION), sun_b0(DATE_OBS))" in path.read_text()
         assert [fault for fault in check_descriptor(path, site.settings) if fault.severity == "error"] == []

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hven import descriptor
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins, settings
 from hven.site import Site
 from hven.sources._reading import readme
@@ -93,7 +93,7 @@ def test_a_descriptor_is_drafted_from_a_cds_readme(tmp_path: Path, paper: Path) 
     with Site(settings.load_settings(site), watch_for_changes=False) as opened:
         if not any(package.landing_pages for package in plugins.list_plugin_packages()):
             return  # no package describes it for programs
-        made = json.loads(Client(create_application(opened)).get("/collections/diam/cite/datacite.json").body)
+        made = json.loads(Client(create_and_start_application(opened)).get("/collections/diam/cite/datacite.json").body)
     assert {one["relatedIdentifier"] for one in made["relatedIdentifiers"]} == {"10.1051/0004-6361/201834520", "2019A&A...622A..60B"}  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.model import settings
 from hven.plugins.drafts.trial import trial_page as trial
 from hven.plugins.drafts.trial.trial_worker import draft_and_check_descriptor
@@ -49,7 +49,7 @@ def give(client: Client, content: bytes, name: str, headers: dict[str, str], fie
 
 
 def test_who_must_log_in_is_shown_the_page_for_it(trial_site: Site) -> None:
-    client = Client(create_application(trial_site))
+    client = Client(create_and_start_application(trial_site))
     page = client.ask("GET", "/trial?from=2026-01", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert page.status == 303
     assert page.headers["location"].endswith("/login?next=%2Ftrial%3Ffrom%3D2026-01")
@@ -59,7 +59,7 @@ def test_who_must_log_in_is_shown_the_page_for_it(trial_site: Site) -> None:
 
 
 def test_curators_alone_are_asked_for_a_file(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create_application(trial_site))
+    client = Client(create_and_start_application(trial_site))
     statuses = {name: client.ask("GET", "/trial", headers=headers).status for name, headers in people.items()}
     assert statuses == {"olga": 200, "cleo": 200, "rita": 403, "bob": 403, "nobody": 401}
     for name, status in (("rita", 403), ("bob", 403), ("nobody", 401)):
@@ -74,7 +74,7 @@ def test_curators_alone_are_asked_for_a_file(trial_site: Site, people: dict[str,
 
 
 def test_a_trial_shows_what_each_service_would_serve(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create_application(trial_site))
+    client = Client(create_and_start_application(trial_site))
     answer = give(client, STARS, "../../stars.csv", {**people["cleo"], "accept": "application/json"})
     assert (answer.status, answer.headers["cache-control"]) == (200, "private, no-store")
     said = json.loads(answer.text)
@@ -108,7 +108,10 @@ def test_a_trial_shows_what_each_service_would_serve(trial_site: Site, people: d
 )
 def test_what_is_no_table_is_told(trial_site: Site, people: dict[str, dict[str, str]], content: bytes, name: str, message: str) -> None:  # fmt: skip
     answer = give(
-        Client(create_application(trial_site)), content, name, {**people["olga"], "accept": "application/json"}
+        Client(create_and_start_application(trial_site)),
+        content,
+        name,
+        {**people["olga"], "accept": "application/json"},
     )
     said = json.loads(answer.text)
     assert "hven-trial-" not in answer.text
@@ -121,7 +124,7 @@ def test_what_is_no_table_is_told(trial_site: Site, people: dict[str, dict[str, 
 def test_a_file_has_little_time_and_room(
     trial_site: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(create_application(trial_site))
+    client = Client(create_and_start_application(trial_site))
     monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 0.05)
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "needs more than 0.05 s" in json.loads(answer.text)["message"]

@@ -24,7 +24,7 @@ from hven.plugins.enrichment.row_documents import RowDocuments
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import FileListSource, IncrementalSource, SourceContext, _rate_limiting, csv
 from hven.sources.api.documents import InvalidDocumentError
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from shared import shared
 
@@ -225,7 +225,7 @@ def find_document_store(site):
 def test_headers_are_fetched_newest_first_and_fill_their_rows(tmp_path, archive):
     rows = [("A", "2024-01-01"), ("BB", "2025-01-01"), ("C:1", "2026-01-01"), ("DDD", "2023-01-01")]
     archive.answers["DDD"] = (404, b"no")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
@@ -256,7 +256,7 @@ def test_an_interrupted_run_resumes_and_estimates_its_end(tmp_path, archive, mon
     rows = [(f"E{number:03}", f"2025-{1 + number // 28:02}-{1 + number % 28:02}") for number in range(60)]
     monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 1)
     clock = SimpleNamespace(now=0.0)
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive, "total: 50"), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         real = document_fetch.time
@@ -326,7 +326,7 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
 
 
 def test_an_old_document_stays_until_its_newer_version_is_fetched(tmp_path, archive):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"), ("B", "1"))}, allow_private=True
     ) as site:
         ingest_collection(site, "eso")
@@ -349,7 +349,7 @@ def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
         "kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw"
     )
     text = text.replace("sync: {}", "sync: {watermark: changed, deletions: none}")
-    with open_site_with_descriptor(tmp_path, text, allow_private=True) as site:
+    with open_site_with_uningested_files(tmp_path, text, allow_private=True) as site:
         with sqlite3.connect(tmp_path / "collections/eso/raw.sqlite") as file:
             file.execute("CREATE TABLE raw (dp_id TEXT PRIMARY KEY, changed TEXT NOT NULL)")
             file.executemany("INSERT INTO raw VALUES (?, ?)", [("A", "2024"), ("B", "2025"), ("C", "2026")])
@@ -387,7 +387,7 @@ def test_invalid_documents_flag_only_their_own_rows(tmp_path, archive):
     archive.answers |= {name: told for name, (told, _) in BAD.items()}
     tricks = ["..", "../../etc/passwd", "a?b=c&d", "%2e%2e", "x#y", "http://evil.example/"]
     rows = [*((name, "1") for name in BAD), *((trick, "1") for trick in tricks), ("FINE", "1")]
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
@@ -405,7 +405,7 @@ def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
     monkeypatch.setattr(document_fetch, "MAX_CONSECUTIVE_FAILURES", 3)
     rows = [(f"E{number}", "1") for number in range(40)]
     archive.answers |= dict.fromkeys((name for name, _ in rows), (503, b"maintenance"))
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
@@ -418,7 +418,9 @@ def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
 
 def test_an_address_that_is_not_public_is_refused(tmp_path, archive):
     with (
-        open_site_with_descriptor(tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}) as site,
+        open_site_with_uningested_files(
+            tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}
+        ) as site,
         pytest.raises(Exception, match="not on the public internet"),
     ):
         ingest_collection(site, "eso")
@@ -439,7 +441,7 @@ tables:
 def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
     (tmp_path / "secret.hdr").write_bytes(BLOCKS)
     names = ["A", "sub/B", "../../../secret", "/etc/passwd", "link", "none"]
-    with open_site_with_descriptor(tmp_path, LOCAL, {"rows.csv": "dp_id\n" + "\n".join(names)}) as site:
+    with open_site_with_uningested_files(tmp_path, LOCAL, {"rows.csv": "dp_id\n" + "\n".join(names)}) as site:
         place = tmp_path / "collections/eso/headers"
         (place / "sub").mkdir(parents=True)
         for name in ("A.hdr", "sub/B.hdr"):
@@ -456,7 +458,7 @@ def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
 
 
 def test_changed_columns_need_no_new_fetch(tmp_path, archive):
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}, allow_private=True
     ) as site:
         ingest_collection(site, "eso")
@@ -515,7 +517,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
 def test_what_is_said_wrong_is_told_with_its_place(tmp_path, wrong, why):
     text = f"collection: eso\ntables:\n  main:\n    source:\n      kind: csv\n      files: rows.csv\n      enrich: {wrong}\n"
     with (
-        open_site_with_descriptor(tmp_path, text, {"rows.csv": "dp_id\nA\n"}) as site,
+        open_site_with_uningested_files(tmp_path, text, {"rows.csv": "dp_id\nA\n"}) as site,
         pytest.raises(DescriptorError, match=why) as caught,
     ):
         ingest_collection(site, "eso")

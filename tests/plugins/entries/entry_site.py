@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 
 from asgi_client import Answer, Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """\
 collection: bad
@@ -143,7 +143,7 @@ def query_stars(client: Client, columns: str, name: str) -> list[list[str]]:
 
 @contextmanager
 def open_entry_site(directory: Path, **settings: Any) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
-    with open_site_with_descriptor(directory, STARS, **settings) as site:
+    with open_site_with_uningested_files(directory, STARS, **settings) as site:
         folder = site.settings.collections_directory / "others"
         folder.mkdir()
         (folder / "others.yaml").write_text(OTHERS)
@@ -153,5 +153,5 @@ def open_entry_site(directory: Path, **settings: Any) -> Iterator[tuple[Site, Cl
             ingest_collection(site, name)
         for name in PEOPLE:
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         yield site, client, {name: Person(client, site, name) for name in (*PEOPLE, "")}

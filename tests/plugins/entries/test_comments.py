@@ -111,7 +111,7 @@ def test_comments_on_hidden_rows_do_not_hide_others(
             written = read_entry(write(people["mia"], row, f"row {row[0]}, {number}", "others.fixed"), 201)
             comment = store.find_comment("others.fixed", written["number"])
             assert comment is not None
-            store.decide_comment(comment, "accepted", "max", "")
+            store.decide_comment_and_notify(comment, "accepted", "max", "")
     for path in ("/comments/others.fixed", "/comments/others.fixed/feed.atom"):
         page = people["eve"].get(path).text
         assert ("row 1, 0" in page, "row 2" in page) == (True, False), path
@@ -228,7 +228,7 @@ def test_comments_on_hidden_rows_are_hidden(site: Site, people: dict[str, Person
         assert write(people["mia"], [number], text, "others.fixed").status == 201
     store = site.store.get_or_create(CommentStore)
     for comment in store.list_comments("others.fixed", states=("submitted",)):
-        store.decide_comment(comment, "accepted", "olga", "")
+        store.decide_comment_and_notify(comment, "accepted", "olga", "")
     assert write(people["eve"], [2], "x", "others.fixed").status == 404
     for name, expected in (("mia", True), ("eve", False), ("", False)):
         paths = ("/comments/others.fixed", "/comments/others.fixed/feed.atom", "/comments/others.fixed/feed.rss")

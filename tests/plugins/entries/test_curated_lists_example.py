@@ -13,7 +13,7 @@ from astropy.io.votable import parse_single_table
 from entry_site import Person, read_entry
 
 from example_sites import ingest_all, prepare_example
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
 from hven.site import Site
 
@@ -29,7 +29,7 @@ def curated_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cli
     with Site(load_settings(directory)) as site:
         for name in ("anna", "mia", "eve"):
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         yield client, {name: Person(client, site, name) for name in ("anna", "mia", "eve", "")}
 
 

@@ -348,7 +348,7 @@ def test_a_failure_while_publishing_loses_nothing(site: Site, client: Client, pe
     def fail(*_: object) -> None:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(entry_workflow, "write_step", fail)
+    monkeypatch.setattr(entry_workflow, "write_step_and_notify", fail)
     assert people["mia"].take(entry, "accept").status == 503
     monkeypatch.undo()
     site.refresh_published_state()

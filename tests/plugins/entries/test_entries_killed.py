@@ -18,7 +18,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.plugins.entries.entry_store import EntryStep, EntryStore, TableEntry
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
 # each child counts the calls of a step, and kills itself at one of them
@@ -75,7 +75,7 @@ def count_rows(site: Site, name: str) -> int:
 def test_killed_anywhere_row_and_state_agree(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text("")
     with (
-        open_site_with_descriptor(tmp_path, STARS) as site,
+        open_site_with_uningested_files(tmp_path, STARS) as site,
         subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as child,  # fmt: skip

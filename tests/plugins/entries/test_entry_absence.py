@@ -11,7 +11,7 @@ from entry_site import STARS
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.plugins.entries.entry_store import EntryStep, EntryStore, TableEntry
@@ -47,7 +47,7 @@ def test_entries_are_kept_while_the_package_is_left_out(directory: Path) -> None
     assert "rows of the plug-in package entries (entries" in shown
     assert "entries" in shown
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [client.get(path).status for path in ("/", "/entries", "/comments/bad.stars")] == [200, 404, 404]
     (directory / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(directory)) as site:

@@ -32,7 +32,7 @@ def test_who_learns_of_which_step(site: Site, monkeypatch: pytest.MonkeyPatch) -
     entries.add_step(entry, EntryStep(by="mia", action="accept", state=ACCEPTED))
     comments = site.store.get_or_create(CommentStore)
     draft = RowComment(table="bad.stars", row_key="[1]", text="hush, learn", author="anna")
-    comments.decide_comment(comments.add_comment(draft, ("mia",)), "accepted", "mia", "")
+    comments.decide_comment_and_notify(comments.add_comment_and_notify(draft, ("mia",)), "accepted", "mia", "")
     path = f"/entries/bad.stars/{entry.number}"
     assert [(event.kind, list(event.accounts), str(event.message), event.path) for event in recorder.events] == [
         ("entries.submitted", ["mia", "group"], f"entry {entry.number} of bad.stars is submitted", path),

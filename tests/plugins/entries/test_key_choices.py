@@ -12,11 +12,11 @@ from lxml import html
 
 from hven import query
 from hven.adql.adql_writer import write_adql
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import QueryLimits
 from hven.plugins.entries import row_references
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: plan
@@ -63,11 +63,11 @@ NEW = "/entries/plan.targets/new"
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Person]]:
-    with open_site_with_descriptor(tmp_path_factory.mktemp("keys"), DESCRIPTOR, FILES) as site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("keys"), DESCRIPTOR, FILES) as site:
         assert ingest_collection(site, "plan").published
         for name in ("anna", "bob", "mia"):
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         yield {name: Person(client, site, name) for name in ("anna", "bob", "mia")}
 
 
@@ -147,11 +147,11 @@ def test_an_entry_keeps_its_list_while_it_is_a_draft(people: dict[str, Person]) 
 
 def test_quantities_have_fields_with_units_and_codes(tmp_path: Path) -> None:
     """The error has the unit of its value, and origins and confidences are chosen by their words."""
-    with open_site_with_descriptor(tmp_path, QUANTITIES) as site:
+    with open_site_with_uningested_files(tmp_path, QUANTITIES) as site:
         assert ingest_collection(site, "dia").published
         for name in ("anna", "mia"):
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         anna, mia = (Person(client, site, name) for name in ("anna", "mia"))
         listed = read_entry(anna.get("/entries/dia.stars"))["fields"]
         fields = {field["name"]: (field["kind"], field["unit"], list(field["choices"].values())) for field in listed}
@@ -185,10 +185,10 @@ def test_rows_that_contain_the_text_do_not_shorten_the_list(tmp_path: Path, *, i
         descriptor += (
             "  catalogue:\n    source: stars.csv\n    primary: number\n    columns: {number: int64, name: string}\n"
         )
-    with open_site_with_descriptor(tmp_path, descriptor, FILES, limits=QueryLimits(maxrec_default=300)) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, FILES, limits=QueryLimits(maxrec_default=300)) as site:
         assert ingest_collection(site, "plan").published
         site.store.users.add_account("anna")
-        anna = Person(Client(create_application(site)), site, "anna")
+        anna = Person(Client(create_and_start_application(site)), site, "anna")
         page = anna.post_form("/entries/plan.targets", {"value.star": "star", "action": "find"}).text
     assert len(read_offers(page, "star")) == row_references.MAX_OFFERED_KEYS
     assert 'aria-label="List rows of plan.stars' in page, "the list is not complete"

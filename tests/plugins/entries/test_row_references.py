@@ -8,10 +8,10 @@ import pytest
 from asgi_client import Client
 from entry_site import Person, path_of, read_entry
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: plan
@@ -44,12 +44,12 @@ FILES = {"programmes.csv": "programme,owner\nP1,anna\nP2,bob\n", "pairs.csv": "n
 
 @pytest.fixture(scope="module")
 def planned_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, Person]]]:
-    with open_site_with_descriptor(tmp_path_factory.mktemp("plan"), DESCRIPTOR, FILES) as site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("plan"), DESCRIPTOR, FILES) as site:
         assert ingest_collection(site, "plan").published
         names = ("anna", "bob", "mia")
         for name in names:
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         yield site, {name: Person(client, site, name) for name in names}
 
 

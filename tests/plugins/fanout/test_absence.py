@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from list_sites import PLAIN_LIST, SQUARE_PROGRAM, SQUARE_TYPE, run_to_end, start_list, write_list_type
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs import type_catalogue
 from hven.model import plugins
 from hven.model.errors import NotFoundError
@@ -35,7 +35,7 @@ def test_a_waiting_list_names_the_package(tmp_path: Path) -> None:
         job = start_list(site, "squares", "3\n4")
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = ["declared_jobs"]\n')
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.ask("GET", "/jobs/squares").status == 404
         assert client.ask("GET", f"/job-lists/{job.id}").status == 404
         job = run_to_end(site, job)

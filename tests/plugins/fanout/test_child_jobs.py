@@ -76,11 +76,11 @@ def test_a_job_goes_on_when_its_children_have_ended(site: Site, set_run: Callabl
     assert run_next_job(site)
     waiting = site.store.jobs.get_job(job.id)
     assert (waiting.phase, waiting.progress["share"], waiting.attempts) == ("EXECUTING", 0.25, 0)
-    assert site.store.jobs.list_executing() == []  # no worker has it, so none is missed
-    assert site.store.jobs.count_waiting() == 3
+    assert site.store.jobs.list_jobs_held_by_processes() == []  # no worker has it, so none is missed
+    assert site.store.jobs.resolve_dependencies_and_count_waiting() == 3
     for _ in range(3):
         assert run_next_job(site)
-    assert site.store.jobs.count_waiting() == 1  # the parent
+    assert site.store.jobs.resolve_dependencies_and_count_waiting() == 1  # the parent
     started = site.store.jobs.get_job(job.id).started
     assert run_next_job(site)
     assert run_next_job(site)
@@ -118,7 +118,7 @@ def test_as_many_children_run_as_the_parent_allows(site: Site, set_run: Callable
     assert [child.run_id if child else None for child in claimed] == ["part 0", "part 1", None]
     assert claimed[0] is not None
     assert claimed[0].queue == child_jobs.name_child_queue(job.id)
-    site.store.jobs.finish_job(claimed[0], "COMPLETED")
+    site.store.jobs.finish_job_and_notify_owner(claimed[0], "COMPLETED")
     third = site.store.jobs.claim_job()
     assert third is not None
     assert third.run_id == "part 2"
@@ -144,7 +144,7 @@ def test_no_child_is_added_to_a_job_that_was_aborted(site: Site, set_run: Callab
     seen: list[BaseException] = []
 
     def run(running_job: RunningJob) -> None:
-        JobService(site, "parts").change_phase(running_job.job, "ABORT")
+        JobService(site, "parts").run_or_abort_job(running_job.job, "ABORT")
         try:
             add_child_jobs(running_job, build_children(1))
         except OperationCancelledError as error:
@@ -168,7 +168,7 @@ def test_ten_thousand_children_are_aborted_in_one_statement(site: Site, set_run:
     assert run_next_job(site)
     service = JobService(site, "parts")
     assert len(service.list_child_job_ids(job)) == 1_000  # of a description
-    service.change_phase(site.store.jobs.get_job(job.id), "ABORT")
+    service.run_or_abort_job(site.store.jobs.get_job(job.id), "ABORT")
     refs = site.store.jobs.list_jobs(child_jobs.name_child_queue(job.id), "part")
     assert (len(refs), {ref.phase for ref in refs}) == (10_000, {"ABORTED"})
     service.destroy_job(job)

@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Client
 from list_sites import HERE, PLAIN_LIST, run_to_end, start_list, write_list_type
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs.job_service import FINAL_PHASES, OPEN_PHASES
 from hven.model.params import Param
 from hven.model.types import FLOAT64
@@ -59,13 +59,13 @@ def test_rows_without_a_position_are_left_out() -> None:
 
 def test_the_phase_of_a_row_is_that_which_needs_attention() -> None:
     jobs = [(1, "COMPLETED"), (1, "ERROR"), (2, "EXECUTING"), (2, "COMPLETED"), (3, "COMPLETED")]
-    phases = list_map.find_row_phases(4, jobs, "QUEUED")
+    phases = list_map.find_worst_row_phases(4, jobs, "QUEUED")
     assert phases == ["ERROR", "EXECUTING", "COMPLETED", "QUEUED"]
 
 
 def test_every_phase_of_a_job_has_a_place_and_a_label() -> None:
     jobs = list(enumerate(JOB_PHASES, 1))
-    assert list_map.find_row_phases(len(jobs), jobs, "QUEUED") == list(JOB_PHASES)
+    assert list_map.find_worst_row_phases(len(jobs), jobs, "QUEUED") == list(JOB_PHASES)
 
 
 def write_joined_table(path: Path, columns: dict[str, object]) -> Path:
@@ -100,7 +100,7 @@ def test_many_results_are_counted_and_some_are_drawn(tmp_path: Path) -> None:
 def test_the_page_has_a_map_of_rows_with_positions(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN_LOG", str(tmp_path / "runs.txt"))
     write_list_type(site, "places", POSITION_LIST)
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     job = start_list(site, "places", "10 20 3\n350 -20 13\n30 40 5", HERE)
     headers = {"accept": "text/html", "accept-language": "fr"}
     page = client.ask("GET", f"/job-lists/{job.id}", headers=headers)
@@ -121,7 +121,7 @@ def test_the_page_has_a_map_of_rows_with_positions(site: Site, tmp_path: Path, m
 def test_a_list_without_positions_has_no_map(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN_LOG", str(tmp_path / "runs.txt"))
     write_list_type(site, "squares", PLAIN_LIST)
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     job = start_list(site, "squares", "3 three")
     assert 'data-pane="sky"' not in client.ask("GET", f"/job-lists/{job.id}", headers={"accept": "text/html"}).text
     run_to_end(site, job)

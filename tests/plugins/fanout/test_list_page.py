@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Answer, Client
 from list_sites import HERE, PLAIN_LIST, list_children, run_to_end, start_list, write_list_type
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobService
 from hven.model.params import collect_params
@@ -26,7 +26,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
     write_list_type(site, "squares", PLAIN_LIST.replace("rows: 50", "rows: 10000"))
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture(autouse=True)

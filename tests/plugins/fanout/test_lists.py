@@ -268,7 +268,7 @@ def test_aborting_and_destroying_a_list_ends_its_jobs(site: Site) -> None:
     job = start_list(site, "squares", "1\n2\n3")
     for _ in range(2):
         assert run_next_job(site)
-    service.change_phase(site.store.jobs.get_job(job.id), "ABORT")
+    service.run_or_abort_job(site.store.jobs.get_job(job.id), "ABORT")
     assert Counter(child.phase for child in list_children(site, job)) == {"COMPLETED": 1, "ABORTED": 2}
     assert not run_next_job(site)
     child_ids = site.store.jobs.list_children(job.id)

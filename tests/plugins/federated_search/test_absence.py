@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -64,7 +64,7 @@ def directory(tmp_path: Path) -> Path:
 def test_pages_lead_to_the_searches_only_if_there_are_some(directory: Path, selection: str, is_used: bool) -> None:
     (directory / "hven.toml").write_text(f"{selection}{SETTINGS}")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/", "/collections/mars/epn_core", "/nothing"):
             page = client.ask("GET", path, headers={"accept": "text/html"})
             assert page.status == (404 if path == "/nothing" else 200)

@@ -19,7 +19,7 @@ from PIL import Image
 from remote_servers import open_hanging_server, reserve_closed_address, serve_nonsense, serve_pictures, serve_site
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import RemoteTapService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
@@ -112,7 +112,7 @@ def local_site(
 
 @pytest.fixture(scope="module")
 def reader(local_site: Site) -> Client:
-    return Client(create_application(local_site))
+    return Client(create_and_start_application(local_site))
 
 
 def lines(reader: Client, path: str) -> dict[str, dict[str, object]]:
@@ -237,7 +237,7 @@ def test_a_private_address_is_not_asked_unless_the_site_allows_it(
     one = table("one")
     with open_tiny_site(tmp_path, {"one.epn_core": (one, rows(one, 3))}, remote=services[0][:1]) as site:  # type: ignore[arg-type]
         services[1].clear()
-        found = lines(Client(create_application(site)), "/search/epn?target_name=Mars&_wait=1")
+        found = lines(Client(create_and_start_application(site)), "/search/epn?target_name=Mars&_wait=1")
         assert found["good/far.epn_core"]["status"] == "failed"
         assert services[1] == []
 
@@ -312,7 +312,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
         other = RemoteTapService(
             name="other", title="Other", url=address, tables=("far.epn_core", "none.epn_core"), seconds=60.0
         )
-        yield Client(create_application(site("near", "sights", remote=(other,)))), seen, base
+        yield Client(create_and_start_application(site("near", "sights", remote=(other,)))), seen, base
 
 
 def test_rows_of_all_services_are_merged_and_pictures_are_proxied(sights: tuple[Client, list[str], str]) -> None:

@@ -14,7 +14,7 @@ from asgi_client import Client
 from remote_servers import reserve_closed_address, serve_nonsense, serve_site
 from test_portal_everywhere import rows, table
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import RemoteTapService
 from hven.model.settings._sections import FederatedSearchSettings
 from hven.model.table import Column, Table
@@ -60,7 +60,7 @@ def registry(url: str) -> dict[str, tuple[Table, pa.Table]]:
 def lines(site: Site, path: str, wanted: str = "far.epn_core") -> dict[str, dict[str, Any]]:
     """Ask as often as a busy machine needs."""
     told: list[dict[str, Any]] = []
-    reader = Client(create_application(site))
+    reader = Client(create_and_start_application(site))
 
     def complete() -> bool:
         told.append(json.loads(reader.ask("GET", path, headers={"accept": "application/json"}).body))
@@ -137,7 +137,9 @@ def test_what_hven_toml_names_is_not_asked_twice(
     named = RemoteTapService(name="mine", title="Mine", url=far_server[0], tables=("far.epn_core",), seconds=60.0)
     with asking(tmp_path, listing[0], remote=(named,)) as site:
         page = json.loads(
-            Client(create_application(site)).ask("GET", "/search/epn", headers={"accept": "application/json"}).body
+            Client(create_and_start_application(site))
+            .ask("GET", "/search/epn", headers={"accept": "application/json"})
+            .body
         )
         assert [line["title"] for line in page["lines"] if line["table"] == "far.epn_core"] == ["Mine"]
 
@@ -145,7 +147,7 @@ def test_what_hven_toml_names_is_not_asked_twice(
 @pytest.mark.parametrize("kind", [serve_nonsense, reserve_closed_address], ids=["nonsense", "down"])
 def test_an_invalid_registry_response_is_reported_and_known_tables_stay(tmp_path: Path, kind: Any) -> None:
     with kind() as url, asking(tmp_path, url) as site:
-        page = Client(create_application(site)).get("/search/epn", target_name="Mars")
+        page = Client(create_and_start_application(site)).get("/search/epn", target_name="Mars")
         assert page.status == 200
         assert "the registry could not be queried" in page.text
         known = RegisteredTableCache(file=tmp_path / "kept")

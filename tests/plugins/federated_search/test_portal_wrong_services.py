@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Client
 from test_portal_everywhere import rows, table
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import StorageError
 from hven.model.settings import RemoteTapService
 from hven.plugins.federated_search import global_search
@@ -148,7 +148,7 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def search_client(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(global_search, "SEARCH_TIMEOUT_SECONDS", 100.0)
     monkeypatch.setattr(global_search, "MAX_RESPONSE_BYTES", 300_000)
-    return Client(create_application(wrong_site))
+    return Client(create_and_start_application(wrong_site))
 
 
 def test_each_wrong_service_has_its_own_line_and_the_others_answer(search_client: Client) -> None:

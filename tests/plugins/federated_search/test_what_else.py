@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.plugins.federated_search import coincident_rows_data, global_search
@@ -93,7 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, dict[str, np.
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def fetch_related(client: Client, table: str, key: int, **more: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 
 from file_servers import ServedFiles, serve_http
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -64,12 +64,12 @@ def test_files_of_the_site_are_served_and_others_fail_by_themselves(directory: P
         (directory / "collections/maps/maps.yaml").write_text(descriptor)
         with Site(load_settings(directory)) as site:
             ingest_collection(site, "maps")
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             assert client.get("/collections/maps/files/far/b.dat").body == b"far away"
         (directory / "hven.toml").write_text(f"plugins = ['archives']\n{SETTINGS}")
         there.asked.clear()
         with Site(load_settings(directory)) as site:
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             assert client.get("/collections/maps/files/data/a.dat").body == b"near"
             refused = client.get("/collections/maps/files/far/b.dat")
             assert (refused.status, "the file's server cannot be accessed" in refused.text) == (502, True)

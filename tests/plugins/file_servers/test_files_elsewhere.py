@@ -15,7 +15,7 @@ import pytest
 from asgi_client import Client
 
 from file_servers import ServedFiles, serve_ftp, serve_http
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
@@ -54,7 +54,7 @@ def open_far_site(tmp_path):
             (tmp_path / "site" / "hven.toml").write_text(said)
             site = stack.enter_context(Site(settings.load_settings(tmp_path / "site")))
             ingest_collection(site, "far")
-            return site, Client(create_application(site))
+            return site, Client(create_and_start_application(site))
 
         yield open_
 

@@ -8,7 +8,7 @@ from asgi_client import Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -75,5 +75,5 @@ def publish_getstar_of_jmmc(directory: Path) -> str:
     with Site(load_settings(directory)) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         return client.get("/sclwsGetStarProxy.php", star="HD 48915", format="vot").text

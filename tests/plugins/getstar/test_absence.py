@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.testing.site import open_tiny_site
 
@@ -24,6 +24,6 @@ def _all_packages() -> Iterator[None]:
 def test_the_rest_is_served(tmp_path: Path) -> None:
     plugins.select_plugin_packages([])
     with open_tiny_site(tmp_path / "site", {"stars.main": pa.table({"name": ["Vega"]})}) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.ask("GET", "/getstar", headers={"accept": "text/html"}).status == 404
         assert client.ask("GET", "/collections/stars/main", headers={"accept": "text/html"}).status == 200

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lxml import etree
 from star_samples import FILES, STARS, publish_getstar_of_jmmc
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, NotFoundError, OverloadedError
@@ -27,7 +27,7 @@ from hven.model.table import Column
 from hven.model.types import INT32, STRING
 from hven.plugins.getstar.name_templates import NameTemplate, write_condition
 from hven.plugins.getstar.old_votable import format_sexagesimal
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 NAMESPACE = {"v": "http://www.ivoa.net/xml/VOTable/v1.1"}
@@ -146,10 +146,10 @@ tables:
 def test_a_star_with_many_rows_hides_no_other_and_is_told(tmp_path: Path) -> None:
     """In JMDC, a star has a row for each measurement; 30 of Vega filled the places of two names."""
     rows = "".join(f"{number},Vega\n" for number in range(30)) + "30,alf Boo\n"
-    with open_site_with_descriptor(tmp_path, MEASUREMENTS, {"a.csv": f"n,name\n{rows}"}) as site:
+    with open_site_with_uningested_files(tmp_path, MEASUREMENTS, {"a.csv": f"n,name\n{rows}"}) as site:
         ingest_collection(site, "jmdc")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for names in ("vega,alf boo", "Vega,ALF BOO", "vega,alfboo,nothing"):
             stars = fetch_stars(client, names)
             assert [(len(star["rows"]), star["more_rows"]) for star in stars[:2]] == [(10, True), (1, False)], names

@@ -34,7 +34,7 @@ from hven.plugins.hats.settings import HatsSettings
 from hven.plugins.hats.web_catalogues import WebHatsClient
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import InPlaceCatalogueSource, SourceContext
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from hven.testing.source import SourceContract
 
 HVEN = Path(sys.executable).with_name("hven")
@@ -450,14 +450,14 @@ def test_nan_positions_are_counted(tmp_path: Path) -> None:
 def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, file_server: ServedFiles) -> None:
     text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{file_server.address}/far'}}\n"
     brought = {"hats": HatsSettings(roots=("hats",))}
-    with open_site_with_descriptor(tmp_path / "open", text, brought=brought, allow_private=True) as site:
+    with open_site_with_uningested_files(tmp_path / "open", text, brought=brought, allow_private=True) as site:
         assert "in_place" in ingest_collection(site, "far").tables["far.stars"].findings
         site.refresh_published_state()
         assert not list((tmp_path / "open" / "hats").rglob("*.parquet"))
         with query.run_query(CONE, OWNER_PRINCIPAL, site=site) as result:
             assert result.read_table().num_rows > 0
     with (
-        open_site_with_descriptor(tmp_path / "closed", text, brought=brought) as site,
+        open_site_with_uningested_files(tmp_path / "closed", text, brought=brought) as site,
         pytest.raises(HvenError, match="public internet"),
     ):
         ingest_collection(site, "far")

@@ -29,7 +29,7 @@ from astropy.io import fits
 
 from clocks import MovableClock
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.engines import Snapshot
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.hats import hats_layout, tilings
@@ -37,7 +37,7 @@ from hven.plugins.hats.settings import HatsSettings
 from hven.site import Site
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.site import build_table_from_arrow, open_site_with_uningested_files, open_tiny_site, publish_rows
 from plugin_needs import build_settings
 from postgres_cluster import run_server
 
@@ -124,7 +124,7 @@ class Catalogue:
 
 @pytest.fixture(scope="module")
 def catalogue(site: Site) -> Catalogue:
-    return Catalogue(Client(create_application(site)))
+    return Catalogue(Client(create_and_start_application(site)))
 
 
 def cells(rows: pa.Table, order: int = 29) -> np.ndarray[Any, Any]:
@@ -223,14 +223,14 @@ def test_range_head_and_conditional_requests_work(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize("key", [True, False], ids=["with a key", "without a key"])
 def test_regenerated_files_have_the_same_bytes(tmp_path: Path, key: bool) -> None:
     with open_star_site(tmp_path, stars(), key=key) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         read = Catalogue(client)
         wanted = [(read.path(one), "") for one in read.pixels()[:4]] + [(read.path(read.pixels()[0]), f"columns=id,ra,dec&filters={CELL}>=5")]  # fmt: skip
         if key:
             wanted.append((f"{read.state}.index/dataset/index.parquet", ""))
         first = [read.ask(one[0], query=one[1]).body for one in wanted]
         shutil.rmtree(site.settings.var_directory / "tiles")
-        again = [Catalogue(Client(create_application(site))).ask(one[0], query=one[1]).body for one in wanted]
+        again = [Catalogue(Client(create_and_start_application(site))).ask(one[0], query=one[1]).body for one in wanted]
         assert first == again
         shutil.rmtree(site.settings.var_directory / "tiles")
         with ThreadPoolExecutor(4) as pool:  # whoever else asks for it meanwhile
@@ -247,7 +247,7 @@ def test_tables_in_postgres_give_the_same_bytes(tmp_path: Path, catalogue: Catal
     ):
         publish_rows(site, table, stars(), engine_name="postgres")
         site.refresh_published_state()
-        read = Catalogue(Client(create_application(site)))
+        read = Catalogue(Client(create_and_start_application(site)))
         assert read.pixels() == catalogue.pixels()
         for one in read.pixels():
             assert read.ask(read.path(one)).body == catalogue.ask(catalogue.path(one)).body
@@ -369,7 +369,7 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
 
 def test_tables_that_cannot_be_divided(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"plain.main": pa.table({"id": [1, 2]}), "none.main": stars().slice(0, 0), "lost.main": stars().slice(5, 1)}) as site:  # fmt: skip
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         check_refusal(client.get("/hats/plain.main/collection.properties"), 404, "no positions", "TAP")
         check_refusal(client.get("/hats/plain/"), 404, "no positions")
         check_refusal(client.get("/hats/TAP_SCHEMA.tables/"), 404)
@@ -407,10 +407,10 @@ def lines(rows: int, shift: float = 0.0) -> str:
 
 
 def test_a_catalogue_has_rows_of_one_published_state(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(800)}, keep_snapshots=2) as site:
+    with open_site_with_uningested_files(tmp_path, TWICE, {"a.csv": lines(800)}, keep_snapshots=2) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         first = Catalogue(client, "stars.places")
         some, before = first.path(first.pixels()[0]), first.all()
         one = first.ask(some).body
@@ -431,13 +431,13 @@ def test_a_catalogue_has_rows_of_one_published_state(tmp_path: Path) -> None:
 
 
 def test_users_get_only_rows_they_may_see(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(RIGHTS)}) as site:
+    with open_site_with_uningested_files(tmp_path, TWICE, {"a.csv": lines(RIGHTS)}) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         users = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "bob")}
         check_refusal(client.get("/hats/stars.secret/collection.properties"), 404, "no table")
-        owner = Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
+        owner = Client(create_and_start_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
         secret = Catalogue(owner, "stars.secret")
         assert len(secret.all()) == RIGHTS
         check_refusal(client.get(f"/hats/stars.secret/{secret.path(secret.pixels()[0])}"), 404, "no table")
@@ -499,10 +499,10 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClo
     begun = clock.stop_time()
     dates = [datetime.fromtimestamp(begun + wait, UTC).replace(tzinfo=None).isoformat() for wait in (-9, -9, 2, 3)]
     text = "id,ra,dec,release\n" + "".join(f"{at},{10 + 40 * at},{at},{date}\n" for at, date in enumerate(dates))
-    with open_site_with_descriptor(tmp_path, EMBARGOED, {"a.csv": text}) as site:
+    with open_site_with_uningested_files(tmp_path, EMBARGOED, {"a.csv": text}) as site:
         ingest_collection(site, "night")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         states: list[tuple[str, str]] = []
         for wait, ids in ((0.0, [0, 1]), (2 - 1e-6, [0, 1]), (1e-6, [0, 1, 2]), (1.0, [0, 1, 2, 3])):
             clock.move(wait)
@@ -521,11 +521,11 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClo
 
 
 def test_openapi_tells_of_partitions(site: Site) -> None:
-    told = json.loads(Client(create_application(site)).get("/openapi.json").body)["paths"]
+    told = json.loads(Client(create_and_start_application(site)).get("/openapi.json").body)["paths"]
     (path,) = [one for one in told if "Npix={pixel}" in one]
     given = {one["name"]: one["in"] for one in told[path]["get"]["parameters"]}
     assert given == {"table": "path", "state": "path", "order": "path", "dir": "path", "pixel": "path", "columns": "query", "filters": "query"}  # fmt: skip
-    read = Catalogue(Client(create_application(site)))
+    read = Catalogue(Client(create_and_start_application(site)))
     order, pixel = read.pixels()[0]
     made = path.format(table="stars.main", state=read.state, order=order, dir=0, pixel=pixel)
     assert read.client.get(made).status == 200
@@ -535,12 +535,14 @@ def test_openapi_tells_of_partitions(site: Site) -> None:
 
 def test_a_user_with_access_to_half_the_rows_reads_half(site: Site) -> None:
     policies = build_odd_rows_hidden_policies("n")
-    half = Catalogue(Client(create_application(site, policies=policies)))
+    half = Catalogue(Client(create_and_start_application(site, policies=policies)))
     rows = half.all()
     with query.run_query("SELECT id FROM stars.main WHERE ra IS NOT NULL", site=site, policies=policies, maxrec=ROWS) as result:  # fmt: skip
         assert sorted(rows["id"].to_pylist()) == sorted(result.read_table()["id"].to_pylist())
     assert not any(value % 2 for value in rows["n"].to_pylist())
-    third = Client(create_application(site, policies=(*DEFAULT_POLICIES, *build_odd_rows_hidden_policies("id")[1:])))
+    third = Client(
+        create_and_start_application(site, policies=(*DEFAULT_POLICIES, *build_odd_rows_hidden_policies("id")[1:]))
+    )
     check_refusal(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 
@@ -550,7 +552,7 @@ def test_partition_files_of_the_engine_are_served_unchanged(tmp_path: Path) -> N
     with open_tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
         publish_rows(site, table, rows, engine_name="hats")
         site.refresh_published_state()
-        read = Catalogue(Client(create_application(site)))
+        read = Catalogue(Client(create_and_start_application(site)))
         (snapshot,) = [
             one.relation for name, one in site.get_published_state().tables_by_name.items() if name == "stars.main"
         ]
@@ -562,12 +564,12 @@ def test_partition_files_of_the_engine_are_served_unchanged(tmp_path: Path) -> N
             assert read.ask(read.path(pixel)).body == place.read_bytes()
             assert len(read.rows(pixel, "columns=id,n")) == len(read.rows(pixel))  # part of it is made
         assert sort_by_id(read.all().drop_columns([CELL])).equals(sort_by_id(rows.filter(pc.is_valid(pc.field("ra")))))
-        half = Catalogue(Client(create_application(site, policies=build_odd_rows_hidden_policies("n"))))
+        half = Catalogue(Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("n"))))
         assert not any(value % 2 for value in half.all()["n"].to_pylist())
         shown = [one.copy_with(hidden=True) if one.name == "name" else one for one in table.columns]
         publish_rows(site, table.copy_with(columns=tuple(shown)), rows, engine_name="hats")
         site.refresh_published_state()
-        assert "name" not in Catalogue(Client(create_application(site))).all().column_names
+        assert "name" not in Catalogue(Client(create_and_start_application(site))).all().column_names
 
 
 @pytest.mark.parametrize("small", [True, False])
@@ -585,7 +587,7 @@ def test_a_table_larger_than_the_read_limit_is_served_as_a_catalogue(tmp_path: P
         ) as site:
             publish_rows(site, table, rows, engine_name="hats")
             site.refresh_published_state()
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             if name == "few":
                 assert client.get("/tap/sync?LANG=ADQL&QUERY=SELECT+MAX(ra)+AS+n+FROM+stars.main").status != 200
             read = Catalogue(client)

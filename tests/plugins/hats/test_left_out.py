@@ -11,7 +11,7 @@ from asgi_client import Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -72,7 +72,7 @@ def ask(client: Client, query: str) -> tuple[int, str]:
 def test_the_rest_is_served(site: Path) -> None:
     with Site(load_settings(site, {})) as opened:
         assert plugins.list_plugin_packages() == ()
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         for name in ("near", "listed"):
             status, text = ask(client, f"SELECT COUNT(*) AS n FROM {name}.main")
             assert (status, text.split()) == (200, ["n", "2"])

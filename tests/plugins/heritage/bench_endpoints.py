@@ -14,7 +14,7 @@ import pyarrow.parquet
 from bench.measure import Journey, Server, against, pairs, serve_site
 
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 EXPOSURES, TARGETS, TIMES, RADIUS, MOST = 1_000_000, 20_000, 200, 120.0, 50.0  # arcsec, ms
 COLUMNS = (
@@ -60,7 +60,7 @@ def measure_old_searches() -> Iterator[Journey]:
     chance = np.random.default_rng(1)
     places = np.column_stack([chance.random(TARGETS) * 360, np.degrees(np.arcsin(chance.random(TARGETS) * 1.6 - 0.8))])
     with tempfile.TemporaryDirectory() as place:
-        with open_site_with_descriptor(Path(place), LOGS, {}) as site:
+        with open_site_with_uningested_files(Path(place), LOGS, {}) as site:
             pa.parquet.write_table(_exposures(places), Path(place) / "collections/logs/d.parquet")
             ingest_collection(site, "logs")
         (Path(place) / "hven.toml").write_text('name = "bench"\n')

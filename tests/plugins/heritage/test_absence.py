@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -54,14 +54,14 @@ def directory(tmp_path: Path) -> Path:
 
 
 def list_statuses(site: Site) -> list[int]:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     return [client.get(path).status for path in PATHS]
 
 
 def test_the_rest_is_served(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
         assert list_statuses(site) == [404, 404, 404, 404]
-        answer = Client(create_application(site)).get(
+        answer = Client(create_and_start_application(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", RESPONSEFORMAT="csv"
         )
         assert answer.text.split() == ["name", "Vega"]

@@ -17,12 +17,12 @@ from asgi_client import Answer, Client
 from astropy.io.votable import parse
 from request_fuzzer import VALUES
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_and_read_descriptor, find_package_key_conflicts
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 SPICA = "data/interferometry/obsportal/obsportal-dev-spica.votable.xml"
@@ -115,12 +115,12 @@ CLOSED = LOGS.replace("    follow: true\n", "").replace("    links:", f"{COLUMNS
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("logs")
-    with open_site_with_descriptor(directory, LOGS, {"spica.xml": shared(SPICA).read_text()}) as made:
+    with open_site_with_uningested_files(directory, LOGS, {"spica.xml": shared(SPICA).read_text()}) as made:
         os.utime(directory / "collections/obsportal/spica.xml", (1_588_334_400, 1_588_334_400))
         assert ingest_collection(made, "obsportal").row_count == 3
     (directory / "hven.toml").write_text('name = "JMMC"\n')
     with Site(load_settings(directory, {})) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def oidb(answer: Answer) -> list[dict[str, str]]:
@@ -262,7 +262,7 @@ def test_the_table_page_lists_its_endpoints(client: Client) -> None:
 )
 def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, told: str) -> None:
     assert was in CLOSED
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, CLOSED.replace(was, becomes), {"spica.xml": shared(SPICA).read_text()}
     ) as site:
         resource, faults = check_and_read_descriptor(
@@ -294,10 +294,10 @@ def test_nobody_is_told_of_addresses_of_tables_that_they_may_not_know_of(tmp_pat
     for more, status in (("", 200), ("    access: private\n", 404), ("services", 404)):
         text = LOGS.replace("    primary: exp_id\n", f"    primary: exp_id\n{more if more != 'services' else ''}")
         text = text.replace("title: Logs\n", "title: Logs\nservices: [tap]\n") if more == "services" else text
-        with open_site_with_descriptor(tmp_path, text, {"spica.xml": shared(SPICA).read_text()}) as site:
+        with open_site_with_uningested_files(tmp_path, text, {"spica.xml": shared(SPICA).read_text()}) as site:
             assert ingest_collection(site, "obsportal").row_count == 3
             site.refresh_published_state()
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             told = json.loads(client.get("/openapi.json").body)["paths"]
             assert ("/search.votable" in told, "obsportal" in json.dumps(told)) == (status == 200, status == 200)
             found, other = client.get("/search.votable"), client.get("/search.votablf")

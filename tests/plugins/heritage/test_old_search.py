@@ -9,10 +9,10 @@ import pytest
 from asgi_client import Client
 from astropy.io.votable import parse
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
-from hven.testing.site import Site, open_site_with_descriptor
+from hven.testing.site import Site, open_site_with_uningested_files
 
 LOGS = """
 collection: obsportal
@@ -41,11 +41,11 @@ ROWS = "id,ra,instrument_name,date_updated\n" + "".join(
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("logs")
-    with open_site_with_descriptor(directory, LOGS, {"a.csv": ROWS}) as made:
+    with open_site_with_uningested_files(directory, LOGS, {"a.csv": ROWS}) as made:
         ingest_collection(made, "obsportal")
     (directory / "hven.toml").write_text(ALIAS)
     with Site(load_settings(directory, {})) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize(

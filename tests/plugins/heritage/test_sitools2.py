@@ -17,11 +17,11 @@ import pytest
 from asgi_client import Client
 from request_fuzzer import VALUES
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 
 SDO = """
@@ -98,12 +98,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     data.mkdir(parents=True)
     for number in range(8):
         (data / f"{1000 + number}.fits").write_bytes(b"image %d" % number)
-    with open_site_with_descriptor(directory, SDO, {"rows.csv": ROWS, "dem.csv": DEM}):
+    with open_site_with_uningested_files(directory, SDO, {"rows.csv": ROWS, "dem.csv": DEM}):
         pass
     with Site(load_settings(directory, {})) as site:
         assert ingest_collection(site, "sdo").row_count == 610
         site.refresh_published_state()
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def fetch_answer(client: Client, path: str, **given: object) -> dict[str, Any]:

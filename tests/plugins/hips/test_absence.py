@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs import type_catalogue
 from hven.model import plugins
@@ -60,7 +60,7 @@ def directory(tmp_path: Path) -> Path:
         ingest_collection(site, "sky")
         context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         surveys.build_hips_survey(context, OWNER_PRINCIPAL, "sky", "maps", order=3)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get(PROPERTIES).status == 200
         assert type_catalogue.map_running_job_limits(site.settings)["hips"] == 1
     return tmp_path
@@ -69,14 +69,14 @@ def directory(tmp_path: Path) -> Path:
 def test_maps_of_tables_offer_the_hips_of_the_package(directory: Path) -> None:
     require_page_part("table.map")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert "hips/maps" in client.ask("GET", "/collections/sky/main", headers=HTML).text
 
 
 def test_the_rest_is_served_and_a_hips_is_kept(directory: Path) -> None:
     (directory / "hven.toml").write_text('name = "x"\nplugins = []\n')
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert (client.get("/hipslist").status, client.get(PROPERTIES).status) == (404, 404)
         page = client.ask("GET", "/collections/sky/main", headers=HTML)
         assert (page.status, "hips/maps" in page.text) == (200, False)
@@ -84,7 +84,7 @@ def test_the_rest_is_served_and_a_hips_is_kept(directory: Path) -> None:
         assert client.ask("POST", "/jobs/hips", body=b"").status == 404
     (directory / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(directory)) as site:
-        assert Client(create_application(site)).get(PROPERTIES).status == 200
+        assert Client(create_and_start_application(site)).get(PROPERTIES).status == 200
 
 
 def test_check_names_the_package_and_a_purge_deletes_its_files(directory: Path) -> None:

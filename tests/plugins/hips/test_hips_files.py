@@ -11,7 +11,7 @@ import pytest
 from asgi_client import Client
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -61,7 +61,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with Site(settings.load_settings(directory)) as site:
         for name in ("seen", "shut"):
             ingest_collection(site, name)
-        found = Client(create_application(site))
+        found = Client(create_and_start_application(site))
         found.folder = directory / "collections" / "seen" / "maps"
         yield found
 

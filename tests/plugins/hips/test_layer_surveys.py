@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
@@ -138,7 +138,7 @@ def context(site: Site) -> ServiceContext:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def build(context: ServiceContext, layer: str, name: str = "", **options: object) -> surveys.HipsSurvey:
@@ -374,7 +374,7 @@ def test_a_raster_that_changes_is_not_shown(
     monkeypatch.undo()
     ingest_collection(site, "psup")
     monkeypatch.setattr(surveys, "VISIBILITY_CACHE_SECONDS", -1.0)
-    assert Client(create_application(site)).get(f"{AT}/changing/properties").status == 404
+    assert Client(create_and_start_application(site)).get(f"{AT}/changing/properties").status == 404
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     ingest_collection(site, "psup")
 

@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import settings
@@ -135,7 +135,7 @@ def mixed_survey(service_context: ServiceContext) -> surveys.HipsSurvey:
 
 @pytest.fixture(scope="module")
 def client(site: Site, mixed_survey: surveys.HipsSurvey) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def test_what_cannot_be_in_it_is_named_and_left_out(mixed_survey: surveys.HipsSurvey) -> None:

@@ -20,7 +20,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.sky import Moc
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 Codes = tuple[list[str], np.ndarray]
 ALL, ROWS, COVERED, CHANGED = 1_153_779, 100_000, 400, 500
@@ -96,7 +96,7 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
     """Measure them; `rings` gives how many plain rings two processes mend in a second."""
     if any(only in name for name in ("regions.ingest", "regions.day")):
         rows = ALL if big else ROWS
-        with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), POLYGONS) as site:
+        with TemporaryDirectory() as home, open_site_with_uningested_files(Path(home), POLYGONS) as site:
             base = fill(Path(home) / "collections/holes/holes.sqlite", rows, codes)
             _, took, spent = measure_call(ingest_collection, site)
             note = f"{rows:,} codes from SQLite to a published and indexed table, {1e6 * spent / rows:.0f} microseconds of CPU a row; goal 8,000; the reference mends plain rings in two processes"
@@ -112,7 +112,7 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
         note = f"{change.mapped} rows of {rows:,} computed: {new} new, {edited} edited, {gone} deleted; {spent:.1f} s of CPU; the reference is the ingest"
         yield against("regions.day", later, took, 0.3, unit="s", note=note)
     if only in "regions.covered":
-        with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), MOCS) as site:
+        with TemporaryDirectory() as home, open_site_with_uningested_files(Path(home), MOCS) as site:
             fill(Path(home) / "collections/holes/holes.sqlite", COVERED, codes).close()
             _, took, spent = measure_call(ingest_collection, site)
             site.refresh_published_state()

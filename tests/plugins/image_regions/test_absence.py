@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import HvenError
@@ -67,7 +67,7 @@ def test_the_rest_is_served_and_ingested(directory: Path) -> None:
         ingest_collection(site, "plain")
         with pytest.raises(HvenError, match="'wcs_footprint' belongs to the plug-in package image_regions"):
             ingest_collection(site, "sky")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for table in ("sky.main", "plain.main"):
             answer = client.get("/tap/sync", LANG="ADQL", FORMAT="csv", QUERY=f"SELECT name FROM {table}")
             assert answer.text.split() == ["name", "image.fits"]

@@ -13,7 +13,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError
 from hven.model.sky import Moc, region_files
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 SQUARE = "4" * 9 + "6" * 9 + "0" * 9 + "2" * 9  # HELIO's steps: right, up, left, down
@@ -107,7 +107,7 @@ def ingested_kinds(tmp_path_factory):
             {**row, "id": name.replace(" ", "_")} for row, name in zip(rows, ["first", *names, "last"], strict=True)
         ]
         text = DESCRIPTOR.replace("OUTLINE", json.dumps(outline)).replace("COVERAGE", json.dumps(coverage))
-        with open_site_with_descriptor(
+        with open_site_with_uningested_files(
             tmp_path_factory.mktemp(kind),
             text.replace("FRAME", "body").replace("EXTRA", "coverage" if "cells" in coverage else "region"),
             {"rows.json": json.dumps(named)},
@@ -164,7 +164,7 @@ def vulcan(directory, crs):
         .replace("Sun, target_class: star", "Vulcan, target_class: planet")
     )
     text = text.replace("    max_rejects", f"    frames: {{place: {{crs: '{crs}'}}}}\n    max_rejects")
-    return open_site_with_descriptor(directory, text, {"rows.json": json.dumps([FINE | {"id": "one"}])})
+    return open_site_with_uningested_files(directory, text, {"rows.json": json.dumps([FINE | {"id": "one"}])})
 
 
 def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
@@ -213,7 +213,7 @@ ODD = {  # None: set aside; else what stands there
 def test_tables_of_no_standard_publish_nothing_invalid_either(tmp_path):
     """Columns of shapes and cells, whatever they are called: on the sphere, and mended; a rule of the descriptor's own stands instead."""
     rows = [{"id": "fine", **GOOD}, *({"id": name, **GOOD, **change} for name, (change, _, _) in ODD.items())]
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "plain", PLAIN.replace("RULES", ""), {"rows.json": json.dumps(rows)}
     ) as site:
         report = ingest_collection(site, "fields")
@@ -233,7 +233,7 @@ def test_tables_of_no_standard_publish_nothing_invalid_either(tmp_path):
         f"      {name}: {{check: {check}, columns: {columns}, severity: 'off'}}\n"
         for name, check, columns in (("on", "region", "[outline, around, pieces]"), ("cells", "moc", "cells"))
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "own", PLAIN.replace("RULES", own), {"rows.json": json.dumps(rows)}
     ) as site:
         assert ingest_collection(site, "fields").row_count == len(rows)

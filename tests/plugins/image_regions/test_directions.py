@@ -13,7 +13,7 @@ SUN = contours.DiscImage(512.0, 512.0, 2.0, 2.0, 960.0, 200.0, 7.0)
 def build_regions(*lists, disc=SUN, **options):
     offsets = np.cumsum([0, *(len(each) for each in lists)])
     places = np.concatenate([np.array(each, dtype=float).reshape(-1, 2) for each in lists])
-    return contours.build_regions_from_directions(offsets, *places.T, disc, **options)
+    return contours.build_regions_from_arcsecond_outlines(offsets, *places.T, disc, **options)
 
 
 def cap(radius, count=400):

@@ -19,7 +19,7 @@ from hven.model.errors import HvenError
 from hven.model.sky import Moc, Regions, contour_faults, region_files
 from hven.plugins.image_regions import contours, direction_contours
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -76,7 +76,7 @@ def site_of(directory, rows, contour, **changes):
     text = DESCRIPTOR.replace("CONTOUR", contour)
     for old, new in changes.items():
         text = text.replace(old, new)
-    return open_site_with_descriptor(directory, text, {"rows.json": json.dumps(rows)})
+    return open_site_with_uningested_files(directory, text, {"rows.json": json.dumps(rows)})
 
 
 def fetch_granules(site, text="SELECT * FROM spots.epn_core"):
@@ -239,12 +239,12 @@ def test_the_areas_of_the_cells_of_mocs():
         " s3/ 1 2\n4/55",
     ]
     wrong = ["30/1", "0/12", "3/5-2", "3/99999999", "29/3458764513820540928", "3/1 100/2", "0/0-12", "29/99999999999999999999", "29/18446744073709551615"]  # fmt: skip
-    found = Moc.compute_text_areas(pa.array(["3/1", *right, *wrong, "6/", "3/7"]).slice(1))
+    found = Moc.compute_text_sky_fractions(pa.array(["3/1", *right, *wrong, "6/", "3/7"]).slice(1))
     assert found[: len(right)] == pytest.approx([Moc.parse(text.replace("s", "")).fraction for text in right])
     assert np.isnan(found[len(right) : -2]).all()
     assert found[-2:] == pytest.approx([0.0, 1 / 768])
-    assert Moc.compute_text_areas(pa.array(["t29/5 s6/1", "6/12"])).tolist() == [0.0, 1 / 49152]
-    assert not len(Moc.compute_text_areas(pa.array([], pa.string())))
+    assert Moc.compute_text_sky_fractions(pa.array(["t29/5 s6/1", "6/12"])).tolist() == [0.0, 1 / 49152]
+    assert not len(Moc.compute_text_sky_fractions(pa.array([], pa.string())))
 
 
 MASKS = """\
@@ -275,7 +275,7 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
         "no_name": (None, 1, None),
     }  # fmt: skip
     rows = [{"id": name, "map": file, "label": label} for name, (file, label, _) in cases.items()]
-    with open_site_with_descriptor(tmp_path, MASKS, {"rows.json": json.dumps(rows)}) as site:
+    with open_site_with_uningested_files(tmp_path, MASKS, {"rows.json": json.dumps(rows)}) as site:
         maps.mkdir()
         fits.PrimaryHDU(image, cards).writeto(maps / "one.fits")
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, cards)]).writeto(maps / "packed.fits")
@@ -316,7 +316,7 @@ def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
     text = text.replace(
         "    max_rejects: 1\n", "    where: COLOR IN (3469, 3473)\n"
     )  # whose cells take less than seconds
-    with open_site_with_descriptor(tmp_path, text, {}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {}) as site:
         (tmp_path / "collections/spots" / name).write_bytes(path.read_bytes())
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
@@ -366,7 +366,7 @@ def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_p
         {"id": "wide", "outline": bow.replace("10.004", "30")},
         {"id": "given", "outline": bow, "cells": "3/1"},
     ]
-    with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+    with open_site_with_uningested_files(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
         found = fetch_granules(site)
@@ -430,7 +430,7 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
     rows = [
         {"id": name.replace(" ", "_"), "outline": text, "cells": cells} for name, (text, cells, _) in OUTLINES.items()
     ]
-    with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
+    with open_site_with_uningested_files(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
         table = ingest_collection(site, "spots").tables["spots.epn_core"]
         site.refresh_published_state()
         found = fetch_granules(site)
@@ -498,7 +498,7 @@ def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_p
     rows += [{"id": name, "outline": text, "word": None} for name, text in build_large_polygons().items()]
     text = GIVEN.replace("optional: [coverage]", "optional: [region]").replace("moc(cells)", "word")
     text = text.replace("\"polygon_of('polygon ' || outline)\"", "outline, region_quality: word")
-    with open_site_with_descriptor(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
+    with open_site_with_uningested_files(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
         table = ingest_collection(site, "spots").tables["spots.epn_core"]
         site.refresh_published_state()
         found = fetch_granules(site)

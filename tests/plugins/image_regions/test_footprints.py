@@ -10,7 +10,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.sky import Regions
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 SUN = """\
@@ -43,7 +43,7 @@ def fetch_table(site, text):
 
 @pytest.mark.filterwarnings("ignore:Invalid 'BLANK' keyword")
 def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
-    with open_site_with_descriptor(tmp_path, SUN) as site:
+    with open_site_with_uningested_files(tmp_path, SUN) as site:
         there = tmp_path / "collections" / "sun"
         for name in (
             "aia_171_level1",
@@ -83,7 +83,7 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
 
 
 def test_maps_and_the_sky(tmp_path):
-    with open_site_with_descriptor(tmp_path, PLAIN) as site:
+    with open_site_with_uningested_files(tmp_path, PLAIN) as site:
         there = tmp_path / "collections" / "images"
         for name in ("planetary/maps/mercury_cutout", "images/allsky_rosat", "images/gc_2mass_k"):
             shutil.copy(shared(f"data/{name}.fits"), there)

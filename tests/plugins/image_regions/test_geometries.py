@@ -19,7 +19,7 @@ from hven.model.sky import Regions
 from hven.model.sky import _geojson as geojson
 from hven.plugins.image_regions import contours
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -96,7 +96,7 @@ GEOMETRIES = {
 
 def test_geometries_through_an_ingest(tmp_path):
     rows = [{"id": name, "geometry": geometry} for name, geometry in GEOMETRIES.items()]
-    with open_site_with_descriptor(tmp_path, SITES, {"sites.json": json.dumps(rows)}) as site:
+    with open_site_with_uningested_files(tmp_path, SITES, {"sites.json": json.dumps(rows)}) as site:
         report = ingest_collection(site, "sites").format_text()
         with query.run_query("SELECT * FROM sites.epn_core", OWNER_PRINCIPAL, site=site) as result:
             found = {row["granule_uid"]: row for row in result.read_table().to_pylist()}
@@ -114,7 +114,7 @@ def test_geometries_through_an_ingest(tmp_path):
 
 def test_mended_geometries_are_told_of_without_a_column_for_it(tmp_path):
     rows = [{"id": name, "geometry": GEOMETRIES[name]} for name in ("plain", "eight")]
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, SITES.replace("    optional: [region]\n", ""), {"sites.json": json.dumps(rows)}
     ) as site:
         table = ingest_collection(site, "sites").tables["sites.epn_core"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import UnauthenticatedError
@@ -75,11 +75,11 @@ def build_token(**claims: object) -> str:
 
 def test_nobody_gets_in(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert "Log in with Our institute" in client.ask("GET", "/login", headers={"accept": "text/html"}).text
     (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/login", headers={"accept": "text/html"})
         assert (page.status, "Our institute" in page.text, 'name="token"' in page.text) == (200, False, True)
         for path in ("/login/oidc/ours", "/login/oidc/ours/back?code=c&state=s"):
@@ -97,7 +97,7 @@ def test_groups_of_the_institute_do_not_count(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
         assert build_principal("bob", site.store, site.settings).groups == {"user:bob"}
         proof = site.store.sessions.begin_session("bob", 60.0)  # of before the package was left out
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         found = client.ask("GET", QUERY, headers={"cookie": f"hven_session={proof}"})
         assert (found.status, found.text.split()) == (200, ["id", "1"])
 

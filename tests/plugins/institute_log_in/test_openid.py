@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from joserfc import jwk, jwt
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.model.errors import HvenError, StorageUnavailableError, UnauthenticatedError
 from hven.model.settings import load_settings
@@ -77,7 +77,7 @@ class Browser:
     """Goes to and fro between the site, in this process, and the provider."""
 
     def __init__(self, site: Site, who: str) -> None:
-        self.site, self.who, self.cookies = create_application(site), who, dict[str, str]()
+        self.site, self.who, self.cookies = create_and_start_application(site), who, dict[str, str]()
 
     def ask(self, path: str, **headers: str) -> httpx.Response:
         import asyncio

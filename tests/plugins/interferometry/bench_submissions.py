@@ -25,15 +25,18 @@ def run(only: str = "", *, big: bool = False) -> Iterator[object]:
     from submission_site import Person, pack, query, read_submission
     from test_oifits_submissions import DESCRIPTOR
 
-    from hven.app._server import create_application
+    from hven.app._server import create_and_start_application
     from hven.ingest.api.runs import ingest_collection
-    from hven.testing.site import open_site_with_descriptor
+    from hven.testing.site import open_site_with_uningested_files
 
     archive = pack(make_files())
-    with tempfile.TemporaryDirectory() as directory, open_site_with_descriptor(Path(directory), DESCRIPTOR) as site:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        open_site_with_uningested_files(Path(directory), DESCRIPTOR) as site,
+    ):
         ingest_collection(site, "oidb")
         site.store.users.add_account("anna")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         anna = Person(client, site, "anna")
         moments = [time.perf_counter()]
         cpu_begin = time.process_time()

@@ -129,9 +129,9 @@ def test_oifits_behind_a_long_header_is_known(tmp_path):
         for number in range(1000):
             file[0].header[f"HIERARCH ESO DET KEY{number}"] = number
         file.writeto(tmp_path / "a.fits")
-    assert file_kinds.detect_file_kind(tmp_path / "a.fits") == "oifits"
+    assert file_kinds.detect_kind_from_file_content(tmp_path / "a.fits") == "oifits"
     fits.PrimaryHDU(header=fits.Header({"N": 1})).writeto(tmp_path / "b.fits")
-    assert file_kinds.detect_file_kind(tmp_path / "b.fits") == "fits"
+    assert file_kinds.detect_kind_from_file_content(tmp_path / "b.fits") == "fits"
 
 
 def test_damage_at_the_head_is_told_or_harmless(tmp_path):

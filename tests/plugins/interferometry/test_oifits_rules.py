@@ -22,7 +22,7 @@ from shared import shared
 
 def test_there_are_66_rules_and_three_repairs() -> None:
     assert len(OIFITS_RULES) == 66
-    repairs = [name for name, rule in OIFITS_RULES.items() if rule.is_repair]
+    repairs = [name for name, rule in OIFITS_RULES.items() if rule.is_repairable]
     assert repairs == ["GENERIC_COL_ERR_FIX", "GENERIC_OIREV_FIX", "OI_ARRAY_XYZ_FIX"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from rule_files import make_oifits, set_cell
 
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 FOLDER = Path(__file__).parents[1] / "submissions"
 if not FOLDER.exists():
@@ -20,7 +20,7 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parents[1] / "protocols")]
 from asgi_client import Client  # noqa: E402
 from submission_site import Person, query, read_submission  # noqa: E402
 
-from hven.app._server import create_application  # noqa: E402
+from hven.app._server import create_and_start_application  # noqa: E402
 
 DESCRIPTOR = """\
 collection: oidb
@@ -49,10 +49,10 @@ def write_file(rule: str = "") -> bytes:
 
 
 def test_granules_of_good_files_are_published_and_bad_files_are_listed(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR) as site:
         ingest_collection(site, "oidb")
         site.store.users.add_account("anna")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         anna = Person(client, site, "anna")
         contents = {"good.oifits": write_file(), "wrong.oifits": write_file("error"), "cut.oifits": write_file()[:-3_000], "odd.oifits": write_file("warning")}  # fmt: skip
         submission = anna.begin(contents)

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: oidb
@@ -112,10 +112,10 @@ def open_joint_site(directory: Path, access: str = "public", **settings: Any) ->
     logs, files = make_rows()
     csv_files = {"logs.csv": write_csv(logs), "files.csv": write_csv(files)}
     descriptor = DESCRIPTOR.replace("{ACCESS}", access)
-    with open_site_with_descriptor(directory, descriptor, csv_files, **settings) as site:
+    with open_site_with_uningested_files(directory, descriptor, csv_files, **settings) as site:
         report = ingest_collection(site, "oidb")
         assert report.published, report.error
-        yield site, Client(create_application(site))
+        yield site, Client(create_and_start_application(site))
 
 
 def search(client: Client, *conditions: tuple[str, str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from joint_site import open_joint_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -33,7 +33,7 @@ def test_collections_are_served_without_joint_searches(tmp_path: Path) -> None:
     faults = " ".join(str(fault) for fault in check_descriptor(tmp_path / "collections/oidb/oidb.yaml", settings))
     assert "joint_search" in faults
     with Site(settings) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/oidb", headers=HTML)
         assert page.status == 200
         assert "/joint-search" not in page.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from asgi_client import Client
 
 from example_sites import ingest_all, open_example
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
 from hven.site import Site
 
@@ -17,7 +17,7 @@ def test_a_target_with_files_alone(tmp_path: Path) -> None:
     with open_example("31-oidb-search", tmp_path) as directory:
         ingest_all(directory)
         with Site(load_settings(directory)) as site:
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             found = json.loads(client.ask("GET", "/joint-search/oidb.json", b"target=Sirius").body)
             assert [(table["label"], table["rows"]) for table in found["tables"]] == [
                 ("observation logs", 0),

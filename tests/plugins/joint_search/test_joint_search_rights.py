@@ -7,7 +7,7 @@ from pathlib import Path
 from asgi_client import Client
 from joint_site import LOG_COUNT, make_rows, open_joint_site, search
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site.auth import DEFAULT_POLICIES
 from hven.site.auth._access_control import Principal
 from hven.testing.policies import OddRowsHiddenPolicy
@@ -16,7 +16,7 @@ from hven.testing.policies import OddRowsHiddenPolicy
 def test_hidden_rows_are_not_found(tmp_path: Path) -> None:
     _, files = make_rows()
     with open_joint_site(tmp_path) as (site, _):
-        client = Client(create_application(site, policies=(*DEFAULT_POLICIES, OddRowsHiddenPolicy("id"))))
+        client = Client(create_and_start_application(site, policies=(*DEFAULT_POLICIES, OddRowsHiddenPolicy("id"))))
         found = search(client)
         assert [table["rows"] for table in found["tables"]] == [LOG_COUNT, sum(row["id"] % 2 == 0 for row in files)]
 
@@ -28,7 +28,7 @@ def test_private_tables_are_left_out(tmp_path: Path) -> None:
         assert found["total"] == LOG_COUNT
         assert "files" not in str(found)
         owner = Client(
-            create_application(
+            create_and_start_application(
                 site, identify_principal=lambda request: Principal(name="owner", groups=frozenset({"owner"}))
             )
         )

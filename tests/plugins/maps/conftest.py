@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 from asgi_client import Client
 from map_raster_files import write_raster
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -59,4 +59,4 @@ def client(directory: Path) -> Iterator[Client]:
     with Site(load_settings(directory)) as site:
         for name in ("psup", "shut"):
             ingest_collection(site, name)
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))

@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -40,7 +40,7 @@ def test_files_are_served_without_maps(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     with Site(settings) as site:
         ingest_collection(site, "psup")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/maps.json", "/maps/Mars.json", "/wms/psup", "/wmts/psup"):
             assert client.get(path).status == 404
         assert client.get("/collections/psup/files/maps/albedo.png").status == 200

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -70,7 +70,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(load_settings(directory)) as site:
         for name in ("psup", "shut", "places"):
             ingest_collection(site, name)
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_a_page_has_the_layers_that_its_reader_may_see(client: Client) -> None:

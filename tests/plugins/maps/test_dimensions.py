@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import execute_steps_after_publication, ingest_collection
 from hven.model.settings import load_settings
@@ -60,7 +60,7 @@ def site(directory: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def bands_client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize(

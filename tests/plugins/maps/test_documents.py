@@ -14,7 +14,7 @@ from asgi_client import Client
 from map_raster_files import write_raster
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -78,7 +78,7 @@ def read_grey(answer_body: bytes) -> np.ndarray:
 
 def test_a_box_of_a_talk_and_a_layer_whose_file_changes(changing_site: Site) -> None:
     """A file that is no longer the published one is refused in all services, and nothing of it is kept."""
-    client = Client(create_application(changing_site))
+    client = Client(create_and_start_application(changing_site))
     # as it is in the talk: an upper-case key beside lower-case ones, and a frame of the Earth
     old = "/cgi-bin/mapserv?map=/cnes/mars.map&SERVICE=WMS&VERSION=1.1.1&REQUEST=GetMap&LAYERS=OMEGA_solar_albedo"
     old += "&STYLES=&SRS=EPSG:4326&BBOX=0,-45,180,45&WIDTH=1500&HEIGHT=750&FORMAT=image/png"
@@ -106,7 +106,7 @@ def test_a_box_of_a_talk_and_a_layer_whose_file_changes(changing_site: Site) -> 
         assert str(changing_site.settings.directory) not in answer.text
         assert "max-age" not in answer.headers.get("cache-control", "")
     ingest_collection(changing_site, "psup")
-    again = Client(create_application(changing_site))
+    again = Client(create_and_start_application(changing_site))
     assert (read_grey(again.get(old).body) == 255).all()
     assert (read_grey(again.get(tile).body) == 255).all()
 
@@ -123,7 +123,7 @@ def test_a_layer_without_a_frame_is_an_exception_and_hides_no_other_layer(tmp_pa
     (tmp_path / "hven.toml").write_text('public_url = "https://vo.example"\n')
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "psup")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for layer in ("bare", "broken"):
             for version, frame in (("1.1.1", "SRS"), ("1.3.0", "CRS")):
                 query = f"SERVICE=WMS&VERSION={version}&REQUEST=GetMap&STYLES=&{frame}=IAU_2015:49900&LAYERS={layer}"

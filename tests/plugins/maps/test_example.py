@@ -19,7 +19,7 @@ from asgi_client import Client
 from PIL import Image
 
 from example_sites import EXAMPLES, ingest_all, open_example, prepare_example
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -40,7 +40,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with open_example(CASE, tmp_path_factory.mktemp("psup")) as directory:
         ingest_all(directory)
         with Site(load_settings(directory)) as site:
-            yield Client(create_application(site))
+            yield Client(create_and_start_application(site))
 
 
 def read_json(client: Client, address: str) -> Any:
@@ -104,7 +104,7 @@ def test_the_demo_has_layers_of_mars_and_of_fourteen_other_bodies(tmp_path: Path
     (tmp_path / "hven.toml").write_text('name = "x"\npublic_url = "https://vo.example"\n')
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "planets")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         counts = {body["body"]: body["layer_count"] for body in read_json(client, "/maps.json")["bodies"]}
         assert len(counts) == 15
         assert counts["Mars"] == 3
@@ -124,7 +124,7 @@ def test_catalogues_of_psup_are_on_the_map(tmp_path: Path) -> None:
     publish_collection("psup_craters", tmp_path)
     counts = {"psup_hydrated.epn_core": 17_445 if EXAMPLES_FACTOR > 1 else 3_489, "psup_craters.epn_core": 2_561}
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         tables = {table["id"]: table for table in read_json(client, "/maps/Mars/places")["tables"]}
         assert {name: table["rows"] for name, table in tables.items()} == counts
         for name, count in counts.items():

@@ -14,7 +14,7 @@ from asgi_client import Client
 from map_raster_files import write_raster
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
@@ -56,7 +56,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def legend_client(directory: Path) -> Iterator[Client]:
     with Site(load_settings(directory)) as site:
         ingest_collection(site, "legends")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_a_legend_is_served_as_it_is(directory: Path, legend_client: Client) -> None:
@@ -116,7 +116,7 @@ def test_layers_have_their_own_licence_and_attribution_or_those_of_the_collectio
     }
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "credited")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         layers = json.loads(client.get("/maps/Mars.json").body)["layers"]
         found = {
             layer["layer"]: (layer["attribution"], layer["licence"]["name"], layer["licence"]["url"])

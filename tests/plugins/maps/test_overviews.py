@@ -11,7 +11,7 @@ import rasterio
 from asgi_client import Client
 from map_raster_files import write_raster
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import IngestProgress, execute_steps_after_publication, ingest_collection
 from hven.jobs._scheduled_run import sync_and_summarize
@@ -69,7 +69,7 @@ def test_an_ingest_makes_them_and_keeps_the_rasters(site_directory: Path) -> Non
     assert "hven ingest big" in faults[0].remedy
     with Site(settings) as site:
         ingest_collection(site, "big")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         tile = "/wmts/big/1.0.0/latitude/default/MarsGeographic/0/0/0.png"
         before = client.get(tile)
         assert list_overviews(site_directory) == []

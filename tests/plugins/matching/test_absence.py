@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError
@@ -74,7 +74,7 @@ def test_what_is_published_is_served(directory: Path) -> None:
         with query.run_query(text, site=site) as result:
             rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
         assert rows == [{"id": 1, "partner": 1}, {"id": 2, "partner": 2}]
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.ask("GET", "/candidates/matches/main?ID=1").status == 404
         assert client.ask("GET", "/collections/stars/main/match").status == 404
         assert client.ask("GET", "/collections/matches/main", headers={"accept": "text/html"}).status == 200

@@ -15,7 +15,7 @@ from hven.model.errors import HvenError
 from hven.plugins.matching.identity_rules import RULES
 from hven.plugins.matching.target_names import normalize_target_names
 from hven.query import run_query
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugins.matching.generated_stars import move_stars, write_csv
 
 DESCRIPTOR = """
@@ -124,7 +124,7 @@ def open_exposures(directory, exposures, decisions=(), *, objects=OBJECTS, **cha
     """Open a site with exposures and objects."""
     texts = [json.dumps({**SOURCE, **changes, "rows": rows}) for rows in ("targets", "candidates")]
     files = write_files(exposures, build_decisions(*decisions), objects)
-    return open_site_with_descriptor(directory, DESCRIPTOR % tuple(texts), files)
+    return open_site_with_uningested_files(directory, DESCRIPTOR % tuple(texts), files)
 
 
 def read(site, query):

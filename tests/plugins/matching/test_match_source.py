@@ -17,7 +17,7 @@ from hven.plugins.matching.limit_service import FACE as LIMITS
 from hven.plugins.matching.match_store import MatchStore
 from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
 from process_runner import run_hven
 from stilts import run_stilts
@@ -74,7 +74,7 @@ def open_stars(directory, first, second, *, changes=(), **catalogue):
     source["catalogues"] = {"gaia": {**SOURCE["catalogues"]["gaia"], **catalogue}}
     texts = [json.dumps({**source, "rows": rows}) for rows in ("objects", "candidates")]
     files = {"first.csv": write_csv(first), "second.csv": write_csv(second)}
-    return open_site_with_descriptor(directory, DESCRIPTOR % tuple(texts), files)
+    return open_site_with_uningested_files(directory, DESCRIPTOR % tuple(texts), files)
 
 
 def read(site, query):
@@ -475,7 +475,7 @@ def test_julian_dates_and_a_common_epoch(tmp_path, stars):
     source = {**SOURCE, "catalogues": {"gaia": {"table": "sky.second", "epoch": "v", "radius": 0.001}}}
     files = {"first.csv": write_csv(first), "second.csv": write_csv(second)}
     sources = [json.dumps({**source, "rows": rows}) for rows in ("objects", "pairs")]
-    with open_site_with_descriptor(tmp_path / "dates", dates % tuple(sources), files) as opened:
+    with open_site_with_uningested_files(tmp_path / "dates", dates % tuple(sources), files) as opened:
         ingest_collection(opened, "sky")
         assert read(opened, "SELECT COUNT(*) AS n FROM sky.candidates")["n"].to_pylist() == [200]
     changes = {"epoch": 1991.25, "motion": "linear"}  # the partners have no motions of their own
@@ -527,7 +527,7 @@ def test_a_catalogue_that_changes_during_a_match_is_matched_as_it_was(tmp_path, 
     (folder / "second.csv").write_bytes(write_csv(second))
     find_pairs = PairSearch.find_pairs
     query = "SELECT id, candidate_id, separation FROM sky.candidates ORDER BY id, candidate_id"
-    with open_site_with_descriptor(tmp_path, outputs % tuple(sources), {}) as opened:
+    with open_site_with_uningested_files(tmp_path, outputs % tuple(sources), {}) as opened:
         ingest_collection(opened, "inputs")
         ingest_collection(opened, "sky")
         expected = read(opened, query)

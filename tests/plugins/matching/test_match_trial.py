@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.matching import match_trial
 from hven.plugins.matching.match_options import Options
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugins.matching.generated_stars import move_stars, write_csv
 
 HTML = {"accept": "text/html"}
@@ -82,7 +82,7 @@ def site(tmp_path_factory):
     (hidden / "shutaway.yaml").write_text(DESCRIPTOR % ("shutaway", "private"))
     for name, content in files.items():
         (hidden / name).write_bytes(content)
-    with open_site_with_descriptor(directory, DESCRIPTOR % ("sky", "public"), files) as opened:
+    with open_site_with_uningested_files(directory, DESCRIPTOR % ("sky", "public"), files) as opened:
         for name in ("sky", "shutaway"):
             ingest_collection(opened, name)
         yield opened
@@ -90,7 +90,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(site):
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def try_match(client, path="/match.json", headers=None, **changes):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_requests import call, send
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.plugins.mcp.json_rpc import MODERN_VERSION
 from hven.plugins.mcp.service import MAX_BODY_BYTES, TOOLS
 from hven.site import Site
@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def find_message(body: bytes) -> str:

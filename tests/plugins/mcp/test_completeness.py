@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp_requests import call
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.plugins.mcp import catalogue_tools, link_tools, row_tools
 from hven.plugins.mcp.row_tools import MAX_ROWS, MAX_SAMPLE_ROWS
 from hven.plugins.mcp.tools import MAX_CANDIDATES, join_candidates
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ROWS = 1_300
 DESCRIPTOR = """\
@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rows = "".join(f"{number},{number / 4},0.5,{number // 250}\n" for number in range(ROWS))
     files = {"spots.csv": f"id,ra,dec,other\n{rows}"}
     descriptor = DESCRIPTOR.format(description="spots and words " * 40)
-    with open_site_with_descriptor(tmp_path_factory.mktemp("spots"), descriptor, files) as opened:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("spots"), descriptor, files) as opened:
         report = ingest_collection(opened, "spots")
         assert report.published, report.error
         yield opened
@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @given(count=st.integers(0, ROWS), limit=st.integers(1, MAX_ROWS))

@@ -12,14 +12,14 @@ import pytest
 from asgi_client import Answer, Client
 from mcp_requests import call, send
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.plugins.mcp.json_rpc import MODERN_VERSION
 from hven.plugins.mcp.service import TOOLS
 from hven.plugins.mcp.tools import ToolContext
 from hven.query.resolver import AmbiguousObjectNameError, ResolvedName
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: stars
@@ -52,14 +52,14 @@ FILES = {
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     from hven.ingest.api.runs import ingest_collection
 
-    with open_site_with_descriptor(tmp_path_factory.mktemp("mcp"), DESCRIPTOR, FILES) as opened:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("mcp"), DESCRIPTOR, FILES) as opened:
         ingest_collection(opened, "stars")
         yield opened
 
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def test_a_modern_client_discovers_and_lists(client: Client) -> None:
@@ -152,7 +152,7 @@ def test_faults_of_a_call_say_how_to_mend_it(client: Client, tool: str, argument
 
 def test_only_readers_with_rights_see_private_tables(site: Site) -> None:
     def count(principal: Principal) -> int:
-        client = Client(create_application(site, identify_principal=lambda _: principal))
+        client = Client(create_and_start_application(site, identify_principal=lambda _: principal))
         found = call(client, "search_collections", text="hidden")["structuredContent"]["available"]
         refused = call(client, "query", adql="SELECT secret FROM stars.hidden")["isError"]
         assert refused is (found == 0)
@@ -201,14 +201,16 @@ def test_markdown_describes_what_a_reader_sees(site: Site, client: Client) -> No
     assert "* `ra` (float64, deg, pos.eq.ra;meta.main): " in page
     assert "* Licence: CC-BY-4.0" in page
     assert "hidden" not in page
-    owner = create_application(site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"})))
+    owner = create_and_start_application(
+        site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"}))
+    )
     assert "## stars.hidden" in Client(owner).ask("GET", "/llms/stars.md").text
     assert client.ask("GET", "/llms/moons.md").status == 404
 
 
 def test_blind_referees_see_no_author(site: Site) -> None:
     referee = Principal(name=None, groups=frozenset({"referee:stars", "blind:stars"}))
-    blind = Client(create_application(site, identify_principal=lambda _: referee))
+    blind = Client(create_and_start_application(site, identify_principal=lambda _: referee))
     answers = [
         call(blind, "cite", collection="stars"),
         call(blind, "describe_table", table="stars.main"),
@@ -218,7 +220,7 @@ def test_blind_referees_see_no_author(site: Site) -> None:
     assert not any(answer["isError"] for answer in answers), answers
     assert "Brahe" not in json.dumps(answers)
     assert "Brahe" not in blind.ask("GET", "/llms/stars.md").text
-    assert "Brahe" in Client(create_application(site)).ask("GET", "/llms/stars.md").text
+    assert "Brahe" in Client(create_and_start_application(site)).ask("GET", "/llms/stars.md").text
 
 
 def test_pages_at_a_name_pointed_at_this_machine_are_refused(client: Client) -> None:
@@ -230,9 +232,9 @@ def test_pages_at_a_name_pointed_at_this_machine_are_refused(client: Client) -> 
 def test_past_rows_come_from_past_snapshots(tmp_path: Path) -> None:
     from hven.ingest.api.runs import ingest_collection
 
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, FILES) as opened:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, FILES) as opened:
         ingest_collection(opened, "stars")
-        client = Client(create_application(opened))
+        client = Client(create_and_start_application(opened))
         (first,) = call(client, "query", adql="SELECT TOP 1 id FROM stars.main")["structuredContent"]["sources"]
         (tmp_path / "collections/stars/stars.csv").write_text("id,ra,dec\n7,1.0,2.0\n", encoding="utf-8")
         ingest_collection(opened, "stars")

@@ -10,7 +10,7 @@ from asgi_client import Client
 from mcp_requests import call, send
 from portal_site import build_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.site.auth import Principal
 
@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def list_names(client: Client, path: str = "/mcp") -> list[str]:
@@ -66,7 +66,9 @@ def test_a_portal_does_not_know_other_collections(client: Client, tool: str, arg
 
 def test_accounts_have_their_rights_in_a_portal(site: Site) -> None:
     owner = Client(
-        create_application(site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"})))
+        create_and_start_application(
+            site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"}))
+        )
     )
     assert list_names(owner, SUNNY) == ["images.letters", "images.main"]
     result = call(owner, "query", path=SUNNY, adql="SELECT word FROM images.letters")

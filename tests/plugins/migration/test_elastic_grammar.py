@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from migration_sites import convert_text
 
-from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_query
+from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_index_address
 
 SCRIPT = """
 class RowIterator(CustomRowIterator):
@@ -79,8 +79,8 @@ def test_a_script_with_a_query_becomes_a_source(tmp_path: Path) -> None:
 def test_other_files_are_no_queries(tmp_path: Path, text: str) -> None:
     path = tmp_path / "query.json"
     path.write_text(text)
-    assert read_elastic_query(path) is None
-    assert read_elastic_query(tmp_path / "none.json") is None
+    assert read_elastic_index_address(path) is None
+    assert read_elastic_index_address(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize(

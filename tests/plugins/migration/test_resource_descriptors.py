@@ -10,7 +10,7 @@ from asgi_client import Client
 from astropy.io import fits
 from migration_sites import INPUTS, convert, create_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UsageError
 from hven.model.settings import Settings, load_settings
@@ -45,7 +45,7 @@ def test_a_catalogue_with_a_cone_search_from_end_to_end(settings: Settings) -> N
     aliases = report.partition("Lines for hven.toml\n-------------------\n")[2]
     settings_path.write_text(settings_path.read_text().replace("# contact_email", "contact_email") + "\n" + aliases)
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/cone/brightest.main", "/brightest/q/cone/scs.xml"):
             answer = client.get(path, RA="101.3", DEC="-16.7", SR="1", RESPONSEFORMAT="csv")
             assert answer.status == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -51,14 +51,14 @@ def test_the_rest_is_served_and_the_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "stars")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/collections/stars/descriptor").status == 200
         downloads = json.loads(client.get("/collections/stars/downloads.json").body)
         assert downloads["descriptor"].endswith("/collections/stars/descriptor")
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n')
     settings = load_settings(tmp_path)
     with Site(settings) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", RESPONSEFORMAT="csv")
         assert answer.text.split() == ["name", "Vega"]
         assert client.get("/collections/stars/descriptor").status == 404

@@ -14,7 +14,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import build_settings, require_plugins
 from postgres_cluster import run_cluster
 from process_runner import serve_site, wait_until
@@ -80,7 +80,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
         if here == "postgres"
         else {}
     )
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path / "there", THERE.format(engine=there), {"a.csv": ""}, keep_snapshots=2, **kept
     ) as source:
         toml = (
@@ -106,7 +106,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
             text = HERE.format(
                 engine=here, url=server.url, sync="sync: {overlap: 1 d, watermark: seen}" if here == there else ""
             )
-            with open_site_with_descriptor(tmp_path / "here", text, allow_private=True, **ours) as site:
+            with open_site_with_uningested_files(tmp_path / "here", text, allow_private=True, **ours) as site:
                 sync_collection(site, "copy")
                 check_same_rows(site)
                 for how in (sync_collection, ingest_collection, sync_collection):
@@ -179,13 +179,13 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
     require_plugins("protocols", "changes")
     many, few = (1_000_000, 1000) if os.environ.get("HVEN_PROOF") == "full" else (30_000, 60)
     facts = {n: (n * 15.0 % 360, f"n{n}") for n in range(many)}
-    with open_site_with_descriptor(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:
+    with open_site_with_uningested_files(tmp_path / "there", THERE.format(engine="duckdb"), {"a.csv": ""}) as source:
         (tmp_path / "there" / "hven.toml").write_text("")
         write(source, facts)
         ingest_collection(source, "stars")
         with serve_site(tmp_path / "there") as server:
             before = server.get("/changes/stars.main")[1]["hven-snapshot"]
-            with open_site_with_descriptor(
+            with open_site_with_uningested_files(
                 tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True
             ) as site:
                 with count_received_bytes(monkeypatch) as all_of_it:

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """\
 collection: stars
@@ -60,7 +60,7 @@ FLUX_ROWS = "obs_time,xrsa\n" + "".join(f"2026-01-01T00:{minute:02}:00,{minute *
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     files = {"../../hven.toml": 'name = "notebooks"\n', "stars.csv": STAR_ROWS, "flux.csv": FLUX_ROWS}
-    with open_site_with_descriptor(tmp_path_factory.mktemp("notebooks"), STARS, files) as opened_site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("notebooks"), STARS, files) as opened_site:
         ingest_collection(opened_site, "stars")
         opened_site.refresh_published_state()
         yield opened_site
@@ -68,4 +68,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

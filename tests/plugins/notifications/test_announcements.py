@@ -34,8 +34,8 @@ def end_job(site: NotificationSite, phase: str, parameters: list[tuple[str, str]
     jobs.enqueue_job(record.id, allowed_phases=("PENDING",), queue_limit=10, type_limit=None)
     claimed = jobs.claim_job()
     assert claimed is not None
-    assert jobs.finish_job(claimed, phase)
-    assert not jobs.finish_job(claimed, phase), "the second end changes and announces nothing"
+    assert jobs.finish_job_and_notify_owner(claimed, phase)
+    assert not jobs.finish_job_and_notify_owner(claimed, phase), "the second end changes and announces nothing"
 
 
 def test_the_end_of_a_job(site: NotificationSite, mail_server: MailServer) -> None:

@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Answer, Client
 from notification_site import KIND
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import ParamError
 from hven.plugins.notifications import portal_pages
 from hven.plugins.notifications.email_addresses import parse_email_address
@@ -44,7 +44,7 @@ class Browser:
 @pytest.fixture
 def anna(site: NotificationSite) -> Browser:
     token = create_personal_token(site.site.store, "anna", "all", 1, created_by="anna")[1]
-    return Browser(Client(create_application(site.site)), {"authorization": f"Bearer {token}"})
+    return Browser(Client(create_and_start_application(site.site)), {"authorization": f"Bearer {token}"})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from asgi_client import Answer, Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import Fault, HvenError
 from hven.model.settings import load_settings
@@ -75,7 +75,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ask(directory: Path) -> Iterator[Callable[..., Answer]]:
     principals = {"anna": CURATOR, "olga": Principal(name="olga"), "max": Principal(name="max")}
     with Site(load_settings(directory)) as site:
-        application = create_application(
+        application = create_and_start_application(
             site, identify_principal=lambda request: principals.get(request.headers["x-who"], ANONYMOUS_PRINCIPAL)
         )
         client = Client(application)

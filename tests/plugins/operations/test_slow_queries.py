@@ -16,7 +16,7 @@ from asgi_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.plugins.operations import query_log, query_watch
@@ -230,11 +230,11 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     (fact,) = describe_health(site)["slow_queries"]
     assert (fact["seconds"], fact["user"]) == (told["seconds"], told["user"])
     assert "text" not in fact, "the setting health.open shows /health to everybody"
-    application = create_application(site, identify_principal=lambda _: Principal(name="olga"))
+    application = create_and_start_application(site, identify_principal=lambda _: Principal(name="olga"))
     page = Client(application).ask("GET", "/health", headers={"accept": "text/html"})
     assert f"<li>{told['seconds']} s, " in page.text
     assert told["text"] not in page.text
-    stranger = Client(create_application(site, identify_principal=lambda _: ANNA))
+    stranger = Client(create_and_start_application(site, identify_principal=lambda _: ANNA))
     assert "slow_queries" not in json.loads(stranger.ask("GET", "/health.json").body)
     (path,) = (site.settings.var_directory / "operations").glob("running-*.json")
     os.utime(path, (0, 0))  # as a process leaves it that was killed
@@ -347,7 +347,7 @@ def test_the_verb_shows_kinds_of_queries(site: Site) -> None:
 def test_operators_alone_see_the_page(site: Site) -> None:
     run(site, "SELECT COUNT(*) AS n FROM stars.main WHERE field = 'F7' GROUP BY field")
     principals = {"anna": ANNA, "olga": Principal(name="olga"), "seen": Principal(name="olga", impersonator="max")}
-    application = create_application(
+    application = create_and_start_application(
         site, identify_principal=lambda request: principals.get(request.headers["x-who"], ANONYMOUS_PRINCIPAL)
     )
     client = Client(application)

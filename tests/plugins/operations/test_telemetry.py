@@ -11,7 +11,7 @@ import pytest
 import yaml
 from asgi_client import Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.model.settings import load_settings
 from hven.plugins.operations.alert_rules import format_alert_rules, list_alert_rules
 from hven.site import Site
@@ -39,7 +39,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def metrics(directory: Path) -> str:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         client.ask("GET", "/help")
         client.get("/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", REQUEST="doQuery")
         return client.ask("GET", "/metrics").text

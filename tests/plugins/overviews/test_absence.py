@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -34,7 +34,7 @@ def test_tables_are_served_without_the_strip(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "stars")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", f"{PAGE}?_strip=now", headers={"accept": "text/html"}).text
         assert page.count('data-pane="strip"') == 1
         assert 'class="strip-part"' in page
@@ -43,7 +43,7 @@ def test_tables_are_served_without_the_strip(tmp_path: Path) -> None:
         assert client.ask("GET", f"{PAGE}/strip").status == 200
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", PAGE, headers={"accept": "text/html"}).text
         assert "s59" in client.ask("GET", f"{PAGE}/rows").text
         assert ('data-pane="strip"' in page, 'data-first=""' in page) == (False, True)

@@ -16,7 +16,7 @@ from package_sites import DESCRIPTOR, create_site
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError
 from hven.model.settings import load_settings
@@ -112,7 +112,7 @@ def test_the_pages_are_for_operators(old_site: Path) -> None:
     with Site(load_settings(old_site)) as site:
         token = site.store.users.renew_token("tycho")
         other = site.store.users.add_account("bert")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/handover", "/handover/seal"):
             assert client.get(path).status == 401
             assert client.ask("GET", path, headers={"authorization": f"Bearer {other}"}).status == 403

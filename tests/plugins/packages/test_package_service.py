@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Answer, Client
 from package_sites import FRAMES, create_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.plugins.packages import package_service
@@ -27,7 +27,7 @@ class Server:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
-        self._client = Client(create_application(site))
+        self._client = Client(create_and_start_application(site))
 
     def ask(self, query: str = "", *, account: str = "", method: str = "GET", **headers: str) -> Answer:
         if account:
@@ -184,7 +184,7 @@ def test_rows_that_are_sent_count_towards_limits(tmp_path: Path) -> None:
 
 def test_unknown_names_and_forms(server: Server) -> None:
     assert server.ask("FORM=zip").status == 400
-    client = Client(create_application(server.site))
+    client = Client(create_and_start_application(server.site))
     assert client.get("/packages/none").status == 404
     crate = server.ask("FORM=ro-crate", account="bert").body
     with tarfile.open(fileobj=BytesIO(crate)) as tar:

@@ -119,14 +119,14 @@ def test_what_is_missing_or_changed_is_reported(tmp_path: Path, monkeypatch: pyt
     link = directory / "collections/night/link.txt"
     link.symlink_to("/etc/hostname")
     large = frames / "b%20 é.fits"
-    original = package_stream._MemberWriter._begin
+    original = package_stream._MemberContentReader._begin
 
     def shorten_file(writer: Any, first_bytes: int) -> None:
         original(writer, first_bytes)
         if "b=2520" in writer.record.path:
             large.write_bytes(b"b" * 5)
 
-    monkeypatch.setattr(package_stream._MemberWriter, "_begin", shorten_file)
+    monkeypatch.setattr(package_stream._MemberContentReader, "_begin", shorten_file)
     pack(directory, tmp_path / "night.tar")
     report = read_report(tmp_path / "night.tar")
     states = {item["path"]: item["status"] for item in report["lacking"]}

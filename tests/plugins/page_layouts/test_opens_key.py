@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -56,7 +56,7 @@ def test_the_page_tells_what_opens_first(tmp_path: Path, key: str, opens: str) -
     assert check_descriptor(path, load_settings(tmp_path)) == []
     with Site(load_settings(tmp_path)) as site:
         assert ingest_collection(site, "sky").published
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/sky/main")
         assert page.status == 200
         assert f'data-opens="{opens}"' in page.text
@@ -80,6 +80,6 @@ def test_tables_are_shown_without_the_package(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     assert "opens" in " ".join(str(fault) for fault in check_descriptor(path, settings))
     with Site(settings) as site:
-        page = Client(create_application(site)).ask("GET", "/collections/sky/main")
+        page = Client(create_and_start_application(site)).ask("GET", "/collections/sky/main")
         assert page.status == 200
         assert "layout-buttons" not in page.text

@@ -21,7 +21,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources.csv import Options
 from hven.sources.csv import open as open_csv
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import create_descriptor, require_functions, require_plugins
 from shared import EXAMPLES_FACTOR, shared
 
@@ -81,7 +81,7 @@ tables:
     columns: {name: string, target: string, s_region: {type: polygon}, pixels: int64}
     map: {name: file.stem, target: TARGET_NAME, s_region: wcs_footprint(), pixels: width * height}
 """
-    with open_site_with_descriptor(tmp_path, text.replace("    frame: body\n", "")) as site:
+    with open_site_with_uningested_files(tmp_path, text.replace("    frame: body\n", "")) as site:
         data = site.settings.collections_directory / "maps/data"
         data.mkdir()
         (data / "map.lbl").write_text("\r\n".join(lines))

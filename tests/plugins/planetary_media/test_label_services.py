@@ -12,7 +12,7 @@ from asgi_client import Client
 from astropy.io import fits
 
 from file_servers import ServedFiles, serve_ftp, serve_http, serve_s3
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.site import Site
@@ -62,7 +62,7 @@ def test_what_is_read_with_a_label_must_be_the_reader_s_as_well(tmp_path: Path, 
     (tmp_path / "hven.toml").touch()
     with Site(settings.load_settings(tmp_path)) as site:
         ingest_collection(site, "night")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         answer = client.get(f"{AS}/fits/data/label.lbl")
         assert answer.status == status, answer.text
         if status == 200:
@@ -95,7 +95,7 @@ def test_what_is_made_of_a_label_and_its_data_changes_with_both(tmp_path: Path) 
         "/soda/sync?TABLE=night.main&ID=a&PIXELS_1=1+2",
     ]  # fmt: skip
     with Site(settings.load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
 
         def tags() -> list[str]:
             answers = [client.get(one) for one in addresses]
@@ -133,7 +133,7 @@ def test_names_of_cubes_and_images_tell_their_kind(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").touch()
     with Site(settings.load_settings(tmp_path)) as site:
         ingest_collection(site, "night")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
 
         def find_kind_as_fits(one: str) -> str | None:
             links = csv.DictReader(io.StringIO(client.get("/datalink/night.main", ID=one, RESPONSEFORMAT="csv").text))
@@ -167,7 +167,7 @@ def check_far_label(directory: Path, root: str, *, options: str = "", secret: st
     (directory / "site" / "hven.toml").write_text(f'name = "far"\nallow_private = true\n{more}')
     with Site(settings.load_settings(directory / "site")) as site:
         ingest_collection(site, "far")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         found = client.get("/soda/sync", TABLE="far.main", ID="label", PIXELS_1="2 3")
         assert found.status == 200, found.text
         assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, np.arange(12).reshape(3, 4)[:, 1:3])
@@ -213,7 +213,7 @@ def test_a_site_without_the_package_serves_the_rest_and_names_it(tmp_path: Path)
     try:
         with Site(settings.load_settings(tmp_path)) as site:
             ingest_collection(site, "night")
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             assert client.get("/collections/night/files/data/free.img").body == bytes(range(12))
             answer = client.get(f"{AS}/fits/data/free.lbl")
             assert answer.status == 400

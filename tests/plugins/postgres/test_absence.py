@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.engines import load_live_engine_module
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -81,7 +81,7 @@ def ask(client: Client, table: str) -> tuple[int, str]:
 
 def test_the_rest_is_served(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         status, text = ask(client, "near.main")
         assert (status, text.split()) == (200, ["n", "2"])
         for table in ("far.main", "plain.main"):

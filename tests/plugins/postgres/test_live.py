@@ -22,7 +22,7 @@ from hven.plugins.postgres.live.execution import MAX_MEMORY_BYTES, BatchSpool
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from postgres_cluster import install_extensions, run_server
 from process_runner import wait_until
@@ -157,7 +157,7 @@ def site(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     (place / "collections" / "copied" / "copied.yaml").write_text(copy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
-        with open_site_with_descriptor(
+        with open_site_with_uningested_files(
             place, DESCRIPTOR.format(name="ops", source="live", kind="state") + FAR
         ) as opened:
             ingest_collection(opened, "copied")
@@ -425,7 +425,7 @@ def test_what_the_database_cannot_compute_of_a_row(
 ) -> None:
     monkeypatch.setenv("OPS_DB", database)
     text = "collection: ops\ntitle: T\ntables:\n  good:\n    source: {kind: live, url: $OPS_DB, table: good}\n"
-    with open_site_with_descriptor(tmp_path, text) as site:
+    with open_site_with_uningested_files(tmp_path, text) as site:
         assert len(rows(site, "SELECT ratio FROM ops.good WHERE id < 4000")) == 3999
         with pytest.raises(EvaluationError, match="division by zero"):
             rows(site, "SELECT ratio FROM ops.good")
@@ -447,7 +447,7 @@ def test_changes_of_the_table_are_told_and_followed(
             connection.execute(
                 f'CREATE TABLE "Sales".{name} AS SELECT 1::bigint AS a, \'x\'::text AS b, 2 AS "Mixed Case", 3 AS "select"'
             )
-        with open_site_with_descriptor(tmp_path, text) as site:
+        with open_site_with_uningested_files(tmp_path, text) as site:
             ask = "SELECT a, b FROM shop.{}"
             for name in ("lost", "gone", "other", "fixed"):
                 assert rows(site, ask.format(name)) == [(1, "x")]
@@ -505,7 +505,7 @@ def test_rights_of_the_role(database: str, tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setattr(
             "hven.site._live_tables.INSPECTION_INTERVAL_SECONDS", 100.0
         )  # what changes is met by queries of the state before
-        with open_site_with_descriptor(tmp_path, ops("closed", "half", "runs")) as site:
+        with open_site_with_uningested_files(tmp_path, ops("closed", "half", "runs")) as site:
             problems = "\n".join(site.get_published_state().problems)
             assert "is not allowed to read closed" in problems
             assert 'GRANT SELECT ON "public"."closed" TO "reader"' in problems
@@ -532,7 +532,7 @@ def test_a_limit_of_time(database: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("OPS_DB", database)
     long = "SELECT COUNT(*) AS n FROM ops.cubes AS a JOIN ops.cubes AS b ON a.mag < b.mag JOIN ops.runs AS c ON c.worth < a.mag"
     with (
-        open_site_with_descriptor(tmp_path, ops("runs", "cubes", seconds=1.5)) as site,
+        open_site_with_uningested_files(tmp_path, ops("runs", "cubes", seconds=1.5)) as site,
         pytest.raises(TimeLimitError, match=r"limit of 1\.5 s"),
     ):
         rows(site, long)
@@ -557,7 +557,7 @@ def test_text_of_a_database_in_another_encoding(database: str, tmp_path: Path, m
         "collection: ops\ntitle: T\ntables:\n  words: {source: {kind: live, url: $LATIN, table: words}}\n"
         "  plain: {source: {kind: live, url: $BYTES, table: words}}\n  broken: {source: {kind: live, url: $BYTES, table: broken}}\n"
     )
-    with open_site_with_descriptor(tmp_path, text) as site:
+    with open_site_with_uningested_files(tmp_path, text) as site:
         assert rows(site, "SELECT w FROM ops.words WHERE w = 'Ängström'") == [("Ängström",)]
         assert rows(site, "SELECT w FROM ops.plain") == [("plain",)]
         with pytest.raises(HvenError, match=r"UTF-8|UTF8|encoding"):

@@ -9,7 +9,7 @@ import pytest
 
 from hven import query
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from postgres_cluster import run_server
 
 ODD = """CREATE TABLE odd (n int PRIMARY KEY, d date, t timestamp, z timestamptz);
@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with psycopg.connect(f"postgresql://{where}", autocommit=True) as connection:
             connection.execute(ODD)
         patch.setenv("OPS_DB", f"postgresql://{where}")
-        with open_site_with_descriptor(tmp_path_factory.mktemp("times"), TEXT) as opened:
+        with open_site_with_uningested_files(tmp_path_factory.mktemp("times"), TEXT) as opened:
             yield opened
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hven.model.errors import OverloadedError
 from hven.plugins.postgres.live import statement_limiter
-from hven.plugins.postgres.live.statement_limiter import StatementLimiter
+from hven.plugins.postgres.live.statement_limiter import ShortStatementLimiter
 
 
 def never() -> bool:
@@ -18,7 +18,7 @@ def never() -> bool:
 
 def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statement_limiter, "MAX_SHORT_SECONDS", 60.0)
-    turnstile, lock, together = StatementLimiter(2), threading.Lock(), threading.Barrier(2, timeout=60)
+    turnstile, lock, together = ShortStatementLimiter(2), threading.Lock(), threading.Barrier(2, timeout=60)
     inside, most = 0, 0
 
     def work(_: int) -> None:
@@ -41,7 +41,7 @@ def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_long_statement_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statement_limiter, "TURN_TIMEOUT_SECONDS", 60.0)
-    turnstile = StatementLimiter(1)
+    turnstile = ShortStatementLimiter(1)
     long = turnstile.wait_for_turn(never)  # it never ends
     others = [turnstile.wait_for_turn(never) for _ in range(3)]
     assert len({long, *others}) == 4
@@ -55,7 +55,7 @@ def test_a_long_statement_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statement_limiter, "MAX_SHORT_SECONDS", 60.0)
     monkeypatch.setattr(statement_limiter, "TURN_TIMEOUT_SECONDS", 0.02)
-    turnstile = StatementLimiter(1)
+    turnstile = ShortStatementLimiter(1)
     turn = turnstile.wait_for_turn(never)
     with pytest.raises(OverloadedError, match="too many queries"):
         turnstile.wait_for_turn(never)
@@ -68,7 +68,7 @@ def test_a_stopped_query_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPat
     for limit in ("MAX_SHORT_SECONDS", "TURN_TIMEOUT_SECONDS"):
         monkeypatch.setattr(statement_limiter, limit, 60.0)
     monkeypatch.setattr(statement_limiter, "CANCEL_CHECK_INTERVAL_SECONDS", 0.005)
-    turnstile = StatementLimiter(1)
+    turnstile = ShortStatementLimiter(1)
     turn = turnstile.wait_for_turn(never)
     assert turnstile.wait_for_turn(lambda: True) is None
     stopped = threading.Event()

@@ -28,7 +28,7 @@ from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
 from hven.plugins.postgres import engine as postgres
 from hven.plugins.postgres.engine import partitions
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from postgres_cluster import install_extensions, run_server
 from process_runner import run_hven
 
@@ -305,7 +305,7 @@ def test_every_number_lies_between_the_ends_of_its_partition(kind, values, days)
     column = pa.array(values, pa.float32()).cast(kind.arrow, safe=False)
     exact = np.asarray(column).astype(np.float64)
     for key, value in zip(
-        pieces._compute_partition_keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True
+        pieces._compute_row_partition_keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True
     ):
         low, high, _ = pieces._write_partition_bounds(key)
         ends = [float(np.asarray(float(end.strip("'"))).astype(np.asarray(column).dtype)) for end in (low, high)]
@@ -326,7 +326,9 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
     )
     pieces = partitions.build_table_partitions(table, "x", "s_t")
     column = pa.array(values, pa.int64()).cast(pa.timestamp("us"))
-    for key, value in zip(pieces._compute_partition_keys(pa.table({"t": column}), None).tolist(), values, strict=True):
+    for key, value in zip(
+        pieces._compute_row_partition_keys(pa.table({"t": column}), None).tolist(), values, strict=True
+    ):
         low, high, word = pieces._write_partition_bounds(key)
         ends = [np.datetime64(end.strip("'").replace(" ", "T"), "us").astype(np.int64) for end in (low, high)]
         assert ends[0] <= value < ends[1]
@@ -427,7 +429,7 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
 @pytest.mark.parametrize("columns", ["columns: {id: int32, t: timestamp}", "follow: true\n    columns: {t: timestamp}"])
 def test_a_partition_that_does_not_fit_is_a_fault_and_no_crash(said, words, columns, tmp_path):
     text = f"collection: stars\ntitle: S\ntables:\n  main:\n    source: {{kind: csv, files: a.csv, types: {{id: int32}}}}\n    primary: id\n    partition: {said}\n    {columns}\n"
-    open_site_with_descriptor(tmp_path, text, {"a.csv": "id,t\n1,2026-01-01T00:00:00\n"}).close()
+    open_site_with_uningested_files(tmp_path, text, {"a.csv": "id,t\n1,2026-01-01T00:00:00\n"}).close()
     (tmp_path / "hven.toml").write_text("")
     told = run_hven("check", "stars", "--site", tmp_path, expected_code=1)
     assert (told.stdout + told.stderr).count(words) == 1

@@ -28,13 +28,13 @@ from test_privacy import (  # noqa: F401  (the same tests, over the sites of thi
 )
 from upload_requests import send
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.plugins.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from long_timeouts import long_page_timeouts  # noqa: F401  (a fixture for each test)
 from postgres_cluster import install_extensions, run_server
 
@@ -83,7 +83,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPS_DB", database)
-        with open_site_with_descriptor(
+        with open_site_with_uningested_files(
             place, descriptor("stars", source, "public"), {"stars.parquet": file.getvalue()}, **kept
         ) as opened:
             if kept:
@@ -95,7 +95,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def test_a_job_sees_the_rows_that_its_owner_may(site: Site, odd_rows_client: Client) -> None:  # noqa: F811  (the fixture)

@@ -13,7 +13,7 @@ from hven.plugins.postgres.engine.position_search import CELL_COLUMN
 from hven.plugins.postgres.engine.storage_engine import PostgresEngine
 from hven.plugins.postgres.settings import PostgresSettings
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from postgres_cluster import run_cluster
 
@@ -63,7 +63,7 @@ def open_synced_site(database, tmp_path, monkeypatch):
             f"INSERT INTO {name} SELECT n, 'p' || n % 3, n % 350, n % 80, 'n' || n, CASE WHEN n % 5 = 0 THEN 'NaN' ELSE n / 7.0 END::real,"
             f" timestamp '2026-01-01' + n * interval '1 second', n FROM generate_series(1, 3000) n"
         )
-        site = open_site_with_descriptor(
+        site = open_site_with_uningested_files(
             tmp_path,
             TEXT.format(name=name, engine=engine, sync=how),
             brought={"postgres": PostgresSettings(url="$KEPT")},
@@ -211,7 +211,7 @@ def test_sums_in_the_database_do_not_hang_on_the_order_of_rows(database, monkeyp
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS hven CASCADE")  # of the site of an earlier test
     text = SUMS + TOTAL.format(name="up", order="ASC") + TOTAL.format(name="down", order="DESC")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, text, {"d.csv": "id,v\n" + "".join(rows)}, brought={"postgres": PostgresSettings(url="$KEPT")}
     ) as site:
         ingest_collection(site, "sums")

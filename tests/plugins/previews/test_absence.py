@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
@@ -57,7 +57,7 @@ def directory(tmp_path: Path) -> Path:
 
 def read_thumbnail_address(site: Site) -> str:
     query = "SELECT thumbnail_url FROM maps.main"
-    answer = Client(create_application(site)).get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
+    answer = Client(create_and_start_application(site)).get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
     return answer.text.splitlines()[1].strip('"')
 
 
@@ -67,7 +67,7 @@ def test_rows_have_no_pictures_and_the_rest_is_served(directory: Path) -> None:
         with Site(load_settings(directory)) as site:
             ingest_collection(site, "maps")
             assert run_next_job(site) == is_drawn  # which draws pictures
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             picture = client.get(PICTURE)
             assert (picture.status, picture.body[:4] == b"\x89PNG") == ((200, True) if is_drawn else (404, False))
             links = client.get("/datalink/maps.main", ID="a", RESPONSEFORMAT="csv").text

@@ -28,7 +28,7 @@ ASK = """
 import json, resource, sys
 from pathlib import Path
 from asgi_client import Client
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.plugins.previews.pictures import downsampling
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
@@ -41,7 +41,7 @@ downsampling.READ_TIMEOUT_SECONDS = 2.0
 with Site(load_settings(Path(sys.argv[1]), {})) as site:
     ingest_collection(site, "bombs")
     site.refresh_published_state()
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     client.get("/collections/bombs/preview/data/plain.png")
     found = {}
     for name in sys.argv[2:]:

@@ -11,7 +11,7 @@ from asgi_client import Client
 from astropy.io import fits
 from prepared_site import fetch_body, make_prepared_site
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model.deadlines import ProgressMonitor
@@ -26,9 +26,9 @@ def test_new_files_get_pictures_and_failures_are_named(tmp_path: Path) -> None:
     require_plugins("protocols", "cubes")
     require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path, "prepare: [previews, spectra]") as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         ingest_collection(site, "cubes")  # what waits already is asked for once
-        assert site.store.jobs.count_waiting() == 1
+        assert site.store.jobs.resolve_dependencies_and_count_waiting() == 1
 
         def ran() -> dict[str, object]:
             assert run_next_job(site)
@@ -54,7 +54,7 @@ def test_new_files_get_pictures_and_failures_are_named(tmp_path: Path) -> None:
         assert (told["files"], told["pictures"], told["failed"]) == (1, 2, {})
         ingest_collection(site, "cubes")
         assert ran()["files"] == 0
-        again = file_preparation.prepare_files(
+        again = file_preparation.prepare_files_and_remove_stale_products(
             ServiceContext.create_for_principal(site, OWNER_PRINCIPAL),
             OWNER_PRINCIPAL,
             "cubes",
@@ -69,7 +69,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with make_prepared_site(tmp_path) as site:
         around, shares = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), list[float]()
         with pytest.raises(OperationCancelledError):
-            file_preparation.prepare_files(
+            file_preparation.prepare_files_and_remove_stale_products(
                 around,
                 OWNER_PRINCIPAL,
                 "cubes",
@@ -81,10 +81,10 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
         limits = site.settings.brought["files:previews"]
         limit = limits.pictures
         object.__setattr__(limits, "pictures", 1)  # there is room for the first one alone
-        full = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
+        full = file_preparation.prepare_files_and_remove_stale_products(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert (full.pictures, full.left) == (2, full.files - 1)
         object.__setattr__(limits, "pictures", limit)
         kept = len(list((site.settings.var_directory / "previews").rglob("*.png")))
-        rest = file_preparation.prepare_files(around, OWNER_PRINCIPAL, "cubes", ["previews"])
+        rest = file_preparation.prepare_files_and_remove_stale_products(around, OWNER_PRINCIPAL, "cubes", ["previews"])
         assert rest.files == full.left
         assert len(list((site.settings.var_directory / "previews").rglob("*.png"))) == kept + rest.pictures == 10

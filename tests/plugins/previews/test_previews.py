@@ -13,11 +13,11 @@ from asgi_client import Client
 from astropy.io import fits
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: maps
@@ -62,14 +62,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "d.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     Image.new("L", (8, 8)).save(folder / "e.GIF")
     rows = "obs_id,name\na,a.fits\nb,b.fits\nc,c.txt\nd,d.mp4\ne,e.GIF\n"
-    with open_site_with_descriptor(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
+    with open_site_with_uningested_files(directory, DESCRIPTOR, {"maps.csv": rows}) as opened:
         ingest_collection(opened, "maps")
         yield opened
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def read_grey_pixels(answer) -> np.ndarray:
@@ -213,7 +213,7 @@ def test_who_may_take_a_file_sees_its_picture_and_nobody_else(tmp_path):
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "night")
         tokens = {name: made.store.users.add_account(name) for name in ("anna", "bert", "carl")}
-        client = Client(create_application(made))
+        client = Client(create_and_start_application(made))
         found = {}
         for who in ("", *tokens):
             head = {"authorization": f"Bearer {tokens[who]}"} if who else {}

@@ -13,10 +13,10 @@ from asgi_client import Answer, Client
 from astropy.io import fits
 from PIL import Image
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.portal._views import overview_pictures
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,11 +70,11 @@ def test_strips_show_what_can_be_drawn_and_shows_something(
     monkeypatch.setattr(overview_pictures, "OVERVIEW_WAIT_SECONDS", patience)
     write_files(tmp_path / "collections/maps/data")
     names = [*(f"broken{at}" for at in range(2)), *(f"black{at}" for at in range(3)), *(f"good{at}" for at in range(6))]
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path, DESCRIPTOR, {"maps.csv": "\n".join(["obs_id", *names])}, public_url="http://vo.example"
     ) as site:
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in ("/", "/collections/maps"):
             assert sorted(strip_of(client, path)) == [f"good{at}" for at in range(6)]
         home = client.ask("GET", "/", headers=HTML).text
@@ -91,14 +91,14 @@ def test_a_first_page_without_its_pictures_asks_for_them_until_they_are_there(
 ) -> None:
     monkeypatch.setattr(overview_pictures, "OVERVIEW_WAIT_SECONDS", 0.2)
     write_files(tmp_path / "collections/maps/data")
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         tmp_path,
         DESCRIPTOR,
         {"maps.csv": "\n".join(["obs_id", *(f"good{at}" for at in range(6))])},
         public_url="http://vo.example",
     ) as site:
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         with overview_pictures._one_drawing:  # as if another picture took long
             first = client.ask("GET", "/", headers=HTML).text
         assert '<ul class="cards" data-pane="late_pictures" data-now>' in first
@@ -124,9 +124,9 @@ def is_sign(body: bytes) -> bool:
 def test_pages_get_a_sign_for_what_shows_nothing_and_programs_the_picture(tmp_path: Path) -> None:
     """Wherever a page shows thumbnails of rows: tables, cards, baskets, panels; one that is opened by itself is shown as it is."""
     write_files(tmp_path / "collections/maps/data")
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0\nblack0\nbroken0"}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0\nblack0\nbroken0"}) as site:
         ingest_collection(site, "maps")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
 
         def picture(name: str, accept: str, query: bytes = b"size=200", **headers: str) -> Answer:
             path = f"/collections/maps/preview/data/{name}.fits"
@@ -156,9 +156,9 @@ def test_a_fault_of_the_service_is_no_picture_of_its_id(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("hven.plugins.previews.drawings.get_or_draw_picture", fail)
     write_files(tmp_path / "collections/maps/data")
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"maps.csv": "obs_id\ngood0"}) as site:
         ingest_collection(site, "maps")
-        answer = Client(create_application(site)).ask(
+        answer = Client(create_and_start_application(site)).ask(
             "GET", "/collections/maps/preview/data/good0.fits", b"size=800", headers={"accept": PAGE_IMAGE}
         )
     assert answer.status == 500

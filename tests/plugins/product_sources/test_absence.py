@@ -11,7 +11,7 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.table import Table
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError, SourceError
@@ -46,7 +46,7 @@ def _all_packages() -> Iterator[None]:
 
 
 def query_texts(site: Site, query: str) -> list[str]:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     return client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text.split()
 
 

@@ -23,7 +23,7 @@ from hven.model.settings import Settings
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from hven.sources._reading import header_cache
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import create_descriptor, require_functions
 from shared import EXAMPLES_FACTOR, shared
 
@@ -178,7 +178,7 @@ tables:
 
 
 def test_a_missing_disk_deletes_no_rows(tmp_path):
-    with open_site_with_descriptor(tmp_path, SITE) as site:
+    with open_site_with_uningested_files(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "frames/data"
         data.mkdir()
         for number in range(40):

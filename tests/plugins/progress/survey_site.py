@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: survey
@@ -82,7 +82,7 @@ def write_files(rows: list[Row]) -> dict[str, str]:
 @contextmanager
 def open_survey(directory: Path, rows: list[Row], **settings: Any) -> Iterator[tuple[Site, Client]]:
     """Open a site with the survey."""
-    with open_site_with_descriptor(directory, DESCRIPTOR, write_files(rows), **settings) as site:
+    with open_site_with_uningested_files(directory, DESCRIPTOR, write_files(rows), **settings) as site:
         report = ingest_collection(site, "survey")
         assert report.published, report.error
-        yield site, Client(create_application(site))
+        yield site, Client(create_and_start_application(site))

@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 from survey_site import DESCRIPTOR, make_rows, write_files
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
@@ -35,14 +35,14 @@ def test_collections_are_served_without_progress(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "survey")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.ask("GET", "/progress/survey", headers=HTML).status == 200
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
     settings = load_settings(tmp_path)
     faults = " ".join(str(fault) for fault in check_descriptor(folder / "survey.yaml", settings))
     assert "progress" in faults
     with Site(settings) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/survey", headers=HTML)
         assert page.status == 200
         assert "stage-summary" not in page.text

@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Client
 from survey_site import Row, make_rows, open_survey
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import TimeLimitError
 from hven.plugins.progress import progress_page
 from hven.site import Site
@@ -117,7 +117,7 @@ def test_the_page_shows_the_counts(survey: tuple[Site, Client]) -> None:
 
 def test_hidden_rows_are_not_counted(survey: tuple[Site, Client]) -> None:
     site, _ = survey
-    client = Client(create_application(site, policies=build_odd_rows_hidden_policies()))
+    client = Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies()))
     assert_counts(read_progress(client)["targets"], ROWS[::2])
 
 

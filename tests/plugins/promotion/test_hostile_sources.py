@@ -236,7 +236,7 @@ def test_rows_of_other_types_than_the_descriptor_says_are_refused(pair: SitePair
     """The digests of descriptions that a site sends are not enough: the columns of its rows are compared, too."""
     with pair.open_dev() as dev:
         document = json.loads(transfers.write_manifest(read_own_state(dev, "stars")))
-        resource = read_own_state(dev, "stars").described_resource
+        resource = read_own_state(dev, "stars").required_resource
     _check_column_types(resource, transfers.Manifest(json.dumps(document).encode(), "stars", "URL"), "URL")
     for column in document["records"]["stars.main"]["table"]["columns"]:
         if column["name"] == "version":

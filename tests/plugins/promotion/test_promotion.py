@@ -12,7 +12,7 @@ from asgi_client import Client
 from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, create_sites, read_version
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model.errors import ConflictError, DescriptorError, NotFoundError
@@ -123,7 +123,7 @@ def test_back_returns_rows_metadata_and_files(sites: SitePair) -> None:
 def test_schedules_of_the_target_leave_a_promoted_collection(sites: SitePair) -> None:
     promote(sites)
     with sites.open_gold() as gold:
-        assert "stars" in gold.store.map_held_collections()
+        assert "stars" in gold.store.map_hold_start_times()
 
 
 def test_a_target_that_is_ahead_is_refused_with_the_difference(sites: SitePair) -> None:
@@ -299,7 +299,7 @@ def test_accounts_and_tables_of_users_of_the_target_stay(sites: SitePair) -> Non
 def test_jobs_and_user_tables_of_the_target_stay(sites: SitePair) -> None:
     promote(sites)
     with sites.open_gold() as gold:
-        client = Client(create_application(gold))
+        client = Client(create_and_start_application(gold))
         headers = {"authorization": f"Bearer {gold.store.users.add_account('anna')}"}
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n7\n", headers=headers).status == 201
         body = b"LANG=ADQL&PHASE=RUN&QUERY=" + quote("SELECT version FROM stars.facts").encode()

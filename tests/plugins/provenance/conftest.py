@@ -12,11 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -70,7 +70,7 @@ FILES = {
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Open the site after an ingest, a sync and a release."""
     directory = tmp_path_factory.mktemp("provenance")
-    with open_site_with_descriptor(directory, STARS, FILES, keep_snapshots=5) as opened_site:
+    with open_site_with_uningested_files(directory, STARS, FILES, keep_snapshots=5) as opened_site:
         ingest_collection(opened_site, "stars")
         opened_site.store.releases.add_collection_releases("R1", ["stars"], "The first stars")
         (directory / "collections/stars/a3.csv").write_text("id,turn,mag\n,rad,mag\n4,2.0,4.5\n")
@@ -81,4 +81,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

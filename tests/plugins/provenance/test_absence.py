@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -33,10 +33,10 @@ def _all_packages() -> Iterator[None]:
 
 def test_the_rest_is_served(tmp_path: Path) -> None:
     plugins.select_plugin_packages([])
-    with open_site_with_descriptor(tmp_path, STARS, {"a.csv": "id\n1\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"a.csv": "id\n1\n"}) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/prov").status == 404
         for path in ("/collections/stars", "/collections/stars/main?_row=%5B1%5D"):
             answer = client.get(path)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model.settings import PortalSettings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 STARS = """
 collection: stars
@@ -52,12 +52,12 @@ class Readers:
 def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Readers]:
     directory = tmp_path_factory.mktemp("readers")
     files = {"open.csv": ROWS, "zq-closed.csv": "id,release\n2,2999-01-01T00:00:00\n"}
-    with open_site_with_descriptor(directory, STARS, files) as site:
+    with open_site_with_uningested_files(directory, STARS, files) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "bob")}
-        owner = Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
-        yield Readers(site, Client(create_application(site)), owner, tokens)
+        owner = Client(create_and_start_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
+        yield Readers(site, Client(create_and_start_application(site)), owner, tokens)
 
 
 def create_job(readers: Readers, account: str) -> str:
@@ -148,10 +148,10 @@ def test_account_of_a_push(readers: Readers) -> None:
 def test_portal(tmp_path: Path) -> None:
     """Below a portal, provenance names only its collections, and ids are addresses below the portal."""
     portals = (PortalSettings(name="open", path="/open", collections=("stars",)), PortalSettings(name="other", path="/other", collections=("none",)))  # fmt: skip
-    with open_site_with_descriptor(tmp_path, STARS, {"open.csv": ROWS}, portals=portals) as site:
+    with open_site_with_uningested_files(tmp_path, STARS, {"open.csv": ROWS}, portals=portals) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         here = client.get("/open/prov", RESPONSEFORMAT="PROV-JSON")
         assert json.loads(here.text)["prefix"]["hv"] == "http://vo.example/open/prov?ID="
         assert client.get("/open/prov", ID="table/stars.main", RESPONSEFORMAT="HTML").status == 200

@@ -10,12 +10,12 @@ import pytest
 from asgi_client import Client
 from prov.model import ProvDocument
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.resource import DoiRecord
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_package_objects
 
 LIST = """\
@@ -67,9 +67,9 @@ class ListClient:
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, ListClient]]:
     require_package_objects("row_changes")
-    with open_site_with_descriptor(tmp_path_factory.mktemp("changes"), LIST) as site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("changes"), LIST) as site:
         ingest_collection(site, "calibrators")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for account in ("anna", "mia", "eve"):
             site.store.users.add_account(account)
         yield {account: ListClient(client, site, account) for account in ("", "anna", "mia", "eve")}

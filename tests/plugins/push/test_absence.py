@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
@@ -68,7 +68,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def query_column(site: Site, text: str) -> list[str]:
-    answer = Client(create_application(site)).get("/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    answer = Client(create_and_start_application(site)).get("/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
     return answer.text.split()[1:]
 
 
@@ -77,7 +77,7 @@ def test_the_rest_is_served_and_nothing_is_lost(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
         assert query_column(site, "SELECT name FROM stars.main") == ["Vega"]
         assert query_column(site, "SELECT note FROM night.lines") == ["clouds"]
-        assert Client(create_application(site)).get("/push/night.lines").status == 404
+        assert Client(create_and_start_application(site)).get("/push/night.lines").status == 404
         ingest_collection(site, "stars")
         with pytest.raises(DescriptorError, match="'push' belongs to the plug-in package push"):
             ingest_collection(site, "night")

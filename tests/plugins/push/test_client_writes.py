@@ -47,7 +47,7 @@ from hven.plugins.push.write_turns import WriteTurns
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.store import build_lease_name
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import build_settings, load_core_fixtures, require_core_fixtures
 from postgres_cluster import run_cluster
 
@@ -80,7 +80,7 @@ tables:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path, LOG) as found:
+    with open_site_with_uningested_files(tmp_path, LOG) as found:
         ingest_collection(found, "night")
         yield found
 
@@ -127,7 +127,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
     )
     for line in ("columns: {id: int64", "ids: id", "writers:"):
         both = both.replace(f"      {line}", f"        {line}")
-    with open_site_with_descriptor(tmp_path, both, {"old.csv": "id,time,observer,seeing,note\n1,1999-01-01,Ole,1,a\n2,1999-01-02,Ole,2,b\n"}) as site:  # fmt: skip
+    with open_site_with_uningested_files(tmp_path, both, {"old.csv": "id,time,observer,seeing,note\n1,1999-01-01,Ole,1,a\n2,1999-01-02,Ole,2,b\n"}) as site:  # fmt: skip
         ingest_collection(site, "night")
         place = site.settings.collections_directory / "night" / "old.csv"
         place.write_text(place.read_text() + "3,1999-01-03,Ole,3,c\n")
@@ -191,7 +191,7 @@ def test_columns_that_change(site: Site) -> None:
 
 
 def test_rows_that_are_left_out_are_kept(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, LOG.replace("    primary: id\n    columns:\n      id", "    primary: id\n    where: seeing < 5\n    columns:\n      id")) as site:  # fmt: skip
+    with open_site_with_uningested_files(tmp_path, LOG.replace("    primary: id\n    columns:\n      id", "    primary: id\n    where: seeing < 5\n    columns:\n      id")) as site:  # fmt: skip
         ingest_collection(site, "night")
         made = send(site, "POST", {"time": "2026-11-23", "seeing": 9})
         assert (rows(site), made.report.tables["night.lines"].skipped) == ([], 1)
@@ -394,7 +394,7 @@ def test_a_killed_upload_leaves_all_new_or_all_old_files(tmp_path: Path) -> None
     """A file is replaced, and two are sent as an archive; whoever is next at the collection undoes what was not committed."""
     (tmp_path / "hven.toml").write_text("")
     old, new = "n\n1\n", "n\n1\n2\n"
-    with open_site_with_descriptor(tmp_path, FILES, {"data/a.csv": old}) as site:
+    with open_site_with_uningested_files(tmp_path, FILES, {"data/a.csv": old}) as site:
         ingest_collection(site, "oidb")
         data, spool = site.settings.collections_directory / "oidb/data", site.settings.var_directory / "spool"
         single, archive = tmp_path / "single", tmp_path / "archive"
@@ -465,7 +465,9 @@ def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch
         "brought": {"postgres": build_settings("postgres", url="$KEPT")},
         "store": database.replace("://", "+psycopg://"),
     }
-    with open_site_with_descriptor(tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings) as site:
+    with open_site_with_uningested_files(
+        tmp_path, LOG.replace("title:", "engine: postgres\ntitle:"), **settings
+    ) as site:
         ingest_collection(site, "night")
         assert send(site, "POST", [{"time": "2026-11-23", "observer": name} for name in "ab"]).ids == [1, 2]
         send(site, "PUT", {"seeing": 1.5, "observer": ""}, key=("1",))
@@ -490,7 +492,7 @@ def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch
 
 
 def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, LOG) as site:
+    with open_site_with_uningested_files(tmp_path, LOG) as site:
         place = site.settings.collections_directory / "night" / "night.yaml"
 
         def check_changed_descriptor(*changes: tuple[str, str]) -> str:

@@ -18,14 +18,14 @@ from asgi_client import Answer, Client
 from astropy.io import fits
 
 from example_sites import prepare_example
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DataError
 from hven.plugins.push.push_store import ClientPushStore
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_setting
 from shared import ROOT, shared
 
@@ -54,7 +54,7 @@ LINE = {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5}
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path, NIGHT, {"other.csv": "n\n1\n"}) as found:
+    with open_site_with_uningested_files(tmp_path, NIGHT, {"other.csv": "n\n1\n"}) as found:
         ingest_collection(found, "night")
         for name in ("anna", "bob"):
             found.store.users.add_account(name)
@@ -65,7 +65,7 @@ class Writer:
     """A client with a token."""
 
     def __init__(self, site: Site, name: str, scope: str = "all") -> None:
-        self.client = Client(create_application(site))
+        self.client = Client(create_and_start_application(site))
         self.proof = (
             {"authorization": f"Bearer {create_personal_token(site.store, name, scope, 1, created_by=name)[1]}"}
             if name
@@ -144,7 +144,7 @@ def test_only_authorised_users_can_write(site: Site, anna: Writer) -> None:
         assert bob(method, path.replace("night.lines", "no.such"), given).status == 404
     place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("title: A night log", "title: A night log\naccess: private"))
-    site.check_snapshot_files(), site.refresh_published_state()
+    site.check_snapshot_files_and_refresh(), site.refresh_published_state()
     assert bob("POST", "/push/night.lines", LINE).status == 404, "there is no such table for him"
     assert anna("POST", "/push/night.lines", LINE).status == 201
 
@@ -163,7 +163,7 @@ def test_a_repeated_request_is_replayed(site: Site, anna: Writer) -> None:
     assert (json.loads(fresh.body)["ids"], count(anna)) == ([3], 2), "what was deleted meanwhile is written anew"
     place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("[anna]", "[anna, bob]"))
-    site.check_snapshot_files(), site.refresh_published_state()
+    site.check_snapshot_files_and_refresh(), site.refresh_published_state()
     other = Writer(site, "bob")("POST", "/push/night.lines", LINE, idempotency_key="k1")
     assert (other.status, "ids" in other.text) == (409, False), "nobody is told what another one wrote"
     assert anna("PUT", "/push/night.lines/1", {"seeing": 7}, idempotency_key="p").status == 204
@@ -272,7 +272,7 @@ GRANULES = b"""<?xml version="1.0"?>
 
 def test_calls_of_oidb_are_answered(tmp_path: Path) -> None:
     require_setting("alias")
-    with open_site_with_descriptor(tmp_path, OIDB) as first:
+    with open_site_with_uningested_files(tmp_path, OIDB) as first:
         ingest_collection(first, "oidb")
         first.store.users.add_account("anna")
     told = re.findall(r"```toml\n(.*?)```", (ROOT / "src/hven/plugins/push/docs/push-oidb.md").read_text(), re.DOTALL)
@@ -389,7 +389,7 @@ tables:
 
 
 def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, LOG, {}) as site:
+    with open_site_with_uningested_files(tmp_path, LOG, {}) as site:
         assert ingest_collection(site, "night").row_count == 0
         (tmp_path / "collections/later").mkdir()
         (tmp_path / "collections/later/later.yaml").write_text(DERIVED)
@@ -403,7 +403,7 @@ def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> N
 
 def test_pushed_files_are_stored_and_their_rows_published(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
-    with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+    with open_site_with_uningested_files(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest_collection(site, "oidb")
         site.store.users.add_account("anna")
         anna = Writer(site, "anna")
@@ -478,7 +478,7 @@ def build_zip(members: dict[str, bytes]) -> bytes:
 
 def test_an_archive_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
-    with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
+    with open_site_with_uningested_files(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest_collection(site, "oidb")
         site.store.users.add_account("anna")
         anna = Writer(site, "anna")

@@ -14,15 +14,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 from asgi_client import Client
 from quantity_samples import FILES, STARS
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path_factory.mktemp("quantities"), STARS, FILES) as opened_site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("quantities"), STARS, FILES) as opened_site:
         ingest_collection(opened_site, "stars")
         opened_site.refresh_published_state()
         yield opened_site
@@ -30,4 +30,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

@@ -23,7 +23,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.settings import Settings
 from hven.query import run_query
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_verb
 
 
@@ -60,7 +60,7 @@ def test_a_value_of_the_source_is_null_if_an_input_is_null(tmp_path: Path) -> No
     )
     rows = FILES["a.csv"].splitlines()
     files = FILES | {"a.csv": "\n".join([f"{rows[0]},teff", *(f"{row},5000" for row in rows[1:])]) + "\n"}
-    with open_site_with_descriptor(tmp_path, text, files) as site:
+    with open_site_with_uningested_files(tmp_path, text, files) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
         rows_by_id = {row["id"]: row for row in fetch_rows(site, "SELECT id, teff, teff_origin FROM stars.main")}
@@ -103,7 +103,7 @@ def test_an_answer_has_the_group_if_all_columns_are_selected(client: Client) -> 
 
 def test_a_sync_computes_only_what_has_changed(tmp_path: Path) -> None:
     descriptor = STARS.replace("files: a.csv}\n    primary: id", "files: 'a*.csv'}\n    sync: {}\n    primary: id", 1)
-    with open_site_with_descriptor(tmp_path, descriptor, FILES) as site:
+    with open_site_with_uningested_files(tmp_path, descriptor, FILES) as site:
         ingest_collection(site, "stars")
         first_report = sync_collection(site, "stars").changes["stars.main"]
         head, row, *_ = FILES["a.csv"].splitlines()
@@ -213,7 +213,7 @@ def test_sums_have_the_errors_of_the_textbook(tmp_path_factory: pytest.TempPathF
         ]
         lines.append(",".join([str(number), *cells]))
     content = {"a.csv": "\n".join(lines) + "\n"}
-    with open_site_with_descriptor(tmp_path_factory.mktemp("s"), descriptor, content) as site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("s"), descriptor, content) as site:
         ingest_collection(site, "s")
         site.refresh_published_state()
         computed = [row["e_total"] for row in fetch_rows(site, "SELECT e_total FROM s.t ORDER BY id")]

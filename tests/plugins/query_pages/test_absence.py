@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -49,7 +49,7 @@ def test_pages_lead_to_queries_and_jobs_that_are_there(directory: Path, is_used:
     selection = "" if is_used else "plugins = []\n"
     (directory / "hven.toml").write_text(f'{selection}name = "x"\n', encoding="utf-8")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in PAGES:
             page = client.ask("GET", path, headers=HTML).text
             assert ("/adql" in page, 'vo.example/jobs"' in page) == (is_used, is_used), path

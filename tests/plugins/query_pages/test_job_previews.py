@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Answer, Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.params import UploadedFile, collect_params
@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Answer, Client
 from star_tables import PRIVATE_STARS, STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.plugins.query_pages import jobs_page
 from hven.site import Site
@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +227,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
         jobs = site.settings.directory / "jobs"
         jobs.mkdir()
         (jobs / "words.yaml").write_text(WORDS)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert "jobs?new=words" in client.ask("GET", "/jobs", headers={"accept": HTML}).text
         visitor = Visitor(client)
         page = client.ask("GET", "/jobs?new=words", headers={"accept": HTML}).text

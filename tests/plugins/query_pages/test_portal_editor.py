@@ -113,7 +113,7 @@ def test_who_leaves_stops_what_was_asked() -> None:
 
     assert asyncio.run(run_while_connected(Reader(), make))  # type: ignore[arg-type]
     late = RunningQueries()
-    late.cancel_all()
+    late.cancel_present_and_later_queries()
     cancelled.clear()
     late.add_query(Query())  # type: ignore[arg-type]
     assert cancelled.is_set(), "what begins when nobody waits any more is stopped at once"

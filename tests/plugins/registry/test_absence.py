@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -51,7 +51,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def list_records(site: Site) -> str:
-    return Client(create_application(site)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
+    return Client(create_and_start_application(site)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
 
 
 def test_the_rest_is_served_and_records_keep_their_dates(directory: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_rest_is_served_and_records_keep_their_dates(directory: Path) -> Non
         before = site.store.get_or_create(RegistryRecordStore).list_records(0, 100)
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", RESPONSEFORMAT="csv")
         assert answer.text.split() == ["name", "Vega"]
         assert client.get("/oai", verb="Identify").status == 404
@@ -86,7 +86,7 @@ def test_dois_are_kept_and_not_shown(directory: Path) -> None:
     for plugin_line, is_shown in (("", True), ("plugins = []\n", False), ("", True)):
         (directory / "hven.toml").write_text(f'{TOML}{plugin_line}[doi]\nprefix = "10.5072"\n')
         with Site(load_settings(directory)) as site:
-            page = Client(create_application(site)).get("/collections/stars")
+            page = Client(create_and_start_application(site)).get("/collections/stars")
             assert page.status == 200
             assert ("10.5072/stars" in page.text) == is_shown
     (directory / "hven.toml").write_text(f'{TOML}plugins = []\n[doi]\nprefix = "10.5072"\n')
@@ -98,7 +98,7 @@ def test_dois_are_kept_and_not_shown(directory: Path) -> None:
 def test_pages_of_collections_have_no_documents(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", "/collections/stars", headers={"accept": "application/x-bibtex, text/html;q=0.5"})
         assert (page.status, "@misc{stars" in page.text, "/cite/" in page.text) == (200, True, False)
         assert "link" not in page.headers

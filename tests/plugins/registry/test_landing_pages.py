@@ -14,7 +14,7 @@ from datacite import schema45
 from lxml import etree, html
 
 from citation_site import PSZ2, build_site
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
 from hven.plugins.registry import doi_minting
 from hven.plugins.registry.datacite import CITATION_KINDS
@@ -40,7 +40,7 @@ def site_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reader(site_directory: Path) -> Iterator[Client]:
     with Site(load_settings(site_directory), watch_for_changes=False) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def links(header: str) -> dict[str, list[str]]:
@@ -112,7 +112,7 @@ def test_the_release_page_has_its_doi_and_links_to_the_newer_release(reader: Cli
 
 def test_a_new_doi_appears_on_the_page_at_once(tmp_path: Path) -> None:
     with Site(load_settings(build_site(tmp_path)), watch_for_changes=False) as site:
-        reader = Client(create_application(site))
+        reader = Client(create_and_start_application(site))
         before = reader.get("/collections/psz2")
         assert "doi.org/10.5072" not in before.text
         from hven.services.citations import collect_citation_metadata
@@ -157,13 +157,13 @@ def test_a_withdrawn_collection_keeps_its_tombstone_page(tmp_path: Path) -> None
         run_hven("doi", "psz2", *more, "--is", f"10.5072/a{len(more)}", "--site", str(here))
     run_hven("doi", "psz2", "--withdraw", "the masses <are> wrong", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
-        page = Client(create_application(site)).get("/collections/psz2")
+        page = Client(create_and_start_application(site)).get("/collections/psz2")
         assert page.status == 200
         assert "the masses &lt;are&gt; wrong" in page.text, "its data are still there, and marked"
     run_hven("release", "remove", "R4", "--site", str(here))
     run_hven("remove", "psz2", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
-        reader = Client(create_application(site))
+        reader = Client(create_and_start_application(site))
         for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "no longer here")):  # fmt: skip
             page = reader.get(f"/collections/{path}")
             assert page.status == 410, path
@@ -181,7 +181,7 @@ def test_a_collection_whose_descriptor_has_a_doi_leaves_a_tombstone(tmp_path: Pa
     here = build_site(tmp_path, PSZ2.replace("created:", "doi: 10.5072/library.psz2\ncreated:"))
     run_hven("remove", "psz2", "--purge", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
-        reader = Client(create_application(site))
+        reader = Client(create_and_start_application(site))
         page = reader.get("/collections/psz2")
         assert page.status == 410
         assert "https://doi.org/10.5072/library.psz2" in page.text
@@ -223,4 +223,4 @@ def test_a_collection_that_nobody_cited_leaves_nothing(tmp_path: Path) -> None:
     here = build_site(tmp_path)
     run_hven("remove", "psz2", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
-        assert Client(create_application(site)).get("/collections/psz2").status == 404
+        assert Client(create_and_start_application(site)).get("/collections/psz2").status == 404

@@ -17,7 +17,7 @@ from lxml import etree
 from test_oai_service import code, fetch_document, found, valid
 
 from hven import descriptor
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
@@ -51,7 +51,7 @@ class World:
 
     def __init__(self, directory: Path, site: Site) -> None:
         self.directory, self.site, self.at = directory, site, 0
-        self.client = Client(create_application(site))
+        self.client = Client(create_and_start_application(site))
 
     def told(self, since: str | None = None) -> dict[str, str]:
         """Harvest, a second later: identifier -> date, with a cross behind those that are gone."""
@@ -122,7 +122,7 @@ def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
     with publish_collections(tmp_path, "one"):
         pass
     with Site(settings.load_settings(tmp_path), watch_for_changes=True) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         fetch_document(client, "Identify")  # somebody harvests this site
         write_collection(tmp_path, "one", description="Second")
 
@@ -252,7 +252,7 @@ def judge_generated_collections(site: Site, directory: Path, rng: random.Random,
     making = _RegistryRecordBuilder(around, now)
     assert set(making.digests_by_part) == {"", *resources}
     told = {part: ("x", making.build_records(part)) for part in making.digests_by_part}
-    assert not site.store.get_or_create(RegistryRecordStore).replace_records(told)
+    assert not site.store.get_or_create(RegistryRecordStore).replace_records_listing_conflicts(told)
     for prefix in ("ivo_vor", "oai_dc"):
         rows = site.store.get_or_create(RegistryRecordStore).list_records(0, 100_000)
         assert len(rows) >= 2 * len(resources)

@@ -11,7 +11,7 @@ import rofr_rules
 from asgi_client import Client
 
 from hven.adql.vocabularies import load_vocabularies
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.registry import oai_service
@@ -65,7 +65,7 @@ def harvester(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(settings.load_settings(directory)) as site:
         for name in ("stars", "gone"):
             ingest_collection(site, name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         client.get("/oai", verb="Identify")  # now it is told of both
         site.store.unpublish_collection("gone")
         site.refresh_published_state()

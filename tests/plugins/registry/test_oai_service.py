@@ -22,7 +22,7 @@ from pyvo.io import vosi
 from sickle import Sickle
 from sickle import oaiexceptions as refusals
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.registry import oai_service
@@ -174,7 +174,7 @@ def oai_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def harvester(oai_site: Site) -> Client:
-    return Client(create_application(oai_site))
+    return Client(create_and_start_application(oai_site))
 
 
 def fetch_document(client: Client, verb: str, path: str = "/oai", **more: str) -> etree._Element:
@@ -522,6 +522,6 @@ def test_pyvo_reads_the_capabilities(records: dict[str, etree._Element]) -> None
 
 def test_identify_requires_a_contact_email(tmp_path: Path) -> None:
     with Site(settings.Settings(directory=tmp_path)) as site:
-        answer = Client(create_application(site)).get("/oai", verb="Identify")
+        answer = Client(create_and_start_application(site)).get("/oai", verb="Identify")
     assert answer.status == 404
     assert "contact_email in hven.toml" in answer.text

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from star_tables import STARS, TABLES, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.model.errors import TooManyRequestsError
 from hven.model.settings import load_settings
@@ -62,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def application(site: Site) -> Any:
-    return create_application(site)
+    return create_and_start_application(site)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from hven.query import resolver
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_odd_rows_hidden_policies
-from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site, publish_rows
 from process_runner import run_hven
 
 # sexagesimal, as SIMBAD's pages show them
@@ -58,7 +58,7 @@ CATALOGUE = {
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("names")
     rows = "".join(f"{name},{','.join(facts)}\n" for name, facts in CATALOGUE.items())
-    with open_site_with_descriptor(
+    with open_site_with_uningested_files(
         place, DESCRIPTOR, {"objects.csv": f"designation,others,ra,dec,mu_ra,mu_dec,sort\n{rows}"}
     ) as site:
         ingest_collection(site, "sky")

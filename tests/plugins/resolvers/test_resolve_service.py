@@ -61,7 +61,7 @@ def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     faces = load_service_faces()
     with open_tiny_site(tmp_path_factory.mktemp("resolve"), {"sky.objects": (OBJECTS, ROWS)}) as site:
         context = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=faces)
-        routes = [route for face in faces.values() for route in face.build_all_routes(context)]
+        routes = [route for face in faces.values() for route in face.build_routes_and_register_standard_ids(context)]
         transport = httpx.ASGITransport(Starlette(routes=routes))
 
         async def send_request(path: str, parameters: Any, method: str, headers: Any) -> httpx.Response:

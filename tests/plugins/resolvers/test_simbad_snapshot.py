@@ -131,13 +131,13 @@ def test_old_objects_are_refreshed_on_request(tmp_path: Path, url: str, monkeypa
     with open_site(tmp_path, url) as site:
         resolver.resolve_object_name("barnard", site=site)
         monkeypatch.setitem(ANSWERS, "namebarnard'sstar", ANSWERS["barnard"])
-        assert resolve_verb._refresh_objects(site, 10)["refreshed"] == 0
+        assert resolve_verb._refresh_outdated_objects(site, 10)["refreshed"] == 0
         old = get_simbad_snapshot(site).list_old_names(-1, 10)
         assert old == ["NAME Barnard's star"]
         monkeypatch.setattr(
             resolve_verb, "get_resolver_settings", lambda _: NameResolverSettings(remote=True, keep_days=0, url=url)
         )
-        facts = resolve_verb._refresh_objects(site, 10)
+        facts = resolve_verb._refresh_outdated_objects(site, 10)
     assert (facts["refreshed"], facts["objects"], facts["away_since"]) == (1, 1, None)
     assert len(Sesame.asked) == 2
 
@@ -148,7 +148,7 @@ def test_curators_see_an_outage(tmp_path: Path, url: str) -> None:
         context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
         for path, is_told in (("/health", True), ("/collections", False)):
             request = Request({"type": "http", "path": path, "query_string": b"", "headers": [], "server": ("h", 80)})
-            value = resolve_page.summarize_snapshot(request, context)
+            value = resolve_page.summarize_simbad_cache_for_health(request, context)
             assert (value is not None) == is_told
             part = load_templates().get_template("resolvers/health_part.html")
             text = part.render(frame_values={"resolvers": value})

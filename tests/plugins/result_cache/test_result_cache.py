@@ -16,11 +16,11 @@ from asgi_client import Answer, Client
 from star_tables import TABLES, build_rows
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.errors import OperationCancelledError
 from hven.model.settings import Settings
 from hven.plugins.result_cache import result_cache
-from hven.plugins.result_cache.result_cache import ResultCache, normalize_query, split_body_at_request_infos
+from hven.plugins.result_cache.result_cache import ResultCache, normalize_query_whitespace, split_body_at_request_infos
 from hven.plugins.result_cache.settings import CACHE_SECTION, ResultCacheSettings
 from hven.site import Site
 from hven.site.auth import Principal
@@ -43,7 +43,7 @@ def with_cache(site: Site, count: int = 32 * 1024**2) -> Settings:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def ask(client: Client, adql: str, method: str = "GET", headers: dict[str, str] | None = None, **params: str) -> Answer:
@@ -117,8 +117,8 @@ def test_blanks_in_a_query_make_no_difference(client: Client, counted_queries: l
     ],
 )
 def test_texts_names_and_comments_stay(text: str, normalized: str) -> None:
-    assert normalize_query(text) == normalized
-    assert normalize_query(normalized) == normalized
+    assert normalize_query_whitespace(text) == normalized
+    assert normalize_query_whitespace(normalized) == normalized
 
 
 def test_services_of_tables_are_cached(client: Client) -> None:
@@ -170,7 +170,9 @@ def test_two_accounts_with_different_rights_share_nothing(site: Site) -> None:
         "bert": Principal(name="bert"),
         "none": Principal(),
     }
-    client = Client(create_application(site, identify_principal=lambda request: everybody[request.headers["x-user"]]))
+    client = Client(
+        create_and_start_application(site, identify_principal=lambda request: everybody[request.headers["x-user"]])
+    )
     seen: dict[str, set[tuple[int, bytes]]] = {name: set() for name in everybody}
     private = COUNT.format(table="secret.main")
     for name in ("anna", "bert", "none", "anna", "none", "bert", "anna"):
@@ -193,7 +195,7 @@ def test_two_accounts_with_different_rights_share_nothing(site: Site) -> None:
 def test_new_rows_are_seen_at_once(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, TABLES) as site:
         site.settings = with_cache(site)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         adql = COUNT.format(table="stars.main")
         old = [ask(client, adql, RESPONSEFORMAT="csv") for _ in range(2)]
         assert old[1].headers["cache-status"] == HIT
@@ -220,7 +222,7 @@ def test_equal_requests_wait_for_one_computation(client: Client, counted_queries
 
 
 def test_a_failure_is_nobody_elses(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     run_query, failures = query.run_query, [ValueError("first")]
 
     def fail_once(*args: Any, **options: Any) -> Any:
@@ -242,7 +244,7 @@ def test_a_failure_is_nobody_elses(site: Site, monkeypatch: pytest.MonkeyPatch) 
 def test_if_a_client_leaves_one_of_those_who_wait_computes_the_answer(
     site: Site, monkeypatch: pytest.MonkeyPatch, *, is_disconnect: bool
 ) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     has_begun, release, builds = asyncio.Event(), asyncio.Event(), []
     build_and_store_answer = ResultCache._build_and_store_answer
 
@@ -279,7 +281,7 @@ def test_if_a_client_leaves_one_of_those_who_wait_computes_the_answer(
 
 def test_nobody_waits_for_a_client_that_reads_slowly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_cache, "MAX_STREAM_WAIT_SECONDS", 0.05)
-    application = create_application(site)
+    application = create_and_start_application(site)
     adql = "SELECT a.id, a.note, b.id AS c FROM stars.main AS a JOIN stars.main AS b ON a.number < b.number"
     query_string = f"LANG=ADQL&MAXREC=20000&QUERY={adql.replace(' ', '+')}".encode()
 
@@ -311,7 +313,7 @@ def test_equal_long_queries_are_computed_one_after_the_other(
     site: Site, monkeypatch: pytest.MonkeyPatch, clock_step: float
 ) -> None:
     """Of fifty equal queries that take a quarter of a minute and fail, no two compute at the same time."""
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     now, running, counts = [1000.0], [0], []
     monkeypatch.setattr(result_cache, "time", SimpleNamespace(monotonic=lambda: now[0]))
     build_and_store_answer = ResultCache._build_and_store_answer
@@ -342,7 +344,7 @@ def test_equal_long_queries_are_computed_one_after_the_other(
 def test_memory_has_a_limit_and_zero_turns_the_cache_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def set_bytes(count: int) -> Client:
         monkeypatch.setattr(site, "settings", with_cache(site, count))
-        return Client(create_application(site))
+        return Client(create_and_start_application(site))
 
     client = set_bytes(0)
     assert "cache-status" not in ask(client, "SELECT TOP 2 id FROM stars.main").headers
@@ -356,7 +358,7 @@ def test_memory_has_a_limit_and_zero_turns_the_cache_off(site: Site, monkeypatch
 
 def test_hits_are_counted_for_prometheus(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "settings", replace(site.settings, health=replace(site.settings.health, open=True)))
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
 
     def read_counts() -> list[int]:
         text = client.ask("GET", "/metrics").text

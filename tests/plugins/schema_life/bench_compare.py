@@ -74,7 +74,7 @@ def measure_own_page() -> Iterator[Journey]:
     sys.path[:0] = [str(Path(__file__).parents[2] / "protocols")]
     from asgi_client import Client
 
-    from hven.app._server import create_application
+    from hven.app._server import create_and_start_application
     from hven.model.settings import load_settings
     from hven.site import Site
 
@@ -82,7 +82,7 @@ def measure_own_page() -> Iterator[Journey]:
     if not (place / "ready").exists():
         publish_tables(place)
     with Site(load_settings(place)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for path in PATHS:
             seconds = []
             for _ in range(ROUNDS + 1):
@@ -162,14 +162,14 @@ def measure_pages(documents: dict[str, bytes]) -> Iterator[Journey]:
     from asgi_client import Client
     from schema_samples import serve_documents
 
-    from hven.app._server import create_application
+    from hven.app._server import create_and_start_application
     from hven.model.settings import load_settings
     from hven.site import Site
 
     with serve_documents(documents) as url, tempfile.TemporaryDirectory() as place:
         (Path(place) / "hven.toml").write_text("allow_private = true\n")
         with Site(load_settings(Path(place))) as site:
-            client = Client(create_application(site))
+            client = Client(create_and_start_application(site))
             token = site.store.users.add_account("olga")
             query = "&".join(f"model={url}{path}" for path in documents).encode()
             for path in PATHS:

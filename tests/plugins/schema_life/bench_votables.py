@@ -20,7 +20,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.table import Column, ColumnGroup
 from hven.model.types import parse_type
 from hven.query import build_result_metadata, run_query
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ROWS, COLUMNS, BATCH_ROWS = 475_000, 100, 25_000
 MAX_SECONDS = {"BINARY2": 5.0, "TABLEDATA": 60.0}
@@ -100,7 +100,10 @@ def measure_ingests() -> Iterator[Journey]:
     """Ingest the file in both serializations, and write the head of an answer with the names of the source."""
     note = f"{ROWS:,} rows of {COLUMNS} columns, {len(describe_stars().groups)} groups; processor time"
     for serialization, limit in MAX_SECONDS.items():
-        with tempfile.TemporaryDirectory() as place, open_site_with_descriptor(Path(place), DESCRIPTOR, {}) as site:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            open_site_with_uningested_files(Path(place), DESCRIPTOR, {}) as site,
+        ):
             path = Path(place) / "collections/stars/stars.vot"
             write_stars(path, serialization)
             begin = read_processor_seconds()

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -90,4 +90,4 @@ def site(directory: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

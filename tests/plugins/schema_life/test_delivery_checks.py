@@ -29,7 +29,7 @@ from hven.plugins.schema_life.delivery.delivery_checks import list_delivery_faul
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
 from hven.plugins.schema_life.delivery.published_checks import find_delivery_faults
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 DESCRIPTOR = """\
@@ -59,7 +59,7 @@ FILES = {"b.csv": "id\n1\n"}
 
 @pytest.fixture(scope="module")
 def embargoed_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path_factory.mktemp("embargoed"), DESCRIPTOR, FILES) as site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("embargoed"), DESCRIPTOR, FILES) as site:
         rows = {"id": pa.array([1, 2, 3], pa.int32()), "spectrum": [[1.0, 2.0]] * 3, "note": ["a", "b", "c" * 300]}
         parquet.write_table(pa.table(rows), site.settings.locate_descriptor("stars").parent / "a.parquet")
         ingest_collection(site, "stars")
@@ -93,7 +93,7 @@ def test_private_collections_are_told(directory: Path, tmp_path: Path) -> None:
 
 
 def test_descriptors_are_checked_before_their_rows_are_published(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, FILES) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, FILES) as site:
         messages = [fault.message for fault in find_delivery_faults(site, "stars", "cds")]
     assert any("is not published" in message for message in messages)
     assert "there are no keywords" in messages

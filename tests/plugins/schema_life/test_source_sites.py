@@ -13,7 +13,7 @@ from asgi_client import Client
 from test_source_votables import SAMPLE, check_schema
 from votable_samples import describe_metadata, read_rows, write_answer
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
@@ -62,7 +62,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def ask(site: Site, query: str, form: str = FORM) -> bytes:
-    answer = Client(create_application(site)).post("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=form)
+    answer = Client(create_and_start_application(site)).post("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=form)
     assert answer.status == 200, answer.text
     return answer.body
 
@@ -118,13 +118,13 @@ def test_columns_of_queries_find_their_fields(site: Site, query: str, names: lis
 
 
 def test_a_service_that_is_not_tap_has_the_form_too(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM papers.main", FORMAT=FORM)
     assert list_fields(answer.body)[0]["name"] == "2MASS"
 
 
 def test_an_error_of_the_form_is_told(site: Site) -> None:
-    answer = Client(create_application(site)).post(
+    answer = Client(create_and_start_application(site)).post(
         "/tap/sync", LANG="ADQL", QUERY="SELECT * FROM papers.main", RESPONSEFORMAT=f"{FORM};serialization=BINARY2"
     )
     assert answer.status == 400
@@ -132,7 +132,7 @@ def test_an_error_of_the_form_is_told(site: Site) -> None:
 
 
 def test_an_overflow_is_told_in_each_version(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     for version in ("1.1", "1.3", "1.5"):
         answer = client.post(
             "/tap/sync",

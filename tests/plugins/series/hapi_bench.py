@@ -31,7 +31,7 @@ except ImportError:  # no need of Hven's
 
 from bench.measure import Journey, against
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.plugins.series import sample_sets
@@ -227,7 +227,7 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
             note = f"{rows:,} samples of 3 doubles; the reference is the CSV writer of Arrow, of arrays in memory"
             yield against("series.hapi-csv", rows / mine / 1e6, rows / best(write_with_arrow, 1) / 1e6, 0.5, unit="M/s", higher=True, note=note)  # fmt: skip
         if only in "series.hapi-relations":
-            app = create_application(site)
+            app = create_and_start_application(site)
             linked = json.loads(request_from_app(app, "/hapi/info", "dataset=samples_t0"))["x_relations"][-1]
             info = json.loads(request_from_app(app, "/hapi/info", f"dataset={linked['id']}"))
             query = f"dataset={linked['id']}&start={info['startDate']}&stop={info['stopDate']}&format=binary"
@@ -256,7 +256,7 @@ def _documents(directory: Path, only: str) -> Iterator[Journey]:
     (folder / "many.yaml").write_text(TABLE.format(name="many") + "".join(parts))
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         ingest_collection(site, "many")
-        app = create_application(site)
+        app = create_and_start_application(site)
         for name, path, query, most in (
             ("series.hapi-info", "/hapi/info", "dataset=many_t500", 5.0),
             ("series.hapi-catalog", "/hapi/catalog", "", 50.0),

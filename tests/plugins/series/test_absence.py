@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -47,7 +47,7 @@ def directory(tmp_path: Path) -> Path:
     (site_directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(site_directory)) as site:
         ingest_collection(site, "weather")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [client.get(path).status for path in PATHS] == [200, 404, 200]  # `services` does not list timelines
         assert "pressure" in client.get("/hapi/catalog").text
     (site_directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
@@ -56,7 +56,7 @@ def directory(tmp_path: Path) -> Path:
 
 def test_the_rest_is_served(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [client.get(path).status for path in PATHS] == [404, 404, 404]
         query = "SELECT pressure FROM weather.main"
         answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv")
@@ -65,7 +65,7 @@ def test_the_rest_is_served(directory: Path) -> None:
         ingest_collection(site, "weather")
     (directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(directory)) as site:
-        assert "pressure" in Client(create_application(site)).get("/hapi/catalog").text
+        assert "pressure" in Client(create_and_start_application(site)).get("/hapi/catalog").text
 
 
 def test_check_names_the_package(directory: Path) -> None:

@@ -15,14 +15,14 @@ from asgi_client import Client
 from das2_site import SECOND_MICROSECONDS, START_MICROSECONDS, make_samples, write_site
 
 from das2_streams import Stream, StreamError, find_das2c_faults, parse_stream
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.plugins.series import pyramids
 from hven.plugins.series.das2 import stream_writing
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 
@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 LH, LINES, SWEPT, STOKES, ALL = (
@@ -421,8 +421,8 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
             yield batch
 
     monkeypatch.setattr(pyramids, "read_samples", note_read_rows)
-    with open_site_with_descriptor(tmp_path, GROWING, {}) as site:
-        place, client = site.settings.var_directory / "reductions", Client(create_application(site))
+    with open_site_with_uningested_files(tmp_path, GROWING, {}) as site:
+        place, client = site.settings.var_directory / "reductions", Client(create_and_start_application(site))
 
         def load_levels() -> dict[int, np.ndarray]:
             reads.clear()

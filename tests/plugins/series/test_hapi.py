@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from hven import descriptor
 from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import (
@@ -47,7 +47,7 @@ from hven.plugins.series import pyramids, sample_sets
 from hven.plugins.series.sample_parameters import SampleParameter
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from shared import shared
 
 SECOND = 1_000_000
@@ -129,11 +129,11 @@ def test_data_sets_of_one_table_have_spans_of_their_own(tmp_path: Path) -> None:
     at = START // SECOND * SECOND + np.arange(20) * SECOND
     early = pa.array(np.arange(20.0), mask=np.arange(20) >= 10)
     late = pa.array([None if row < 12 else [float(row), 0.1] for row in range(20)], pa.list_(pa.float32()))
-    with open_site_with_descriptor(tmp_path, SHARED, {}) as site:
+    with open_site_with_uningested_files(tmp_path, SHARED, {}) as site:
         made = {"taken": pa.array(at).cast(pa.timestamp("us")), "early": early, "late": late}
         pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
         ingest_collection(site, "probe")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         spans = {"early": (0, 10), "late": (12, 20), "both": (0, 20), "few": (6, 10)}
         for name, (first, last) in spans.items():
             said = json.loads(client.get("/hapi/info", dataset=name).body)
@@ -153,7 +153,7 @@ def test_single_precision_is_one_double_in_every_format(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     values = np.hstack([rng.normal(size=(499, 2)), np.full((499, 1), 0.1)]).astype("f4")
     values = np.vstack([values, np.array([[1e-30, 16777216, -3.4e38]], "f4")])
-    with open_site_with_descriptor(tmp_path, SHARED, {}) as site:
+    with open_site_with_uningested_files(tmp_path, SHARED, {}) as site:
         made = {
             "taken": pa.array(at).cast(pa.timestamp("us")),
             "early": pa.array(values[:, 2]),
@@ -161,7 +161,7 @@ def test_single_precision_is_one_double_in_every_format(tmp_path: Path) -> None:
         }
         pq.write_table(pa.table(made), tmp_path / "collections" / "probe" / "a.parquet")
         ingest_collection(site, "probe")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         said = json.loads(client.get("/hapi/info", dataset="both").body)
         given = {"dataset": "both", "start": said["startDate"], "stop": said["stopDate"]}
         binary = np.frombuffer(client.get("/hapi/data", format="binary", **given).body, [("t", "S27"), ("v", "<f8", 3)])
@@ -190,9 +190,9 @@ def test_arrays_of_texts_are_parameters_in_every_format(tmp_path: Path) -> None:
     moments = np.datetime64("2020-01-01T00:00:00.000005", "us").astype(int) + np.arange(3) * SECOND
     table = pa.table({"taken": pa.array(moments).cast(pa.timestamp("us")), "marks": [one for one, _ in rows], "grid": [one for _, one in rows], "ragged": [["a"], [], ["b", "c"]]})  # fmt: skip
     pq.write_table(table, tmp_path / "a.parquet")
-    with open_site_with_descriptor(tmp_path, TEXTS.replace("a.parquet", f"{tmp_path}/a.parquet")) as site:
+    with open_site_with_uningested_files(tmp_path, TEXTS.replace("a.parquet", f"{tmp_path}/a.parquet")) as site:
         ingest_collection(site, "probe")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         said = json.loads(client.get("/hapi/info", dataset="probe").body)
         marks, grid = said["parameters"][1:]
         assert (marks["type"], marks["length"], marks["size"], marks["fill"]) == ("string", 6, [2], "")
@@ -251,7 +251,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def fetch_json(client: Client, path: str, **given: object) -> Any:
@@ -520,7 +520,7 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
     )
     vars(site.get_or_create(sample_sets.DataSetListCache)).update(vars(sample_sets.DataSetListCache()))  # forget
     who = [ANONYMOUS_PRINCIPAL]
-    client = Client(create_application(site, identify_principal=lambda _: who[0]))
+    client = Client(create_and_start_application(site, identify_principal=lambda _: who[0]))
     everybody = {"goes_xrs", "goes_xrs_availability", "nancay_xrs"}
     owner = everybody | {"shut_xrs", "shut_xrs_availability", "quiet"}
     for reader, sets in (
@@ -545,7 +545,7 @@ def coarse(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The site, which keeps reductions of little, too."""
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 1000)
     vars(site.get_or_create(sample_sets.DataSetListCache)).update(vars(sample_sets.DataSetListCache()))  # forget
-    yield Client(create_application(site))
+    yield Client(create_and_start_application(site))
     monkeypatch.undo()
     vars(site.get_or_create(sample_sets.DataSetListCache)).update(vars(sample_sets.DataSetListCache()))
 
@@ -636,7 +636,7 @@ def test_a_fill_is_no_measured_value(tmp_path: Path, kind: str) -> None:
     (tmp_path / "hven.toml").touch()
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "ends")
-        client = Client(create_application(made))
+        client = Client(create_and_start_application(made))
         info = fetch_json(client, "info", dataset="ends")
         assert problems(info, "info") == []
         fills = {one["name"]: (one["type"], one["fill"]) for one in info["parameters"][1:]}
@@ -665,7 +665,7 @@ def test_events_have_a_duration(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").touch()
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "events")
-        client = Client(create_application(made))
+        client = Client(create_and_start_application(made))
         info = fetch_json(client, "info", dataset="events_bursts")
         assert problems(info, "info") == []
         begin, end, kind = info["parameters"]
@@ -753,7 +753,7 @@ def test_many_parameters_take_linear_time(client: Client) -> None:
     columns = [Column(name=f"x{at}", type=FLOAT64) for at in range(100_000)]
     listed = tuple(SampleParameter(column=one, value_kind="double") for one in columns)
     wide: Any = SimpleNamespace(numeric_parameters=listed, sample_count=3)
-    assert pyramids._count_values(wide) == 300_000
+    assert pyramids._count_numeric_values(wide) == 300_000
     assert process_time() - begun < 20  # of 2, and 1,000 or more
 
 
@@ -787,7 +787,7 @@ def test_a_disconnecting_client_ends_the_read(site: Site, monkeypatch: pytest.Mo
 
         query = urlencode(DATA | {"parameters": "short"}).encode()
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/hapi/data", "raw_path": b"/hapi/data", "root_path": "", "query_string": query, "headers": [(b"host", b"vo.example")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}  # fmt: skip
-        await asyncio.wait_for(create_application(site)(scope, receive, send), 60)
+        await asyncio.wait_for(create_and_start_application(site)(scope, receive, send), 60)
 
     asyncio.run(leave_midway())
     gc.collect()
@@ -805,7 +805,7 @@ def test_a_request_can_end_after_the_last_sample(tmp_path: Path) -> None:
     (folder / "goes.yaml").write_text("collection: goes\ntitle: X rays\ndescription: Fluxes\ntables:\n  xrs:\n    source: {kind: parquet, files: a.parquet}\n    follow: true\n    columns: {at: {ucd: time.epoch}}\n    series: {cadence: 4 s, ahead: 1 h}\n")  # fmt: skip
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         ingest_collection(site, "goes")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         said = fetch_json(client, "info", dataset="goes_xrs")
         assert said["stopDate"] == "2003-10-28T01:00:40.123000Z"
         given = {"dataset": "goes_xrs", "start": said["startDate"]}

@@ -163,7 +163,7 @@ def test_a_coarser_linked_dataset_is_used_for_its_cadence(url: str, world: HapiS
     world.info["x_relations"] = links
     world.alter_answer = lambda endpoint, given, answer: None
     for cadence, name in ((3, "rays"), (60, "rays_PT1M"), (5000, "rays_PT1H"), (1e6, "rays_P1D")):
-        assert open_source(url, cadence=cadence)._dataset_id == name
+        assert open_source(url, cadence=cadence)._dataset_id_at_cadence == name
 
 
 def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiServer) -> None:

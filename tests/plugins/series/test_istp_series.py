@@ -13,7 +13,7 @@ import yaml
 from asgi_client import Client
 
 from das2_streams import parse_stream
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.descriptor.api.key_proposals import ColumnGuess
 from hven.ingest.api.runs import ingest_collection
@@ -119,7 +119,7 @@ def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: st
     assert "CASE WHEN density >= 0 AND density <= 100 THEN density END" in text
     with Site(Settings(directory=tmp_path)) as site:
         ingest_collection(site, "abc")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         info = json.loads(client.get("/hapi/info", dataset="XX_H0_ABC").body)
         assert info["status"]["code"] == 1200, info
         shown = {one["name"]: one for one in info["parameters"]}

@@ -14,7 +14,7 @@ import pytest
 from asgi_client import Client
 from hapi_server import HapiAnswer, HapiServer, serve
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -50,7 +50,7 @@ def client(world: HapiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
             assert ingest_collection(site, "far").row_count == 1
             assert not [endpoint for endpoint, _ in world.requests if endpoint == "data"]
-            yield Client(create_application(site))
+            yield Client(create_and_start_application(site))
 
 
 def test_referenced_samples_are_the_current_ones_of_the_server(client: Client, world: HapiServer) -> None:

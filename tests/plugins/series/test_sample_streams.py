@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError
 from hven.model.settings import QueryLimits
@@ -22,7 +22,7 @@ from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.sample_streams import MIN_CELLS, SampleStreamLimiter, get_stream_limiter
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ROWS, READERS, MEBIBYTE = 400_000, 26, 1024**2
 DESCRIPTOR = """\
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     moments = np.datetime64("2003-10-28", "us").astype(int) + np.arange(ROWS) * 1_000_000
     values = np.arange(ROWS, dtype=np.float64)
     rows = pa.table({"at": pa.array(moments).cast(pa.timestamp("us")), "short": values, "long": -values})
-    with open_site_with_descriptor(directory, DESCRIPTOR, limits=QueryLimits(memory=64 * MEBIBYTE)) as made:
+    with open_site_with_uningested_files(directory, DESCRIPTOR, limits=QueryLimits(memory=64 * MEBIBYTE)) as made:
         pq.write_table(rows, made.settings.collections_directory / "goes" / "goes.parquet")
         ingest_collection(made, "goes")
         made.refresh_published_state()
@@ -88,7 +88,7 @@ def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
 
 
 def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
-    client = Client(create_application(site))
+    client = Client(create_and_start_application(site))
     streams = get_stream_limiter(site)
     crowd = [open_samples(site) for _ in range(streams._max_streams)]
     for reader in crowd:

@@ -27,7 +27,7 @@ from test_spans import read
 
 from das2_streams import parse_stream
 from file_servers import ServedFiles, serve_http
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.formats.media import open_product
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
@@ -97,7 +97,7 @@ def open_client(directory: Path) -> tuple[Site, Client]:
     site = Site(settings.load_settings(directory))
     report = ingest_collection(site, "nda")
     assert report.published, report.error
-    return site, Client(create_application(site))
+    return site, Client(create_and_start_application(site))
 
 
 def info(client: Client, name: str = "nda_days") -> Any:
@@ -464,7 +464,7 @@ def test_unreadable_files_are_reported_and_never_sent_in_part(tmp_path: Path) ->
         report = ingest_collection(site, "nda")
         table = report.tables["nda.days"]
         assert (table.published, table.rejected) == (1, 3)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [row[0][:10] for row in rows(client)] == ["2020-01-01"] * 500
         # changed since: nothing of it is sent, and it is said which file it was
         first = data / "x_20200101_V1.cdf"
@@ -808,7 +808,7 @@ def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -
     with site:
         report = ingest_collection(site, "nda")
         assert report.tables["nda.days"].rejected == 1  # the last one
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         spans = {"left": ("2020-01-01T00:00:00", "2020-01-02T00:20:00", 40), "house": ("2020-02-01T00:00:00", "2020-02-02T00:20:00", 40), "late": ("2020-01-01T00:10:00", "2020-01-02T00:15:00", 10), "every": ("2020-01-01T00:00:00", "2020-02-02T00:20:00", 80)}  # fmt: skip
         for name, (start, stop, count) in spans.items():
             found = info(client, name)
@@ -864,12 +864,12 @@ def test_constants_of_a_file_are_not_samples(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
     with open_client(tmp_path)[0] as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
         assert len(rows(client)) == 3
     write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
     with open_client(tmp_path)[0] as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL"]
         assert "GAIN is in no file" in info(client)["note"]
 
@@ -884,7 +884,7 @@ def test_nanoseconds_equal_those_of_the_files(tmp_path: Path) -> None:
     assert step[4] // 1000 == step[5] // 1000  # of both
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         assert not [one for one in warnings_of(ingest_collection(site, "nda")) if "digits" in one]
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         said = info(client)
         whole = [f"{one}Z" for one in cdflib.cdfepoch.encode(step)]
         expected = [f"2016-12-31T00:0{at}:00.123456000Z" for at in range(3)] + whole
@@ -918,7 +918,7 @@ def test_lost_digits_of_times_are_reported(tmp_path: Path) -> None:
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         (told,) = [one for one in warnings_of(ingest_collection(site, "nda")) if "digits" in one]
         assert [name in told for name in ("fine", "plain", "old")] == [True, False, True]
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert "2261" in info(client)["note"][0]
         (data / "old.parquet").unlink()
         ingest_collection(site, "nda")
@@ -952,5 +952,5 @@ def test_nanoseconds_of_texts_and_numbers_are_kept(tmp_path: Path, values: list[
     pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         assert not any("digits" in one for one in warnings_of(ingest_collection(site, "nda")))
-        found = rows(Client(create_application(site)))
+        found = rows(Client(create_and_start_application(site)))
     assert [row[0] for row in found] == ["2020-01-01T00:00:00.123456789Z", "2020-01-01T00:00:01.123456789Z"]

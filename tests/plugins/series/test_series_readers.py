@@ -18,7 +18,7 @@ import pytest
 from asgi_client import Client
 from test_series_files import info, rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
@@ -117,7 +117,7 @@ def open_client(directory: Path) -> tuple[Site, Client]:
     site = Site(settings.load_settings(directory))
     report = ingest_collection(site, "nda")
     assert report.published, report.error
-    return site, Client(create_application(site))
+    return site, Client(create_and_start_application(site))
 
 
 def format_samples(found: npt.NDArray[Any]) -> list[list[object]]:
@@ -230,7 +230,7 @@ def test_a_hanging_reader_is_ended_with_its_child_processes(tmp_path: Path) -> N
     (tmp_path / "hven.toml").write_text(text + "seconds = 6\n")
     (tmp_path / "mode").write_text("hangs x_")
     with Site(settings.load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
         assert json.loads(answer.body)["status"]["code"] == 1500
         # the others of the catalog are there, and nobody waits once more
@@ -251,7 +251,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
     with Site(settings.load_settings(tmp_path)) as site:
-        answer = Client(create_application(site)).get("/hapi/info", dataset="nda_days")
+        answer = Client(create_and_start_application(site)).get("/hapi/info", dataset="nda_days")
         assert (answer.status, json.loads(answer.body)["status"]["code"]) == (503, 1500)
         assert words in answer.text
         spectra(home / "data/x_0.npy", 5)
@@ -302,7 +302,7 @@ def test_times_that_run_back_are_put_in_order_and_files_that_cannot_be_read_are_
             if table.rejects
             else ""
         )
-        assert numbers(rows(Client(create_application(site)))) == format_samples(there)
+        assert numbers(rows(Client(create_and_start_application(site)))) == format_samples(there)
 
 
 FUNCTION = """\

@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Client
 
 from das2_streams import parse_stream
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
@@ -63,7 +63,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterat
     (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
     with Site(settings.load_settings(directory)) as made:
         ingest_collection(made, "goes")
-        yield Client(create_application(made))
+        yield Client(create_and_start_application(made))
 
 
 def fetch_series(client: Client, url: str, **given: object) -> bytes:

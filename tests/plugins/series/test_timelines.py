@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.model.params import RequestParams
@@ -135,7 +135,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: dict[str, Any]) -> 
     (root / "hven.toml").write_text('name = "sun"\n')
     with Site(settings.load_settings(root)) as site:
         ingest_collection(site, "sun")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def tile(client: Client, **given: object) -> tuple[Any, Any]:
@@ -392,7 +392,7 @@ def test_remote_services_are_queried_independently(tmp_path: Path) -> None:
             (here / "hven.toml").write_text(f'name = "here"\nallow_private = true\n{remote}')
             with Site(settings.load_settings(here)) as site:
                 ingest_collection(site, "sun")
-                client = Client(create_application(site))
+                client = Client(create_and_start_application(site))
                 page = client.ask("GET", "/series/sun_line", b"", headers=BROWSER).text
                 assert 'data-elsewhere="far/far.epn_core silent/x.epn_core"' in page
                 span = {"_from": "2003-10-28T00:00", "_to": "2003-10-28T12:00"}
@@ -483,7 +483,7 @@ def stretches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (root / "collections" / "sun" / "sun.yaml").write_text(text)
     with Site(settings.load_settings(root)) as site:
         ingest_collection(site, "sun")
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 @pytest.mark.parametrize(

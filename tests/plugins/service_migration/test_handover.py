@@ -28,7 +28,7 @@ from hven.model.errors import StorageError, UserError
 from hven.model.settings import load_settings
 from hven.plugins.service_migration import file_copies, harvested_records, registry_handover
 from hven.plugins.service_migration.file_copies import FileCopier, FileCopyReport, build_safe_path
-from hven.plugins.service_migration.proxy_switch import ProxyAddresses, change_target, write_proxy_files
+from hven.plugins.service_migration.proxy_switch import ProxyAddresses, replace_proxy_target, write_proxy_files
 from hven.plugins.service_migration.registry_handover import check_registry_handover
 from hven.plugins.service_migration.service_survey import (
     ServiceSurvey,
@@ -263,7 +263,7 @@ def test_a_directory_that_cannot_hold_a_socket_is_refused(tmp_path: Path) -> Non
             write_proxy_files(directory, addresses)
         assert not directory.exists()
     with pytest.raises(UserError, match="the proxy does not answer"):
-        change_target(tmp_path, "new")
+        replace_proxy_target(tmp_path, "new")
 
 
 @pytest.mark.parametrize(

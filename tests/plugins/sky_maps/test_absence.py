@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -33,13 +33,13 @@ def test_tables_are_served_without_maps(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "stars")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", PAGE, headers={"accept": "text/html"}).text
         assert ('href="#map"' in page, page.count('data-pane="sky"')) == (True, 1)
         assert '"lon":[279.2]' in client.ask("GET", f"{PAGE}/places").text
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", PAGE, headers={"accept": "text/html"}).text
         assert "Vega" in page
         assert ('href="#map"' in page, 'data-pane="sky"' in page) == (False, False)

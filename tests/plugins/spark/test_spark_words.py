@@ -396,7 +396,7 @@ def test_each_uploaded_row_can_have_its_own_radius(condition, radius):
     np.testing.assert_array_equal(sizes, [0.5, np.nan, np.nan, np.nan, 0.0])
     assert find_largest_radius(sizes) == 0.5
     assert np.isnan(find_largest_radius(match.compute_row_radii((), rows.slice(1, 3))))
-    assert np.isnan(match.compute_radius(()))
+    assert np.isnan(match.compute_common_radius(()))
 
 
 def test_invalid_circles_have_no_cells():

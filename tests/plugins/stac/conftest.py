@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 from asgi_client import Client
 from granule_rows import build_granule_table, build_granules, build_observation_table, build_observations
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 
@@ -36,4 +36,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

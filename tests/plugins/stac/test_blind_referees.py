@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = """\
 collection: night
@@ -44,7 +44,7 @@ WFS_PATHS = tuple(
 
 @pytest.fixture
 def private_site(tmp_path: Path) -> Iterator[Site]:
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR, {"rows.csv": "id,lon\na,10\nb,20\n"}) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, {"rows.csv": "id,lon\na,10\nb,20\n"}) as site:
         assert ingest_collection(site, "night").published
         yield site
 
@@ -58,7 +58,7 @@ def invite_referee(client: Client, site: Site, *, is_blind: bool) -> dict[str, s
 
 
 def test_no_document_names_people_to_a_blind_referee(private_site: Site) -> None:
-    client = Client(create_application(private_site))
+    client = Client(create_and_start_application(private_site))
     referees = {is_blind: invite_referee(client, private_site, is_blind=is_blind) for is_blind in (False, True)}
     shown_names = set()
     for path in (*STAC_PATHS, *WFS_PATHS):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -102,7 +102,7 @@ def linked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def linked_client(linked_site: Site) -> Client:
-    return Client(create_application(linked_site))
+    return Client(create_and_start_application(linked_site))
 
 
 def read_json(client: Client, path: str, query: str = "", host: str = "vo.example") -> Any:

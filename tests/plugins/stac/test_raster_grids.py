@@ -10,7 +10,7 @@ import pytest
 from asgi_client import Client
 from granule_rows import build_granule_table, build_granules
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.table import Column
 from hven.model.types import STRING, parse_type
 from hven.plugins.stac.item_documents import write_frame_text
@@ -36,7 +36,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in table.columns])
     filled = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
     with open_tiny_site(tmp_path_factory.mktemp("grids"), {"mars.epn_core": (table, filled)}) as site:
-        yield Client(create_application(site))
+        yield Client(create_and_start_application(site))
 
 
 def test_items_have_the_grids_of_rasters(client: Client) -> None:

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 from asgi_client import Client
 from plot_samples import BURSTS, CHANNELS, CRS, FIELD_COUNT, FIELD_SECONDS, START, build_field, build_spectra
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = f"""\
 collection: wind
@@ -120,7 +120,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     }
     assert len(times) == FIELD_COUNT
     assert times[0].astype(np.int64) == START
-    with open_site_with_descriptor(tmp_path_factory.mktemp("plots"), DESCRIPTOR, files) as opened_site:
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("plots"), DESCRIPTOR, files) as opened_site:
         ingest_collection(opened_site, "wind")
         opened_site.refresh_published_state()
         yield opened_site
@@ -128,4 +128,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -41,12 +41,12 @@ def test_series_are_served_without_plots(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "weather")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/plots?panel=pressure").status == 200
         assert client.get("/hapi/info", dataset="pressure;twice=pressure*2").status == 200
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = ["series"]\n')
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         assert client.get("/plots?panel=pressure").status == 404
         assert client.get("/hapi/info", dataset="pressure;twice=pressure*2").status == 404
         assert client.get("/hapi/info", dataset="pressure").status == 200

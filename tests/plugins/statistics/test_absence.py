@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
@@ -41,13 +41,13 @@ def test_collections_are_served_without_statistics(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text('name = "x"\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "stars")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", PAGE, headers=HTML).text
         assert ("/statistics/stars" in page, 'class="little-line"' in page) == (True, True)
         assert client.ask("GET", "/statistics/stars", headers=HTML).status == 200
     (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n', encoding="utf-8")
     with Site(load_settings(tmp_path)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         page = client.ask("GET", PAGE, headers=HTML).text
         assert "Vega" in page
         assert ("/statistics/stars" in page, 'class="little-line"' in page) == (False, False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -45,7 +45,7 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
         ingest_collection(site, "logs", dry_run=True)  # not published: no part of the trend
         write_rows(1, 2, -3, 95)
         assert ingest_collection(site, "logs").published
-        (table,) = json.loads(Client(create_application(site)).get("/statistics/logs.json").body)["tables"]
+        (table,) = json.loads(Client(create_and_start_application(site)).get("/statistics/logs.json").body)["tables"]
         found = table["validity"]
         assert (found["rows"], found["valid"], found["share"]) == (4, 2, "50.00 %")
         assert next((one["name"], one["severity"], one["message"], one["rows"]) for one in found["rules"]) == (
@@ -59,11 +59,11 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
             (["A"], "50.00 %", {"high": 1, "low": 0}), (["B"], "50.00 %", {"high": 0, "low": 1}),
         ]  # fmt: skip
         assert [one["share"] for one in found["trend"]] == ["50.00 %", "75.00 %"]
-        page = Client(create_application(site)).get("/statistics/logs").text
+        page = Client(create_and_start_application(site)).get("/statistics/logs").text
         assert "below the horizon" in page
         assert "75.00 %" in page
         (narrowed,) = json.loads(
-            Client(create_application(site, policies=build_odd_rows_hidden_policies("id")))
+            Client(create_and_start_application(site, policies=build_odd_rows_hidden_policies("id")))
             .get("/statistics/logs.json")
             .body
         )["tables"]

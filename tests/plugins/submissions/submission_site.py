@@ -13,11 +13,11 @@ from typing import Any
 from asgi_client import Answer, Client
 from astropy.io import fits
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 ARCHIVE = """\
 collection: oidb
@@ -202,7 +202,7 @@ def query(client: Client, text: str) -> list[list[str]]:
 
 @contextmanager
 def open_submission_site(directory: Path, **settings: Any) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
-    with open_site_with_descriptor(directory, ARCHIVE, **settings) as site:
+    with open_site_with_uningested_files(directory, ARCHIVE, **settings) as site:
         folder = site.settings.collections_directory / "lists"
         folder.mkdir()
         (folder / "lists.yaml").write_text(LISTS)
@@ -211,5 +211,5 @@ def open_submission_site(directory: Path, **settings: Any) -> Iterator[tuple[Sit
             ingest_collection(site, name)
         for name in PEOPLE:
             site.store.users.add_account(name)
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         yield site, client, {name: Person(client, site, name) for name in (*PEOPLE, "")}

@@ -15,9 +15,9 @@ from asgi_client import Client
 from astropy.table import Table
 from submission_site import Person, query, read_submission
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 from shared import shared
 
@@ -72,10 +72,10 @@ def test_the_difference_of_two_releases(tmp_path: Path) -> None:
     old = read_release(folder / "JMDC_2016-08-31.fits.gz", "REFTEXT")
     new = read_release(folder / "JMDC_2017-03-28.fits.gz", "REFERENCE")
     assert (len(old), len(new)) == (1_235, 1_239)
-    with open_site_with_descriptor(tmp_path, DESCRIPTOR) as site:
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR) as site:
         ingest_collection(site, "jmdc")
         site.store.users.add_account("anna")
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         anna = Person(client, site, "anna")
         first = read_submission(anna.take(anna.begin({"2016.csv": write_sheet(old)}, "jmdc.diameters"), "submit"))
         assert (first["state"], len(first["keys"])) == ("saved", 1_235)

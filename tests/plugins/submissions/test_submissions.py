@@ -13,7 +13,7 @@ from submission_site import Person, make_file, make_image, pack, path_of, query,
 from hven.model.errors import StorageError
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.submissions import submission_workflow
-from hven.plugins.submissions.account_removal import remove_account_submissions
+from hven.plugins.submissions.account_removal import remove_account_from_submissions
 from hven.plugins.submissions.staging import PublishedFolder
 from hven.plugins.submissions.submission_store import Submission, SubmissionStore
 from hven.site import Site
@@ -446,7 +446,7 @@ def test_a_removed_account_leaves_no_open_submission(site: Site, people: dict[st
     bob = people["bob"]
     saved = read_submission(bob.take(bob.begin({"s.fits": make_file("sig")}), "submit"))
     open_submission = bob.begin({"t.fits": make_file("tau")})
-    remove_account_submissions(site, "bob")
+    remove_account_from_submissions(site, "bob")
     store = site.store.get_or_create(SubmissionStore)
     assert store.find_submission(open_submission["number"]) is None
     assert not (site.settings.var_directory / "submissions" / str(open_submission["number"])).exists()

@@ -8,12 +8,12 @@ import pytest
 from asgi_client import Client
 from submission_site import Person, make_file, make_image, read_submission
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
 from hven.plugins.submissions import submission_workflow
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 OBSERVATIONS = """\
 collection: obs
@@ -51,10 +51,10 @@ def make_observation(did: str, mjd: float, **cards: object) -> bytes:
 
 
 def test_dates_and_versions_of_rows_that_hven_does_not_number(tmp_path: Path) -> None:
-    with open_site_with_descriptor(tmp_path, OBSERVATIONS) as site:
+    with open_site_with_uningested_files(tmp_path, OBSERVATIONS) as site:
         ingest_collection(site, "obs")
         site.store.users.add_account("anna")
-        anna = Person(Client(create_application(site)), site, "anna")
+        anna = Person(Client(create_and_start_application(site)), site, "anna")
         submission = anna.begin(
             {"1.fits": make_observation("z", 50_000.0), "2.fits": make_observation("a", 60_000.0, OBJECT="b")},
             "obs.named",

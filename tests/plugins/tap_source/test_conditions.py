@@ -10,7 +10,7 @@ import pytest
 
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
-from hven.plugins.tap_source.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
+from hven.plugins.tap_source.adql_conditions import TapSourceConditionWriter, quote_irregular_table_name
 from hven.sources.api.watermarks import parse_watermark
 
 COLUMNS = [
@@ -47,6 +47,6 @@ def test_adql_that_every_service_understands(expression, value, condition):
 
 
 def test_names_of_tables_elsewhere():
-    assert [quote_adql_table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
+    assert [quote_irregular_table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
         "ivoa.obscore", '"J/A+A/1/2"', '"a b".c', '"2mass.main"',
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import serve_site, wait_until
 
 THERE = """
@@ -47,13 +47,13 @@ def write(home, headers):
 def test_a_tap_service_is_followed(tmp_path):
     there, here = tmp_path / "there", tmp_path / "here"
     headers = {n: (f"t{n % 7}", 1.5, 60_000 + n / 1000) for n in range(2000)}
-    with open_site_with_descriptor(there, THERE, {"a.csv": ""}) as source:
+    with open_site_with_uningested_files(there, THERE, {"a.csv": ""}) as source:
         (there / "hven.toml").write_text("")
         write(there, headers)
         ingest_collection(source, "headers")
         with (
             serve_site(there) as server,
-            open_site_with_descriptor(
+            open_site_with_uningested_files(
                 here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True
             ) as site,
         ):

@@ -29,7 +29,7 @@ from hven.model.errors import ForbiddenError, SourceError, UserError
 from hven.plugins.tap_source import source as tap
 from hven.plugins.tap_source import tap_client
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from hven.testing.source import SourceContract
 from plugin_needs import require_verb
 from process_runner import run_hven, serve_site
@@ -211,7 +211,7 @@ def test_in_another_context_nothing_is_asked_anew(proxy):
 
 def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
     text = f"collection: near\ntitle: Near\ntables: {{stars: {{primary: n, source: {{kind: tap, url: '{proxy.url}', table: far.stars}}}}}}\n"
-    with open_site_with_descriptor(tmp_path, text, allow_private=True) as site:
+    with open_site_with_uningested_files(tmp_path, text, allow_private=True) as site:
         assert ingest_collection(site, "near").row_count == 3
     assert sum(query.startswith("SELECT TOP 1 *") for query in proxy.queries) == 1
     assert sum("TAP_SCHEMA.columns" in query for query in proxy.queries) == 1

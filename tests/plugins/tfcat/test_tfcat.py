@@ -83,7 +83,7 @@ def exact(text):
 
 def test_a_real_catalogue_is_served_unchanged(tmp_path):
     path = shared("data/radio/tfcat/cassini_rpws_fr_patches.tfcat.json")
-    assert file_kinds.detect_file_kind(path) == "tfcat"
+    assert file_kinds.detect_kind_from_file_content(path) == "tfcat"
     rows = source(tmp_path / "a.json", path.read_text())
     (batch,) = rows.read_batches()
     assert batch.num_rows == 16
@@ -409,9 +409,9 @@ def test_one_feature_may_be_the_document(tmp_path):
 def test_a_catalogue_is_known_by_its_end(tmp_path):
     given = catalogue(*[feature(polygon(SQUARE))] * 200)
     (tmp_path / "a.json").write_text(json.dumps(given))
-    assert file_kinds.detect_file_kind(tmp_path / "a.json") == "tfcat"
+    assert file_kinds.detect_kind_from_file_content(tmp_path / "a.json") == "tfcat"
     (tmp_path / "b.json").write_text(json.dumps({"type": "FeatureCollection", "features": given["features"]}))
-    assert file_kinds.detect_file_kind(tmp_path / "b.json") == "json"
+    assert file_kinds.detect_kind_from_file_content(tmp_path / "b.json") == "json"
 
 
 # --- round trips ------------------------------------------------------------------------------------------------

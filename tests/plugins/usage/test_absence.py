@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.plugins.usage.usage_counter import UsageCounter
@@ -41,7 +41,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def read_page(site: Site, path: str, status: int) -> None:
-    assert Client(create_application(site)).ask("GET", path).status == status
+    assert Client(create_and_start_application(site)).ask("GET", path).status == status
 
 
 def test_the_rest_is_served_and_the_sums_are_kept(directory: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from asgi_client import Client
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins, settings
 from hven.model.errors import ParamError, StorageError
@@ -27,7 +27,7 @@ from hven.plugins.usage.usage_counter import UsageCounter, classify_user_agent
 from hven.plugins.usage.usage_records import COUNT_COLUMNS, UsageCountStore, UsageKey
 from hven.plugins.usage.usage_sessions import MAX_CLICKS, UsageSessions
 from hven.services.face import ServiceContext, load_service_faces
-from hven.site import AnsweredRequest, RequestUsage, Site, prepare_request_observers
+from hven.site import AnsweredRequest, RequestUsage, Site, reserve_request_observer_memory
 from hven.site.auth import OWNER_PRINCIPAL
 from plugin_needs import require_plugins
 
@@ -102,7 +102,7 @@ def site(root: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_application(site))
+    return Client(create_and_start_application(site))
 
 
 def request_status(client: Client, path: str, agent: str = FIREFOX, method: str = "GET", body: bytes = b"", **headers: str) -> int:  # fmt: skip
@@ -267,13 +267,13 @@ def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Clie
 
 def test_a_service_may_leave_its_answers_uncounted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     cone = "/cone/stars.main?RA=10&DEC=20&SR=1"
-    assert request_status(Client(create_application(site)), cone) == 200
+    assert request_status(Client(create_and_start_application(site)), cone) == 200
     counted = sums(site)
     assert "cone" in {key[2] for key in counted}
     monkeypatch.setattr(
         plugins.load_plugin("protocols", "cone"), "FACE", replace(load_service_faces()["cone"], is_usage_counted=False)
     )
-    assert request_status(Client(create_application(site)), f"{cone}&VERB=3") == 200
+    assert request_status(Client(create_and_start_application(site)), f"{cone}&VERB=3") == 200
     assert sums(site) == counted
 
 
@@ -310,23 +310,25 @@ def test_memory_of_visits_is_bounded() -> None:
     visits = UsageSessions()
     user = visits.hash_user("a", 1)
     for number in range(2 * MAX_CLICKS):
-        visits.is_double_click(user, str(number), float(number) / 1000)
-        visits.is_first_in_session(user, str(number))
-    assert visits.is_double_click(user, str(2 * MAX_CLICKS - 1), 2 * MAX_CLICKS / 1000), "what came last is remembered"
+        visits.record_request_and_detect_double_click(user, str(number), float(number) / 1000)
+        visits.record_action_and_detect_first(user, str(number))
+    assert visits.record_request_and_detect_double_click(user, str(2 * MAX_CLICKS - 1), 2 * MAX_CLICKS / 1000), (
+        "what came last is remembered"
+    )
 
 
 def test_server_processes_share_sessions_and_double_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
-    prepare_request_observers()
+    reserve_request_observer_memory()
     one, other = UsageSessions(), UsageSessions()
     user = one.hash_user("a", 3)
     assert other.hash_user("a", 3) == user
-    assert one.is_first_in_session(user, "x")
-    assert not other.is_first_in_session(user, "x")
-    assert not one.is_double_click(user, "/a", 1.0)
-    assert other.is_double_click(user, "/a", 20.0)
+    assert one.record_action_and_detect_first(user, "x")
+    assert not other.record_action_and_detect_first(user, "x")
+    assert not one.record_request_and_detect_double_click(user, "/a", 1.0)
+    assert other.record_request_and_detect_double_click(user, "/a", 20.0)
     monkeypatch.setenv("HVEN_SERVER_VISITS", "/nowhere/at/all")
-    assert UsageSessions().is_first_in_session(1, "x")
+    assert UsageSessions().record_action_and_detect_first(1, "x")
     _, _, file = os.environ.get("HVEN_SERVER_VISITS", "").rpartition("/")
     assert file == "all"
 

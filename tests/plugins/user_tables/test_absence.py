@@ -9,7 +9,7 @@ import pytest
 from asgi_client import Client
 
 from hven import query
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.jobs._worker import run_next_job
 from hven.model import plugins
 from hven.model.errors import BindError
@@ -37,7 +37,7 @@ def directory(tmp_path: Path) -> Path:
     directory = create_site_directory(tmp_path / "site", name="Uraniborg")
     settings = (directory / "hven.toml").read_text()
     with Site(load_settings(directory, {})) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         for name in ("anna", "bert"):
             headers = {"authorization": f"Bearer {site.store.users.add_account(name)}"}
             assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n7\n", headers=headers).status == 201
@@ -56,7 +56,7 @@ def count_rows(site: Site, account: str) -> int:
 
 def test_tables_are_read_until_they_end_and_stay_away_when_the_package_is_back(directory: Path) -> None:
     with Site(load_settings(directory, {})) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         headers = {"authorization": f"Bearer {site.store.users.renew_token('anna')}"}
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n8\n", headers=headers).status in {404, 405}
         assert "table-load-sync" not in client.get("/tap/capabilities").text
@@ -69,7 +69,7 @@ def test_tables_are_read_until_they_end_and_stay_away_when_the_package_is_back(d
     with Site(load_settings(directory, {})) as site:
         site.store.users.add_account("anna")
         for account in ("anna", "bert"):
-            assert site.store.user_tables.list_owner_tables(account) == []
+            assert site.store.user_tables.list_unexpired_owner_tables(account) == []
             with pytest.raises(BindError, match=r"no table 'tap_user\.mine'"):
                 count_rows(site, account)
 

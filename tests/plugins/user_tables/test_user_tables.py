@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Answer, Client
 from star_tables import STARS, build_rows
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import QueryLimits
 from hven.plugins.user_tables import table_writing
 from hven.plugins.user_tables.table_records import UserTableRecordWriter
@@ -54,7 +54,7 @@ def star_site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def people(star_site: Site) -> tuple[Person, Person, Person]:
-    client = Client(create_application(star_site))
+    client = Client(create_and_start_application(star_site))
     anna, bert = (Person(client, star_site.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     return anna, bert, Person(client, None)
@@ -136,7 +136,7 @@ def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: st
 
 
 def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(star_site: Site) -> None:
-    client = Client(create_application(star_site, policies=build_odd_rows_hidden_policies("number")))
+    client = Client(create_and_start_application(star_site, policies=build_odd_rows_hidden_policies("number")))
     anna, bert = (Person(client, star_site.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     assert anna.rows("SELECT number FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id") == [[2]]
@@ -193,7 +193,7 @@ def test_quota_and_names(people: tuple[Person, Person, Person], star_site: Site)
 
 def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], star_site: Site) -> None:
     anna, _, _ = people
-    ((record, expires),) = star_site.store.user_tables.list_owner_tables("anna")
+    ((record, expires),) = star_site.store.user_tables.list_unexpired_owner_tables("anna")
     wanted = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
     star_site.store.get_or_create(UserTableRecordWriter).set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")

@@ -28,7 +28,7 @@ from pyarrow import feather
 from star_tables import STARS, build_rows
 
 from hven import descriptor
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.engines.duckdb.staging import DuckSnapshotStaging
 from hven.model.errors import DescriptorError, StorageError
 from hven.model.settings import QueryLimits, Settings
@@ -37,7 +37,7 @@ from hven.site import Site
 from hven.site import _site as holdings_site
 from hven.site.auth import Principal
 from hven.site.store import _user_table_records as user_tables
-from hven.site.user_tables import delete_expired_user_tables, delete_user_table_leftovers
+from hven.site.user_tables import clean_user_table_storage, delete_expired_user_tables
 from hven.testing.site import open_tiny_site
 
 NUMBER = 3_000
@@ -61,7 +61,7 @@ def star_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def client(star_site: Site) -> Client:
-    return Client(create_application(star_site))
+    return Client(create_and_start_application(star_site))
 
 
 class Person:
@@ -486,7 +486,7 @@ def test_an_upload_that_is_published_while_others_sweep(anna: Person, star_site:
 
     def sweep() -> None:
         while not over.is_set():
-            delete_user_table_leftovers(star_site)
+            clean_user_table_storage(star_site)
             time.sleep(0.01)
 
     thread = threading.Thread(target=sweep)
@@ -552,5 +552,5 @@ def test_a_reader_who_leaves_in_the_middle(star_site: Site, anna: Person) -> Non
         "headers": [(b"host", b"vo.example"), (b"authorization", anna.headers["authorization"].encode())],
     }  # fmt: skip
     with contextlib.suppress(Exception):
-        asyncio.run(create_application(star_site)(scope, receive, send))
+        asyncio.run(create_and_start_application(star_site)(scope, receive, send))
     assert anna.ask("GET", "/tap/user_tables/half").status == 404

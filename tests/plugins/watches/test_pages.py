@@ -11,7 +11,7 @@ import pytest
 from lxml import etree
 from watch_site import STARS, Browser
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
 from hven.plugins.watches import event_stream
 from hven.site.auth.local import create_personal_token
@@ -194,7 +194,7 @@ def test_events_are_voevents(site: WatchSite, anna: Browser) -> None:
 def read_stream(site: WatchSite, headers: dict[str, str], query: bytes = b"", seconds: float = 0.0) -> list[str]:
     """Read a stream until it ends."""
     sent: list[Any] = []
-    app = create_application(site.site)
+    app = create_and_start_application(site.site)
 
     async def run() -> None:
         async def receive() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from asgi_client import Answer, Client
 from notification_site import Announcer
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
 from hven.model.table import Table
 from hven.plugins.notifications.choice_store import ChoiceStore
@@ -88,7 +88,7 @@ class WatchSite:
         self.site.refresh_published_state()
 
     def open_browser(self, account: str = "") -> Browser:
-        client = Client(create_application(self.site))
+        client = Client(create_and_start_application(self.site))
         if not account:
             return Browser(client)
         token = create_personal_token(self.site.store, account, "all", 1, created_by=account)[1]

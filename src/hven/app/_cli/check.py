@@ -16,7 +16,11 @@ from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
 from hven.model import plugins
 from hven.model.errors import Fault, NotFoundError, UsageError
-from hven.model.settings import find_exposed_files, find_missing_portal_items, find_unavailable_section_faults
+from hven.model.settings import (
+    find_exposed_file_faults,
+    find_missing_portal_item_faults,
+    find_unavailable_section_faults,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +90,7 @@ def check(
     findings.faults += _find_site_faults(site_settings, name)
     findings.faults += _find_faults_across_collections(site_settings, name, findings.resources)
     if not findings.has_errors:
-        findings.faults += _check_published_rows(
+        findings.faults += _check_panes_and_published_rows(
             context,
             findings.names,
             run_descriptor_tests=run_descriptor_tests,
@@ -111,7 +115,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_published_rows(context: typer.Context, collections: list[str], **options: Any) -> list[Fault]:
+def _check_panes_and_published_rows(context: typer.Context, collections: list[str], **options: Any) -> list[Fault]:
     """Check the panes, and what the options ask of the published rows; without either, no site is opened."""
     panes = plugins.load_plugin_records("panes").values()  # a faulty one was an error before
     if not panes and not any(options.values()):
@@ -209,13 +213,13 @@ def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -
 def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
     """Yield faults of hven.toml, and files that readers could fetch although they should not."""
     if name is not None:
-        yield from find_exposed_files(settings.directory)
+        yield from find_exposed_file_faults(settings.directory)
         return
     if settings.job_types_directory.is_dir():
         yield from resolve_name(JOB_TYPE_CHECK)(settings)
     yield from find_unavailable_section_faults(settings)
-    yield from find_missing_portal_items(settings)
-    yield from find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)
+    yield from find_missing_portal_item_faults(settings)
+    yield from find_exposed_file_faults(settings.directory, settings.var_directory, settings.data_directory)
 
 
 def _find_faults_across_collections(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hven.app._cli.context import format_time, open_site, print_json, print_table
-from hven.site import grant_delegation
+from hven.site import grant_delegation_and_list_doubts
 
 delegate = typer.Typer()
 
@@ -51,7 +51,7 @@ def add_delegation(
 ) -> None:
     """Let an account see somebody else's rows until a given day."""
     with open_site(context) as site:
-        grant, warnings = grant_delegation(
+        grant, warnings = grant_delegation_and_list_doubts(
             site, account, row_owner, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
         )
     for warning in warnings:

@@ -72,7 +72,7 @@ def prepare(
                     "neither the command nor the descriptor says what to prepare",
                     remedy="give --previews or --spectra, or add `prepare` to the descriptor",
                 )
-        preparation_result = file_preparation.prepare_files(
+        preparation_result = file_preparation.prepare_files_and_remove_stale_products(
             service_context,
             OWNER_PRINCIPAL,
             collection,
@@ -110,6 +110,6 @@ def _stop_preparation_jobs(site: Site, collection: str) -> list[str]:
     for job_ref in job_service.list_jobs(phase_params, requester):
         job = job_service.get_job(job_ref.id, requester)
         if ("COLLECTION", collection) in job.parameters:
-            job_service.change_phase(job, "ABORT")
+            job_service.run_or_abort_job(job, "ABORT")
             stopped_ids.append(job.id)
     return stopped_ids

@@ -215,7 +215,7 @@ def rollback(
             return site.store.roll_back(name, snapshot)
 
         new_state = _retry_until_unlocked(roll_back)
-        if name in site.store.map_held_collections():
+        if name in site.store.map_hold_start_times():
             held_name = name
         else:
             held_name = name.partition(".")[0]
@@ -310,8 +310,8 @@ def remove(
         removed_tables = _retry_until_unlocked(lambda: site.store.unpublish_collection(name))
         deleted_snapshots = []
         if purge_data:
-            deleted_snapshots = site.store.delete_unpinned_snapshots(name)
-        problems = site.engines.drop_snapshots(deleted_snapshots)
+            deleted_snapshots = site.store.delete_unreferenced_snapshots(name)
+        problems = site.engines.drop_snapshots_and_list_problems(deleted_snapshots)
         if purge_data:
             delete_collection_sync_data(site, name)
             _delete_derived_files(site, name)

@@ -35,7 +35,7 @@ def add_referee_address(
 
     Everybody who has the address sees the collection.
     """
-    end_time = _parse_end_time(end_text)
+    end_time = _parse_future_end_time(end_text)
     with open_site(context) as site:
         names = site.get_published_state().resources
         if collection not in names:
@@ -106,7 +106,7 @@ def audit(
     print_table(names, rows, title="Audit log")
 
 
-def _parse_end_time(text: str) -> float:
+def _parse_future_end_time(text: str) -> float:
     """Parse a moment, or a day, which stands for its end (UTC); return Unix time."""
     try:
         end_time = datetime.fromisoformat(text)

@@ -40,7 +40,7 @@ def show_rule_trend(collection_name: str, runs: Sequence[IngestRun], max_runs: i
         if number:
             print()
         table_runs = [(run, tables[table_name]) for run, tables in run_qualities if table_name in tables]
-        _show_rule_counts(table_name, table_runs)
+        _show_table_flag_statistics(table_name, table_runs)
 
 
 def _run_flag_statistics_to_json(run: IngestRun, tables: Mapping[str, QualityFlagStatistics]) -> dict[str, Any]:
@@ -62,7 +62,9 @@ def _read_run_flag_statistics(run: IngestRun) -> dict[str, QualityFlagStatistics
     return quality_by_table
 
 
-def _show_rule_counts(table_name: str, run_qualities: Sequence[tuple[IngestRun, QualityFlagStatistics]]) -> None:
+def _show_table_flag_statistics(
+    table_name: str, run_qualities: Sequence[tuple[IngestRun, QualityFlagStatistics]]
+) -> None:
     rules: dict[str, None] = {}
     for _, quality in run_qualities:
         rules |= dict.fromkeys(quality.rules)

@@ -23,7 +23,7 @@ from hven.app._server.logging_setup import LOGGING_CONFIG
 from hven.jobs import job_supervisor, type_catalogue
 from hven.model import plugins
 from hven.model.errors import UsageError
-from hven.model.settings import find_exposed_files, find_unavailable_section_faults
+from hven.model.settings import find_exposed_file_faults, find_unavailable_section_faults
 from hven.site.state_faults import find_state_faults
 
 
@@ -65,7 +65,7 @@ def serve(
     for fault in [
         *find_unavailable_section_faults(site_settings),
         *find_state_faults(site_settings, host=host, port=port),
-        *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
+        *find_exposed_file_faults(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:
         print(f"warning: {fault}", file=sys.stderr)
     # the same values as in the server's processes, which load the settings again
@@ -77,7 +77,7 @@ def serve(
     )
     listen_address = site_settings.host
     if activation_socket is None:
-        listen_address = _resolve_listen_address(site_settings.host, site_settings.port)
+        listen_address = _resolve_free_listen_address(site_settings.host, site_settings.port)
     # The server's processes read these variables, so that addresses in ivoa.obscore are those of this server.
     if host:
         os.environ["HVEN_HOST"] = host
@@ -120,7 +120,7 @@ def work(
             side_process.stop()
 
 
-def _resolve_listen_address(host: str, port: int) -> str:
+def _resolve_free_listen_address(host: str, port: int) -> str:
     """Resolve a host to its address, and check that no other program listens there.
 
     The workers share their port, and without this check they would share it with another program.

@@ -184,9 +184,9 @@ def describe_table_access(published_table: PublishedTable, tables_by_name: Mappi
     tables_by_name
         All published tables by qualified name. A view is restricted as the tables are that it reads.
     """
-    access_texts = [_describe_row_access(published_table.table)]
+    access_texts = [_describe_row_and_file_access(published_table.table)]
     for name in published_table.read_tables:
-        if name in tables_by_name and _describe_row_access(tables_by_name[name].table) != access_texts[0]:
+        if name in tables_by_name and _describe_row_and_file_access(tables_by_name[name].table) != access_texts[0]:
             access_texts.append(f"as {name}")
     if access_texts[0] == "public" and len(access_texts) > 1:
         del access_texts[0]
@@ -195,7 +195,7 @@ def describe_table_access(published_table: PublishedTable, tables_by_name: Mappi
     return "; ".join(access_texts)
 
 
-def _describe_row_access(table: Table) -> str:
+def _describe_row_and_file_access(table: Table) -> str:
     if table.access == "private":
         return "nobody"
     conditions = []
@@ -319,7 +319,7 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
 @schedule.command("run")
 def request_sync_now(context: typer.Context, collection_name: Name) -> None:
     """Make the server synchronise a collection now."""
-    _update_schedule_record(context, collection_name, lambda row, now: replace(row, asked=now))
+    _update_schedule_and_hold(context, collection_name, lambda row, now: replace(row, asked=now))
     print(f"the server will synchronise {collection_name} next")
 
 
@@ -329,7 +329,7 @@ def pause_schedule(context: typer.Context, name: Name) -> None:
 
     A run that has begun continues.
     """
-    _update_schedule_record(context, name, lambda row, now: replace(row, paused=now, asked=None))
+    _update_schedule_and_hold(context, name, lambda row, now: replace(row, paused=now, asked=None))
     print(f"{name} is paused")
 
 
@@ -339,11 +339,11 @@ def resume_schedule(context: typer.Context, name: Name) -> None:
 
     One run replaces all runs that were missed.
     """
-    _update_schedule_record(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
+    _update_schedule_and_hold(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
     print(f"{name} is scheduled again")
 
 
-def _update_schedule_record(
+def _update_schedule_and_hold(
     context: typer.Context,
     collection_name: str,
     change_record: Callable[[SyncScheduleRecord, float], SyncScheduleRecord],

@@ -50,7 +50,7 @@ def verify(
             raise NotFoundError(
                 f"there is no snapshot of {name!r}", remedy="run `hven status` to see what is published"
             )
-        verifications = snapshot_verification.verify_snapshots(
+        verifications = snapshot_verification.verify_snapshots_and_record_results(
             site.settings, site.store, site.engines, records, on_verified=print_progress
         )
         database_count = len(records) - len(verifications)

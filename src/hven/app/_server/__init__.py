@@ -13,7 +13,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
 
-from hven.app._server.application import create_application
+from hven.app._server.application import create_and_start_application
 from hven.app._server.processes import serve_site
 
-__all__ = ["create_application", "serve_site"]
+__all__ = ["create_and_start_application", "serve_site"]

@@ -52,7 +52,7 @@ def get_request_principal(request: Request) -> Principal:
     return principal
 
 
-def create_application(
+def create_and_start_application(
     site: Site,
     *,
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
@@ -135,7 +135,7 @@ def _build_application(
     async def run_lifespan(_: Starlette) -> AsyncIterator[None]:
         site.get_published_state()  # loaded now, so that the first request does not wait for it
         request_observers.start()
-        _send_heartbeat(asyncio.get_running_loop())
+        _repeat_heartbeat_and_load_report(asyncio.get_running_loop())
         yield
         request_observers.stop()
         site.close()
@@ -192,7 +192,9 @@ class _PortalDispatcher:
 def _build_face_routes(service_context: ServiceContext, face_names: Iterable[str]) -> dict[str, Sequence[BaseRoute]]:
     """Build the routes of faces, by the name of the face."""
     return {
-        name: service_context.faces[name].build_all_routes(_restrict_context_to_face(service_context, name))
+        name: service_context.faces[name].build_routes_and_register_standard_ids(
+            _restrict_context_to_face(service_context, name)
+        )
         for name in face_names
     }
 
@@ -254,11 +256,11 @@ def _restrict_context_to_face(service_context: ServiceContext, face: str) -> Ser
     return replace(service_context, policies=policies)
 
 
-def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
+def _repeat_heartbeat_and_load_report(loop: asyncio.AbstractEventLoop) -> None:
     """Send a heartbeat now, and again at intervals; a blocked event loop sends none."""
     child_processes.record_own_heartbeat()
     worker_load.report_and_rebalance_connections()
-    loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
+    loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _repeat_heartbeat_and_load_report, loop)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -275,9 +277,9 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 async def _answer_unexpected_error(request: Request, error: Exception) -> Response:
     """Answer an error that no face has caught, without a traceback."""
-    text = services.write_error_message(error, services.get_request_id(request))
+    text = services.log_error_and_write_message(error, services.get_request_id(request))
     http_status = services.find_http_status(error)
-    headers = dict(services.build_error_headers(error))
+    headers = dict(services.build_retry_after_header(error))
     return PlainTextResponse(f"{text}\n", http_status, headers=headers)
 
 

@@ -104,7 +104,7 @@ class RequestAuthenticator:
         """
         if self._has_credentials(scope, headers_by_name):
             try:
-                await self._identify_principal(scope, headers_by_name)
+                await self._set_scope_principal(scope, headers_by_name)
             except HvenError as error:
                 return _build_error_response(scope, error)
         current_requester.set(partial(_find_requester_name, scope))
@@ -118,7 +118,7 @@ class RequestAuthenticator:
             or SIGNATURE_SCOPE_KEY in scope
         )
 
-    async def _identify_principal(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> None:
+    async def _set_scope_principal(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> None:
         """Write the principal of a request with credentials into its scope.
 
         Raises
@@ -323,7 +323,7 @@ class RequestAuthenticator:
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
         path = scope["path"].removeprefix(self._settings.root_path.rstrip("/"))
         query = scope["query_string"].decode("latin-1")
-        account = signed_addresses.find_account_of_signed_address(
+        account = signed_addresses.verify_signature_and_find_account(
             self._store, scope["method"], path, query, scope[SIGNATURE_SCOPE_KEY]
         )
         return self._load_principal(account)
@@ -398,8 +398,8 @@ def _is_page_request(scope: Scope) -> bool:
 
 
 def _build_error_response(scope: Scope, error: HvenError) -> Response:
-    text = services.write_error_message(error, scope.get("hven.request_id", ""))
-    headers = {**services.build_error_headers(error), "cache-control": "no-store"}
+    text = services.log_error_and_write_message(error, scope.get("hven.request_id", ""))
+    headers = {**services.build_retry_after_header(error), "cache-control": "no-store"}
     http_status = services.find_http_status(error)
     return PlainTextResponse(f"{text}\n", http_status, headers)
 
@@ -416,7 +416,7 @@ def _add_private_answer_headers(headers: list[tuple[bytes, bytes]], account_name
     return [*headers, (b"cache-control", cache_control.replace(b"public", b"private"))]
 
 
-def is_anonymous_referee(scope: Scope) -> bool:
+def is_client_hidden_from_log(scope: Scope) -> bool:
     """Return whether the log must not name the client: a referee, or a reviewer in a blind review."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
     if REFEREE_PREFIX in scope["path"]:

@@ -33,7 +33,7 @@ from hven.portal.faces.portal import load_package_pages
 from hven.query import memory_watchdog
 from hven.services import face
 from hven.services.admission import load_request_gates
-from hven.site import Site, counters, prepare_request_observers
+from hven.site import Site, counters, reserve_request_observer_memory
 from hven.site.descriptor_watch import preload_descriptors
 from hven.site.library_pages import release_library_pages
 from hven.site.server_processes import list_server_processes
@@ -169,8 +169,8 @@ def serve_site(
             "%s also serves this site; both processes share its data, jobs and schedule", server_process.display_name
         )
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
-    counters.create_counter_memory()
-    prepare_request_observers()
+    counters.create_shared_counter_memory()
+    reserve_request_observer_memory()
     for gate in load_request_gates():
         gate.reserve_shared_memory(workers)
     try:

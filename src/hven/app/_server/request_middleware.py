@@ -21,11 +21,11 @@ from hven.app._server.identification import (
     REFEREE_PREFIX,
     SIGNATURE_SCOPE_KEY,
     RequestAuthenticator,
-    is_anonymous_referee,
+    is_client_hidden_from_log,
 )
 from hven.app._server.worker_load import LoadShedder
 from hven.model import deadlines
-from hven.portal.portals import PortalRouter, with_page_cookies
+from hven.portal.portals import PortalRouter, add_cookies_and_make_page_private
 from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.address_rewriting import load_address_rewriters
@@ -108,7 +108,7 @@ def _choose_request_id(given_id: bytes | None) -> str:
 def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
-    client_address = client[0] if client and not is_anonymous_referee(scope) else None
+    client_address = client[0] if client and not is_client_hidden_from_log(scope) else None
     path_before_secret = "".join(scope["path"].partition(REFEREE_PREFIX)[:2])
     logged_query = scope["query_string"]
     if "/login" in scope["path"]:  # it has codes of identity providers
@@ -187,14 +187,14 @@ class RequestMiddleware:
             request_id=request_id,
             usage=RequestUsage(request_id),
             is_signed=self._prepare_scope_and_remove_signature(scope),
-            should_close=worker_load.should_close_connection(scope.get("client")),
+            should_close=worker_load.count_request_and_decide_close(scope.get("client")),
         )
         scope["hven.request_id"] = request_id
         CURRENT_USAGE.set(exchange.usage)
 
         async def send_message(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = await self._build_response_headers(scope, exchange, message, origin)
+                message["headers"] = await self._record_and_build_response_headers(scope, exchange, message, origin)
             elif message["type"] == "http.response.pathsend":
                 # the server sends the file by itself, as long as the headers say
                 exchange.sent_bytes += exchange.find_content_length()
@@ -207,7 +207,7 @@ class RequestMiddleware:
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await self._answer_preflight(headers_by_name.get(b"access-control-request-headers"), send_message)
-            elif self._load_shedder.is_overloaded(scope):
+            elif self._load_shedder.record_request_and_detect_overload(scope):
                 await worker_load.send_unavailable_response(send_message)
             else:
                 await self._answer_request(scope, receive, send_message, exchange, headers_by_name)
@@ -279,13 +279,13 @@ class RequestMiddleware:
         scope[GATES_SCOPE_KEY] = self._gates
         scope[ANSWER_CACHE_SCOPE_KEY] = self._answer_cache
         # first of all, so that no log and no face sees the signature
-        scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
+        scope["query_string"], signature = signed_addresses.split_signature_from_query(scope["query_string"])
         if signature is not None:
             scope[SIGNATURE_SCOPE_KEY] = signature
         deadlines.CURRENT_DEADLINE.set(deadlines.Deadline(self._request_timeout_seconds))
         return signature is not None
 
-    async def _build_response_headers(
+    async def _record_and_build_response_headers(
         self, scope: Scope, exchange: _HttpExchange, message: Message, origin: bytes | None
     ) -> list[tuple[bytes, bytes]]:
         """Record the status and headers of an answer, and return them with the headers that every answer has."""
@@ -296,7 +296,7 @@ class RequestMiddleware:
             response_headers = signed_addresses.with_private_response_headers(response_headers)
         exchange.response_headers = response_headers
         if exchange.cookies:
-            response_headers = with_page_cookies(exchange.cookies, response_headers)
+            response_headers = add_cookies_and_make_page_private(exchange.cookies, response_headers)
         headers = [*response_headers, *self._common_headers, (b"x-request-id", exchange.request_id.encode())]
         if exchange.should_close:
             headers.append((b"connection", b"close"))

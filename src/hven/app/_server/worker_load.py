@@ -119,7 +119,7 @@ class LoadShedder:
         """Record that the loop has just done something."""
         self._last_busy = self._get_time()
 
-    def is_overloaded(self, scope: Scope) -> bool:
+    def record_request_and_detect_overload(self, scope: Scope) -> bool:
         """Return whether the loop is too far behind for this request, or a server that stops takes no new clients."""
         if scope["path"].endswith(READINESS_PATH) and is_server_draining():
             return True
@@ -134,11 +134,11 @@ class LoadShedder:
         if is_queue_short or self._requests_since_idle < MIN_STANDING_REQUESTS or scope["path"] == ALWAYS_SERVED_PATH:
             return False
         max_wait_seconds = MAX_WAIT_SECONDS
-        if self._is_greedy(services.find_client_network(HTTPConnection(scope))):
+        if self._count_and_detect_greedy_client(services.find_client_network(HTTPConnection(scope))):
             max_wait_seconds = MAX_GREEDY_WAIT_SECONDS
         return now - round_start > max_wait_seconds
 
-    def _is_greedy(self, client_network: str) -> bool:
+    def _count_and_detect_greedy_client(self, client_network: str) -> bool:
         """Count a request, and return whether its client has sent more than half of all while the queue stands."""
         self._requests_by_client[client_network] += 1
         if len(self._requests_by_client) == 1:
@@ -268,7 +268,7 @@ class ConnectionBalancer:
 _process_share: ConnectionBalancer | None = None
 
 
-def should_close_connection(client: object) -> bool:
+def count_request_and_decide_close(client: object) -> bool:
     """Return whether the connection of a client should be closed after the present answer."""
     return _process_share is not None and client is not None and _process_share.should_close(client)
 

@@ -141,7 +141,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         pulse = self._pulses[idx] = child_processes.ProcessHeartbeat(START_GRACE_SECONDS)
         self._start_times[idx] = time.monotonic()
         load_application = partial(
-            _load_worker_application,
+            _prepare_worker_and_load_application,
             idx,
             pulse,
             self._shares.create_worker_balancer(idx),
@@ -302,7 +302,7 @@ def is_first_worker() -> bool:
     return _worker_number == 0
 
 
-def _load_worker_application(
+def _prepare_worker_and_load_application(
     idx: int,
     heartbeat: child_processes.ProcessHeartbeat,
     balancer: ConnectionBalancer,
@@ -315,7 +315,7 @@ def _load_worker_application(
 
     After a crash of the worker before, the application is told so, and verifies what is published.
     """
-    _move_worker_to_own_session(server_pid)
+    _set_worker_signals_and_session(server_pid)
     heartbeat.assign_to_this_process()
     balancer.set_as_process_balancer()
     global _worker_number  # noqa: PLW0603  (a process is one worker)
@@ -326,7 +326,7 @@ def _load_worker_application(
     return application
 
 
-def _move_worker_to_own_session(server_pid: int) -> None:
+def _set_worker_signals_and_session(server_pid: int) -> None:
     """Put a worker into a session of its own, with a higher priority where the account may set it.
 
     Where Linux divides processor time by sessions (sched_autogroup), all workers together would get the share of one

@@ -12,7 +12,7 @@ from hven.descriptor._keys import (
     TableParamSection,
     TableSection,
 )
-from hven.descriptor._merging import list_standard_columns, list_standards
+from hven.descriptor._merging import list_standards, map_standard_column_optionality
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "ForeignKeySection",
     "TableParamSection",
     "TableSection",
-    "list_standard_columns",
     "list_standards",
+    "map_standard_column_optionality",
 ]

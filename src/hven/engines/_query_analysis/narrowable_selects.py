@@ -121,12 +121,14 @@ def analyse_select(select: Select) -> NarrowableSelect:
     narrowable = NarrowableSelect(select)
     table_numbers: frozenset[int] = frozenset()
     if select.source is not None:
-        table_numbers = _collect_tables(select.source, narrowable, is_direct=True)
+        table_numbers = _collect_tables_and_conditions(select.source, narrowable, is_direct=True)
     narrowable.add_conditions(select.where, table_numbers)
     return narrowable
 
 
-def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_direct: bool) -> frozenset[int]:
+def _collect_tables_and_conditions(
+    from_item: FromItem, narrowable: NarrowableSelect, *, is_direct: bool
+) -> frozenset[int]:
     """Add the leaves below a FROM item; return the numbers of those that WHERE may narrow."""
     if isinstance(from_item, TableRef):
         if from_item.table is None or from_item.cte:
@@ -146,15 +148,15 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
         select = find_ungrouped_select(from_item.query)
         if select is None or select.source is None:
             return derived_numbers
-        inner_numbers = _collect_tables(select.source, narrowable, is_direct=False)
+        inner_numbers = _collect_tables_and_conditions(select.source, narrowable, is_direct=False)
         narrowable.add_conditions(select.where, inner_numbers)
         for column, inner in zip(from_item.columns, select.items, strict=True):
             if isinstance(inner, SelectItem):
                 narrowable.derived_expressions[from_item.number, column.name] = inner.expr
         return inner_numbers | derived_numbers
     if isinstance(from_item, Join):
-        left_numbers = _collect_tables(from_item.left, narrowable, is_direct=is_direct)
-        right_numbers = _collect_tables(from_item.right, narrowable, is_direct=is_direct)
+        left_numbers = _collect_tables_and_conditions(from_item.left, narrowable, is_direct=is_direct)
+        right_numbers = _collect_tables_and_conditions(from_item.right, narrowable, is_direct=is_direct)
         kind = from_item.kind.upper()
         narrowed_numbers = {"LEFT": right_numbers, "RIGHT": left_numbers}.get(kind, left_numbers | right_numbers)
         narrowable.add_conditions(from_item.on, frozenset() if kind == "FULL" else narrowed_numbers)

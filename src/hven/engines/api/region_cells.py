@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from hven.engines._region_cells import compute_shape_cell_ranges, cover_regions_with_cells, list_indexed_region_columns
+from hven.engines._region_cells import (
+    compute_shape_cell_ranges,
+    cover_regions_with_cells_and_caps,
+    list_indexed_region_columns,
+)
 
 __all__ = [
     "compute_shape_cell_ranges",
-    "cover_regions_with_cells",
+    "cover_regions_with_cells_and_caps",
     "list_indexed_region_columns",
 ]

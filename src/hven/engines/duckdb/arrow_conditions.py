@@ -164,7 +164,7 @@ def compile_arrow_condition(
     if isinstance(expression, LikePredicate):
         return _compile_like(expression, column_numbers, free_slots)
     if is_call_comparison(expression):
-        point_in_shape = _compile_point_in_shape(expression, column_numbers, free_slots)
+        point_in_shape = _compile_spatial_predicate(expression, column_numbers, free_slots)
         if point_in_shape is not None:
             return point_in_shape
     return _compile_comparison(expression, column_numbers, free_slots)
@@ -308,7 +308,7 @@ def _compile_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Eva
     return build_constant_shape
 
 
-def _compile_point_in_shape(
+def _compile_spatial_predicate(
     expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate | None:
     shape_predicate = _compile_shape_predicate(expression, column_numbers, free_slots)

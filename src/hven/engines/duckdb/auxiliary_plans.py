@@ -24,7 +24,7 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN
-from hven.engines.duckdb.union_members import PARTNER_COLUMN, with_partner_column
+from hven.engines.duckdb.union_members import PARTNER_COLUMN, add_partner_column
 from hven.model.table import Column, Table
 from hven.model.types import INT64
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, DerivedTable, Expr
     from hven.engines import QueryPlan
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol, PlanWithTableOverrides
-    from hven.engines.duckdb.position_pairs import PositionMatchSide
+    from hven.engines.duckdb.position_pairs import PositionJoinSide
     from hven.engines.duckdb.union_members import UnionMember
 
     Pairs = tuple[QueryPlan, str, tuple[tuple[int, str], ...]]
@@ -67,9 +67,9 @@ class AuxiliaryQueryPlans:
         return plan
 
     def plan_circle_values(
-        self, engine: DuckEngineProtocol, side: PositionMatchSide, schema: pa.Schema
+        self, engine: DuckEngineProtocol, side: PositionJoinSide, schema: pa.Schema
     ) -> tuple[QueryPlan, str]:
-        """Return the plan that computes `PositionMatchSide.circle_expressions`.
+        """Return the plan that computes `PositionJoinSide.circle_expressions`.
 
         Also return the name of the table that it reads, which has the rows of the driver.
         """
@@ -107,7 +107,7 @@ class AuxiliaryQueryPlans:
         """
 
         def build_plan() -> PlanWithTableOverrides:
-            union = with_partner_column(derived_table, members)
+            union = add_partner_column(derived_table, members)
             wanted_names = {*column_names, PARTNER_COLUMN}
             columns = tuple(column for column in union.columns if column.name in wanted_names)
             query = Query(Select(_build_select_items(columns, derived_table.number), union))

@@ -18,23 +18,28 @@ from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.narrowable_selects import analyse_select
 from hven.engines.duckdb.arrow_queries import MAX_SORTED_ROWS
 from hven.engines.duckdb.auxiliary_plans import AuxiliaryQueryPlans, list_subquery_selects
-from hven.engines.duckdb.index_accesses import CandidateRows, FewestCandidatesAccess, IndexAccess, find_index_accesses
+from hven.engines.duckdb.index_accesses import (
+    CandidateRows,
+    FewestCandidatesAccess,
+    IndexAccess,
+    find_accesses_and_mark_used_conditions,
+)
 from hven.engines.duckdb.nearest_rows import list_same_table_key_lookups, match_nearest_rows_pattern
 from hven.engines.duckdb.position_pairs import (
     MAX_DRIVER_ROWS,
     IndexedPositions,
     KeyJoin,
-    PositionMatch,
-    PositionMatchSide,
+    PositionJoin,
+    PositionJoinSide,
     append_number_column,
     build_driver_circles,
     build_pair_condition,
-    find_correlated_position_matches,
+    find_correlated_position_joins,
     find_key_joins,
     find_near_pairs,
-    find_position_matches,
+    find_position_joins,
+    find_possibly_touching_pairs,
     find_rows_with_keys,
-    find_touching_pairs,
     get_indexed_positions,
     to_double_array,
 )
@@ -74,12 +79,12 @@ class ReducedTables:
 
     tables: dict[int, pa.Table] = field(default_factory=dict)
     replaced_conditions: dict[int, Expr] = field(default_factory=dict)
-    match_sides: list[tuple[int, PositionMatchSide]] = field(default_factory=list)
+    match_sides: list[tuple[int, PositionJoinSide]] = field(default_factory=list)
     # references inside replaced derived tables: nothing reads them any more
     inner_numbers: set[int] = field(default_factory=set)
 
     @property
-    def sql_cache_key(self) -> tuple[frozenset[int], tuple[tuple[int, PositionMatchSide], ...], frozenset[int]]:
+    def sql_cache_key(self) -> tuple[frozenset[int], tuple[tuple[int, PositionJoinSide], ...], frozenset[int]]:
         """Everything that the SQL text depends on."""
         return frozenset(self.tables), tuple(self.match_sides), self.empty_table_numbers
 
@@ -95,7 +100,7 @@ class CandidateRowFinder:
     def __init__(self, bound_query: BoundQuery) -> None:
         self.table_refs: dict[int, TableRef] = {}
         self.index_accesses: dict[int, IndexAccess] = {}
-        self._matches: list[PositionMatch] = []
+        self._matches: list[PositionJoin] = []
         self._key_joins: list[KeyJoin] = []
         self.own_row_lookups: list[tuple[int, int, str]] = []
         self.free_slots = bound_query.free_slots
@@ -116,14 +121,16 @@ class CandidateRowFinder:
         for number, derived in narrowable.derived_tables.items():
             member_tables = list_union_member_tables(derived)
             self._union_members[number] = tuple(table_ref.number for table_ref, _ in member_tables)
-        for number, access in find_index_accesses(narrowable, self.free_slots, used_conditions).items():
+        for number, access in find_accesses_and_mark_used_conditions(
+            narrowable, self.free_slots, used_conditions
+        ).items():
             self._add_index_access(number, access)
         if self._survey.has_any(WindowExpression):
             nearest_access = match_nearest_rows_pattern(select, self.free_slots)
             if nearest_access is not None:
                 self._add_index_access(*nearest_access)
         if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
-            self._matches += find_position_matches(narrowable, self.free_slots)
+            self._matches += find_position_joins(narrowable, self.free_slots)
             self._key_joins += find_key_joins(narrowable)
         if self._survey.has_any(Subquery, ExistsPredicate):
             self._add_subquery_lookups(narrowable)
@@ -134,7 +141,7 @@ class CandidateRowFinder:
         if narrowable.select.source is not None:
             for inner_select in list_subquery_selects(narrowable.select):
                 inner_narrowable = analyse_select(inner_select)
-                self._matches += find_correlated_position_matches(inner_narrowable, narrowable, self.free_slots)
+                self._matches += find_correlated_position_joins(inner_narrowable, narrowable, self.free_slots)
 
     def _add_index_access(self, table_number: int, access: IndexAccess) -> None:
         access_before = self.index_accesses.get(table_number)
@@ -162,7 +169,7 @@ class CandidateRowFinder:
             )
         return lines
 
-    def _describe_match_side(self, side: PositionMatchSide) -> str:
+    def _describe_match_side(self, side: PositionJoinSide) -> str:
         """Describe how a match is used."""
         target_name = self.find_table_name(side.target_number)
         driver_name = self.find_table_name(side.driver_number)
@@ -273,7 +280,7 @@ class CandidateRowFinder:
         return AuxiliaryQueryPlans(self._bound_query)
 
     @property
-    def position_matches(self) -> list[PositionMatch]:
+    def position_matches(self) -> list[PositionJoin]:
         """Joins by position."""
         return self._matches
 
@@ -441,7 +448,7 @@ class _CandidateSearch:
         self._result.tables[table_number] = rows
         return True
 
-    def _compute_circle_values(self, side: PositionMatchSide, rows: pa.Table) -> pa.Table:
+    def _compute_circle_values(self, side: PositionJoinSide, rows: pa.Table) -> pa.Table:
         """Compute the circle expressions of the driver's rows."""
         columns: list[pa.ChunkedArray | pa.Array] = []
         for part in side.circle_expressions:
@@ -464,7 +471,7 @@ class _CandidateSearch:
         return pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
 
     def _filter_pairs(
-        self, match: PositionMatch, side: PositionMatchSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
+        self, match: PositionJoin, side: PositionJoinSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
     ) -> tuple[Rows, Rows]:
         """Return the pairs that meet the condition, which a query tests for each pair."""
         owner, row = pairs
@@ -486,7 +493,7 @@ class _CandidateSearch:
         passing_numbers = np.sort(np.concatenate(passing_parts))
         return owner[passing_numbers], row[passing_numbers]
 
-    def list_usable_match_sides(self, match: PositionMatch) -> list[tuple[int | None, PositionMatchSide]]:
+    def list_usable_match_sides(self, match: PositionJoin) -> list[tuple[int | None, PositionJoinSide]]:
         """Return the sides of a match that can be used, the one with the fewest rows to look up first.
 
         The number of rows is None for a derived table that is not yet computed.
@@ -500,7 +507,7 @@ class _CandidateSearch:
                 usable_sides.append((driver_rows, side))
         return sorted(usable_sides, key=lambda item: MAX_DRIVER_ROWS if item[0] is None else item[0])
 
-    def _can_look_up_target(self, side: PositionMatchSide) -> bool:
+    def _can_look_up_target(self, side: PositionJoinSide) -> bool:
         if side.target_number in self._result.tables or side.target_number in self._duplicated_numbers:
             return False
         if side.duplicated_number in self._duplicated_numbers:
@@ -512,19 +519,19 @@ class _CandidateSearch:
                 return False
         return True
 
-    def _can_use_driver(self, side: PositionMatchSide, driver_row_count: int | None) -> bool:
+    def _can_use_driver(self, side: PositionJoinSide, driver_row_count: int | None) -> bool:
         if driver_row_count is None:
             return side.driver_number in self._finder.derived_tables
         if driver_row_count > self._compute_max_driver_rows(side):
             return False
         return not self._is_nested_loop_cheaper(side, driver_row_count)
 
-    def _is_nested_loop_cheaper(self, side: PositionMatchSide, driver_row_count: int) -> bool:
+    def _is_nested_loop_cheaper(self, side: PositionJoinSide, driver_row_count: int) -> bool:
         """Return whether so few rows are left on both sides that DuckDB can test all pairs."""
         candidates = self._candidates.get(side.target_number)
         return candidates is not None and candidates.count * driver_row_count <= side.nested_loop_limit
 
-    def _compute_max_driver_rows(self, side: PositionMatchSide) -> int:
+    def _compute_max_driver_rows(self, side: PositionJoinSide) -> int:
         """Return the maximum number of driver rows for which looking up is worth its time."""
         target_rows = 0
         for number in self._finder.union_member_numbers.get(side.target_number, (side.target_number,)):
@@ -535,7 +542,7 @@ class _CandidateSearch:
             return MAX_DRIVER_ROWS
         return min(MAX_DRIVER_ROWS, 4 * target_rows + MIN_CANDIDATE_LIMIT)
 
-    def _apply_position_match(self, match_number: int, match: PositionMatch) -> None:
+    def _apply_position_match(self, match_number: int, match: PositionJoin) -> None:
         for _, side in self.list_usable_match_sides(match):
             if side.driver_number in self._finder.derived_tables:
                 if not self._compute_derived_table_if_small(side.driver_number, self._compute_max_driver_rows(side)):
@@ -549,7 +556,7 @@ class _CandidateSearch:
                 self._result.match_sides.append((match_number, side))
             return
 
-    def _apply_match_side(self, match: PositionMatch, side: PositionMatchSide) -> bool:
+    def _apply_match_side(self, match: PositionJoin, side: PositionJoinSide) -> bool:
         """Replace the tables of a match by its pairs; return False if there are too many."""
         rows = self._read_remaining_rows(side.driver_number)
         circle_columns = build_driver_circles(self._compute_circle_values(side, rows))
@@ -581,8 +588,8 @@ class _CandidateSearch:
 
     def _apply_union_match_side(
         self,
-        match: PositionMatch,
-        side: PositionMatchSide,
+        match: PositionJoin,
+        side: PositionJoinSide,
         rows: pa.Table,
         circle_columns: tuple[Numbers, Numbers, Numbers],
     ) -> bool:
@@ -602,14 +609,14 @@ class _CandidateSearch:
     def _find_near_pairs(
         self,
         target: OpenSnapshot,
-        side: PositionMatchSide,
+        side: PositionJoinSide,
         circle_columns: tuple[Numbers, Numbers, Numbers],
         exact_test: str,
     ) -> tuple[Rows, Rows] | None:
         if side.region_column:
             index = target.get_region_index(side.region_column)
             if index is not None:
-                return find_touching_pairs(index, circle_columns)
+                return find_possibly_touching_pairs(index, circle_columns)
         indexed_positions = get_indexed_positions(target, side.position)
         pairs_by_target = find_near_pairs([indexed_positions], circle_columns, exact_test)
         return None if pairs_by_target is None else pairs_by_target[0]
@@ -627,7 +634,7 @@ class _CandidateSearch:
         return append_number_column(pair_rows, PARTNER_COLUMN, owner[order])
 
     def _compute_narrowed_union(
-        self, side: PositionMatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
+        self, side: PositionJoinSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
     ) -> pa.Table | None:
         """Compute a union over those rows of its tables that lie in circles; return None if they are too many."""
         members = []

@@ -290,7 +290,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         return f"{'TRY_CAST' if self.lenient else 'CAST'}({sql} AS {type_.duckdb})"
 
     def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
-        """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`TypeChecker.convert_to_time`)."""
+        """Write ADQL's CAST.
+
+        A literal is a time that DuckDB reads as it stands (`TypeChecker.convert_constant_text_to_time`).
+        """
         if isinstance(node.operand, Literal) and require_meta(node).type.is_timestamp:
             return self.write_cast(writer.write_expression(node.operand), require_meta(node).type)
         return super().write_adql_cast(writer, node)

@@ -31,7 +31,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.engines.duckdb.query_execution import CursorPool, DuckExecution
 from hven.engines.duckdb.query_plan import DuckPlan
-from hven.engines.duckdb.query_process import QueryProcess, QueryProcessExecution, is_expensive_query
+from hven.engines.duckdb.query_process import QueryProcess, QueryProcessExecution, is_query_worth_delegating
 from hven.engines.duckdb.snapshot_files import (
     MANIFEST_FILE_NAME,
     ROW_NUMBER_COLUMN,
@@ -171,8 +171,8 @@ class DuckEngine(StorageEngine):
         )
         if (
             self._query_process is not None
-            and is_expensive_query(sql, relations)
-            and (channel_parts := self._query_process.take_channel()) is not None
+            and is_query_worth_delegating(sql, relations)
+            and (channel_parts := self._query_process.take_channel_or_start_process()) is not None
         ):
             return QueryProcessExecution(
                 self._query_process,
@@ -368,7 +368,7 @@ class DuckEngine(StorageEngine):
                 self._open_snapshots.move_to_end(snapshot.path)
         try:
             if cached is not None:
-                cached.check_file_sizes()
+                cached.check_file_sizes_if_due()
                 return cached
             opened = OpenSnapshot(self.directory / snapshot.path)
         except StorageUnavailableError:
@@ -432,9 +432,9 @@ class DuckEngine(StorageEngine):
                 self._open_snapshots.pop(path) for path in reasons_by_path if path in self._open_snapshots
             ]
         if refused_snapshots:
-            self._release_cursor_snapshots()
+            self._forget_cached_snapshot_rows()
 
-    def _release_cursor_snapshots(self) -> None:
+    def _forget_cached_snapshot_rows(self) -> None:
         for cursors in filter(None, (self._main_cursors, self._single_thread_cursors)):
             cursors.forget_snapshots()
         self.accessible_rows_cache = LruCache(self.access_cache_bytes)
@@ -447,7 +447,7 @@ class DuckEngine(StorageEngine):
                 del self._open_snapshots[path]
                 self._file_sizes.pop(path, None)
         if removed_paths:
-            self._release_cursor_snapshots()
+            self._forget_cached_snapshot_rows()
 
     def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order, as zero-copy views of the map."""
@@ -480,7 +480,7 @@ class DuckEngine(StorageEngine):
         path = self.directory / snapshot.path
         with self._lock:
             self._open_snapshots.pop(snapshot.path, None)
-        self._release_cursor_snapshots()
+        self._forget_cached_snapshot_rows()
         self._release_snapshot_lock(path)
         removed_path = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:

@@ -49,15 +49,15 @@ class ExactComparisonDialect(SqlDialect):
             right = writer.write_expression(node.right)
         if not _is_comparison_inexact(sides):
             return f"({left} {node.op} {right})"
-        left_double = self._write_double(left, node.left)
-        right_double = self._write_double(right, node.right)
+        left_double = self._cast_integer_to_double(left, node.left)
+        right_double = self._cast_integer_to_double(right, node.right)
         # texts that contain a CASE or a query are not written several times
         is_long = any(isinstance(part, CaseExpression | Query) for part in walk_tree(sides))
         if is_long or not any(_is_int64(side) for side in sides):
             return f"({left_double} {node.op} {right_double})"
         # numbers that are equal as doubles may differ; then the double is an integer, and both are compared as integers
-        left_integer = self._write_as_integer(left, node.left)
-        right_integer = self._write_as_integer(right, node.right)
+        left_integer = self._cast_to_exact_integer(left, node.left)
+        right_integer = self._cast_to_exact_integer(right, node.right)
         integer_operator = "=" if node.op == "<>" else node.op
         same = f"{left_double} = {right_double} AND {left_integer} {integer_operator} {right_integer}"
         if node.op == "=":  # two conditions: a join can use the first one
@@ -73,7 +73,7 @@ class ExactComparisonDialect(SqlDialect):
             return super().write_between(writer, node)
         negation = "NOT " if node.negated else ""
         if not any(_is_int64(side) for side in sides):
-            operand, low, high = (self._write_double(writer.write_expression(side), side) for side in sides)
+            operand, low, high = (self._cast_integer_to_double(writer.write_expression(side), side) for side in sides)
             return f"({operand} {negation}BETWEEN {low} AND {high})"
         low = self.write_comparison(writer, Comparison(">=", node.operand, node.low, meta=node.meta))
         high = self.write_comparison(writer, Comparison("<=", node.operand, node.high, meta=node.meta))
@@ -98,12 +98,12 @@ class ExactComparisonDialect(SqlDialect):
             return f"(({operand} + INTERVAL 0 DAYS) {word} ({self.write_in_choices(writer, choices)}))"
         if not _is_comparison_inexact(sides):
             return f"({operand} {word} ({self.write_in_choices(writer, choices)}))"
-        operand = self._write_double(operand, node.operand)
+        operand = self._cast_integer_to_double(operand, node.operand)
         if any(_is_int64(side) for side in sides):
             comparisons = [Comparison("=", node.operand, choice, meta=node.meta) for choice in choices]
             tests = " OR ".join([self.write_comparison(writer, comparison) for comparison in comparisons])
             return f"({'NOT ' if node.negated else ''}({tests}))"
-        choice_texts = [self._write_double(writer.write_expression(choice), choice) for choice in choices]
+        choice_texts = [self._cast_integer_to_double(writer.write_expression(choice), choice) for choice in choices]
         return f"({operand} {word} ({', '.join(choice_texts)}))"
 
     def _write_in_subquery(self, writer: SqlWriter, node: InPredicate, subquery: Subquery) -> str:
@@ -120,7 +120,7 @@ class ExactComparisonDialect(SqlDialect):
         elif _is_int64(node.operand):
             inner = f"(SELECT {_FLOAT_AS_INTEGER_SQL.format('v')} FROM {inner} AS q(v))"
         else:
-            operand = self._write_double(operand, node.operand)
+            operand = self._cast_integer_to_double(operand, node.operand)
         return f"({operand} {word} {inner})"
 
     def write_row_constructor(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -158,10 +158,10 @@ class ExactComparisonDialect(SqlDialect):
         sql = writer.write_expression(node)
         return _remove_zero_sign(sql) if _is_float(node) else sql
 
-    def _write_as_integer(self, sql: str, node: Expr) -> str:
+    def _cast_to_exact_integer(self, sql: str, node: Expr) -> str:
         return sql if _is_int64(node) else f"TRY_CAST(CAST({sql} AS DOUBLE) AS HUGEINT)"
 
-    def _write_double(self, sql: str, node: Expr) -> str:
+    def _cast_integer_to_double(self, sql: str, node: Expr) -> str:
         # DuckDB makes a double of a REAL itself if the other side is one
         if require_meta(node).type.is_integer:
             return f"CAST({sql} AS DOUBLE)"

@@ -148,7 +148,7 @@ class RegionTouchAccess(IndexAccess):
         shape = self.shape.build_shape(literal_values)
         if shape is None:
             return None
-        rows = index.find_touching_rows(shape, row_limit)
+        rows = index.find_possibly_touching_rows(shape, row_limit)
         if rows is None:
             return None
         return CandidateRows(len(rows), pieces=(rows,))
@@ -369,7 +369,7 @@ def find_covered_rows(stored: OpenSnapshot, cell_ranges: Rows, row_limit: int) -
 # --- analysis ------------------------------------------------------------------------------------------------------
 
 
-def find_index_accesses(
+def find_accesses_and_mark_used_conditions(
     narrowable: NarrowableSelect, free_slots: frozenset[int], used_conditions: set[tuple[int, int]]
 ) -> dict[int, IndexAccess]:
     """Return the best index access for each table reference of a SELECT that has one.
@@ -389,10 +389,10 @@ def find_index_accesses(
             if access is not None:
                 used_conditions.add((id(condition), number))
                 accesses_by_number.setdefault(number, []).append(access)
-    return {number: _combine_accesses(parts) for number, parts in accesses_by_number.items()}
+    return {number: _combine_conjunction_accesses(parts) for number, parts in accesses_by_number.items()}
 
 
-def _combine_accesses(parts: Sequence[IndexAccess]) -> IndexAccess:
+def _combine_conjunction_accesses(parts: Sequence[IndexAccess]) -> IndexAccess:
     if len(parts) == 1:
         return parts[0]
     return FewestCandidatesAccess(tuple(_merge_key_ranges(parts)))
@@ -425,19 +425,19 @@ def _find_index_access(
         optional_accesses = [_find_index_access(part, narrowable, table_number, free_slots) for part in condition.parts]
         accesses = [access for access in optional_accesses if access is not None]
         if isinstance(condition, Conjunction):
-            return _combine_accesses(accesses) if accesses else None
+            return _combine_conjunction_accesses(accesses) if accesses else None
         if len(accesses) == len(optional_accesses):
             return UnionAccess(tuple(accesses))
         return None
     shape_access = None
     if is_call_comparison(condition):
-        shape_access = _find_shape_access(condition, narrowable, table_number, free_slots) or _find_region_access(
+        shape_access = _find_position_in_shape_access(
             condition, narrowable, table_number, free_slots
-        )
+        ) or _find_region_access(condition, narrowable, table_number, free_slots)
     return shape_access or find_key_access(condition, narrowable, table_number, free_slots)
 
 
-def _find_shape_access(
+def _find_position_in_shape_access(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
     if has_null_position(condition):
@@ -462,7 +462,7 @@ def find_key_access(
 ) -> IndexAccess | None:
     """Return the access that a condition on an indexed column gives, or None if it gives none."""
     if isinstance(condition, Comparison) and condition.op == "=":
-        equality_access = _find_equality_access(condition, narrowable, table_number, free_slots)
+        equality_access = _find_prefix_or_constants_access(condition, narrowable, table_number, free_slots)
         if equality_access is not None:
             return equality_access
     column_bounds = analyse_column_bounds(
@@ -481,7 +481,7 @@ def find_key_access(
     return KeyListAccess(column_bounds.column, column_bounds.values, column_bounds.choice_count)
 
 
-def _find_equality_access(
+def _find_prefix_or_constants_access(
     comparison: Comparison, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
     """Return the access for an equality of a prefixed column and a constant, or of two constants."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
+from hven.engines._region_cells import cover_regions_with_cells_and_caps, create_full_sky_caps
 from hven.engines._row_preparation import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls
 from hven.engines.duckdb.snapshot_files import KeyIndexFiles, OpenSnapshot, RegionIndexFiles
 from hven.model.literal import hash_rows
@@ -85,7 +85,7 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
         batch_caps = caps[first_row : first_row + batch.num_rows]
         row_parts = [np.empty(0, row_type)]
         cell_parts = [np.empty(0, np.int64)]
-        for batch_rows, batch_cells in cover_regions_with_cells(batch.column(column_name), batch_caps):
+        for batch_rows, batch_cells in cover_regions_with_cells_and_caps(batch.column(column_name), batch_caps):
             row_parts.append((first_row + batch_rows).astype(row_type))
             cell_parts.append(batch_cells)
         return np.concatenate(row_parts), np.concatenate(cell_parts)

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
+from hven.engines._region_cells import cover_regions_with_cells_and_caps, create_full_sky_caps
 from hven.engines.duckdb.index_building import build_key_index, build_region_index, view_stored_numbers
 from hven.engines.duckdb.row_renumbering import (
     BATCH_ENTRIES,
     IndexEntries,
     NumpyFileWriter,
     RowRenumbering,
-    merge_index_entries,
+    write_merged_index_files,
 )
 from hven.engines.duckdb.snapshot_files import POSITION_FILE_NAME, KeyIndexFiles, OpenSnapshot, RegionIndexFiles
 
@@ -39,7 +39,7 @@ class NewRowsProtocol(Protocol):
         """Return one column of the rows."""
 
 
-def merge_key_index(
+def merge_or_rebuild_key_index(
     base_snapshot: OpenSnapshot,
     stored: OpenSnapshot,
     row_moves: RowRenumbering,
@@ -61,7 +61,7 @@ def merge_key_index(
     if (
         can_be_ordered
         and old_index.values is not None
-        and _write_if_ordered(old_index.values, row_moves, view_stored_numbers(new_values), values_path)
+        and _write_merged_values_if_ordered(old_index.values, row_moves, view_stored_numbers(new_values), values_path)
     ):
         return KeyIndexFiles(column=column_name, count=row_moves.new_row_count, values=values_name)
     new_values = new_values.take(pa.array(valid_numbers))
@@ -70,7 +70,7 @@ def merge_key_index(
     new_index_rows = row_moves.added_row_numbers[valid_numbers][order]
     old_rows = np.arange(old_index.count) if old_index.rows is None else old_index.rows
     has_values = old_index.values is not None
-    count = merge_index_entries(
+    count = write_merged_index_files(
         IndexEntries(old_index.values, old_rows),
         row_moves.new_row_numbers,
         IndexEntries(view_stored_numbers(new_values) if has_values else None, new_index_rows),
@@ -84,7 +84,7 @@ def _has_many_new_rows(row_moves: RowRenumbering) -> bool:
     return len(row_moves.insertion_places) * MIN_ROWS_PER_CHANGE > row_moves.old_row_count
 
 
-def _write_if_ordered(
+def _write_merged_values_if_ordered(
     old_values: npt.NDArray[Any], row_moves: RowRenumbering, new_values: npt.NDArray[Any], path: Path
 ) -> bool:
     """Write the values of a column in stored order if they still are in order; return whether they are."""
@@ -107,7 +107,7 @@ def merge_row_values(
     return merged
 
 
-def merge_region_index(
+def merge_or_rebuild_region_index(
     base_snapshot: OpenSnapshot,
     stored: OpenSnapshot,
     row_moves: RowRenumbering,
@@ -124,7 +124,7 @@ def merge_region_index(
     caps = create_full_sky_caps(len(new_values))
     row_parts = [np.empty(0, np.int64)]
     cell_parts = [np.empty(0, np.int64)]
-    for region_rows, region_cells in cover_regions_with_cells(new_values, caps):
+    for region_rows, region_cells in cover_regions_with_cells_and_caps(new_values, caps):
         row_parts.append(region_rows)
         cell_parts.append(region_cells)
     rows = row_moves.added_row_numbers[np.concatenate(row_parts)]
@@ -132,7 +132,7 @@ def merge_region_index(
     order = np.lexsort((rows, cells))
     files = RegionIndexFiles.from_index_number(column_name, 0, index_number)
     np.save(stored.path / str(files.caps), merge_row_values(old_index.caps, row_moves, caps))
-    count = merge_index_entries(
+    count = write_merged_index_files(
         IndexEntries(old_index.cells, old_index.rows),
         row_moves.new_row_numbers,
         IndexEntries(cells[order], rows[order]),
@@ -142,7 +142,7 @@ def merge_region_index(
     return replace(files, count=count)
 
 
-def merge_position_index(
+def write_merged_position_index(
     base_snapshot: OpenSnapshot, directory: Path, row_moves: RowRenumbering, new_cells: Rows
 ) -> int:
     """Write ``position.npy``, the cells of the rows that have a position; return their number.

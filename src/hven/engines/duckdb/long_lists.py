@@ -78,7 +78,7 @@ class ConstantListTable:
         return pa.table(arrays, schema=self.table.arrow_schema).drop_null()
 
 
-def merge_equalities_into_in(bound_query: BoundQuery) -> BoundQuery:
+def rewrite_long_or_chains_as_in(bound_query: BoundQuery) -> BoundQuery:
     """Rewrite long chains ``x = 1 OR x = 2 ..`` of a query as ``x IN (1, 2 ..)``."""
 
     def change_node(node: Any) -> Any:
@@ -224,21 +224,23 @@ class _LongListExtractor:
             meta=node.meta,
         )
 
-    def rewrite_select(self, node: Any) -> Any:
+    def replace_long_lists_in_select(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
         parts: dict[str, Any] = {
-            "where": transform_tree(self._combine_equality_alternatives(node.where), self._rewrite_condition)
+            "where": transform_tree(
+                self._combine_equality_alternatives(node.where), self._replace_long_list_in_condition
+            )
         }
         for name in ("items", "source", "group_by", "having"):
-            parts[name] = transform_tree(getattr(node, name), self.rewrite_select)
+            parts[name] = transform_tree(getattr(node, name), self.replace_long_lists_in_select)
         if all(part is getattr(node, name) for name, part in parts.items()):
             return node
         return replace(node, **parts)
 
-    def _rewrite_condition(self, node: Any) -> Any:
+    def _replace_long_list_in_condition(self, node: Any) -> Any:
         if isinstance(node, Query):
-            return transform_tree(node, self.rewrite_select)
+            return transform_tree(node, self.replace_long_lists_in_select)
         if not isinstance(node, InPredicate) or isinstance(node.choices, Subquery):
             return node
         if len(node.choices) <= MAX_INLINE_VALUES:
@@ -249,7 +251,7 @@ class _LongListExtractor:
             return node
         source, (column_ref,) = self._add_list_table([common_type], [compute_values])
         query = Query(Select((SelectItem(column_ref, column=column_ref.column),), source))
-        operand = transform_tree(node.operand, self._rewrite_condition)
+        operand = transform_tree(node.operand, self._replace_long_list_in_condition)
         subquery = Subquery(query, text_offset=node.text_offset, meta=ValueMetadata(common_type))
         return replace(node, operand=operand, choices=subquery)
 
@@ -271,7 +273,7 @@ def _match_equalities(node: Expr) -> dict[tuple[int, str], tuple[ColumnRef, Expr
 def extract_long_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ConstantListTable, ...]]:
     """Rewrite the long lists in a query's WHERE conditions as subqueries over relations; return the query and these."""
     extractor = _LongListExtractor(bound_query.free_slots)
-    query = transform_tree(bound_query.query, extractor.rewrite_select)
+    query = transform_tree(bound_query.query, extractor.replace_long_lists_in_select)
     if not extractor.list_tables:
         return bound_query, ()
     tables = (*bound_query.tables, *(list_table.table for list_table in extractor.list_tables))

@@ -218,7 +218,7 @@ def _is_seen_from_outside(view: Any) -> bool:
     return bool(pc.all(pc.equal(view, "body")).as_py())
 
 
-def _extract_polygons(region: Any, frame: Any) -> pa.Array:
+def _extract_polygons_in_frame(region: Any, frame: Any) -> pa.Array:
     """Return the corners of polygons; empty for other regions and for polygons in another frame."""
     texts = to_single_array(region)
     upper_texts = pc.ascii_upper(texts)
@@ -247,7 +247,7 @@ MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_file_md5_": _wrap_file_function(_compute_md5, pa.string(), ""),
     "hven_oriented": _orient_polygons,
     "hven_oriented_text": _orient_region_texts,
-    "hven_polygon_of": _extract_polygons,
+    "hven_polygon_of": _extract_polygons_in_frame,
 }
 
 
@@ -256,11 +256,11 @@ class MappingDialect:
 
     def write_target_time(self: Any, writer: Any, node: Any) -> str:
         """Write TARGET_TIME(jd or t, distance)."""
-        time_sql = self._write_time(writer, node.args[0])
+        time_sql = self._write_as_timestamp(writer, node.args[0])
         distance_sql = f"CAST({writer.write_expression(node.args[1])} AS DOUBLE)"
         return f"hven_left({time_sql}, CAST(round({distance_sql} / 299792.458e0 * 1000000) AS BIGINT))"
 
-    def _write_time(self: Any, writer: Any, node: Any) -> str:
+    def _write_as_timestamp(self: Any, writer: Any, node: Any) -> str:
         """Write a time that may be a Julian date as a timestamp."""
         text: str = writer.write_expression(node)
         if node.meta.type.is_numeric:
@@ -269,7 +269,7 @@ class MappingDialect:
 
     def write_mars_ls(self: Any, writer: Any, node: Any) -> str:
         """Write MARS_LS(jd or t)."""
-        return f"hven_mars_ls(epoch_us({self._write_time(writer, node.args[0])}))"
+        return f"hven_mars_ls(epoch_us({self._write_as_timestamp(writer, node.args[0])}))"
 
     def write_from_jd(self: Any, writer: Any, node: Any) -> str:
         """Write FROM_JD or FROM_MJD of a date in one part or two."""

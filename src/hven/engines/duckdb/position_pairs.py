@@ -74,7 +74,7 @@ _PAIR_MARGIN_DEGREES = 1e-9  # pairs are found by a circle that is wider by this
 
 
 @dataclass(frozen=True, slots=True)
-class PositionMatchSide:
+class PositionJoinSide:
     """One way to use a match: the rows of `target_number` are looked up for every row of `driver_number`.
 
     Attributes
@@ -113,7 +113,7 @@ class PositionMatchSide:
 
 
 @dataclass(frozen=True, slots=True)
-class PositionMatch:
+class PositionJoin:
     """A condition that joins two tables by position.
 
     Attributes
@@ -128,7 +128,7 @@ class PositionMatch:
     """
 
     condition: Expr
-    sides: tuple[PositionMatchSide, ...]
+    sides: tuple[PositionJoinSide, ...]
     required_one: Constant | None
     exact_test: str = ""
 
@@ -148,19 +148,19 @@ class KeyJoin:
     driver_column: str
 
 
-def find_position_matches(narrowable: NarrowableSelect, free_slots: frozenset[int]) -> list[PositionMatch]:
+def find_position_joins(narrowable: NarrowableSelect, free_slots: frozenset[int]) -> list[PositionJoin]:
     """Find the joins by position of one SELECT."""
     position_matches = []
     for condition, leaves in narrowable.conditions:
-        match = _find_position_match(condition, leaves, narrowable, free_slots)
+        match = _find_position_join(condition, leaves, narrowable, free_slots)
         if match is not None:
             position_matches.append(match)
     return position_matches
 
 
-def _find_position_match(
+def _find_position_join(
     condition: Expr, table_numbers: frozenset[int], narrowable: NarrowableSelect, free_slots: frozenset[int]
-) -> PositionMatch | None:
+) -> PositionJoin | None:
     required_one: Constant | None = None
     point_in_shape = match_point_in_shape(condition)
     candidate_sides: list[tuple[tuple[Expr, Expr], tuple[Expr, ...]]] = []
@@ -198,12 +198,12 @@ def _find_position_match(
     is_outer_join = id(condition) in narrowable.outer_join_conditions
     if not is_outer_join and exact_test != "asked":
         exact_test = ""  # DuckDB tests the condition after the join
-    return PositionMatch(condition, sides, required_one, exact_test)
+    return PositionJoin(condition, sides, required_one, exact_test)
 
 
-def find_correlated_position_matches(
+def find_correlated_position_joins(
     inner_select: NarrowableSelect, outer_select: NarrowableSelect, free_slots: frozenset[int]
-) -> list[PositionMatch]:
+) -> list[PositionJoin]:
     """Find the conditions of a subquery that join its tables by position to those of the query around it.
 
     The condition becomes an equality that pairs the rows once, so a row of the subquery meets a row of the outer query
@@ -225,13 +225,13 @@ def find_correlated_position_matches(
     )
     inner_numbers = inner_select.direct_numbers | inner_select.derived_tables.keys()
 
-    def is_correlated(side: PositionMatchSide) -> bool:
+    def is_correlated(side: PositionJoinSide) -> bool:
         is_target_inner = side.target_number in inner_numbers
         is_driver_inner = side.driver_number in inner_numbers
         return is_target_inner != is_driver_inner and side.duplicated_number in inner_numbers
 
     position_matches = []
-    for match in find_position_matches(combined_select, free_slots):
+    for match in find_position_joins(combined_select, free_slots):
         sides = tuple(filter(is_correlated, match.sides))
         if sides:
             position_matches.append(replace(match, sides=sides))
@@ -243,7 +243,7 @@ def _build_position_side(
     narrowed_numbers: frozenset[int],
     target_position: tuple[Expr, Expr],
     circle_expressions: tuple[Expr, ...],
-) -> PositionMatchSide | None:
+) -> PositionJoinSide | None:
     if not isinstance(target_position[0], ColumnRef):
         return None
     target = target_position[0].source
@@ -259,7 +259,7 @@ def _build_position_side(
         position = None
     if position is None:
         return None
-    side = _build_match_side(narrowable, narrowed_numbers, target, circle_expressions)
+    side = _build_join_side(narrowable, narrowed_numbers, target, circle_expressions)
     if side is None:
         return None
     return replace(side, position=position, union_members=union_members)
@@ -267,7 +267,7 @@ def _build_position_side(
 
 def _build_region_side(
     narrowable: NarrowableSelect, narrowed_numbers: frozenset[int], region_expression: Expr, shape_expression: Expr
-) -> PositionMatchSide | None:
+) -> PositionJoinSide | None:
     if not isinstance(region_expression, ColumnRef) or region_expression.column is None:
         return None
     target_number = region_expression.source
@@ -276,7 +276,7 @@ def _build_region_side(
     circle_expressions = (
         match_point_coordinates(shape_expression) or match_circle_parts(shape_expression) or (shape_expression,)
     )
-    side = _build_match_side(narrowable, narrowed_numbers, target_number, circle_expressions)
+    side = _build_join_side(narrowable, narrowed_numbers, target_number, circle_expressions)
     if side is None:
         return None
     return replace(side, region_column=region_expression.column.name)
@@ -286,12 +286,12 @@ def _is_region_column(expression: Expr) -> bool:
     return isinstance(expression, ColumnRef) and expression.column is not None and expression.column.type.is_geometry
 
 
-def _build_match_side(
+def _build_join_side(
     narrowable: NarrowableSelect,
     narrowed_numbers: frozenset[int],
     target_number: int,
     circle_expressions: tuple[Expr, ...],
-) -> PositionMatchSide | None:
+) -> PositionJoinSide | None:
     """Return the side of a target whose driver is the one reference that `circle_expressions` reads.
 
     Return None if they read none or several, or compute no numbers or shapes of single rows.
@@ -310,7 +310,7 @@ def _build_match_side(
     duplicated = target_number if target_number in narrowed_numbers else driver
     if duplicated not in narrowed_numbers:
         return None
-    return PositionMatchSide(target_number, driver, duplicated, ("", ""), circle_expressions)
+    return PositionJoinSide(target_number, driver, duplicated, ("", ""), circle_expressions)
 
 
 def _is_circle_part_type(part_type: ColumnType, part_count: int) -> bool:
@@ -353,7 +353,7 @@ def _build_key_join(target_column: ColumnRef, driver_column: ColumnRef, narrowab
     return KeyJoin(target_number, index_name, driver_number, driver_column.column.name)
 
 
-def build_pair_condition(match: PositionMatch, side: PositionMatchSide) -> Expr:
+def build_pair_condition(match: PositionJoin, side: PositionJoinSide) -> Expr:
     """Return the condition with an equality of row numbers before it, or that equality alone if the pairs are exact."""
     if side.duplicated_number == side.target_number:
         numbered_reference = side.driver_number
@@ -428,7 +428,7 @@ def find_near_pairs(
     circles
         Longitudes, latitudes and radii in degrees.
     exact_test
-        See `PositionMatch`; if empty, some pairs may be a nano-degree too far apart.
+        See `PositionJoin`; if empty, some pairs may be a nano-degree too far apart.
     """
     lon, lat, radius = circles
     no_rows = np.empty(0, np.int64)
@@ -488,7 +488,9 @@ def _cover_circles(circles: tuple[Numbers, Numbers, Numbers]) -> Iterator[tuple[
         yield part[circle_numbers], ranges
 
 
-def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]) -> tuple[Rows, Rows] | None:
+def find_possibly_touching_pairs(
+    index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]
+) -> tuple[Rows, Rows] | None:
     """Return the pairs (circle number, row) of circles and regions that may touch.
 
     Return None if there are too many.
@@ -499,7 +501,7 @@ def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Num
     pair_codes = [np.empty(0, np.int64)]
     total = 0
     for circle_numbers, ranges in _cover_circles(circles):
-        for places in index.iterate_touching_places(ranges, circle_numbers):
+        for places in index.iterate_possibly_touching_places(ranges, circle_numbers):
             counts = places[:, 1] - places[:, 0]
             total += int(counts.sum())
             if total > MAX_PAIRS:
@@ -529,7 +531,7 @@ def build_driver_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | N
     Parameters
     ----------
     rows
-        The computed columns of `PositionMatchSide.circle_expressions`.
+        The computed columns of `PositionJoinSide.circle_expressions`.
 
     Returns
     -------
@@ -567,7 +569,7 @@ def _compute_bounding_circles(polygons: pa.Array) -> tuple[Numbers, Numbers, Num
     lengths = pc.fill_null(pc.list_value_length(polygons), 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     vertex_coordinates = to_double_array(pa.chunked_array([polygons.flatten()]))
-    lon, lat, radius, _ = polygon_arrays.compute_bounding_circles(offsets, vertex_coordinates, np.inf)
+    lon, lat, radius, _ = polygon_arrays.compute_bounding_circles_and_thinness(offsets, vertex_coordinates, np.inf)
     cap_radius = np.where(radius >= _MAX_CAP_RADIUS_DEGREES, 180.0, radius + _CAP_MARGIN_DEGREES)
     return lon, lat, cap_radius
 

@@ -65,7 +65,7 @@ class CursorPool:
 
     def return_cursor(self, cursor: CursorWithTables) -> None:
         """Put back a cursor whose answer was read to its end."""
-        cursor.forget_tables(self._generation)
+        cursor.release_temporary_or_stale_tables(self._generation)
         if len(self._free_cursors) < self._MAX_FREE_CURSORS:
             self._free_cursors.append(cursor)
         else:
@@ -80,10 +80,12 @@ class CursorPool:
         """
         self._interrupted_cursors.put((cursor, batch_reader))
         if self._thread_start_lock.acquire(blocking=False):
-            self._cleanup_thread = threading.Thread(target=self._run_cleanup_thread, name="hven-ends", daemon=True)
+            self._cleanup_thread = threading.Thread(
+                target=self._stop_interrupted_queries, name="hven-ends", daemon=True
+            )
             self._cleanup_thread.start()
 
-    def _run_cleanup_thread(self) -> None:
+    def _stop_interrupted_queries(self) -> None:
         while (next_one := self._interrupted_cursors.get()) is not None:
             cursor, reader = next_one
             if cursor.stop_query(reader):
@@ -148,7 +150,7 @@ class CursorWithTables:
             return False
         return True
 
-    def forget_tables(self, generation: int) -> None:
+    def release_temporary_or_stale_tables(self, generation: int) -> None:
         """Release the tables of the last query, and all tables if a snapshot was removed since."""
         for name in self._temporary_names:
             self.connection.unregister(name)
@@ -211,7 +213,7 @@ class DuckExecution(TimedExecution):
                     raise self._translate_error(InterruptedError("INTERRUPT"))
                 try:
                     self._is_drained = False
-                    batch = deadlines.offload_computation(self._read_next_batch)
+                    batch = deadlines.offload_computation_if_marked(self._read_next_batch)
                 except StopIteration:
                     if self._stop_reason is not None:  # an interrupted stream may end like a complete one
                         raise self._translate_error(InterruptedError("INTERRUPT")) from None
@@ -244,9 +246,9 @@ class DuckExecution(TimedExecution):
             if self._cursor is None or self._stop_reason is not None:
                 return
             self._stop_reason = reason
-        self._interrupt_query()
+        self._interrupt_query_repeatedly()
 
-    def _interrupt_query(self) -> None:
+    def _interrupt_query_repeatedly(self) -> None:
         """Interrupt the query, repeatedly until the cursor is given back.
 
         DuckDB forgets an interrupt that comes just before it begins.
@@ -256,7 +258,7 @@ class DuckExecution(TimedExecution):
                 return
             self._cursor.connection.interrupt()
         self._deadline_watcher.call_at(
-            time.monotonic() + STOP_RETRY_SECONDS, build_weak_callback(self, DuckExecution._interrupt_query)
+            time.monotonic() + STOP_RETRY_SECONDS, build_weak_callback(self, DuckExecution._interrupt_query_repeatedly)
         )
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ from hven.engines.duckdb.candidate_search import CandidateRowFinder, ReducedTabl
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.engines.duckdb.index_accesses import FewestCandidatesAccess, KeyRangeAccess
-from hven.engines.duckdb.long_lists import MAX_INLINE_VALUES, extract_long_lists, merge_equalities_into_in
+from hven.engines.duckdb.long_lists import MAX_INLINE_VALUES, extract_long_lists, rewrite_long_or_chains_as_in
 from hven.engines.duckdb.query_execution import ArrowExecution
 from hven.engines.duckdb.union_plan import answer_union_from_indexes, match_union_query
 
@@ -112,11 +112,11 @@ class DuckPlan(QueryPlan):
                 self._union_members = match_union_query(bound_query, index_accesses, self.schema)
         # an index may be of use, or the rows are in memory: `execute` decides
         self.is_quick = self._arrow_query is not None or bool(self._union_members)
-        self._is_indexed = self._can_use_index()
+        self._is_indexed = self._can_answer_without_scan()
         if not self._is_indexed:
-            self._get_sql(ReducedTables())  # a query that cannot be written is refused when the plan is made
+            self._get_or_write_sql(ReducedTables())  # a query that cannot be written is refused when the plan is made
 
-    def _can_use_index(self) -> bool:
+    def _can_answer_without_scan(self) -> bool:
         arrow_query = self._arrow_query
         if arrow_query is None:
             return False
@@ -128,7 +128,7 @@ class DuckPlan(QueryPlan):
             return self._order_key is not None
         return arrow_query.condition is None
 
-    def _get_sql(self, reduced_tables: ReducedTables) -> PlannedSql:
+    def _get_or_write_sql(self, reduced_tables: ReducedTables) -> PlannedSql:
         """Return the SQL text, with table references replaced by candidates and without members that have no rows."""
         shape = reduced_tables.sql_cache_key
         cached_sql = self._sql_by_shape.get(shape)
@@ -227,7 +227,7 @@ class DuckPlan(QueryPlan):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        planned_sql = self._get_sql(reduced_tables)
+        planned_sql = self._get_or_write_sql(reduced_tables)
         if planned_sql is NO_SQL:
             return ArrowExecution(self.schema, iter(()), is_small=False, limits=limits)
         rows: dict[str, RelationRows] = {}
@@ -284,11 +284,11 @@ class DuckPlan(QueryPlan):
         try:
             if isinstance(relation, Snapshot):
                 stored = self._engine.open_snapshot(relation)
-                batches, row_count = self._iterate_arrow_batches(
+                batches, row_count = self._answer_from_snapshot(
                     arrow_query, stored, literal_values, row_limit, limits, max_rows=max_rows
                 )
             elif isinstance(relation, MemoryRelation):
-                batches, row_count = self._iterate_memory_batches(
+                batches, row_count = self._answer_from_memory(
                     arrow_query, relation, literal_values, row_limit, limits, max_rows=max_rows
                 )
             else:
@@ -304,7 +304,7 @@ class DuckPlan(QueryPlan):
             all_batches = itertools.chain((first_batch,), batches)
         return ArrowExecution(self.schema, all_batches, is_small=row_count <= MAX_QUICK_ROWS, limits=limits)
 
-    def _iterate_arrow_batches(
+    def _answer_from_snapshot(
         self,
         arrow_query: arrow.ArrowQuery,
         stored: OpenSnapshot,
@@ -328,7 +328,7 @@ class DuckPlan(QueryPlan):
         if candidates is not None and (not arrow_query.sort_keys or candidates.count <= arrow.MAX_SORTED_ROWS):
             rows = candidates.list_row_numbers()
             if len(rows) > MAX_UNORDERED_ROWS:
-                batches, count = self._read_in_order(
+                batches, count = self._answer_with_first_passing_rows(
                     arrow_query, stored, literal_values, row_limit, max_rows, candidate_rows=rows
                 )
                 if batches is not None or len(rows) > candidate_limit:
@@ -339,9 +339,11 @@ class DuckPlan(QueryPlan):
             batch_rows = limits.compute_batch_row_count(len(self.schema))
             read_rows = 0 if arrow_query.is_count or end is None else end
             return arrow_query.answer_from_all_rows(stored, literal_values, row_limit, batch_rows), read_rows
-        return self._read_in_order(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
+        return self._answer_with_first_passing_rows(
+            arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows)
+        )
 
-    def _iterate_memory_batches(
+    def _answer_from_memory(
         self,
         arrow_query: arrow.ArrowQuery,
         relation: MemoryRelation,
@@ -364,7 +366,7 @@ class DuckPlan(QueryPlan):
         row_numbers = np.arange(row_count)
         return arrow_query.answer_from_candidates(rows, row_numbers, literal_values, row_limit), row_count
 
-    def _read_in_order(
+    def _answer_with_first_passing_rows(
         self,
         arrow_query: arrow.ArrowQuery,
         stored: OpenSnapshot,
@@ -441,7 +443,7 @@ class DuckPlan(QueryPlan):
             lines.append(self._describe_arrow_path())
         if self._candidate_finder is not None:
             lines += self._candidate_finder.describe_indexes()
-        return "\n".join([*lines, f"DuckDB: {self._get_sql(ReducedTables()).sql}"])
+        return "\n".join([*lines, f"DuckDB: {self._get_or_write_sql(ReducedTables()).sql}"])
 
     def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate how many rows of each table will be read, as far as indexes and the number of rows tell."""
@@ -495,7 +497,7 @@ def _rewrite_for_indexes(bound_query: BoundQuery) -> BoundQuery:
     if not SHAPE_PREDICATES.isdisjoint(survey.function_names):
         bound_query = unwrap_shape_texts(bound_query)
     if survey.longest_choice > MAX_INLINE_VALUES:
-        bound_query = merge_equalities_into_in(bound_query)
+        bound_query = rewrite_long_or_chains_as_in(bound_query)
     return bound_query
 
 

@@ -90,7 +90,7 @@ def serialize_rows(rows: pa.Table) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def is_expensive_query(sql: str, relations: Mapping[str, RelationRows]) -> bool:
+def is_query_worth_delegating(sql: str, relations: Mapping[str, RelationRows]) -> bool:
     """Return whether a query may compute for long, and the rows that must be sent along are not too many."""
     if sum(relation.table.nbytes for relation in relations.values() if relation.source is None) > MAX_SENT_BYTES:
         return False
@@ -105,7 +105,7 @@ def is_expensive_query(sql: str, relations: Mapping[str, RelationRows]) -> bool:
     )
 
 
-def describe_process_exit(process: Process) -> str | None:
+def describe_abnormal_process_exit(process: Process) -> str | None:
     """Describe how a process died; None: it ended in peace, or is there."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1.0)
@@ -144,7 +144,7 @@ class QueryProcess:
             return {}
         return {process.pid: self._initial_bytes}
 
-    def take_channel(self) -> tuple[Process, socket.socket] | None:
+    def take_channel_or_start_process(self) -> tuple[Process, socket.socket] | None:
         """Return a channel to the process, or None if it does not run yet; then the caller executes the query."""
         with self._lock:
             self._last_request_time = time.monotonic()
@@ -165,7 +165,7 @@ class QueryProcess:
                 socket.send_fds(self._control, [b"c"], [child_socket.fileno()])
             return self._process, parent_socket
 
-    def return_channel(self, process: Process, channel: socket.socket, *, is_drained: bool) -> None:
+    def return_or_close_channel(self, process: Process, channel: socket.socket, *, is_drained: bool) -> None:
         """Put a channel back; `is_drained` means that its answer was read to the end."""
         with self._lock:
             self._taken_count -= 1
@@ -222,9 +222,9 @@ class QueryProcess:
             self._is_starting = False
             if self._is_closed:
                 self._release_process_in_thread()
-        self._stop_if_idle()
+        self._stop_if_idle_or_check_later()
 
-    def _stop_if_idle(self) -> None:
+    def _stop_if_idle_or_check_later(self) -> None:
         """End the process if it was idle for `IDLE_TIMEOUT_SECONDS`."""
         with self._lock:
             if self._control is None:
@@ -234,7 +234,8 @@ class QueryProcess:
                 self._release_process_in_thread()
                 return
         self._deadline_watcher.call_at(
-            max(idle_until, time.monotonic() + 1.0), build_weak_callback(self, QueryProcess._stop_if_idle)
+            max(idle_until, time.monotonic() + 1.0),
+            build_weak_callback(self, QueryProcess._stop_if_idle_or_check_later),
         )
 
     def _release_process(self) -> Process | None:
@@ -366,7 +367,7 @@ class QueryProcessExecution(TimedExecution):
             return build_time_limit_error(None if deadline is None else deadline.limit_seconds)
         if self._stop_reason is not None or self._channel is None:
             return OperationCancelledError("the query was cancelled")
-        code = describe_process_exit(self._process)
+        code = describe_abnormal_process_exit(self._process)
         if code is None:  # it has just ended because it was idle
             return StorageUnavailableError("the query process ended")
         logger.error("the query process ended (%s)", code)
@@ -399,7 +400,7 @@ class QueryProcessExecution(TimedExecution):
             self._channel = None
             other = self._local_execution
         if channel is not None:
-            self._query_process.return_channel(
+            self._query_process.return_or_close_channel(
                 self._process, channel, is_drained=self._is_drained and self._stop_reason is None
             )
         if other is not None:

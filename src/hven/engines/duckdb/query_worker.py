@@ -75,7 +75,7 @@ class QueryChannelWorker:
     def _serve_channel(self) -> None:
         try:
             while True:
-                self._answer_query()
+                self._receive_and_answer_query()
                 self.last_answer_time = time.monotonic()
         except (EOFError, OSError):  # the client is gone
             pass
@@ -85,10 +85,10 @@ class QueryChannelWorker:
                 self.channel.shutdown(socket.SHUT_RDWR)  # wakes a client that waits for an answer
             self.channel.close()
 
-    def _answer_query(self) -> None:
+    def _receive_and_answer_query(self) -> None:
         request = self._receive_request()
         try:
-            self._compute_answer(*request)
+            self._execute_and_send_batches(*request)
         except HvenError as error:
             send_frame(self.channel, ERROR_FRAME, pickle.dumps((type(error).__name__, error.message, error.remedy)))
         except ConnectionError:
@@ -98,7 +98,7 @@ class QueryChannelWorker:
         else:
             send_frame(self.channel, END_FRAME, b"")
 
-    def _compute_answer(self, request: dict[str, Any], sent_tables: dict[str, pa.Table]) -> None:
+    def _execute_and_send_batches(self, request: dict[str, Any], sent_tables: dict[str, pa.Table]) -> None:
         relations = {}
         for name, source in request["relations"].items():
             if source is None:

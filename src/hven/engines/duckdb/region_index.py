@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.engines._region_cells import compute_shape_cell_ranges, cover_regions_with_cells
+from hven.engines._region_cells import compute_shape_cell_ranges, cover_regions_with_cells_and_caps
 from hven.model.sky import Circle, Moc, Point, healpix, sphere
 from hven.model.sky.api.ragged_arrays import sort_distinct
 
@@ -46,7 +46,7 @@ class RegionIndex:
         order_ends = np.searchsorted(cells, [4 ** (order + 1) for order in range(healpix.MAX_ORDER + 2)])
         return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(order_ends))), caps)
 
-    def find_touching_rows(self, shape: Shape | Moc, row_limit: int) -> Indexes | None:
+    def find_possibly_touching_rows(self, shape: Shape | Moc, row_limit: int) -> Indexes | None:
         """Return ascending numbers of the rows whose region may touch a shape.
 
         Return None if they are more than `row_limit`.
@@ -96,7 +96,7 @@ class RegionIndex:
         is_near: npt.NDArray[np.bool_] = squared_distances <= reach_radians * reach_radians
         return is_near | (caps[:, 3] > np.pi)
 
-    def iterate_touching_places(self, ranges: Indexes, range_owners: Indexes) -> Iterator[Indexes]:
+    def iterate_possibly_touching_places(self, ranges: Indexes, range_owners: Indexes) -> Iterator[Indexes]:
         """Yield for each order the places in `rows` whose cells touch ranges of the highest order.
 
         Parameters
@@ -148,4 +148,4 @@ class WidenedMoc:
         return int((ranges[:, 1] - ranges[:, 0]).sum()) >> 2 * (healpix.MAX_ORDER - order)
 
 
-__all__ = ["RegionIndex", "cover_regions_with_cells"]
+__all__ = ["RegionIndex", "cover_regions_with_cells_and_caps"]

@@ -103,7 +103,7 @@ class IndexEntries:
     rows: npt.NDArray[Any] | None
 
 
-def merge_index_entries(
+def write_merged_index_files(
     old_entries: IndexEntries,
     new_row_numbers: npt.NDArray[Any],
     new_entries: IndexEntries,

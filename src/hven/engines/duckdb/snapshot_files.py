@@ -374,7 +374,7 @@ class OpenSnapshot:
         if size_fault is not None:
             raise build_damaged_file_error(path, size_fault)
 
-    def check_file_sizes(self) -> None:
+    def check_file_sizes_if_due(self) -> None:
         """Check from time to time that no file was truncated: reading behind its end by a map kills the process.
 
         A file that was removed, or may not be inspected any more, stays mapped.

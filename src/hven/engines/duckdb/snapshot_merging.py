@@ -28,9 +28,9 @@ from hven.engines.duckdb.checksum_verification import check_files_undamaged
 from hven.engines.duckdb.index_building import check_primary_key, list_indexed_columns, raise_if_duplicate_keys
 from hven.engines.duckdb.index_merging import (
     MIN_ROWS_PER_CHANGE,
-    merge_key_index,
-    merge_position_index,
-    merge_region_index,
+    merge_or_rebuild_key_index,
+    merge_or_rebuild_region_index,
+    write_merged_position_index,
 )
 from hven.engines.duckdb.row_renumbering import RowRenumbering
 from hven.engines.duckdb.snapshot_files import (
@@ -112,11 +112,11 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         """Write the waiting changes to disk, in the order in which they came."""
         path = self._work_directory / f"run-{len(self._spooled_batches):04d}.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
-            writer.write_batch(self._concat_waiting_batches())
+            writer.write_batch(self._take_waiting_batches_as_one())
         self._spooled_batches.append(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0))
         pa.default_memory_pool().release_unused()
 
-    def _concat_waiting_batches(self) -> pa.RecordBatch:
+    def _take_waiting_batches_as_one(self) -> pa.RecordBatch:
         batch = pa.concat_batches(self._waiting_batches)
         self._waiting_batches = []
         self._waiting_bytes = 0
@@ -129,14 +129,14 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
 
     # --- the steps of `finish`
 
-    def _write_sorted_parts(self) -> None:
+    def _write_parts_and_position_index(self) -> None:
         """Write all parts and the position index."""
         if self._waiting_batches:
-            self._spooled_batches.append(self._concat_waiting_batches())
+            self._spooled_batches.append(self._take_waiting_batches_as_one())
         changes = pa.Table.from_batches(self._spooled_batches, schema=self._schema)
         self._spooled_batches = []
-        replaced, removed_rows = self._find_replaced_rows(changes)
-        order, places, keys = self._find_insertion_places(changes, replaced)
+        replaced, removed_rows = self._find_replaced_and_removed_rows(changes)
+        order, places, keys = self._order_changes_by_insertion_place(changes, replaced)
         self._new_rows = NewRows(MemoryTableRows(changes), order)
         moves = RowRenumbering(self._base_snapshot.rows, removed_rows, places)
         self._row_moves = moves
@@ -144,12 +144,12 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         self._positioned_count = 0
         if self.table.position is not None:
             positioned_keys = keys[: np.searchsorted(keys, MISSING_KEY)]
-            self._positioned_count = merge_position_index(
+            self._positioned_count = write_merged_position_index(
                 self._base_snapshot, self._work_directory, moves, positioned_keys
             )
-        self._write_parts()
+        self._link_or_write_parts()
 
-    def _find_replaced_rows(self, changes: pa.Table) -> tuple[Rows, Rows]:
+    def _find_replaced_and_removed_rows(self, changes: pa.Table) -> tuple[Rows, Rows]:
         """Return for each change the old row that it replaces (-1: none), and all removed old rows, ascending."""
         keys = changes.select(self._key_names)
         check_key_nulls(self.table, sum(column.null_count for column in keys.columns))
@@ -173,7 +173,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
             begin += page.num_rows
         return replaced, np.concatenate(removed_parts)
 
-    def _find_insertion_places(self, changes: pa.Table, replaced_rows: Rows) -> tuple[Rows, Rows, Rows]:
+    def _order_changes_by_insertion_place(self, changes: pa.Table, replaced_rows: Rows) -> tuple[Rows, Rows, Rows]:
         """Find the places of the changes in the stored order.
 
         Returns
@@ -234,7 +234,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
 
     # --- parts
 
-    def _write_parts(self) -> None:
+    def _link_or_write_parts(self) -> None:
         """Link the parts that stay as they are, and write the others."""
         base = self._base_snapshot
         part_plan = self._plan_parts()
@@ -269,7 +269,9 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         max_part_rows = compute_rows_per_part(moves.new_row_count, self._estimate_bytes_per_row())
         if not numbers:
             return _plan_new_parts(0, moves.new_row_count, max_part_rows) or [(None, 0, 0)]
-        row_counts, is_touched = self._count_part_rows(np.array([base_parts[number][1] for number in numbers]))
+        row_counts, is_touched = self._count_rows_and_find_touched_parts(
+            np.array([base_parts[number][1] for number in numbers])
+        )
         plan: list[tuple[int | None, int, int]] = []
         begin = 0
         part_number = 0
@@ -289,7 +291,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
             begin = end
         return plan or [(None, 0, 0)]
 
-    def _count_part_rows(self, old_counts: Rows) -> tuple[Rows, npt.NDArray[np.bool_]]:
+    def _count_rows_and_find_touched_parts(self, old_counts: Rows) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """Return the number of rows of each old part after the changes, and whether a change touches it.
 
         A row that comes before the first row of a part belongs to that part, and a row behind all to the last part.
@@ -387,7 +389,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
 
     # --- indexes and statistics
 
-    def _build_manifest(self) -> SnapshotManifest:
+    def _write_indexes_and_build_manifest(self) -> SnapshotManifest:
         base = self._base_snapshot
         moves = self._row_moves
         table = self.table
@@ -402,14 +404,14 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         if base.manifest.primary != tuple(table.primary):  # otherwise only new keys could be duplicates, and are not
             check_primary_key(table, stored)
         keys = tuple(
-            merge_key_index(base, stored, moves, self._new_rows, column_name=column, index_number=number)
+            merge_or_rebuild_key_index(base, stored, moves, self._new_rows, column_name=column, index_number=number)
             for number, column in enumerate(list_indexed_columns(table))
         )
         regions = tuple(
-            merge_region_index(base, stored, moves, self._new_rows, column_name=column, index_number=number)
+            merge_or_rebuild_region_index(base, stored, moves, self._new_rows, column_name=column, index_number=number)
             for number, column in enumerate(list_indexed_region_columns(table))
         )
-        statistics, revised_rows = self._compute_statistics(stored)
+        statistics, revised_rows = self._update_or_recompute_statistics(stored)
         del self._new_rows
         for path in self._work_directory.glob("run-*"):
             path.unlink()
@@ -427,7 +429,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
             revised=revised_rows,
         )
 
-    def _compute_statistics(self, stored: OpenSnapshot) -> tuple[dict[str, dict[str, object]], int]:
+    def _update_or_recompute_statistics(self, stored: OpenSnapshot) -> tuple[dict[str, dict[str, object]], int]:
         """Return the statistics, and the number of rows changed since they were last computed from all rows."""
         base = self._base_snapshot
         moves = self._row_moves

@@ -17,7 +17,7 @@ import pyarrow as pa
 from hven.engines import Snapshot
 from hven.engines._file_staging import FileStaging, SortedRows, write_ipc_file
 from hven.engines._region_cells import list_indexed_region_columns
-from hven.engines._row_order import find_row_order_column, take_rows_in_order
+from hven.engines._row_order import find_row_order_column, take_rows_and_release_columns
 from hven.engines._row_preparation import MISSING_KEY, compute_stable_order
 from hven.engines._snapshot_files import LOCK_FILE_NAME, compute_file_checksum, compute_text_checksum, sync_file
 from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_moc
@@ -71,8 +71,8 @@ class DuckSnapshotStaging(FileStaging):
         """Order, index, make durable; see `hven.engines.SnapshotStaging.finish`."""
         self._check_open()
         with self._abandon_on_error():
-            self._write_sorted_parts()
-            manifest = self._build_manifest()
+            self._write_parts_and_position_index()
+            manifest = self._write_indexes_and_build_manifest()
             checksum = self._sync_snapshot_to_disk(manifest)
         self._close()
         size = sum(item.stat().st_size for item in self.final_directory.iterdir())
@@ -91,15 +91,15 @@ class DuckSnapshotStaging(FileStaging):
     # --- runs ------------------------------------------------------------------------------------------------
 
     def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
-        return SortedRows(table=_combine_chunks(table), keys=np.empty(0, np.int64))
+        return SortedRows(table=_combine_small_chunks(table), keys=np.empty(0, np.int64))
 
     def _spill_sorted_run(self) -> None:
         if self._compute_sort_keys is None:  # the order is that of arrival: a run is a part
-            self._write_part(self._sort_waiting_rows().table)
+            self._write_part(self._take_and_sort_waiting_rows().table)
         else:
             super()._spill_sorted_run()
 
-    def _write_sorted_parts(self) -> None:
+    def _write_parts_and_position_index(self) -> None:
         """Write all parts and the position index."""
         position_writer = None
         if self.table.position:
@@ -117,7 +117,7 @@ class DuckSnapshotStaging(FileStaging):
 
     def _write_waiting_rows(self) -> Iterator[Keys]:
         """Write the waiting rows as parts; yield their sort keys."""
-        run = self._sort_waiting_rows()
+        run = self._take_and_sort_waiting_rows()
         part_rows = self._compute_rows_per_part(run.table)
         has_no_rows_left = self._compute_sort_keys is None and self._written_parts and not run.table.num_rows
         if not has_no_rows_left:
@@ -150,7 +150,7 @@ class DuckSnapshotStaging(FileStaging):
 
     # --- indexes ---------------------------------------------------------------------------------------------
 
-    def _build_manifest(self) -> SnapshotManifest:
+    def _write_indexes_and_build_manifest(self) -> SnapshotManifest:
         manifest = SnapshotManifest(
             rows=self._row_count,
             parts=tuple(self._written_parts),
@@ -210,7 +210,7 @@ def compute_rows_per_part(row_count: int, bytes_per_row: float) -> int:
     return int(np.clip(part_bytes / max(bytes_per_row, 1), MIN_PART_ROWS, MAX_PART_ROWS))
 
 
-def _combine_chunks(table: pa.Table) -> pa.Table:
+def _combine_small_chunks(table: pa.Table) -> pa.Table:
     """Combine rows into few chunks; rows that came in long batches stay as they are, without a copy."""
     is_chunked_well = table.num_columns == 0 or table.num_rows >= MIN_CHUNK_ROWS * table.column(0).num_chunks
     return table if is_chunked_well else table.combine_chunks()
@@ -241,7 +241,10 @@ def _merge_sorted_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tupl
         if len(keys):
             order = compute_stable_order(keys)
             columns = pa.concat_tables(tables).columns
-            yield pa.Table.from_arrays(take_rows_in_order(columns, order), schema=tables[0].schema), keys[order]
+            yield (
+                pa.Table.from_arrays(take_rows_and_release_columns(columns, order), schema=tables[0].schema),
+                keys[order],
+            )
     for run, end in zip(runs, key_ends, strict=True):  # rows without a key, in the order in which they came
         for begin in range(end, len(run.keys), slice_rows):
             table = run.table.slice(begin, slice_rows)

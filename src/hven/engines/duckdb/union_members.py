@@ -161,7 +161,7 @@ def _is_widening_cast(cast: CastExpression) -> bool:
     return operand_meta.type.datatype in {"double", "float", "int", "short"}
 
 
-def with_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
+def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
     """Return the union with one more column, the number of the partner.
 
     The tables of its members have that number when the union is computed.

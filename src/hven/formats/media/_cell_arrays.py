@@ -81,7 +81,7 @@ def add_cell_array_parts(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> 
     index = max(part.index for part in parts) + 1
     for part in parts:
         if isinstance(part, TablePart):
-            views = _find_time_row_arrays(part, tables, cards)
+            views = _find_arrays_in_table_cells(part, tables, cards)
         else:
             views = _find_image_with_table_axes(part, tables)
         for view in views:
@@ -91,7 +91,7 @@ def add_cell_array_parts(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> 
     return tuple(extended_parts)
 
 
-def _find_time_row_arrays(
+def _find_arrays_in_table_cells(
     table: TablePart, tables: Sequence[TablePart], cards: Sequence[HeaderCard]
 ) -> Iterator[ArrayPart]:
     shapes = _list_cell_shapes(table)
@@ -209,7 +209,10 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
         if len(shape) == 2:
             for patterns in ((_TIME_PATTERN, _FREQUENCY_PATTERN), (_FREQUENCY_PATTERN, _TIME_PATTERN)):
                 sides = zip(patterns, shape, strict=True)
-                axes = [_find_axis(table, shapes, name_pattern, size, cards) for name_pattern, size in sides]
+                axes = [
+                    _find_time_or_frequency_axis(table, shapes, name_pattern, size, cards)
+                    for name_pattern, size in sides
+                ]
                 if None not in axes:
                     break
         known_axes = tuple(axis for axis in axes if axis is not None)
@@ -249,7 +252,7 @@ def _find_image_with_table_axes(image: ArrayPart, tables: Sequence[TablePart]) -
             for name_pattern in (_TIME_PATTERN, _FREQUENCY_PATTERN):
                 if not name_pattern.search(axis.name):
                     continue
-                table_axis = _find_axis(table, shapes, name_pattern, axis.size, image.cards)
+                table_axis = _find_time_or_frequency_axis(table, shapes, name_pattern, axis.size, image.cards)
                 if table_axis is not None:
                     known_axes.append(table_axis)
         if {axis.kind for axis in known_axes} == {"time", "spectral"}:
@@ -267,7 +270,7 @@ def _find_image_with_table_axes(image: ArrayPart, tables: Sequence[TablePart]) -
             return
 
 
-def _find_axis(
+def _find_time_or_frequency_axis(
     table: TablePart, shapes: Shapes, name_pattern: re.Pattern[str], size: int, cards: Sequence[HeaderCard]
 ) -> Axis | None:
     """Find the values of an axis among the cells of a row."""

@@ -16,7 +16,7 @@ from hven.formats.media._sample_tables import (
     _is_scalar_or_list_type,
     split_timestamps,
 )
-from hven.formats.media._stored_arrays import copy_to_disk
+from hven.formats.media._stored_arrays import copy_remote_file_to_disk
 from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def open_product_with_row_reader(path: Place, name: str, read_rows: Ask) -> Open
     SourceError
         The function's answer is invalid.
     """
-    local_path, close = copy_to_disk(path)
+    local_path, close = copy_remote_file_to_disk(path)
     try:
         if local_path is not path:  # a copy; some readers recognize a file by its name
             local_path = local_path.rename(local_path.with_name(name))
@@ -97,7 +97,7 @@ class _ReaderFunctionTable:
             fields = [table_field for table_field in fields if table_field.name in column_names]
         columns = tuple(_create_column(table_field) for table_field in fields)
         schema = pa.schema([column.arrow_field for column in columns])
-        width = sum(_count_cell_values(table_field.type) for table_field in fields)
+        width = sum(_estimate_cell_values(table_field.type) for table_field in fields)
         step = max(1, min(MAX_REQUESTED_ROWS, MAX_REQUESTED_VALUES // max(width, 1)))
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
@@ -217,7 +217,7 @@ class _ReaderFunctionTable:
         return values.reshape(stop - first, -1)[:, window[1]]
 
 
-def _count_cell_values(arrow_type: pa.DataType) -> int:
+def _estimate_cell_values(arrow_type: pa.DataType) -> int:
     """Count the values of a cell, to limit the memory of a request; a text counts as 16."""
     if pa.types.is_fixed_size_list(arrow_type):
         return int(arrow_type.list_size)

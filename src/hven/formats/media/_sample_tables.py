@@ -226,7 +226,7 @@ class _DelimitedText:
             else:
                 yield binary_file
 
-    def detect_layout(self) -> None:
+    def detect_delimiter_and_column_names(self) -> None:
         """Find the delimiter and the names of columns, and the lines before the first row."""
         with self.open_file() as file:
             first_block = file.read(BLOCK_BYTES)
@@ -244,7 +244,7 @@ class _DelimitedText:
             self.names = [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
             self.skipped_lines += 1
 
-    def choose_types(self) -> None:
+    def choose_column_types(self) -> None:
         """Choose the types of columns from the types of the first block of rows."""
         with self.stream_batches(None) as table:
             for schema_field in table.schema:
@@ -289,8 +289,8 @@ class _DelimitedText:
 
 def _open_delimited(path: Place, *, is_gzipped: bool) -> OpenProductFile:
     text = _DelimitedText(path, is_gzipped)
-    text.detect_layout()
-    text.choose_types()
+    text.detect_delimiter_and_column_names()
+    text.choose_column_types()
     row_count = text.count_rows()
 
     def create_table(column_names: Collection[str] | None) -> TablePart:

@@ -245,7 +245,7 @@ def convert_axis_times_to_mjd(values: Numbers, unit: str, cards: Mapping[str, An
     if reference_mjd is None and isinstance(cards.get("JDREF"), int | float):
         reference_mjd = float(cards["JDREF"]) - 2_400_000.5
     if reference_mjd is None:
-        reference_mjd = find_reference_date(cards)
+        reference_mjd = find_reference_date_as_mjd(cards)
     if not isinstance(reference_mjd, int | float):
         raise SourceError(
             format_message("the header does not give the reference time"),
@@ -254,7 +254,7 @@ def convert_axis_times_to_mjd(values: Numbers, unit: str, cards: Mapping[str, An
     return days + float(reference_mjd)
 
 
-def find_reference_date(cards: Mapping[str, Any]) -> float | None:
+def find_reference_date_as_mjd(cards: Mapping[str, Any]) -> float | None:
     """Find the reference of times in a header that has no MJDREF: DATEREF, or the date of the observation.
 
     Parameters

@@ -126,7 +126,7 @@ def create_unpacked_size_error(name: str, max_bytes: int, remedy: str = "") -> T
     return TooLargeError(message, remedy=remedy)
 
 
-def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
+def copy_remote_file_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
     """Return a path on the disk for readers that need one.
 
     Parameters

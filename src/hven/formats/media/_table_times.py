@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._spectral_axes import UNIX_EPOCH_MJD, convert_axis_times_to_mjd, find_reference_date
+from hven.formats.media._spectral_axes import UNIX_EPOCH_MJD, convert_axis_times_to_mjd, find_reference_date_as_mjd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
         else:
             scale = 1.0 / 86_400.0
         return lambda array: to_floats(array) * scale + shift
-    start_mjd = find_reference_date(card_values)
+    start_mjd = find_reference_date_as_mjd(card_values)
     if start_mjd is not None and {"MJDREF", "JDREF"}.isdisjoint(card_values):
 
         def convert_since_start(array: pa.Array) -> npt.NDArray[np.float64]:

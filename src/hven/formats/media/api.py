@@ -10,7 +10,7 @@ from hven.formats.media._stored_arrays import (
     MAX_UNPACKED_BYTES,
     ArrayLayout,
     convert_library_errors,
-    copy_to_disk,
+    copy_remote_file_to_disk,
     create_unpacked_size_error,
     read_window_values,
 )
@@ -29,7 +29,7 @@ __all__ = [
     "StoredHdu",
     "compute_strides",
     "convert_library_errors",
-    "copy_to_disk",
+    "copy_remote_file_to_disk",
     "create_sky_mapping",
     "create_time_converter",
     "create_unpacked_size_error",

@@ -133,7 +133,7 @@ def open_fits(file: Place) -> OpenProductFile:
     open_files = ExitStack()
     with _convert_astropy_errors(name):
         try:
-            spool = _unpack_file(file, name)
+            spool = _unpack_file_if_compressed(file, name)
             if spool is not None:
                 open_files.callback(spool.close)
             plain_path: Place = Path(spool.name) if spool is not None else file
@@ -159,7 +159,7 @@ def open_fits(file: Place) -> OpenProductFile:
             raise
 
 
-def _unpack_file(file: Place, name: str) -> Any:
+def _unpack_file_if_compressed(file: Place, name: str) -> Any:
     """Unpack a compressed file to a temporary one, so that windows of it need no second pass.
 
     Return None if the file is not compressed.
@@ -556,7 +556,7 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
         row_count=count,
         read_batches=read_batches,
         cards=_list_cards(header),
-        copy_fits_hdu=partial(_copy_hdu, hdu, name or str(index)),
+        copy_fits_hdu=partial(_create_stored_hdu, hdu, name or str(index)),
         select_columns=lambda names: _create_table(hdu, index, stream, names),
     )
 
@@ -593,7 +593,7 @@ def _build_cells(values: npt.NDArray[Any], table_column: Column) -> pa.Array:
     return _build_items(values.reshape(len(values)), kind)
 
 
-def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
+def _create_stored_hdu(hdu: Any, name: str) -> StoredHdu:
     """Copy an HDU as it is: its header, and its bytes from the file."""
     info, header_bytes = hdu.fileinfo(), hdu.header.tostring().encode("ascii")
 

@@ -414,13 +414,15 @@ def _find_or_write_table_xml(
     else:
         cached_xml = None
     if cached_xml is None:
-        cached_xml = CachedTableXml(described_objects, *_write_table_xml(metadata, columns, serialization, version))
+        cached_xml = CachedTableXml(
+            described_objects, *_write_frames_and_table_xml(metadata, columns, serialization, version)
+        )
         if is_cacheable:
             _table_xml_cache.store(key, cached_xml, len(cached_xml.frames_xml) + len(cached_xml.table_xml))
     return cached_xml.frames_xml, cached_xml.table_xml
 
 
-def _write_table_xml(
+def _write_frames_and_table_xml(
     metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
 ) -> tuple[str, str]:
     names = tuple(map(attrgetter("name"), columns))
@@ -436,7 +438,7 @@ def _write_table_xml(
         systems, ids_by_frame = _write_frames(metadata.frames, ids, ids[len(names) :], version)
     params: set[str] = set()
     if metadata.params:
-        params_xml, params = _write_params(metadata, ids[len(ids) - len(metadata.params) :], ids_by_name)
+        params_xml, params = _write_params_and_add_ids(metadata, ids[len(ids) - len(metadata.params) :], ids_by_name)
         systems += params_xml
     if not columns:  # a TABLE without FIELDs is not valid
         return systems, ""
@@ -481,7 +483,7 @@ def _write_frames(
     return systems, ids_by_frame
 
 
-def _write_params(
+def _write_params_and_add_ids(
     metadata: TableMetadata, param_ids: Sequence[str], ids_by_name: dict[str, str]
 ) -> tuple[str, set[str]]:
     """Write the constants; those that only a group refers to get an ID, which is added to `ids_by_name`."""

@@ -130,7 +130,7 @@ def _describe_element(element: Any) -> str:
     return f"{read_local_name(element)} {name!r} (line {element.sourceline})"
 
 
-def _add_fault(deviations: list[ReadDeviation], element: Any, fault: str, remedy: str) -> None:
+def _add_metadata_deviation(deviations: list[ReadDeviation], element: Any, fault: str, remedy: str) -> None:
     message = f"{_describe_element(element)} {fault}"
     add_deviation(deviations, ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy))
 
@@ -169,11 +169,13 @@ def read_column(
             if _are_codes_labels(options, kind):
                 labels = {label: code for code, label in options}
                 fault = "has its codes in the names of its OPTIONs; Hven reads them as values"
-                _add_fault(deviations, element, fault, "exchange `name` and `value` of each OPTION")
+                _add_metadata_deviation(deviations, element, fault, "exchange `name` and `value` of each OPTION")
             enum, suffix = name, 1
             while enums.get(enum, labels) != labels:
                 fault = "has different OPTIONs from an earlier element with this name"
-                _add_fault(deviations, element, fault, "give one of the two another name; Hven keeps both lists")
+                _add_metadata_deviation(
+                    deviations, element, fault, "give one of the two another name; Hven keeps both lists"
+                )
                 suffix += 1
                 enum = f"{name}_{suffix}"
             enums[enum] = labels
@@ -304,7 +306,7 @@ def read_group(
             kind = read_local_name(ref)
             fault = f"has a {kind} to {ref.get('ref')!r}, but no element has this ID"
             remedy = f"give the element this ID, or remove the {kind} in line {ref.sourceline}"
-            _add_fault(deviations, element, fault, remedy)
+            _add_metadata_deviation(deviations, element, fault, remedy)
             continue
         reference_role = ref.get("utype") or ref.get("ucd") or name
         role = reference_role.removeprefix("hven:")

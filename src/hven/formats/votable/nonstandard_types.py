@@ -78,7 +78,7 @@ def find_nonstandard_integer_types(fields: Sequence[Any]) -> dict[int, Nonstanda
     return foreign
 
 
-def replace_nonstandard_types(
+def replace_nonstandard_types_with_carriers(
     columns: Sequence[Column], nonstandard_types: dict[int, NonstandardIntegerType]
 ) -> list[Column]:
     """Describe the columns as binary rows carry them."""

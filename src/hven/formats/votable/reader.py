@@ -18,7 +18,7 @@ from hven.formats.votable import binary_reader, metadata_reader, tabledata_reade
 from hven.formats.votable.bytestream import read_utf8_chunks
 from hven.formats.votable.nonstandard_types import (
     find_nonstandard_integer_types,
-    replace_nonstandard_types,
+    replace_nonstandard_types_with_carriers,
     restore_nonstandard_types,
 )
 from hven.model.deadlines import check_deadline
@@ -69,7 +69,7 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
         the error holds), its rows are elsewhere (``href``), or it declares entities. While iterating also: a value is
         invalid, the rows break off, or a QUERY_STATUS of ERROR follows them.
     """
-    document = _VotableDocument(file)
+    document = _VotableDocumentReader(file)
     table_metadata = document.find_table(table)
     batches = document.read_batches(batch)
     return TableStream(metadata=table_metadata, batches=batches, deviations=document.deviations)
@@ -92,10 +92,10 @@ def list_votable_tables(file: BinaryIO) -> list[VotableTableSummary]:
     SourceError
         The document is no XML or no VOTable.
     """
-    return _VotableDocument(file).list_tables()
+    return _VotableDocumentReader(file).list_tables()
 
 
-class _VotableDocument:
+class _VotableDocumentReader:
     """A document that is being read: the position of the parser, and what it has seen."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -150,7 +150,7 @@ class _VotableDocument:
                     self._check_serialization(element)
                     if requested_table is not None or self._is_in_results_resource() or not self._has_no_rows(element):
                         self._table_resource = self._find_innermost_resource()
-                        return self._require_no_error_info(self._read_metadata())
+                        return self._set_metadata_unless_error(self._read_metadata())
                 self._skip_rows(element)
             elif name == "TABLE" and kind == "end":
                 table_name = element.get("name") or element.get("ID")
@@ -159,10 +159,10 @@ class _VotableDocument:
                     fallback_metadata = self._read_metadata(element)
                 element.clear()
         if fallback_metadata is not None:
-            return self._require_no_error_info(fallback_metadata)
+            return self._set_metadata_unless_error(fallback_metadata)
         raise self._create_not_found_error(requested_table, table_names)
 
-    def _require_no_error_info(self, metadata: TableMetadata) -> TableMetadata:
+    def _set_metadata_unless_error(self, metadata: TableMetadata) -> TableMetadata:
         """Accept a table, unless an ERROR stands before its rows or instead of them.
 
         Rows beside an error are not the answer to the request, however few they are.
@@ -221,7 +221,7 @@ class _VotableDocument:
                 return place
         return None
 
-    def _check_following_table(self, element: Any, metadata: TableMetadata) -> None:
+    def _refuse_continuation_table(self, element: Any, metadata: TableMetadata) -> None:
         """Refuse rows that continue in a second TABLE with other FIELDs, unless the caller chose a table."""
         if (
             self._is_table_requested
@@ -312,7 +312,7 @@ class _VotableDocument:
         """
         while True:
             for kind, element in self._parser.read_events():
-                self._record_open_elements(kind, element)
+                self._record_elements_and_errors(kind, element)
                 name = metadata_reader.read_local_name(element)
                 if (
                     kind == "start"
@@ -376,7 +376,7 @@ class _VotableDocument:
         except etree.XMLSyntaxError as error:
             raise _create_xml_error(error) from error
 
-    def _record_open_elements(self, event_kind: str, element: Any) -> None:
+    def _record_elements_and_errors(self, event_kind: str, element: Any) -> None:
         """Update the list of open elements, and note errors wherever they stand."""
         name = metadata_reader.read_local_name(element)
         if event_kind == "start":
@@ -444,7 +444,7 @@ class _VotableDocument:
     def _is_self_closed(self, element: Any) -> bool:
         """Return whether the tag was ``<TABLEDATA/>``, whose end has been read already."""
         for kind, event_element in self._parser.read_events():
-            self._record_open_elements(kind, event_element)
+            self._record_elements_and_errors(kind, event_element)
             if event_element is element and kind == "end":
                 return True
         return False
@@ -487,7 +487,7 @@ class _VotableDocument:
         while (event := self._read_next_event()) is not None:
             kind, element = event
             if kind == "rows":
-                self._check_following_table(element, metadata)
+                self._refuse_continuation_table(element, metadata)
                 self._skip_rows(element)
             elif kind == "end" and metadata_reader.read_local_name(element) in {"TABLE", "RESOURCE"}:
                 element.clear()
@@ -552,7 +552,7 @@ class _VotableDocument:
     def _read_binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         foreign = find_nonstandard_integer_types(metadata_reader.list_children(self._table_element, "FIELD"))
         unpacker = binary_reader.VotableBinaryDecoder(
-            replace_nonstandard_types(columns, foreign), self._find_serialization(element)
+            replace_nonstandard_types_with_carriers(columns, foreign), self._find_serialization(element)
         )
         bytes_left = b""
         waiting: list[bytes] = []

@@ -71,7 +71,7 @@ def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -
     return None
 
 
-def _choose_serialization(
+def _choose_form_and_serialization(
     metadata: TableMetadata, options: Mapping[str, str]
 ) -> tuple[DocumentForm | None, str, Sequence[Column]]:
     """Choose the form of the document, how it serializes the rows, and its columns."""
@@ -112,12 +112,12 @@ def write_votable(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
         Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    form, serialization, declared_columns = _choose_serialization(metadata, options)
+    form, serialization, declared_columns = _choose_form_and_serialization(metadata, options)
     batches = literal.split_first_batch(batches)
     if options.get("strings", "").lower() == "json":
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
-    columns = adapt_column_types(declared_columns, batch, serialization)
+    columns = adapt_column_types_and_nulls(declared_columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     version = options.get("version", votable_document.DEFAULT_VERSION)
     start_text = votable_document.write_document_start(
@@ -127,7 +127,7 @@ def write_votable(
         start_text = form.write_start(start_text)
     start = (start_text + opening).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))
-    if column_plan is None:  # `adapt_column_types` has changed a column
+    if column_plan is None:  # `adapt_column_types_and_nulls` has changed a column
         column_plan = _create_encoding_plan(columns, serialization)
     base64_encoder = None if serialization == "TABLEDATA" else binary_writer.Base64Encoder()
     failure = None
@@ -168,7 +168,7 @@ def write_small_votable(
     has_special_options = not {*FORM_OPTIONS, "strings"}.isdisjoint(options)
     if serialization != DEFAULT_SERIALIZATION or has_special_options or not isinstance(columns, tuple):
         return None
-    encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder
+    encoder = _find_or_create_encoding_plan(columns, DEFAULT_SERIALIZATION).encoder
     if not isinstance(encoder, binary_writer.VotableBinaryEncoder):
         return None
     cells = encoder.encode_small_rows(rows)
@@ -241,14 +241,14 @@ def write_votable_error(message: str) -> bytes:
 
 def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
     """Write a document whose table has no DATA, which other formats carry in their metadata."""
-    columns = adapt_column_types(metadata.columns, None, DEFAULT_SERIALIZATION)
+    columns = adapt_column_types_and_nulls(metadata.columns, None, DEFAULT_SERIALIZATION)
     version = votable_document.choose_votable_version(metadata.frames)
     start_text = votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION, version)
     trailing_status = _write_trailing_status(result_status, None)
     return start_text + votable_document.write_document_end(metadata, trailing_status)
 
 
-def adapt_column_types(
+def adapt_column_types_and_nulls(
     columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str
 ) -> tuple[Column, ...]:
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
@@ -260,7 +260,7 @@ def adapt_column_types(
     """
     columns = tuple(columns)
     fitted = list(columns)
-    for number in _analyse_columns(columns, serialization).varying_numbers:
+    for number in _find_or_create_encoding_plan(columns, serialization).varying_numbers:
         column = columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
@@ -280,7 +280,7 @@ def adapt_column_types(
             fitted_column = column.copy_with(type=kind)
         is_integer = kind.datatype in votable_document.INTEGER_LIMITS
         if is_integer and batch is not None:
-            fitted[number] = _choose_unused_null_value(fitted_column, batch.column(number), serialization)
+            fitted[number] = _replace_used_null_value(fitted_column, batch.column(number), serialization)
         else:
             fitted[number] = fitted_column
     if all(map(is_, fitted, columns)):
@@ -294,7 +294,7 @@ class ColumnEncodingPlan(NamedTuple):
     Attributes
     ----------
     varying_numbers
-        Numbers of the columns that `adapt_column_types` must look at.
+        Numbers of the columns that `adapt_column_types_and_nulls` must look at.
     encoder, check_batch
         Encoder and check for the columns as they are.
     """
@@ -308,7 +308,7 @@ class ColumnEncodingPlan(NamedTuple):
 _column_plan_cache: LruCache[ColumnEncodingPlan] = LruCache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
 
 
-def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnEncodingPlan:
+def _find_or_create_encoding_plan(columns: tuple[Column, ...], serialization: str) -> ColumnEncodingPlan:
     """Analyse the columns of a plan once; answers of one row take half the time then."""
     key = (id(columns), serialization)
     column_plan = _column_plan_cache.find(key)
@@ -385,7 +385,7 @@ def _choose_text_arraysize(column_type: ColumnType, values: pa.Array | None) -> 
 # A number that is a value must not be chosen, and no later value may equal the chosen number.
 
 
-def _choose_unused_null_value(column: Column, array: pa.Array, serialization: str) -> Column:
+def _replace_used_null_value(column: Column, array: pa.Array, serialization: str) -> Column:
     """Choose another number for null if the first batch holds the usual one as a value."""
     null_value = votable_document.choose_null_value(column, serialization)
     if null_value is None:

@@ -110,7 +110,7 @@ def publish_collection_change(
     hooks = CollectionRunHooks(
         make_table=make_or_keep_table,
         should_publish=should_publish,
-        record_changes=sync_context.store_change_sets,
+        record_changes=sync_context.store_and_prune_change_sets,
         may_have_changed=change.may_change_source,
         pending_writes=pending_writes,
         keeps_recent_snapshots=True,

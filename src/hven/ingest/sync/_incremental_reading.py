@@ -183,7 +183,7 @@ class IncrementalSourceReader:
         """What was read, in words."""
         return ", ".join(dict.fromkeys(self._descriptions)) or "everything"
 
-    def choose_sources(self) -> None:
+    def replace_sources_by_changed_rows(self) -> None:
         """Replace the source of each entry by what has to be read, and read what the mapping needs beforehand.
 
         Raises
@@ -194,7 +194,7 @@ class IncrementalSourceReader:
         self.loader.select_unknown_rows = self._select_unknown_rows
         entries = []
         for number, entry in enumerate(self.loader.entries):
-            chosen_source = self._choose_source(number, entry)
+            chosen_source = self._choose_and_read_source(number, entry)
             entries.append(replace(entry, source=chosen_source))
         self.loader.entries = entries
 
@@ -227,7 +227,7 @@ class IncrementalSourceReader:
             return batch
         return self.ledger_comparison.select_unknown_rows(entry_number, batch)
 
-    def _choose_source(self, entry_number: int, entry: OpenedSource) -> Source:
+    def _choose_and_read_source(self, entry_number: int, entry: OpenedSource) -> Source:
         source: Source = entry.source
         entry_key = str(entry_number)
         if not self._may_have_changed(entry):

@@ -55,7 +55,7 @@ class KeyedRefreshPlan:
         return {table.qualified_name: (table, self.keys)}
 
 
-def find_changed_inputs(
+def check_inputs_and_find_changed(
     spec: TableSpec,
     base_record: SnapshotRecord,
     resource: CollectionSpec,

@@ -68,7 +68,7 @@ class LedgerComparison:
         first, second = hash_entry_rows(batch, entry_number, self.ledger_writer.hashed_columns[entry_number])
         claimed_lines = self.line_index.claim_lines(first, second)
         is_known = claimed_lines >= 0
-        file_numbers = self.ledger_writer.get_row_file_numbers(entry_number, batch)
+        file_numbers = self.ledger_writer.get_or_assign_row_file_numbers(entry_number, batch)
         self._new_file_numbers[claimed_lines[is_known]] = file_numbers[is_known]
         unknown_positions = np.flatnonzero(~is_known)
         self.unknown_count += len(unknown_positions)

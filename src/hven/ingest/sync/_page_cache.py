@@ -106,7 +106,7 @@ class PageCachingSource(SourceWrapper):
             return
         request_text = json.dumps([*self._request, list(column_names or ())], default=str)
         request_digest = hashlib.sha256(request_text.encode()).hexdigest()
-        kept_pages, resume_token, is_complete = self._find_reusable_pages(request_digest)
+        kept_pages, resume_token, is_complete = self._keep_only_reusable_pages(request_digest)
         if kept_pages:
             self.first_page_time = kept_pages[0].stat().st_mtime
         for path in kept_pages:
@@ -122,7 +122,7 @@ class PageCachingSource(SourceWrapper):
             yield batch
         self._write_page(END_PAGE_NAME, pa.record_batch({"end": pa.array([], pa.null())}), "")
 
-    def _find_reusable_pages(self, request_digest: str) -> tuple[list[Path], str | None, bool]:
+    def _keep_only_reusable_pages(self, request_digest: str) -> tuple[list[Path], str | None, bool]:
         """Return the pages that can be used again, the token to continue with, and whether they are complete.
 
         Without such pages, delete all pages and begin a new cache.

@@ -153,7 +153,9 @@ def _to_readable_rows(rows: pa.Table) -> list[dict[str, Any]]:
     return row_dicts
 
 
-def build_change_set(differences: RowDifferences, change: TableChangeSummary, primary: Sequence[str]) -> pa.Table:
+def build_change_set_and_summary(
+    differences: RowDifferences, change: TableChangeSummary, primary: Sequence[str]
+) -> pa.Table:
     """Return the change set of some differences: key, kind and changed columns of every row that differs.
 
     Also add the counts and samples of the differences to `change`.

@@ -34,8 +34,8 @@ from hven.ingest.sync._incremental_reading import FullReadNeededError, Increment
 from hven.ingest.sync._keyed_refresh import (
     KeyedRefreshPlan,
     build_updated_record,
+    check_inputs_and_find_changed,
     compare_keyed_rows,
-    find_changed_inputs,
     plan_keyed_refresh,
 )
 from hven.ingest.sync._ledger_comparison import (
@@ -45,7 +45,7 @@ from hven.ingest.sync._ledger_comparison import (
     merge_differences_into_snapshot,
 )
 from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
-from hven.ingest.sync._row_differences import build_change_set, compare_snapshots
+from hven.ingest.sync._row_differences import build_change_set_and_summary, compare_snapshots
 from hven.model.errors import ConflictError, DataError, DescriptorError
 from hven.model.table import INPUT_DOCUMENT_KEY, columns_to_json
 from hven.site import find_inherited_attributes
@@ -135,7 +135,7 @@ def sync_collection(
         hooks = CollectionRunHooks(
             make_table=lambda run, spec: TableSync(context, run, spec).make_or_keep_table(),
             should_publish=context.should_publish,
-            record_changes=context.store_change_sets,
+            record_changes=context.store_and_prune_change_sets,
         )
         return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=hooks)
 
@@ -160,7 +160,7 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     conflict
         The collection is held after a rollback, or not published; None if a run may publish it.
     """
-    if collection in site.store.map_held_collections():
+    if collection in site.store.map_hold_start_times():
         return ConflictError(
             f"{collection} is on hold after `hven rollback`",
             remedy=f"run `hven schedule resume {collection}` to end the hold",
@@ -283,7 +283,7 @@ class SyncRunContext:
             run.site.refresh_published_state()
         return False
 
-    def store_change_sets(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
+    def store_and_prune_change_sets(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
         """Write the changes of each table to a file."""
         for loaded_table in loaded_tables:
             name = loaded_table.table.qualified_name
@@ -323,7 +323,7 @@ class TableSync:
         """Fill the table, or keep the published one if nothing changed."""
         base = self.published_record
         if base is not None:
-            kept_table = self._keep_if_unchanged(base)
+            kept_table = self._keep_if_unchanged_or_plan_refresh(base)
             if kept_table is not None:
                 return kept_table
         while True:
@@ -388,7 +388,7 @@ class TableSync:
             loaded_table.published_record = updated_record
             self.run.amended_records.append(updated_record)
 
-    def _keep_if_unchanged(self, base_record: SnapshotRecord) -> LoadedTable | None:
+    def _keep_if_unchanged_or_plan_refresh(self, base_record: SnapshotRecord) -> LoadedTable | None:
         """Return the published table if it is made by queries and their inputs did not change.
 
         Otherwise find the keys that the changed inputs touch.
@@ -402,7 +402,9 @@ class TableSync:
         if graph.outside_tables.get(name.lower(), {name}):
             return None
         stored_inputs = graph.find_stored_input_tables(name.lower())
-        changed_inputs = find_changed_inputs(self.spec, base_record, run.resource, run.staged_site, stored_inputs)
+        changed_inputs = check_inputs_and_find_changed(
+            self.spec, base_record, run.resource, run.staged_site, stored_inputs
+        )
         if changed_inputs is True and base_record.snapshot.engine == run.storage_engine.name:
             return keep_published_table(self.report, base_record)
         if isinstance(changed_inputs, set):
@@ -584,7 +586,7 @@ class TableSync:
             loader.report.read = line_count + unread_count
             loader.report.rejected = rejected_count + unread_count
             loader.report.published = change.rows
-            loader.check_rejected_share()
+            loader.require_enough_accepted_rows()
             self._record_and_check_differences(differences, change, base_record, old_state)
             return self._merge_differences(loader, base_record, differences)
         finally:
@@ -628,7 +630,7 @@ class TableSync:
             cache_pages=partial(self._wrap_with_page_cache, state),
             may_have_changed=self.run.hooks.may_have_changed,
         )
-        reader.choose_sources()
+        reader.replace_sources_by_changed_rows()
         new_batches: list[pa.RecordBatch] = []
         loader.map_and_write_rows(new_batches.append)
         reader.complete_sync_state()
@@ -707,7 +709,9 @@ class TableSync:
 
         `old_state` is the state that belongs to the base, if the caller has read it already.
         """
-        self.sync_context.change_sets[self.name] = build_change_set(differences, change, base_record.table.primary)
+        self.sync_context.change_sets[self.name] = build_change_set_and_summary(
+            differences, change, base_record.table.primary
+        )
         self.sync_context.changes[self.name] = (base_record.id, differences)
         try:
             old_state = old_state or ledgers.load_sync_state(self.run.site, base_record.id)

@@ -50,7 +50,7 @@ from hven.ingest.sync._row_differences import (
     CHANGED_CHANGE,
     CHANGED_COLUMNS_COLUMN,
     REMOVED_CHANGE,
-    build_change_set,
+    build_change_set_and_summary,
     compare_snapshots,
 )
 from hven.model.errors import NotFoundError, StorageError
@@ -226,7 +226,7 @@ def compare_snapshot_records(
     old_snapshot = (site.engines.find_engine(old_record.snapshot), old_record.snapshot)
     new_snapshot = (site.engines.find_engine(new_record.snapshot), new_record.snapshot)
     differences = compare_snapshots(old_snapshot, new_snapshot, primary, schema)
-    return build_change_set(differences, change, primary), change
+    return build_change_set_and_summary(differences, change, primary), change
 
 
 def join_change_sets(change_sets: Sequence[pa.Table]) -> pa.Table:
@@ -282,7 +282,7 @@ def _collect_changed_columns(rows: pa.Table, row_changes: pa.Table, key: Sequenc
 
 def delete_old_change_sets(site: Site, collection: str) -> None:
     """Delete the change sets that are older than `keep_changes`; the caller holds the lease of the collection."""
-    trusted_time = site.store.deletion_clock.get_trusted_time()
+    trusted_time = site.store.deletion_clock.compute_and_record_trusted_time()
     oldest_time = datetime.fromisoformat(trusted_time).timestamp() - site.settings.keep_changes * DAY_SECONDS
     for path in _iterate_change_files(site, collection):
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SECRETS_FILE = "secrets.toml"
 
 
-def find_exposed_files(directory: Path, *private_directories: Path) -> list[Fault]:
+def find_exposed_file_faults(directory: Path, *private_directories: Path) -> list[Fault]:
     """List what other accounts of this machine can read that is the site's alone.
 
     Its secrets, rows of private tables, digests of tokens.

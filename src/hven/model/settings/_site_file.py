@@ -18,8 +18,8 @@ from hven.model.settings._validation import (
     collect_setting_metadata,
     collect_settings_sections,
     list_plugin_settings_sections,
-    parse_byte_size,
-    validate_settings,
+    parse_byte_size_if_text,
+    validate_and_convert_settings,
 )
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _parse_byte_sizes_in_settings(data: dict[str, Any]) -> None:
         tables = holder.values() if section in _list_sections_with_named_entries() else (holder,)
         for table in tables:
             if isinstance(table, dict) and name in table:
-                table[name] = parse_byte_size(table[name])
+                table[name] = parse_byte_size_if_text(table[name])
 
 
 def _list_sections_with_named_entries() -> set[str]:
@@ -359,7 +359,7 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
             keys_by_place.setdefault(place, key)
 
 
-def find_missing_portal_items(settings: Settings) -> list[Fault]:
+def find_missing_portal_item_faults(settings: Settings) -> list[Fault]:
     """List the collections, logos and texts that portals name and the site does not have.
 
     Parameters
@@ -499,7 +499,7 @@ def _read_environment_settings(environment: Mapping[str, str], faults: list[Faul
         if variable in settings_by_variable:
             key = settings_by_variable[variable]
             if collect_setting_metadata()[key]["size"]:
-                values[key] = parse_byte_size(value)
+                values[key] = parse_byte_size_if_text(value)
             elif collect_setting_metadata()[key]["many"]:
                 values[key] = value.split(",")
             else:
@@ -528,7 +528,7 @@ def _set_values_by_key(data: dict[str, Any], values_by_key: Mapping[str, Any]) -
 
 
 def _build_settings(directory: Path, data: dict[str, Any]) -> Settings:
-    values = validate_settings(data)
+    values = validate_and_convert_settings(data)
     if values.get("store", "").startswith("$"):
         values["store"] = resolve_secret(directory, values["store"])
     if "public_url" in values:

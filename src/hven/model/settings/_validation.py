@@ -25,7 +25,7 @@ _BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s
 _NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,40}$"
 
 
-def parse_byte_size(value: object) -> object:
+def parse_byte_size_if_text(value: object) -> object:
     """Parse a number of bytes.
 
     Parameters
@@ -242,7 +242,7 @@ def _to_toml_type(hint: Any, setting_name: str) -> Any:
     return list[item_type]
 
 
-def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+def validate_and_convert_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Check what was read; return what `Settings` is made of.
 
     Raises

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._flat_maps import POLE_LATITUDE_DEGREES, choose_edge_tolerance, extract_multipolygons
-from hven.model.sky._outline_rings import find_outline_rings
-from hven.model.sky._projection_planes import REPEATED_VERTEX, clean_regions, find_vertex_faults
+from hven.model.sky._outline_rings import split_and_rank_outline_rings
+from hven.model.sky._projection_planes import REPEATED_VERTEX, find_vertex_faults, remove_invalid_rings
 from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions
 
@@ -85,7 +85,7 @@ def build_regions_from_map_polygons(shapes: Any, tolerance_degrees: float | None
     is_repeated = dict(find_vertex_faults(regions))[REPEATED_VERTEX]  # vertices that differ on the map by rounding only
     repeated_rows = np.unique(regions.vertex_rows[is_repeated])
     if len(repeated_rows):
-        cleaned_regions = clean_regions(regions.take(repeated_rows))
+        cleaned_regions = remove_invalid_rings(regions.take(repeated_rows))
         return regions.replace_rows(repeated_rows, cleaned_regions)
     return regions
 
@@ -162,7 +162,7 @@ def _join_rings_at_antimeridian(
     while (lost := np.flatnonzero(is_removed[follower])).size:
         follower[lost] = further[follower[lost]]
     number = np.cumsum(~is_removed) - 1
-    root, rank = find_outline_rings(number[follower])
+    root, rank = split_and_rank_outline_rings(number[follower])
     joined_parts = _label_joined_parts(len(row), part[ring[up]], part[ring[down]])
     parts, label = np.unique(joined_parts, return_inverse=True)
     owner = label[part[ring[kept_edges]]]

@@ -129,7 +129,9 @@ def parse_geojson(
     is_reversed = np.zeros(len(features), np.bool_)
     for row, feature in enumerate(features):
         try:
-            rings = [_unwrap_rings(polygon) for polygon in _iterate_polygon_rings(feature.get("geometry"), 0)]
+            rings = [
+                _unwrap_polygon_longitudes(polygon) for polygon in _iterate_polygon_rings(feature.get("geometry"), 0)
+            ]
             is_reversed[row] = any(_compute_signed_area(polygon[0]) < 0.0 for polygon in rings)
             polygon_shapes = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
             if polygon_shapes:
@@ -144,13 +146,13 @@ def parse_geojson(
         faults[row] = _format_invalid_reason(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
     crs = _extract_crs_name(parsed)
-    turn, shrink = _find_coordinate_conversions(features, crs)
+    turn, shrink = _find_feature_conversion_factors(features, crs)
     if west_positive:
         turn = np.full(len(turn), -1.0)
     distinct_conversions = set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}
     for sign, shrink_factor in sorted(distinct_conversions):
         rows = (turn == sign) & (shrink == shrink_factor)
-        convert = partial(_convert_coordinates, sign=sign, shrink_factor=shrink_factor)
+        convert = partial(_to_planetocentric_east_coordinates, sign=sign, shrink_factor=shrink_factor)
         shapes[rows] = shapely.transform(shapes[rows], convert)
     if west_positive or _is_crs_conversion_needed(_find_body_frame(crs)):
         crs = crs and _name_planetocentric_crs(crs)
@@ -171,14 +173,14 @@ def parse_geojson(
     )
 
 
-def _find_coordinate_conversions(
+def _find_feature_conversion_factors(
     features: Sequence[Mapping[str, Any]], document_crs: str | None
 ) -> npt.NDArray[np.float64]:
     """Return the conversions of the features' coordinates, shape (2, n): turn and shrink."""
     conversions = []
     for feature in features:
         feature_crs = _find_feature_crs(feature) or document_crs
-        conversions.append(find_planetocentric_factors(feature_crs) or (1.0, 1.0))
+        conversions.append(find_lon_sign_and_lat_factor(feature_crs) or (1.0, 1.0))
     return np.array(conversions, np.float64).reshape(-1, 2).T
 
 
@@ -241,7 +243,7 @@ def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def find_planetocentric_factors(crs: str | None) -> tuple[float, float] | None:
+def find_lon_sign_and_lat_factor(crs: str | None) -> tuple[float, float] | None:
     """Return the factors that convert coordinates of a frame to longitudes to the east and planetocentric latitudes.
 
     Parameters
@@ -345,7 +347,7 @@ def _require_list(value: Any) -> list[Any]:
 
 
 def _parse_ring(positions: Any) -> Numbers:
-    vertices = _parse_closed_ring(positions)
+    vertices = _build_closed_ring(positions)
     lon = vertices[:, 0]
     lat = vertices[:, 1]
     if np.abs(lat).max() > 90.0:
@@ -355,7 +357,7 @@ def _parse_ring(positions: Any) -> Numbers:
     return vertices
 
 
-def _parse_closed_ring(positions: Any) -> Numbers:
+def _build_closed_ring(positions: Any) -> Numbers:
     """Make a closed ring from positions."""
     try:
         pairs = [(position[0], position[1]) for position in _require_list(positions)]
@@ -371,12 +373,12 @@ def _parse_closed_ring(positions: Any) -> Numbers:
     return vertices
 
 
-def _convert_coordinates(xy: Numbers, sign: float, shrink_factor: float) -> Numbers:
+def _to_planetocentric_east_coordinates(xy: Numbers, sign: float, shrink_factor: float) -> Numbers:
     """Convert longitudes, multiplied by a sign, and latitudes, to planetocentric ones."""
     return np.column_stack([sign * xy[:, 0], to_planetocentric_latitudes(xy[:, 1], shrink_factor)])
 
 
-def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
+def _unwrap_polygon_longitudes(rings: list[Numbers]) -> list[Numbers]:
     """Shorten edges of more than 180 degrees of longitude, if the ring runs in the wrong direction otherwise."""
     unwrapped_rings: list[Numbers] = []
     for number, ring in enumerate(rings):
@@ -385,7 +387,9 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
         unwrapped = ring.copy()
         is_reversed = (_compute_signed_area(ring) > 0.0) != (number == 0)
         if crosses_antimeridian.any() and is_reversed:
-            unwrapped = _unwrap_ring_longitudes(ring, np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0))
+            unwrapped = _add_turns_and_close_at_pole(
+                ring, np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0)
+            )
         if unwrapped_rings:  # move a hole to its shell
             middle, shell = (
                 np.mean([candidate[:, 0].min(), candidate[:, 0].max()]) for candidate in (unwrapped, unwrapped_rings[0])
@@ -395,7 +399,7 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
     return unwrapped_rings
 
 
-def _unwrap_ring_longitudes(ring: Numbers, turns: Numbers) -> Numbers:
+def _add_turns_and_close_at_pole(ring: Numbers, turns: Numbers) -> Numbers:
     """Add turns to the longitudes after each step of a ring; close a ring around a pole along the pole."""
     lon = ring[:, 0] + np.append(0.0, np.cumsum(turns))
     unwrapped = np.column_stack([lon, ring[:, 1]])

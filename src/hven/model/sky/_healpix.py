@@ -191,7 +191,7 @@ def compute_few_cell_centers(order: int, cells: Indexes) -> tuple[Numbers, Numbe
         return compute_cell_centers(order, cells)
     side = 1 << order
     base = cells >> 2 * order
-    x, y = (_take_even_bits(cells >> bit & (side * side - 1)) for bit in (0, 1))
+    x, y = (_compact_even_bits(cells >> bit & (side * side - 1)) for bit in (0, 1))
     ring = _BASE_CELL_RINGS[base] * side - x - y - 1
     ring_from_pole = np.minimum(ring, 4 * side - ring)
     ring_cells = np.minimum(ring_from_pole, side)  # of a quarter of the ring
@@ -201,7 +201,7 @@ def compute_few_cell_centers(order: int, cells: Indexes) -> tuple[Numbers, Numbe
     return lon, np.where(ring_from_pole < side, polar, equatorial) * np.where(ring <= 2 * side, 1.0, -1.0)
 
 
-def _take_even_bits(numbers: Indexes) -> Indexes:
+def _compact_even_bits(numbers: Indexes) -> Indexes:
     """Take every second bit of numbers, from the lowest on (Gorski et al. 2005, section 4.1)."""
     bits = numbers & 0x5555555555555555
     for shift, mask in ((1, 0x33333333), (2, 0x0F0F0F0F), (4, 0x00FF00FF), (8, 0x0000FFFF), (16, 0xFFFFFFFF)):
@@ -343,7 +343,7 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     """
     cone_numbers: list[Indexes] = []
     ranges: list[Indexes] = []
-    lon, lat, size, arc, orders = _compute_cone_cell_orders(lons, lats, radius)
+    lon, lat, size, arc, orders = _prepare_cones_with_orders(lons, lats, radius)
     for order in np.unique(orders[orders >= 0]).tolist():
         owner, cells = find_cone_cells(order, np.flatnonzero(orders == order), lon, lat, arc)
         shift = 2 * (MAX_ORDER - order)
@@ -390,13 +390,13 @@ def iterate_cone_cells(
         Cells of this order that the cone may touch: at most nine; for cones of more than 38 degrees at most the twelve
         base cells.
     """
-    lon, lat, _, arc, orders = _compute_cone_cell_orders(lons, lats, radius)
+    lon, lat, _, arc, orders = _prepare_cones_with_orders(lons, lats, radius)
     for order in np.unique(orders[orders >= _BASE_CELLS_ORDER]).tolist():
         rows = np.flatnonzero(orders == order)
         yield (max(order, 0), *find_cone_cells(order, rows, lon, lat, arc))
 
 
-def _compute_cone_cell_orders(
+def _prepare_cones_with_orders(
     lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
     """Compute centres and radii in degrees, radii in radians with a margin, and the order that suits each cone.

@@ -141,7 +141,7 @@ def identify_image_axes(header: Mapping[str, Card]) -> ImageAxes:
     image_axes
         The axes; without a kind if they are not positions.
     """
-    words = {number: _read_ctype(header, number) for number in range(1, 10)}
+    words = {number: _read_modernized_ctype(header, number) for number in range(1, 10)}
     numbers = [number for number, word in words.items() if _LON_LAT_CTYPE_PATTERN.match(word)]
     lon_words = [word for word in words.values() if _LON_CTYPE_PATTERN.match(word)]
     if len(numbers) != 2 or not lon_words:
@@ -170,7 +170,7 @@ def _read_equatorial_system(header: Mapping[str, Card]) -> str:
     return system
 
 
-def _read_ctype(header: Mapping[str, Card], axis: int) -> str:
+def _read_modernized_ctype(header: Mapping[str, Card], axis: int) -> str:
     word = str(header.get(f"CTYPE{axis}") or "").strip().upper()
     return _OLD_SOLAR_CTYPES.get(word, word)
 
@@ -184,7 +184,7 @@ def _has_valid_sip_orders(header: Mapping[str, Card]) -> bool:
     return True
 
 
-def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> dict[str, Card]:
+def _build_two_axis_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> dict[str, Card]:
     """Select the cards of the longitude and the latitude axis, renumbered as those of an image with two axes."""
     new_numbers = {str(number): place for place, number in enumerate(image_axes.numbers, 1)}
     cards: dict[str, Card] = {}
@@ -197,7 +197,7 @@ def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> di
     ctypes = [str(header.get(f"CTYPE{axis}")).upper() for axis in image_axes.numbers]
     is_old_solar = any("SOLAR" in ctype for ctype in ctypes)
     for place, axis in enumerate(image_axes.numbers, 1):
-        cards[f"CTYPE{place}"] = _read_ctype(header, axis)
+        cards[f"CTYPE{place}"] = _read_modernized_ctype(header, axis)
         if is_old_solar:
             cards.setdefault(f"CUNIT{place}", "arcsec")
     is_tangential = image_axes.kind == "sky" and image_axes.projection == "TAN"
@@ -250,7 +250,7 @@ def _build_wcs(cards: Mapping[str, Card]) -> Any:
         Wcsprm,
     )
 
-    cards, scale = _select_scale_cards(cards)
+    cards, scale = _normalize_scale_cards(cards)
     determinant = scale[0, 0] * scale[1, 1] - scale[0, 1] * scale[1, 0]
     if not np.isfinite(scale).all() or abs(determinant) < 1e-30:
         message = "the scale is singular"
@@ -275,7 +275,7 @@ def _build_wcs(cards: Mapping[str, Card]) -> Any:
     return wcs
 
 
-def _select_scale_cards(cards: Mapping[str, Card]) -> tuple[Mapping[str, Card], Numbers]:
+def _normalize_scale_cards(cards: Mapping[str, Card]) -> tuple[Mapping[str, Card], Numbers]:
     """Return the cards and the scale matrix; for TPV without CDi_j, the matrix replaces the other cards of the scale.
 
     The polynomials of TPV are of degrees, and wcslib takes them as such only with CDi_j.
@@ -464,7 +464,7 @@ def parse_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
     if not _has_valid_sip_orders(header):
         raise ImageWcsError("distortion")
     try:
-        wcs = _build_wcs(_select_plane_cards(header, image_axes))
+        wcs = _build_wcs(_build_two_axis_cards(header, image_axes))
         return ImageWcs(wcs, image_axes, header, west_positive)
     except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError) as error:
         is_singular = "ingular" in f"{type(error).__name__} {error}"

@@ -141,7 +141,7 @@ class Moc:
         return _moc_texts.write_moc_texts([moc.ranges for moc in mocs], [moc.order for moc in mocs])
 
     @staticmethod
-    def compute_text_areas(texts: pa.Array) -> npt.NDArray[np.float64]:
+    def compute_text_sky_fractions(texts: pa.Array) -> npt.NDArray[np.float64]:
         """Sum the areas of the cells of ASCII MOCs, many at once.
 
         Parameters
@@ -154,7 +154,7 @@ class Moc:
         areas
             Shares of the sky, shape (n,); NaN where cells do not exist, 0 for MOCs in space and time.
         """
-        return _moc_texts.compute_moc_text_areas(texts)
+        return _moc_texts.compute_moc_text_sky_fractions(texts)
 
     def __eq__(self, other: object) -> bool:
         """Compare orders and cells."""

@@ -58,7 +58,7 @@ def _write_moc_text_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.
     order = order[sort]
     low = low[sort]
     high = high[sort]
-    numbers, separators, place = _list_moc_text_numbers(owner, order, low, high)
+    numbers, separators, place = _list_moc_text_tokens(owner, order, low, high)
     is_last_of_row = np.append(owner[1:] != owner[:-1], True)[: len(owner)]
     last = place[1:][is_last_of_row] - 1
     width = np.ones(len(numbers), np.int64)
@@ -76,7 +76,7 @@ def _write_moc_text_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.
     return pa.StringArray.from_buffers(len(orders), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _list_moc_text_numbers(
+def _list_moc_text_tokens(
     owner: Indexes, order: Indexes, low: Indexes, high: Indexes
 ) -> tuple[Indexes, Bytes, Indexes]:
     """List the numbers of texts with the separator behind each, and where the numbers of each range begin.
@@ -148,17 +148,17 @@ def _split_ranges_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, In
     return owner[sort], order_[sort], begin[sort], end[sort]
 
 
-def compute_moc_text_areas(texts: pa.Array) -> Numbers:
-    """Sum the areas of the cells of each MOC; see `Moc.compute_text_areas`."""
+def compute_moc_text_sky_fractions(texts: pa.Array) -> Numbers:
+    """Sum the areas of the cells of each MOC; see `Moc.compute_text_sky_fractions`."""
     sky_shares = np.zeros(len(texts))
     text_lengths = np.asarray(pc.binary_length(texts))
     for part in split_into_blocks(text_lengths, 16 * _BLOCK_RANGES):
-        sky_shares[part] = _compute_moc_block_areas(texts[part.start : part.stop])
+        sky_shares[part] = _compute_moc_block_sky_fractions(texts[part.start : part.stop])
     sky_shares[np.asarray(pc.match_substring(texts, "t"))] = 0.0
     return sky_shares
 
 
-def _compute_moc_block_areas(texts: pa.Array) -> Numbers:
+def _compute_moc_block_sky_fractions(texts: pa.Array) -> Numbers:
     rows = len(texts)
     _, starts, data = texts.cast(pa.large_string()).buffers()
     offsets = np.frombuffer(starts, np.int64, rows + 1)

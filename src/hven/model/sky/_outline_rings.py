@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _HALF_WORD_BITS = 32  # bits
 
 
-def find_outline_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
+def split_and_rank_outline_rings(
+    successor: Whole, twin: Whole | None = None, level: Flags | None = None
+) -> tuple[Whole, Whole]:
     """Find the rings of outlines.
 
     Parameters

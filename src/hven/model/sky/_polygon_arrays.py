@@ -107,7 +107,7 @@ def compute_polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) ->
     return areas
 
 
-def compute_bounding_circles(
+def compute_bounding_circles_and_thinness(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, min_thin_radius: float = 0.0
 ) -> tuple[Numbers, Numbers, Numbers, Flags]:
     """Compute circles that contain the corners of polygons; a circle of less than 60 degrees contains the polygon.
@@ -284,7 +284,7 @@ def _sample_edges(rings: PolygonRings, step: float) -> tuple[Indexes, Numbers, N
     return edge, lon, lat
 
 
-def sum_union_areas(
+def sum_disjoint_union_areas(
     union_number: Indexes, is_circle: Flags, offsets: npt.ArrayLike, coordinates: npt.ArrayLike
 ) -> tuple[Numbers, Flags]:
     """Compute the areas of unions as the sums of their parts, where these do not meet.
@@ -525,15 +525,15 @@ def _select_polygon_pairs(
 ) -> tuple[Flags, PolygonRings, PolygonRings]:
     """Return which rows have polygons on both sides, and those rows' rings."""
     rows = max(len(np.asarray(offsets1)), len(np.asarray(offsets2))) - 1
-    first_valid, first_rings = _build_repeated_rings(offsets1, coordinates1, rows)
-    second_valid, second_rings = _build_repeated_rings(offsets2, coordinates2, rows)
+    first_valid, first_rings = _build_rings_for_rows(offsets1, coordinates1, rows)
+    second_valid, second_rings = _build_rings_for_rows(offsets2, coordinates2, rows)
     both = first_valid & second_valid
     first_rows = np.flatnonzero(both[first_valid])
     second_rows = np.flatnonzero(both[second_valid])
     return both, first_rings.take(first_rows), second_rings.take(second_rows)
 
 
-def _build_repeated_rings(offsets: Any, coordinates: Any, row_count: int) -> tuple[Flags, PolygonRings]:
+def _build_rings_for_rows(offsets: Any, coordinates: Any, row_count: int) -> tuple[Flags, PolygonRings]:
     """Return which rows are polygons, and their rings; a single polygon serves all rows."""
     starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
     is_polygon, rings = build_rings(starts, numbers)
@@ -623,7 +623,7 @@ def _are_all_positions(pairs: Numbers) -> bool:
 __all__ = [
     "circle_intersects_polygon",
     "circles_intersect",
-    "compute_bounding_circles",
+    "compute_bounding_circles_and_thinness",
     "compute_polygon_areas",
     "compute_polygon_centroids",
     "is_circle_in_circle",
@@ -633,7 +633,7 @@ __all__ = [
     "is_polygon_in_circle",
     "is_polygon_in_polygon",
     "polygons_intersect",
-    "sum_union_areas",
+    "sum_disjoint_union_areas",
 ]
 
 

@@ -240,7 +240,7 @@ class ProjectionPlanes(Generic[R]):
         lon, lat = self.unproject(xy, at)
         make = type(self.columns[0][0])
         raw = make(lon, lat, rings, parts, rows)
-        lon, lat, is_added = self._restore_vertices(lon, lat, xy, at)
+        lon, lat, is_added = self._restore_original_vertices(lon, lat, xy, at)
         if is_added.any():  # remove the inserted vertices, except where there is a corner now
             normal = raw.prepared_rings.edge_normals
             before = np.empty(len(is_added), np.int64)
@@ -287,7 +287,7 @@ class ProjectionPlanes(Generic[R]):
         part_offsets = compute_offsets(ring_counts[is_kept_part])
         return xy[is_kept_vertex], ring_offsets, part_offsets, compute_offsets(part_counts)
 
-    def _restore_vertices(
+    def _restore_original_vertices(
         self, lon: Numbers, lat: Numbers, xy: Numbers, row: Indexes
     ) -> tuple[Numbers, Numbers, Flags]:
         """Restore the exact angles of original vertices, and return which vertices were inserted into edges."""
@@ -512,7 +512,7 @@ def are_regions_convex(regions: RegionColumn) -> Flags:
     return certain
 
 
-def clean_regions(regions: R) -> R:
+def remove_invalid_rings(regions: R) -> R:
     """Remove repeated vertices, and rings and parts that are not valid."""
     *bad, short, is_repeated = (wrong for _, wrong in find_vertex_faults(regions))
     ring = compute_row_indexes(regions.rings)

@@ -728,7 +728,7 @@ class RegionColumn:
         poles = np.zeros((2, len(self.parts) - 1), np.bool_)
         poles[:, is_whole_sphere] = True
         if len(self.lon):
-            self._add_ring_bounds(bounds, poles)
+            self._add_ring_bounds_and_poles(bounds, poles)
         for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
             inside = np.unique(part_row[poles[pole]])
             bounds[0, inside] = 0.0
@@ -736,7 +736,7 @@ class RegionColumn:
             bounds[line, inside] = value
         return bounds
 
-    def _add_ring_bounds(self, bounds: Numbers, poles: Flags) -> None:
+    def _add_ring_bounds_and_poles(self, bounds: Numbers, poles: Flags) -> None:
         """Add the ranges of all rings to `bounds`, and the poles in parts to `poles`."""
         rings = self.prepared_rings
         ring_part = compute_row_indexes(self.parts)

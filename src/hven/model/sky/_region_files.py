@@ -12,7 +12,7 @@ from hven.model.errors import UserError
 from hven.model.sky._geojson import (
     GeoJsonError,
     GeoJsonFeatures,
-    find_planetocentric_factors,
+    find_lon_sign_and_lat_factor,
     parse_geojson,
     to_geojson_geometries,
     to_map_geometries,
@@ -28,7 +28,7 @@ from hven.model.sky._region_texts import (
     build_regions_from_shapes,
     note_self_crossings,
     parse_region_texts,
-    replace_invalid_regions,
+    replace_invalid_regions_by_empty,
     split_into_simple_polygons,
     write_region_texts,
 )
@@ -48,7 +48,7 @@ __all__ = [
     "ParsedRegions",
     "build_regions_from_shapes",
     "detect_region_format",
-    "find_planetocentric_factors",
+    "find_lon_sign_and_lat_factor",
     "parse_geojson",
     "parse_region_file",
     "parse_region_texts",
@@ -147,7 +147,7 @@ def parse_region_file(data: bytes, name: str = "", *, make_valid: bool = False) 
         raise ValueError(message)
     if file_format == "moc":
         regions, faults = build_regions_from_mocs({0: read_moc(data)})
-        return replace_invalid_regions(regions, [faults.get(0, "")], [None], None)
+        return replace_invalid_regions_by_empty(regions, [faults.get(0, "")], [None], None)
     text = data.decode("utf-8", "replace")
     if file_format == "geojson":
         features = parse_geojson(data, make_valid=make_valid)
@@ -212,7 +212,7 @@ def _parse_ds9_or_casa_regions(text: str, file_format: str) -> ParsedRegions:
     empty = Regions.create_empty(len(skipped_texts))
     regions = Regions.concat([*built_regions, empty])
     all_names = [*names, *[None] * len(skipped_texts)]
-    return replace_invalid_regions(regions, [*faults, *skipped_texts], all_names, "ICRS")
+    return replace_invalid_regions_by_empty(regions, [*faults, *skipped_texts], all_names, "ICRS")
 
 
 def _convert_drawn_region(drawn_region: Any, shape_word: str) -> Regions:

@@ -20,7 +20,7 @@ from hven.model.sky import _shape_text as shape_text
 from hven.model.sky._antimeridian import build_regions_from_map_polygons
 from hven.model.sky._flat_maps import extract_multipolygons, to_map_polygons
 from hven.model.sky._moc import Moc
-from hven.model.sky._projection_planes import REPEATED_VERTEX, ProjectionPlanes, clean_regions
+from hven.model.sky._projection_planes import REPEATED_VERTEX, ProjectionPlanes, remove_invalid_rings
 from hven.model.sky._ragged_arrays import compute_offsets, gather_element_indexes
 from hven.model.sky._regions import Regions
 from hven.model.sky._shapes import Circle, Point, Polygon, Range, Shape, ShapeUnion
@@ -216,7 +216,7 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     rows = []
     flat: list[Shape] = []
     for row, shape in enumerate(shapes):
-        for part in _iterate_simple_shapes(shape):
+        for part in _iterate_shapes_with_area(shape):
             rows.append(row)
             flat.append(part)
     regions_by_kind: list[Regions] = []
@@ -258,10 +258,10 @@ def _merge_region_parts(regions: Regions) -> Regions:
     return regions.replace_rows(narrow_rows, narrow_regions)
 
 
-def _iterate_simple_shapes(shape: Shape | None) -> Iterable[Shape]:
+def _iterate_shapes_with_area(shape: Shape | None) -> Iterable[Shape]:
     if isinstance(shape, ShapeUnion):
         for part in shape.parts:
-            yield from _iterate_simple_shapes(part)
+            yield from _iterate_shapes_with_area(part)
     elif shape is not None and not isinstance(shape, Point):
         yield shape
 
@@ -324,7 +324,7 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
                 shape, frame = _parse_framed_shape(text)
         except ValueError as error:
             fault = str(error)
-        if shape is not None and next(iter(_iterate_simple_shapes(shape)), None) is None:
+        if shape is not None and next(iter(_iterate_shapes_with_area(shape)), None) is None:
             fault = "a point has no area"
         shapes.append(None if fault else shape)
         frame_names.append(frame)
@@ -341,7 +341,7 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
     if len(crossing):
         regions = regions.make_valid()
     common_frame = names.pop() if len(names) == 1 else None
-    parsed = replace_invalid_regions(regions, faults, [None] * len(faults), common_frame)
+    parsed = replace_invalid_regions_by_empty(regions, faults, [None] * len(faults), common_frame)
     return note_self_crossings(parsed, crossing)
 
 
@@ -384,7 +384,7 @@ def note_self_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedReg
     return parsed
 
 
-def replace_invalid_regions(
+def replace_invalid_regions_by_empty(
     regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None
 ) -> ParsedRegions:
     """Replace invalid regions by empty ones, and report why; remove vertices that come twice in a row.
@@ -402,7 +402,7 @@ def replace_invalid_regions(
     reasons = regions.find_faults()
     repeated_rows = np.flatnonzero([reason == REPEATED_VERTEX for reason in reasons])
     if len(repeated_rows):
-        cleaned_regions = clean_regions(regions.take(repeated_rows))
+        cleaned_regions = remove_invalid_rings(regions.take(repeated_rows))
         regions = regions.replace_rows(repeated_rows, cleaned_regions)
         for row, reason in zip(repeated_rows, cleaned_regions.find_faults(), strict=True):
             reasons[row] = reason

@@ -14,7 +14,12 @@ import numpy as np
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._healpix_covers import RegionCoverBuilder
 from hven.model.sky._moc import Moc
-from hven.model.sky._projection_planes import GRID_SIZE_RADIANS, ProjectionPlanes, clean_regions, find_region_faults
+from hven.model.sky._projection_planes import (
+    GRID_SIZE_RADIANS,
+    ProjectionPlanes,
+    find_region_faults,
+    remove_invalid_rings,
+)
 from hven.model.sky._ragged_arrays import (
     compute_element_numbers,
     compute_offsets,
@@ -98,7 +103,7 @@ class Regions(RegionColumn):
         """
         is_invalid = ~self.is_valid()
         invalid_regions = self.take(np.flatnonzero(is_invalid))
-        cleaned_regions = clean_regions(invalid_regions)
+        cleaned_regions = remove_invalid_rings(invalid_regions)
         keeps_rings = cleaned_regions.ring_counts == invalid_regions.ring_counts
         is_invalid[is_invalid] = ~cleaned_regions.is_valid() | ~keeps_rings
         return is_invalid
@@ -119,7 +124,7 @@ class Regions(RegionColumn):
         wrong = np.flatnonzero(~self.is_valid())
         if not len(wrong):
             return self
-        planes = ProjectionPlanes([clean_regions(self.take(wrong))])
+        planes = ProjectionPlanes([remove_invalid_rings(self.take(wrong))])
         shapes = planes.merge_interior_faces()
         return self.replace_rows(wrong, planes.to_regions(shapes))
 

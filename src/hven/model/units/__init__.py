@@ -11,6 +11,7 @@ from hven.model.units._ucd import (
 )
 from hven.model.units._unit_conversion import (
     are_units_convertible,
+    canonicalize_unit,
     compute_spectral_conversion,
     compute_unit_factor,
     compute_unit_product,
@@ -20,7 +21,6 @@ from hven.model.units._unit_conversion import (
     is_unit_like,
     normalize_unit,
     raise_unit_to_power,
-    validate_unit,
 )
 from hven.model.units._vounits import ParsedUnit, parse_unit
 
@@ -28,6 +28,7 @@ __all__ = [
     "ParsedUnit",
     "are_units_convertible",
     "canonicalize_ucd",
+    "canonicalize_unit",
     "compute_spectral_conversion",
     "compute_unit_factor",
     "compute_unit_product",
@@ -44,5 +45,4 @@ __all__ = [
     "strip_idl_markup",
     "suggest_ucd",
     "suggest_ucds",
-    "validate_unit",
 ]

@@ -68,7 +68,7 @@ _COMMON_DECOMPOSITIONS = {
 }
 
 
-def validate_unit(text: str | None) -> str:
+def canonicalize_unit(text: str | None) -> str:
     """Validate a unit and return its VOUnits spelling.
 
     Parameters
@@ -288,9 +288,9 @@ def normalize_unit(text: str | None) -> str | None:
         return None
     text = strip_idl_markup(text, is_unit=True)
     try:
-        return validate_unit(text.strip()) or None
+        return canonicalize_unit(text.strip()) or None
     except ValueError:
-        return validate_unit(find_unit_symbol(text)) or None
+        return canonicalize_unit(find_unit_symbol(text)) or None
 
 
 def is_unit_like(text: str) -> bool:

@@ -231,7 +231,7 @@ class _UnitParser:
             )
         )
 
-    def mark_lenient(self) -> None:
+    def mark_as_not_strict(self) -> None:
         self.is_strict = False
 
     def skip_spaces(self) -> bool:
@@ -239,7 +239,7 @@ class _UnitParser:
         while self.peek_token()[0] == "space":
             self.take_token()
             skipped = True
-            self.mark_lenient()
+            self.mark_as_not_strict()
         return skipped
 
     def parse_unit(self) -> tuple[float, list[tuple[str, Fraction]]]:
@@ -261,34 +261,34 @@ class _UnitParser:
         if value == 10.0 and mark in {"**", "^", "-", "+"}:
             if mark in {"**", "^"}:
                 if mark == "^":
-                    self.mark_lenient()
+                    self.mark_as_not_strict()
                 self.take_token()
                 power = self.parse_exponent()
             else:  # CDS: 10-3
-                self.mark_lenient()
+                self.mark_as_not_strict()
                 power = Fraction(int(self.read_sign() + self.read_digits()))
             value = 10.0 ** float(power)
             if power.denominator == 1:
                 value = float(f"1e{int(power)}")
         elif mark in {"\u00d7", "*"}:
             self.take_token()
-            self.mark_lenient()
+            self.mark_as_not_strict()
             return value * self.parse_scale()
         if self.peek_token()[0] == "name" and self.peek_token()[1] == "x":  # CDS: 1.5x10+11
             self.take_token()
-            self.mark_lenient()
+            self.mark_as_not_strict()
             value *= self.parse_scale()
         if self.skip_spaces():
-            self.mark_lenient()
+            self.mark_as_not_strict()
         elif self.peek_token()[1] in {".", "*"}:
             self.take_token()
-            self.mark_lenient()
+            self.mark_as_not_strict()
         return value
 
     def parse_product(self, sign: int) -> list[tuple[str, Fraction]]:
         factors: list[tuple[str, Fraction]] = []
         if self.peek_token()[1] == "/":
-            self.mark_lenient()
+            self.mark_as_not_strict()
             return self.parse_quotient(factors, sign)
         if self.peek_token()[0] == "end" or self.peek_token()[1] == ")":
             return factors
@@ -298,7 +298,7 @@ class _UnitParser:
             kind, text = self.peek_token()
             if text in {".", "*", "·", "\u00d7"}:
                 if text != ".":
-                    self.mark_lenient()
+                    self.mark_as_not_strict()
                 self.take_token()
                 self.skip_spaces()
                 factors += self.parse_factor(sign)
@@ -322,11 +322,11 @@ class _UnitParser:
                 if self.peek_token()[1] in {".", "*"}:
                     self.take_token()
                     self.skip_spaces()
-                self.mark_lenient()
+                self.mark_as_not_strict()
                 factors += self.parse_factor(sign)
                 space = self.skip_spaces()
         if count > 1:
-            self.mark_lenient()
+            self.mark_as_not_strict()
         return factors
 
     def parse_factor(self, sign: int) -> list[tuple[str, Fraction]]:
@@ -339,12 +339,12 @@ class _UnitParser:
                 raise self.build_error("a closing parenthesis is missing")
             self.take_token()
             if sign == 1:
-                self.mark_lenient()
+                self.mark_as_not_strict()
             power = self.parse_power()
             return [(symbol, each * power * sign) for symbol, each in inner]
         if kind == "number" and text == "1":
             self.take_token()
-            self.mark_lenient()
+            self.mark_as_not_strict()
             return []
         if kind == "quoted" or (kind == "name" and text == "'"):
             self.take_token()
@@ -365,7 +365,7 @@ class _UnitParser:
             self.position = start
             raise self.build_error(str(problem)) from None
         if symbols != ((text, Fraction(1)),):
-            self.mark_lenient()
+            self.mark_as_not_strict()
         power = self.parse_power()
         return [(symbol, each * power * sign) for symbol, each in symbols]
 
@@ -383,7 +383,7 @@ class _UnitParser:
             power = self.parse_power()
             return [(symbol, each / 2 * power * sign) for symbol, each in inner]
         if name == "log10":
-            self.mark_lenient()
+            self.mark_as_not_strict()
             name = "log"
         body = f"{name}({write_unit(inner_scale, combine_unit_factors(inner))})"
         return [(body, self.parse_power() * sign)]
@@ -398,19 +398,19 @@ class _UnitParser:
         mark = self.peek_token()[1]
         if mark in {"**", "^"}:
             if mark == "^":
-                self.mark_lenient()
+                self.mark_as_not_strict()
             self.take_token()
             return self.parse_exponent()
         # FITS, OGIP: m(2)
         if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.position][2] :]):
-            self.mark_lenient()
+            self.mark_as_not_strict()
             return self.parse_exponent()
         if self.position + 1 < len(self.tokens):
             follows = self.tokens[self.position + 1][0]
         else:
             follows = "end"
         if self.peek_token()[0] == "number" or (mark in {"-", "+"} and follows == "number"):  # CDS: cm-2
-            self.mark_lenient()
+            self.mark_as_not_strict()
             return Fraction(self.read_sign() + self.read_digits())
         return Fraction(1)
 

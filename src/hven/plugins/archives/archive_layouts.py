@@ -69,7 +69,7 @@ class ArchiveMember(NamedTuple):
         return len(self.sha256) == SHA256_LETTERS
 
 
-class ArchiveLayout(ABC):
+class ArchiveRangeWriter(ABC):
     """An archive that holds its members one after the other.
 
     Parameters
@@ -108,7 +108,7 @@ class ArchiveLayout(ABC):
             offset += header_bytes
             content_start = max(start - offset, 0)
             content_stop = min(stop - offset, member.size)
-            yield from self._read_member(member, content_start, content_stop)
+            yield from self._read_member_and_note_download(member, content_start, content_stop)
             offset += member.size
             trailer_end = offset + self._count_trailer_bytes(member)
             if start < trailer_end and offset < stop:
@@ -125,7 +125,7 @@ class ArchiveLayout(ABC):
             requested_count += 1
         return requested_count
 
-    def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
+    def _read_member_and_note_download(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
         is_download = start < stop or not member.size
         if member.note_download is not None and is_download:
             member.note_download()
@@ -154,7 +154,7 @@ class ArchiveLayout(ABC):
     def _write_archive_end(self) -> bytes: ...
 
 
-class TarLayout(ArchiveLayout):
+class TarRangeWriter(ArchiveRangeWriter):
     """A TAR archive after POSIX.1-2001 (pax)."""
 
     def _count_header_bytes(self, member: ArchiveMember) -> int:
@@ -185,7 +185,7 @@ class TarLayout(ArchiveLayout):
         return bytes(self._count_archive_end_bytes())
 
 
-class ZipLayout(ArchiveLayout):
+class ZipRangeWriter(ArchiveRangeWriter):
     """A ZIP archive without compression (APPNOTE 6.3.3), with ZIP64 fields where a size or an offset needs them.
 
     The checksum of a file follows its data and stands again in the central directory. When a client resumes a download
@@ -230,14 +230,14 @@ class ZipLayout(ArchiveLayout):
         value_count = len(large_values)
         return struct.pack(f"<HH{value_count}Q", 1, 8 * value_count, *large_values)
 
-    def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
+    def _read_member_and_note_download(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
         is_whole_file = not start and stop >= member.size
         if not is_whole_file or self._find_cached_crc(member) is not None:
-            yield from super()._read_member(member, start, stop)
+            yield from super()._read_member_and_note_download(member, start, stop)
             return
         crc = 0
         remaining_bytes = stop
-        for piece in super()._read_member(member, start, stop):
+        for piece in super()._read_member_and_note_download(member, start, stop):
             if piece is not None:
                 yield None  # the checksum of a piece takes a while
                 crc = zlib.crc32(piece, crc)
@@ -259,7 +259,7 @@ class ZipLayout(ArchiveLayout):
         else:  # size and time are not unique to one file, so they must not be a key of the cache
             self._crcs_by_name[member.name] = crc
 
-    def _compute_crc(self, member: ArchiveMember) -> int:
+    def _find_or_compute_crc(self, member: ArchiveMember) -> int:
         crc = self._find_cached_crc(member)
         if crc is not None:
             return crc
@@ -302,7 +302,7 @@ class ZipLayout(ArchiveLayout):
             field_format = "<IQQ"
         else:
             field_format = "<III"
-        crc = self._compute_crc(member)
+        crc = self._find_or_compute_crc(member)
         return b"PK\7\b" + struct.pack(field_format, crc, member.size, member.size)
 
     def _write_archive_end(self) -> bytes:
@@ -322,7 +322,7 @@ class ZipLayout(ArchiveLayout):
             version = ZIP64_VERSION
         else:
             version = ZIP_VERSION
-        crc = self._compute_crc(member)
+        crc = self._find_or_compute_crc(member)
         common_fields = self._write_shared_header_fields(member, crc, version=version)
         offset_field = min(offset, ZIP64_MARKER_32)
         own_fields = struct.pack("<5HII", len(name), len(zip64_field), 0, 0, 0, UNIX_FILE_MODE, offset_field)

@@ -19,8 +19,8 @@ from starlette.responses import Response
 
 from hven import __version__, services
 from hven.model.errors import HvenError, NotFoundError, TooLargeError, format_message
-from hven.model.table import find_file_root
-from hven.plugins.archives.archive_layouts import ArchiveLayout, ArchiveMember, TarLayout, ZipLayout
+from hven.model.table import find_file_root_and_relative_path
+from hven.plugins.archives.archive_layouts import ArchiveMember, ArchiveRangeWriter, TarRangeWriter, ZipRangeWriter
 from hven.plugins.archives.crc_cache import CrcCache
 from hven.plugins.archives.file_addresses import find_addressed_files, flatten_message
 from hven.plugins.archives.settings import get_archive_limits
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from hven.services.face import ServiceContext
 
-ARCHIVE_KINDS: dict[str, tuple[Callable[[Sequence[ArchiveMember], CrcCache], ArchiveLayout], str]] = {
-    "zip": (ZipLayout, "application/zip"),
-    "tar": (TarLayout, "application/x-tar"),
+ARCHIVE_KINDS: dict[str, tuple[Callable[[Sequence[ArchiveMember], CrcCache], ArchiveRangeWriter], str]] = {
+    "zip": (ZipRangeWriter, "application/zip"),
+    "tar": (TarRangeWriter, "application/x-tar"),
 }
 TEXT_MEMBER_COUNT = 3  # members before the files
 MANIFEST_COLUMNS = ("name", "bytes", "sha256", "status", "address", "reason")
@@ -123,7 +123,7 @@ class ArchivePlan:
         """
         record_sent_data(file_collections=self.owner_collections)
         site = self.context.site
-        members = _list_members(self, name, readme_lines)
+        members = _build_archive_members(self, name, readme_lines)
         create_layout, media_type = ARCHIVE_KINDS[kind]
         layout = create_layout(members, site.get_or_create(CrcCache, site.settings.var_directory / "crc32"))
         tag = _compute_archive_tag(members, kind)
@@ -256,7 +256,7 @@ class _RequestedFilePlanner:
         self.total_bytes = 0
         self._context = context
         self._found_by_collection: dict[str, collection_files.FoundFiles] = {}
-        self._member_names = scripts.UniqueFileNames()
+        self._member_names = scripts.UniqueFileNameRegistry()
         self._checked_folders: dict[str, bool] = {}
         principal = context.identify_principal(request)
         for name, paths in paths_by_collection.items():
@@ -273,7 +273,7 @@ class _RequestedFilePlanner:
             reason = f"the collection {collection!r} has no file {path!r} here"
             return RequestedArchiveFile(address, STATUS_MISSING, reason)
         row = found_files.rows[path]
-        if find_file_root(path, row["roots"])[0].redirects_clients:
+        if find_file_root_and_relative_path(path, row["roots"])[0].redirects_clients:
             return RequestedArchiveFile(
                 address, STATUS_ELSEWHERE, "it is on another server; download it from its address"
             )
@@ -283,7 +283,7 @@ class _RequestedFilePlanner:
                 if isinstance(row, HvenError):
                     raise row
             else:
-                collection_files.find_file_path(self._context.site.settings, row, self._checked_folders)
+                collection_files.find_unchanged_file_path(self._context.site.settings, row, self._checked_folders)
         except HvenError as error:
             return RequestedArchiveFile(address, STATUS_MISSING, flatten_message(error))
         safe_names = map(scripts.make_safe_name, (row["collection"], *path.split("/")))
@@ -317,7 +317,7 @@ def _request_remote_file_states(
             remote_root = remote_files.find_remote_root(row)
             if remote_root is not None and not remote_root[0].redirects_clients:
                 remote_rows.append((collection, row))
-    states = remote_files.request_file_states(context, [row for _, row in remote_rows])
+    states = remote_files.complete_rows_with_remote_file_states(context, [row for _, row in remote_rows])
     return {(collection, row["path"]): state for (collection, row), state in zip(remote_rows, states, strict=True)}
 
 
@@ -334,7 +334,9 @@ def _compute_archive_tag(members: Sequence[ArchiveMember], archive_kind: str) ->
     return f'"{digest.hexdigest()[:32]}"'
 
 
-def _list_members(plan: ArchivePlan, archive_name: str, readme_lines: Sequence[tuple[str, str]]) -> list[ArchiveMember]:
+def _build_archive_members(
+    plan: ArchivePlan, archive_name: str, readme_lines: Sequence[tuple[str, str]]
+) -> list[ArchiveMember]:
     """List the members: a README, the manifest and checksums, then the files."""
     file_members = []
     for entry in plan.entries:

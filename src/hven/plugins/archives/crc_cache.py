@@ -46,7 +46,7 @@ class CrcCache:
         crc = self._crcs_by_digest.get(key)
         if crc is None and self._path is not None:
             with self._lock, suppress(OSError):
-                self._read_new_lines(self._path)
+                self._read_new_lines_and_cut_file(self._path)
             crc = self._crcs_by_digest.get(key)
         return crc
 
@@ -70,7 +70,7 @@ class CrcCache:
             finally:
                 os.close(file)
 
-    def _read_new_lines(self, path: Path) -> None:
+    def _read_new_lines_and_cut_file(self, path: Path) -> None:
         """Read the lines that other processes have appended; cut a file that is too large."""
         file_bytes = path.stat().st_size
         if file_bytes == self._read_bytes:

@@ -140,7 +140,7 @@ def find_addressed_files(
     for table_name, lists in lists_by_table.items():
         address_by_identifier = dict(lists)
         try:
-            link_rows = _list_links(context, request, table_name, [*address_by_identifier], site_urls[0])
+            link_rows = _list_datalink_rows(context, request, table_name, [*address_by_identifier], site_urls[0])
         except HvenError as error:
             missing_files += [(address, flatten_message(error)) for _, address in lists]
             continue
@@ -185,7 +185,7 @@ def _parse_datalink_addresses(
     return lists_by_table
 
 
-def _list_links(
+def _list_datalink_rows(
     context: ServiceContext, request: Request, table_name: str, identifiers: Sequence[str], base_url: str
 ) -> list[dict[str, Any]]:
     principal = context.identify_principal(request)

@@ -259,7 +259,7 @@ def collect_time_series_metadata(
         None: the samples have no times, or no variable says that it is data.
     """
     clock = variables[0]
-    data = [variable for variable in variables[1:] if istp.is_data_variable(variable.attributes)]
+    data = [variable for variable in variables[1:] if istp.is_displayed_data_variable(variable.attributes)]
     if not clock.is_time or clock.cell_shape or not data:
         return None
     axes = {}

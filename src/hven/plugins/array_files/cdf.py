@@ -19,7 +19,7 @@ from hven.formats.media.api import (
     VOTABLE_TYPES,
     ProductVariable,
     convert_library_errors,
-    copy_to_disk,
+    copy_remote_file_to_disk,
     format_arraysize,
 )
 from hven.model import plugins
@@ -283,7 +283,7 @@ def _open_reader(file: Place, resources: ExitStack) -> Any:
 
 def _unpack_file(file: Place) -> Path:
     """Unpack a file that is compressed as a whole; return the path of the unpacked one."""
-    local_path, close = copy_to_disk(file)
+    local_path, close = copy_remote_file_to_disk(file)
     try:
         with convert_library_errors(file.name, "CDF"):
             return unpack_cdf(local_path, file.name)

@@ -77,7 +77,7 @@ def unpack_cdf(path: Path, name: str) -> Path:
         with tempfile.NamedTemporaryFile(prefix="hven-cdf-", suffix=".cdf", delete=False) as unpacked_file:
             try:
                 unpacked_file.write(magic + UNCOMPRESSED_MAGIC)
-                _write_unpacked(pieces, unpacked_file, unpacked_bytes, name)
+                _write_unpacked_and_check_size(pieces, unpacked_file, unpacked_bytes, name)
             except BaseException:
                 with contextlib.suppress(OSError):
                     Path(unpacked_file.name).unlink()
@@ -85,7 +85,9 @@ def unpack_cdf(path: Path, name: str) -> Path:
     return Path(unpacked_file.name)
 
 
-def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_bytes: int, name: str) -> None:
+def _write_unpacked_and_check_size(
+    pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_bytes: int, name: str
+) -> None:
     """Write the unpacked bytes; refuse more than the limit and less than the file declares."""
     size = 0
     for piece in pieces:

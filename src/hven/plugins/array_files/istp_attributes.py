@@ -42,7 +42,7 @@ def is_support_variable(attributes: Mapping[str, Any]) -> bool:
     return read_text_attribute(attributes, "VAR_TYPE").lower() in SUPPORT_TYPES
 
 
-def is_data_variable(attributes: Mapping[str, Any]) -> bool:
+def is_displayed_data_variable(attributes: Mapping[str, Any]) -> bool:
     """Return whether a variable is data that are to be shown, by VAR_TYPE and DISPLAY_TYPE."""
     is_data = read_text_attribute(attributes, "VAR_TYPE").lower() == "data"
     return is_data and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"

@@ -33,7 +33,7 @@ from hven.formats.media.api import (
     ArrayLayout,
     ProductVariable,
     convert_library_errors,
-    copy_to_disk,
+    copy_remote_file_to_disk,
     create_sky_mapping,
     find_body_ctype_code,
     format_arraysize,
@@ -480,7 +480,7 @@ def _open_netcdf3(file: Place, resources: ExitStack) -> tuple[list[_NetcdfVariab
     plugins.require_modules("a netCDF file", "scipy", error_class=SourceError)
     from scipy.io import netcdf_file  # noqa: PLC0415  (few requests need it)
 
-    path, remove_copy = copy_to_disk(file)
+    path, remove_copy = copy_remote_file_to_disk(file)
     resources.callback(remove_copy)
     # the memory map is never read: it shows where values lie, and spans of the file are read instead
     netcdf_object = netcdf_file(str(path), "r", mmap=True)
@@ -537,7 +537,7 @@ def _find_coordinate_variable(
 
 def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) -> Iterator[Part]:
     table_variables: set[str] = set()
-    for (group, dim, count), members in _group_by_dimension(variables_by_name).items():
+    for (group, dim, count), members in _group_columns_by_dimension(variables_by_name).items():
         if _has_only_grid_coordinates(dim, members, variables_by_name):
             continue
         members.sort(key=lambda variable: not variable.is_time)
@@ -575,7 +575,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
         index += 1
 
 
-def _group_by_dimension(
+def _group_columns_by_dimension(
     variables_by_name: Mapping[str, _NetcdfVariable],
 ) -> dict[tuple[str, str, int], list[_NetcdfVariable]]:
     """Group the variables that can be columns by group, first dimension and its size."""

@@ -20,7 +20,7 @@ from hven.formats.media.api import (
     MAX_UNPACKED_BYTES,
     VOTABLE_TYPES,
     convert_library_errors,
-    copy_to_disk,
+    copy_remote_file_to_disk,
     create_sky_mapping,
     create_unpacked_size_error,
     format_arraysize,
@@ -77,7 +77,7 @@ def open_sav(file: Place) -> OpenProductFile:
     plugins.require_modules("an IDL SAVE file", "scipy", error_class=SourceError)
     from scipy.io import readsav  # noqa: PLC0415  (few requests need it)
 
-    path, close = copy_to_disk(file)
+    path, close = copy_remote_file_to_disk(file)
     name = path.name if path is file else "the file"
     max_bytes = MAX_UNPACKED_BYTES // 2
     try:
@@ -323,7 +323,7 @@ def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]
     if isinstance(roll_angle, int | float | np.number):
         cards.append(("CROTA2", -float(roll_angle)))
     if "time" in map_values:
-        cards.append(("DATE-OBS", _parse_date(str(_convert_scalar(map_values["time"])))))
+        cards.append(("DATE-OBS", _convert_date_to_iso(str(_convert_scalar(map_values["time"])))))
     for keyword, name in (("RSUN_OBS", "rsun"), ("HGLT_OBS", "b0"), ("HGLN_OBS", "l0")):
         cards.append((keyword, map_values.get(name)))
     position_names = {"xc", "yc", "dx", "dy", "time", "rsun", "b0", "l0", "roll_angle"}
@@ -337,7 +337,7 @@ def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]
     ]
 
 
-def _parse_date(text: str) -> str | None:
+def _convert_date_to_iso(text: str) -> str | None:
     """Parse a date of SolarSoft: ``15-Feb-2011 02:00:00.000``."""
     match = re.fullmatch(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{2,4})(?:\s+([\d:.]+))?\s*", text)
     months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]

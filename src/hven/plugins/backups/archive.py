@@ -83,7 +83,7 @@ def write_backup(site: Site, path: Path, *, include_rows: bool = True) -> dict[s
                 header = _build_header(site, include_rows)
                 archive_writer.add_text(HEADER_MEMBER, json.dumps(header, indent=1))
                 _add_site_files(archive_writer, site, path)
-                with state_copies.open_export(label, include_rows=include_rows) as state:
+                with state_copies.pin_snapshots_and_open_export(label, include_rows=include_rows) as state:
                     for name, lines in state.iterate_tables():
                         archive_writer.add_lines(f"state/{name}.jsonl", lines)
                 _add_snapshots(archive_writer, site, state.snapshot_records)

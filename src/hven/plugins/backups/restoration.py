@@ -286,7 +286,9 @@ class _SiteRestoration:
                 self._restore_rows_and_jobs(site, data_directory)
                 site.store.get_or_create(StateBackupAccess).import_rows(self.rows_by_table, self.restored_records)
             except BaseException:
-                site.engines.drop_snapshots(record.snapshot for record in self.restored_records.values())
+                site.engines.drop_snapshots_and_list_problems(
+                    record.snapshot for record in self.restored_records.values()
+                )
                 site.store.release_data_directory()
                 raise
             for record in self.restored_records.values():
@@ -309,7 +311,7 @@ class _SiteRestoration:
         return site_settings.load_settings(self.directory)
 
     def _restore_rows_and_jobs(self, site: Site, data_directory: Path) -> None:
-        records = self._read_records()
+        records = self._build_snapshot_records_by_id()
         site_records = [record for record in records.values() if record.table.owner is None]
         for engine_name in sorted({self.engine or record.snapshot.engine for record in site_records}):
             site.engines.get_engine(engine_name)  # an engine that cannot be opened is reported before any writing
@@ -331,7 +333,7 @@ class _SiteRestoration:
             table_name = records[missing_snapshots[0]].table.qualified_name
             raise SourceError(f"{self.path} is not intact: the rows of {table_name} are missing")
 
-    def _read_records(self) -> dict[str, SnapshotRecord]:
+    def _build_snapshot_records_by_id(self) -> dict[str, SnapshotRecord]:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
         user_table_rows = self.rows_by_table.get("user_tables", ())
         stored_records = [snapshot_record_from_row(SimpleNamespace(**row)) for row in snapshot_rows]

@@ -50,7 +50,7 @@ class StateBackupAccess:
         self._database = database
 
     @contextmanager
-    def open_export(self, backup_label: str, *, include_rows: bool) -> Iterator[StateExport]:
+    def pin_snapshots_and_open_export(self, backup_label: str, *, include_rows: bool) -> Iterator[StateExport]:
         """Open the present state; nothing is written to the store until it is closed.
 
         Until `unpin_snapshots`, what is published now is not pruned.
@@ -69,7 +69,7 @@ class StateBackupAccess:
         """
         with self._database.begin_write() as connection:
             if include_rows:
-                _pin_published_snapshots(connection, backup_label)
+                _pin_snapshots_and_drop_stale_pins(connection, backup_label)
             yield StateExport(connection, include_rows=include_rows)
 
     def unpin_snapshots(self, backup_label: str) -> None:
@@ -78,7 +78,7 @@ class StateBackupAccess:
         Parameters
         ----------
         backup_label
-            As for `open_export`.
+            As for `pin_snapshots_and_open_export`.
         """
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN_LABEL_PREFIX}{backup_label}"))
@@ -123,7 +123,7 @@ class StateBackupAccess:
                 rows = tables.get(table.name, ())
                 for start in range(0, len(rows), INSERTED_ROWS):
                     batch = [
-                        _adapt_row(table.name, dict(row), restored_records)
+                        _adapt_restored_row(table.name, dict(row), restored_records)
                         for row in rows[start : start + INSERTED_ROWS]
                     ]
                     connection.execute(sa.insert(table), batch)
@@ -139,7 +139,7 @@ class StateBackupAccess:
                 connection.execute(sequence_statement)
 
 
-def _pin_published_snapshots(connection: sa.Connection, backup_label: str) -> None:
+def _pin_snapshots_and_drop_stale_pins(connection: sa.Connection, backup_label: str) -> None:
     """Pin everything that is published against pruning."""
     trusted_time = compute_trusted_clock_state(connection).trusted_time
     is_pin = releases.c.label.startswith(PIN_LABEL_PREFIX)
@@ -178,11 +178,11 @@ class StateExport:
         self.job_ids: list[str] = []
         self._exported_ids: set[str] = set()
         if include_rows:
-            self._collect_snapshots()
+            self._collect_snapshot_records()
             jobs_query = sa.select(jobs.c.id).order_by(jobs.c.id)
             self.job_ids = list(connection.execute(jobs_query).scalars())
 
-    def _collect_snapshots(self) -> None:
+    def _collect_snapshot_records(self) -> None:
         pinned_ids: set[str] = set()
         for table in (pointers, releases):
             pinned_ids |= set(self._connection.execute(sa.select(table.c.snapshot)).scalars())
@@ -231,7 +231,9 @@ def _build_unknown_table_error(table_name: str) -> StorageError:
     return StorageError(message, remedy=remedy)
 
 
-def _adapt_row(table_name: str, row: dict[str, Any], restored_records: Mapping[str, SnapshotRecord]) -> dict[str, Any]:
+def _adapt_restored_row(
+    table_name: str, row: dict[str, Any], restored_records: Mapping[str, SnapshotRecord]
+) -> dict[str, Any]:
     """Return a row as it is in this store: snapshots have other paths, and no process holds a job."""
     if table_name == "snapshots":
         return {**row, **_extract_snapshot_values(restored_records[row["id"]])}

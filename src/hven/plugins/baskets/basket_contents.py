@@ -17,7 +17,7 @@ import orjson
 
 from hven.adql import syntax_tree
 from hven.model.errors import NotFoundError, ParamError, format_message
-from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, MAX_ROW_KEYS, TableSearch, select_rows_by_key
+from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, MAX_ROW_KEYS, TableSearch, build_search_of_row_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -238,7 +238,7 @@ def check_limits(basket: Basket) -> Basket:
 
 def build_row_key_search(part: BasketTablePart, table: Table) -> TableSearch:
     """Return the search for the ticked rows."""
-    return select_rows_by_key(TableSearch(table=table), part.keys)
+    return build_search_of_row_keys(TableSearch(table=table), part.keys)
 
 
 def build_union_search(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
@@ -257,12 +257,12 @@ def build_union_search(table: Table, searches: Iterable[TableSearch]) -> TableSe
 def _parse_basket_part(part_data: Mapping[str, Any]) -> BasketTablePart:
     return BasketTablePart(
         table_path=_require_nonempty_text(part_data["of"]),
-        row_keys=_validate_row_keys(part_data.get("lines", ())),
+        row_keys=_normalize_row_keys(part_data.get("lines", ())),
         searches=_validate_search_texts(part_data.get("searches", ())),
     )
 
 
-def _validate_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def _normalize_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     lines = []
     for line in row_keys:
         keys = [line] if isinstance(line, str) else line

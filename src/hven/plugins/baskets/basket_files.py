@@ -35,7 +35,7 @@ from hven.portal.api.table_downloads import FORMAT_PARAMETER, QUERY_TIMEOUT_SECO
 from hven.services import scripts
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.citations import write_bibtex, write_citation_sentence
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.services.file_archives import load_file_archivers
 from hven.services.file_rows import list_link_columns
 
@@ -81,9 +81,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, f"{body}\n".encode(), headers)
 
     endpoints = (
-        ("files", wrap_endpoint_with_error_responses(send_files, build_error_responder(context))),
+        ("files", wrap_endpoint_with_gates_and_errors(send_files, build_error_responder(context))),
         ("table", table),
-        ("cite.bib", wrap_endpoint_with_error_responses(send_citations, build_error_responder(context))),
+        ("cite.bib", wrap_endpoint_with_gates_and_errors(send_citations, build_error_responder(context))),
     )
     return [
         Route(f"{path_prefix}/{path_end}", endpoint)
@@ -130,11 +130,11 @@ def describe_basket_table_downloads(
         "files": None if file_summary is None else file_summary.file_count,
         "bytes": None if file_summary is None else file_summary.total_bytes,
         "upload": upload_examples,
-        "jobs": _list_row_jobs(basket_table, visible_part),
+        "jobs": _describe_row_job_types(basket_table, visible_part),
     }
 
 
-def _list_row_jobs(basket_table: BasketTable, visible_part: BasketTablePart) -> list[dict[str, str]]:
+def _describe_row_job_types(basket_table: BasketTable, visible_part: BasketTablePart) -> list[dict[str, str]]:
     """List the job types that take rows: name, title, parameter, and the query that selects the rows of a table.
 
     There are none if the query is too long, or if the user may not start these jobs.

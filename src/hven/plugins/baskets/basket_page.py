@@ -28,7 +28,7 @@ from hven.plugins.baskets.basket_rows import (
     list_basket_tables,
     select_visible_keys,
 )
-from hven.plugins.baskets.basket_store import BASKET_COOKIE, count_basket_entries, get_basket_store
+from hven.plugins.baskets.basket_store import BASKET_COOKIE, count_basket_entries_with_state, get_basket_store
 from hven.portal.api import table_rows
 from hven.portal.api.page_rows import build_table_address
 from hven.portal.api.pages import (
@@ -45,7 +45,7 @@ from hven.portal.api.pages import (
     run_while_connected,
 )
 from hven.services import scripts
-from hven.services.addresses import build_session_cookie, is_cross_site
+from hven.services.addresses import build_session_cookie, is_cross_site_change_request
 from hven.services.file_rows import NOUNS, CountWithNoun
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await run_while_connected(page_context.request, build_answer)
 
     async def change_basket(page_context: PageContext) -> PageContent:
-        if is_cross_site(page_context.request, context.site.settings):
+        if is_cross_site_change_request(page_context.request, context.site.settings):
             raise ForbiddenError(
                 "the request comes from a page on another site", remedy="use the form on the basket's page"
             )
@@ -139,7 +139,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _build_basket_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
-    requested_basket = _merge_cookie_basket(page_context)
+    requested_basket = _merge_and_store_cookie_basket(page_context)
     basket = requested_basket.basket
     only_table = page_context.request.query_params.get(TABLE_PARAMETER, "")
     other_portal_tables = find_other_portal_tables(page_context, basket)
@@ -196,10 +196,10 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
     json_content["state"] = ""
     account = _find_basket_account(page_context)
     if account and requested_basket.is_own:
-        _, basket_state = get_basket_store(page_context.context.site).count_entries(account)
+        _, basket_state = get_basket_store(page_context.context.site).count_entries_with_state(account)
         json_content["state"] = basket_state
     headers = PRIVATE_HEADERS
-    if requested_basket.is_own and _has_cookie_basket(page_context):
+    if requested_basket.is_own and _has_unmerged_cookie_basket(page_context):
         headers = {**PRIVATE_HEADERS, **_build_basket_cookie_header(page_context, None)}
     return PageContent(page=page, json_content=json_content, headers=headers)
 
@@ -238,7 +238,7 @@ def _describe_table(
         visible_part = select_visible_keys(basket_table)
         facts |= {
             "rows": count_rows_or_none(table_view),
-            **_describe_rows(basket_table, visible_part, table_address, offset),
+            **_describe_ticked_rows_page(basket_table, visible_part, table_address, offset),
             **basket_files.describe_basket_table_downloads(basket_table, visible_part, requested_basket),
         }
     except HvenError as error:  # a failure of one table leaves the others
@@ -258,7 +258,7 @@ def _sum_part_amounts(parts: Sequence[Mapping[str, Any]]) -> list[CountWithNoun]
     return amounts
 
 
-def _describe_rows(
+def _describe_ticked_rows_page(
     basket_table: BasketTable, visible_part: BasketTablePart, table_address: str, offset: int
 ) -> dict[str, Any]:
     """Describe a page of the ticked rows, each with the keys of its line."""
@@ -323,17 +323,17 @@ def _find_basket_account(page_context: PageContext) -> str:
     return page_context.principal.name or ""
 
 
-def _has_cookie_basket(page_context: PageContext) -> bool:
+def _has_unmerged_cookie_basket(page_context: PageContext) -> bool:
     return bool(_find_basket_account(page_context)) and BASKET_COOKIE in page_context.request.cookies
 
 
-def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
+def _merge_and_store_cookie_basket(page_context: PageContext) -> RequestedBasket:
     """Return the requested basket.
 
     The basket of a cookie from before the log-in is merged into the user's own.
     """
     requested_basket = find_requested_basket(page_context)
-    if not (requested_basket.is_own and _has_cookie_basket(page_context)):
+    if not (requested_basket.is_own and _has_unmerged_cookie_basket(page_context)):
         return requested_basket
     cookie_basket = _read_cookie_basket(page_context)
     merged_basket = _merge_if_fits(requested_basket.basket, cookie_basket)
@@ -369,7 +369,7 @@ def _apply_basket_change(page_context: PageContext, params: RequestParams) -> Pa
     cookie = None
     token = ""
     if account:
-        if params.read_one("ONLY") or not _has_cookie_basket(page_context):
+        if params.read_one("ONLY") or not _has_unmerged_cookie_basket(page_context):
             cookie_basket = Basket()
         else:
             cookie_basket = _read_cookie_basket(page_context)
@@ -385,14 +385,14 @@ def _apply_basket_change(page_context: PageContext, params: RequestParams) -> Pa
         token = basket_store.store_shared_basket(changed_basket)
         basket_address += f"/{token}"
     headers = PRIVATE_HEADERS
-    if cookie or _has_cookie_basket(page_context):
+    if cookie or _has_unmerged_cookie_basket(page_context):
         headers = {**PRIVATE_HEADERS, **_build_basket_cookie_header(page_context, cookie)}
     if not is_json_requested(page_context.request):
         redirect = build_redirect(basket_address)
         return replace(redirect, headers={**redirect.headers, **headers})
     json_content = {"entries": changed_basket.entry_count, "basket": changed_basket.to_text(), "token": token}
     if account:
-        json_content["state"] = basket_store.count_entries(account)[1]
+        json_content["state"] = basket_store.count_entries_with_state(account)[1]
     else:
         json_content["state"] = ""
     return PageContent(json_content=json_content, headers=headers)
@@ -482,5 +482,5 @@ PAGES = PortalPages(
         "table.downloads": "found_rows.html",
         "table.ticks": "ticked_rows.html",
     },
-    compute_frame_value=count_basket_entries,
+    compute_frame_value=count_basket_entries_with_state,
 )

@@ -59,7 +59,7 @@ class BasketStore:
         except (FileNotFoundError, ParamError):
             return Basket()
 
-    def count_entries(self, account: str) -> tuple[int, str]:
+    def count_entries_with_state(self, account: str) -> tuple[int, str]:
         """Return the number of entries of an account's basket, and its state; cheap, because every page needs it."""
         try:
             file_status = self._build_account_path(account).stat()
@@ -179,7 +179,7 @@ def remove_account_basket(site: Site, account: str) -> None:
     get_basket_store(site).remove_basket(account)
 
 
-def count_basket_entries(request: Request, context: ServiceContext) -> tuple[int, str]:
+def count_basket_entries_with_state(request: Request, context: ServiceContext) -> tuple[int, str]:
     """Count the entries of the user's basket; for a logged-in user, also return its state.
 
     Parameters
@@ -200,7 +200,7 @@ def count_basket_entries(request: Request, context: ServiceContext) -> tuple[int
         return cookie[0], ""
     if principal.impersonator:
         return (0, "")
-    return get_basket_store(context.site).count_entries(principal.name)
+    return get_basket_store(context.site).count_entries_with_state(principal.name)
 
 
 def parse_basket_cookie(cookie: str | None) -> tuple[int, str]:

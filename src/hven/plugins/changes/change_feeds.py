@@ -308,7 +308,7 @@ class CachedChangeFeeds:
         text = f"SELECT {', '.join(select_items)} FROM {UPLOAD_TABLE} AS c"
         if value_columns:
             text += f" LEFT {_write_key_join(table)}"
-        result = _query_changes(
+        result = _run_query_on_changes(
             request,
             request.until,
             f"{text} ORDER BY c.{NUMBER_COLUMN}",
@@ -349,7 +349,7 @@ def _write_key_join(table: Table) -> str:
     return f"JOIN {adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)} AS t ON {condition}"
 
 
-def _query_changes(
+def _run_query_on_changes(
     request: ChangeFeedRequest,
     snapshot: str,
     text: str,
@@ -523,7 +523,7 @@ def _find_visible_rows(
     table = request.table
     keys = rows.select(list(table.primary)).take(pa.array(row_positions))
     text = f"SELECT c.{NUMBER_COLUMN} FROM {UPLOAD_TABLE} AS c {_write_key_join(table)}"
-    with _query_changes(request, snapshot, text, _list_key_columns(table), keys) as result:
+    with _run_query_on_changes(request, snapshot, text, _list_key_columns(table), keys) as result:
         for batch in result.iterate_batches():
             visible_rows = np.asarray(batch.column(0))
             visible_mask[row_positions[visible_rows]] = True

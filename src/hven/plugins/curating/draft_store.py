@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import TooLargeError, format_message
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hven.site.api.store_tables import StateDatabase
 
 MAX_DRAFTS_PER_ACCOUNT = 50
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 drafts = TABLES.define_table(
     "drafts",
     """

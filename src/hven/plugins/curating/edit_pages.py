@@ -39,7 +39,7 @@ from hven.portal.api.pages import (
     build_redirect,
     can_edit_portal,
 )
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -288,12 +288,14 @@ class _EditEndpoints:
 
     async def change_text(self, kind: str, page_context: PageContext) -> PageContent:
         await anyio.to_thread.run_sync(self.find_editable_text, page_context, kind)
-        if is_cross_site(page_context.request, self.settings):
+        if is_cross_site_change_request(page_context.request, self.settings):
             raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        return await anyio.to_thread.run_sync(self._apply_text_change, page_context, kind, params)
+        return await anyio.to_thread.run_sync(self._save_discard_or_publish_text, page_context, kind, params)
 
-    def _apply_text_change(self, page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
+    def _save_discard_or_publish_text(
+        self, page_context: PageContext, kind: str, params: services.RequestParams
+    ) -> PageContent:
         text = self.find_editable_text(page_context, kind)
         action = (params.read_one("ACT") or "save").lower()
         name = str(page_context.principal.name)

@@ -73,7 +73,7 @@ def write_files_with_history(changes: Mapping[Path, bytes | None], root: Path, a
             _commit_files([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
         for path, staged_file in staged.items():
             if has_repository:
-                _replace_file(staged_file, path)
+                _replace_or_remove_file(staged_file, path)
             else:
                 history_size = _append_history(path, before[path], changes[path], root, account=account)
                 _replace_file_or_undo_history(staged_file, path, root, history_size)
@@ -92,7 +92,7 @@ def write_files_with_history(changes: Mapping[Path, bytes | None], root: Path, a
 def _replace_file_or_undo_history(staged_file: Path | None, path: Path, root: Path, history_size: int | None) -> None:
     """Replace a file after its history was written; if that fails, cut the history to `history_size` bytes again."""
     try:
-        _replace_file(staged_file, path)
+        _replace_or_remove_file(staged_file, path)
     except OSError:
         if history_size is not None:
             os.truncate(_build_history_path(path, root), history_size)
@@ -197,7 +197,7 @@ def _stage_file(path: Path, data: bytes) -> Path:
     return staged_file
 
 
-def _replace_file(staged_file: Path | None, path: Path) -> None:
+def _replace_or_remove_file(staged_file: Path | None, path: Path) -> None:
     if staged_file is None:
         path.unlink(missing_ok=True)
     else:

@@ -103,7 +103,7 @@ def build_cube_routes(context: ServiceContext) -> Sequence[Route]:
             return write_page(request, context, {"fault": error})
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        write_page = context.find_page_writer(FACE.name, request, params)
+        write_page = context.find_requested_page_writer(FACE.name, request, params)
         if write_page is not None and not DATA_PARAM_NAMES & params.values.keys():
             return await anyio.to_thread.run_sync(show_page, request, write_page)
         return await anyio.to_thread.run_sync(answer_data, request, params, limiter=read_limiter)
@@ -136,7 +136,7 @@ def read_cube_data(
             "part": cube_view.array.index,
             "beside": [array.index for array in arrays],
             **cube_view.describe_view(),
-            "parts": [cube.describe_array(array) for array in cube.list_cube_arrays(product)],
+            "parts": [cube.describe_array(array) for array in cube.list_viewable_arrays(product)],
         }, {}
 
 

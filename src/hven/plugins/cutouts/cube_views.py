@@ -287,7 +287,7 @@ def _find_viewed_array(product: OpenProductFile, part: str | None) -> ArrayPart 
         if isinstance(named_part, ArrayPart) and len(named_part.axes) > 1:
             return named_part
         return None
-    arrays = list_cube_arrays(product)
+    arrays = list_viewable_arrays(product)
     if not arrays:
         return None
 
@@ -318,7 +318,7 @@ def _choose_depth_axis(axes: Sequence[Axis]) -> int:
     return free_axes[0]
 
 
-def list_cube_arrays(product: OpenProductFile) -> list[ArrayPart]:
+def list_viewable_arrays(product: OpenProductFile) -> list[ArrayPart]:
     """List the arrays that can be viewed; of two parts with the same cells, the one that has more metadata."""
     source_indexes = {array.source_part_index for array in product.arrays}
     arrays = [array for array in product.arrays if len(array.axes) > 1]
@@ -327,7 +327,7 @@ def list_cube_arrays(product: OpenProductFile) -> list[ArrayPart]:
 
 def list_related_arrays(product: OpenProductFile, array: ArrayPart) -> list[ArrayPart]:
     """List the part itself and others with its grid: errors, flags, coverage."""
-    other_arrays = [other for other in list_cube_arrays(product) if other is not array]
+    other_arrays = [other for other in list_viewable_arrays(product) if other is not array]
     same_grid_arrays = [other for other in other_arrays if other.shape == array.shape]
     return [array, *same_grid_arrays][:MAX_RELATED_PARTS]
 

@@ -46,7 +46,9 @@ def run_cutout_job(work: RunningJob) -> None:
         row_identifier = cutout_request.row_identifier
         result_name = "result" if len(cutout_requests) == 1 else f"cut{number}"
         try:
-            original_file = cutouts.find_original_file(context, work.principal, row_identifier, table_name)
+            original_file = cutouts.find_original_file_and_log_access(
+                context, work.principal, row_identifier, table_name
+            )
             read_tables = [f"{original_file.collection}.files"]
             if table_name:
                 read_tables.append(table_name)

@@ -192,7 +192,7 @@ def _parse_shape(name: str, text: str) -> Shape:
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
 
 
-def find_original_file(
+def find_original_file_and_log_access(
     context: ServiceContext, principal: Principal, row_identifier: str, table_name: str | None
 ) -> collection_files.OriginalFile:
     """Find the file of a row, with the rights of the reader; the access is logged as that of the file itself.
@@ -267,7 +267,7 @@ def list_row_links(
     table
         Table of the rows.
     row_identifiers
-        As in `find_original_file`.
+        As in `find_original_file_and_log_access`.
 
     Yields
     ------
@@ -446,7 +446,7 @@ def list_image_cutouts(
     table
         Table of the rows.
     row_identifiers
-        As in `find_original_file`.
+        As in `find_original_file_and_log_access`.
     region
         Region as POS has it; None: the whole images.
 
@@ -490,7 +490,7 @@ def _describe_accessible_cutout(
     path: str,
 ) -> dict[str, Any] | None:
     try:
-        file = collection_files.open_original_file(context, principal, found_files, path)
+        file = collection_files.locate_original_file(context, principal, found_files, path)
         return describe_image_cutout(file.path, file.name, selection)
     except HvenError as error:  # not accessible, not there any more, or no image of the sky
         if remote_files.is_temporary_failure(error):
@@ -688,7 +688,7 @@ def _fit_params_to_array(parameters: Sequence[ServiceParameter], array: ArrayPar
         sky_names = {"LONGITUDE", "LATITUDE"}
         if sky_mapping.image_axes.kind == "sky":
             sky_names = {"POS", "CIRCLE", "POLYGON"}
-            corners = _compute_footprint(array, sky_mapping)
+            corners = _compute_sky_corners(array, sky_mapping)
     for parameter in parameters:
         name = parameter.param.name
         fitted_parameter: ServiceParameter | None = None
@@ -734,7 +734,7 @@ def _fit_axis_parameter(parameter: ServiceParameter, axis: Axis | None) -> Servi
     return replace(parameter, low=(repr(low),), high=(repr(high),))
 
 
-def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
+def _compute_sky_corners(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
     """Return the corners of an image on the sky, shape (4, 2); None if a corner is not on the sky."""
     sky_axes = [axis for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
     if len(sky_axes) != 2:

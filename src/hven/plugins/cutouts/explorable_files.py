@@ -118,7 +118,7 @@ def _has_cube(context: ServiceContext, found_files: collection_files.FoundFiles,
     if detect_product_file_format(path) is None:
         return False
     try:
-        file = collection_files.open_original_file(context, OWNER_PRINCIPAL, found_files, path)
+        file = collection_files.locate_original_file(context, OWNER_PRINCIPAL, found_files, path)
         if not isinstance(file.path, Path):
             return False
         with open_product(file.path, file.name) as product:

@@ -98,7 +98,7 @@ def find_window(array: ArrayPart, selection: CutoutSelection) -> tuple[slice, ..
     if selection.shape is not None or selection.longitude is not None or selection.latitude is not None:
         longitude_axis = _require_axis_number(array, "longitude", "POS")
         latitude_axis = _require_axis_number(array, "latitude", "POS")
-        box = _find_pixels_on_sphere(
+        box = _find_pixel_bounds_of_region(
             _require_sky_mapping(array, selection),
             array.shape[longitude_axis],
             array.shape[latitude_axis],
@@ -207,7 +207,7 @@ def _find_pixels_in_interval(centres: npt.NDArray[np.generic], interval: Interva
     return float(touched_pixels.min()), float(touched_pixels.max() + 1)
 
 
-def _find_pixels_on_sphere(
+def _find_pixel_bounds_of_region(
     sky_mapping: footprints.ImageWcs, width: int, height: int, selection: CutoutSelection, *, is_swapped: bool
 ) -> tuple[Interval, Interval] | None:
     """Find the pixels of a shape, or of a range of longitudes and latitudes.

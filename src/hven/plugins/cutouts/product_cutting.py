@@ -201,7 +201,7 @@ class CutoutHdu:
         self.array = array
         self.window = window
         self.history = history
-        self.cards = self._collect_cards(number, further_cards)
+        self.cards = self._collect_cards_and_coordinate_table(number, further_cards)
         self.shape = tuple(part.stop - part.start for part in window)
         raw = array.read_raw is not None
         if raw:
@@ -231,7 +231,7 @@ class CutoutHdu:
         if self.coordinate_table:
             yield self.coordinate_table
 
-    def _collect_cards(self, number: int, further_cards: Sequence[HeaderCard]) -> list[HeaderCard]:
+    def _collect_cards_and_coordinate_table(self, number: int, further_cards: Sequence[HeaderCard]) -> list[HeaderCard]:
         """List the cards of the header, and create the table of coordinates if they refer to one."""
         self.coordinate_table = b""
         if self.array.read_raw is not None:
@@ -337,11 +337,11 @@ class CutoutHdu:
         else:
             pieces = _split_first_axis(self.window, max(1, CHUNK_BYTES // max(1, row)))
         for inner in pieces:
-            yield self._encode_values(inner)  # nothing else is held while the client takes it
+            yield self._read_and_encode_values(inner)  # nothing else is held while the client takes it
         if self.padded_bytes > self.data_bytes:
             yield bytes(self.padded_bytes - self.data_bytes)
 
-    def _encode_values(self, window_slices: tuple[slice, ...]) -> bytes:
+    def _read_and_encode_values(self, window_slices: tuple[slice, ...]) -> bytes:
         read = self.array.read_raw or self.array.read
         values = np.asarray(read(window_slices))
         if self.offset:

@@ -239,7 +239,7 @@ def _has_current_copies(context: ServiceContext, collection: str, copies_directo
     try:
         path = os.fsdecode((copies_directory / ORIGINAL_PATH_FILE).read_bytes())
         files = collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path])
-        original_file = collection_files.open_original_file(context, OWNER_PRINCIPAL, files, path)
+        original_file = collection_files.locate_original_file(context, OWNER_PRINCIPAL, files, path)
     except (OSError, NotFoundError):
         return False
     except HvenError:  # the file, or its server, cannot be reached now

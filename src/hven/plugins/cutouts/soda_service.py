@@ -18,7 +18,7 @@ from hven.model.table import (
     ServiceDescriptor,
     ServiceParameter,
     TemplateExpression,
-    find_file_root,
+    find_file_root_and_relative_path,
     write_target_column_reference,
 )
 from hven.plugins.cutouts import cutout_params, cutouts
@@ -59,7 +59,7 @@ def build_soda_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             if ignored_names:
                 history.append(f"ignored unknown parameters: {', '.join(ignored_names)}")
             table_name = params.read_one("TABLE")
-            original_file = cutouts.find_original_file(context, principal, row_identifier, table_name)
+            original_file = cutouts.find_original_file_and_log_access(context, principal, row_identifier, table_name)
             # a file and a request give the same bytes, except for the address in the history
             etag = services.compute_etag(original_file.etag, repr(cutout_request), history)
             cache_headers = services.build_cache_headers(etag, is_public=original_file.is_public)
@@ -133,7 +133,7 @@ def build_soda_links(table: Table, context: ServiceContext) -> Sequence[LinkTemp
                 return service
             file_path = collection_files.find_local_path(context, files, path)
             if file_path is None:  # a list does not wait for other servers
-                root, _ = find_file_root(path, files.table.roots)
+                root, _ = find_file_root_and_relative_path(path, files.table.roots)
                 return None if root.scheme is None else service
             parameter_cache = context.site.get_or_create(cutouts.CutoutParameterCache)
             inputs_by_path[path] = cutouts.fit_cutout_params_to_file(file_inputs, file_path, parameter_cache)

@@ -141,8 +141,8 @@ def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[He
             format_message("{name} is a table, which can be cut only by BAND and TIME", table_name), name="POS"
         )
     for name, interval, find_column in (
-        ("BAND", selection.band, _find_spectral_column),
-        ("TIME", selection.time, partial(_find_time_column, cards=cards)),
+        ("BAND", selection.band, _find_spectral_column_and_converter),
+        ("TIME", selection.time, partial(_find_time_column_and_converter, cards=cards)),
     ):
         if interval is None:
             continue
@@ -184,7 +184,10 @@ def list_cut_params(table: TablePart, cards: Sequence[HeaderCard] = ()) -> tuple
         None, one or both.
     """
     param_names = []
-    for name, find_column in (("BAND", _find_spectral_column), ("TIME", partial(_find_time_column, cards=cards))):
+    for name, find_column in (
+        ("BAND", _find_spectral_column_and_converter),
+        ("TIME", partial(_find_time_column_and_converter, cards=cards)),
+    ):
         try:
             column, _ = find_column(table, name)
         except ParamError:
@@ -213,9 +216,9 @@ def find_cut_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[
     bounds_by_name: dict[str, tuple[float, float] | None] = {}
     for name in list_cut_params(table, cards):
         if name == "BAND":
-            column, values = _find_spectral_column(table, name)
+            column, values = _find_spectral_column_and_converter(table, name)
         else:
-            column, values = _find_time_column(table, name, cards)
+            column, values = _find_time_column_and_converter(table, name, cards)
         if table.select_columns is None:
             scanned_table = table
         else:
@@ -316,7 +319,7 @@ def _select_array_elements(table: TablePart, column: Column, values: Values, int
     return replace(table, columns=tuple(cut_columns), read_batches=read_batches, copy_fits_hdu=None)
 
 
-def _find_spectral_column(table: TablePart, param_name: str) -> tuple[Column, Values]:
+def _find_spectral_column_and_converter(table: TablePart, param_name: str) -> tuple[Column, Values]:
     def is_numeric_column(column: Column) -> bool:
         kind = column.type
         return (kind.is_numeric or kind.is_array) and kind.datatype not in {"char", "boolean"}
@@ -340,7 +343,9 @@ def _find_spectral_column(table: TablePart, param_name: str) -> tuple[Column, Va
     return column, lambda array: convert_to_wavelengths(to_floats(array), quantity, column.unit or "")
 
 
-def _find_time_column(table: TablePart, param_name: str, cards: Sequence[HeaderCard]) -> tuple[Column, Values]:
+def _find_time_column_and_converter(
+    table: TablePart, param_name: str, cards: Sequence[HeaderCard]
+) -> tuple[Column, Values]:
     """Find the column of times, and the function that converts it to MJD."""
     candidates = []
     for candidate in table.columns:

@@ -158,7 +158,7 @@ def write_block_conditions_sql(
         else:
             numbers.setdefault(match[1], []).append(int(match[2]))
     for cutting, block_numbers in numbers.items():
-        ranges = _join_ranges(sorted(set(block_numbers)))
+        ranges = _join_numbers_to_ranges(sorted(set(block_numbers)))
         if cutting != "h" and len(ranges) <= MAX_KEY_RANGES:
             width = int(cutting)
             conditions = [f"({name} >= {low << width} AND {name} < {(high + 1) << width})" for low, high in ranges]
@@ -167,7 +167,7 @@ def write_block_conditions_sql(
             yield f"({dialect.write_block_number(cutting, key_columns)}) IN {dialect.write_number_set(block_numbers)}"
 
 
-def _join_ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
+def _join_numbers_to_ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Join neighbouring numbers to ranges."""
     ranges: list[tuple[int, int]] = []
     for number in numbers:

@@ -123,9 +123,9 @@ class PostgresSource(KeyPagedDatabaseSource):
         self._renamed: list[str] = []
         if names != database_names:
             self._renamed = names
-        for name, database_name in zip(names, database_names, strict=True):
-            if name != database_name:
-                self.context.report_deviation(build_duplicate_name_deviation(database_name, name, self.source_name))
+        for name, database_label in zip(names, database_names, strict=True):
+            if name != database_label:
+                self.context.report_deviation(build_duplicate_name_deviation(database_label, name, self.source_name))
         return [(name, oid, type_names[abs(oid)]) for name, oid in zip(names, oids, strict=True)]
 
     @property

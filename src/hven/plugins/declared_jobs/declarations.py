@@ -33,7 +33,7 @@ from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, ParamError, TextPlace, suggest_spelling
 from hven.model.params import Param, RequestParams, collect_params
-from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size
+from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size_if_text
 from hven.model.types import parse_type
 from hven.plugins.declared_jobs.function_signatures import (
     FUNCTION_OUTPUTS,
@@ -195,7 +195,7 @@ class JobDeclarationKind:
     hint: str
 
 
-class DeclaredJobTypes:
+class DeclaredJobTypeProvider:
     """The job types that a site declares in files of one kind."""
 
     def __init__(self, kind: JobDeclarationKind) -> None:
@@ -480,7 +480,7 @@ def _build_declared_param(parameter_name: str, type_text: str, section: LocatedK
 def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: FaultCollector) -> int | None:
     if text is None:
         return None
-    byte_count = parse_byte_size(str(text))
+    byte_count = parse_byte_size_if_text(str(text))
     if isinstance(byte_count, int) and byte_count > 0:
         return byte_count
     faults.add_error(
@@ -771,7 +771,7 @@ def check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | N
         )
 
 
-DECLARED_JOB_TYPES = DeclaredJobTypes(
+DECLARED_JOB_TYPES = DeclaredJobTypeProvider(
     JobDeclarationKind(
         section=JobTypeSection,
         build_type=_build_job_type,

@@ -46,7 +46,7 @@ class ProgramWatch:
     disk_limit_bytes: int
     process_limit: int
 
-    def find_excess(self) -> str | None:
+    def find_exceeded_limit(self) -> str | None:
         """Return in words which limit the program exceeds; None: it keeps all limits."""
         if len(list_descendants(self.supervisor_pid, self.process_limit)) > self.process_limit:
             return f"it started more than {self.process_limit:,} processes (limits.processes)"

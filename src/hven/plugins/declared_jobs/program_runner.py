@@ -114,14 +114,14 @@ class ProgramRunner:
                 if name in self.files:
                     input_paths[name] = _link_input_file(name, path, run_directory)
             arguments = self.build_arguments(running_job.params, input_paths)
-            self._record_environment(running_job)
-            self._run_program(running_job, run_directory, arguments)
+            self._record_and_check_environment(running_job)
+            self._run_program_and_adopt_results(running_job, run_directory, arguments)
         except OSError as error:
             raise StorageError(f"the program's directory cannot be used: {error.strerror}") from error
         finally:
             shutil.rmtree(run_directory, ignore_errors=True)
 
-    def _record_environment(self, running_job: RunningJob) -> None:
+    def _record_and_check_environment(self, running_job: RunningJob) -> None:
         """Record the digest of the environment, and compare it with the lock of the declaration."""
         digest = compute_environment_digest(self.argv)
         running_job.report_progress(environment=digest)
@@ -169,7 +169,9 @@ class ProgramRunner:
                 arguments += _fill_placeholders(parts, values, params_by_name, value_number)
         return arguments
 
-    def _run_program(self, running_job: RunningJob, run_directory: Path, arguments: list[str]) -> None:
+    def _run_program_and_adopt_results(
+        self, running_job: RunningJob, run_directory: Path, arguments: list[str]
+    ) -> None:
         limits = {
             "RLIMIT_CPU": self.cpu_limit_seconds,
             "RLIMIT_AS": self.memory_limit_bytes,
@@ -306,7 +308,7 @@ def _wait_for_program(
             incomplete_line = _report_program_progress(running_job, file, incomplete_line)
             check_start = time.monotonic()
             if exit_code is None and check_start >= next_check:
-                excess = watch.find_excess()
+                excess = watch.find_exceeded_limit()
                 if excess is not None:
                     return 0, excess
                 # a check of many files takes a tenth of the time at most

@@ -94,7 +94,7 @@ class RemoteJobRunner:
             running_job.save_progress(**{REMOTE_PROGRESS_KEY: address})
         job_url = str(address)
         running_job.set_stop_function(lambda: self._stop_remote_job(running_job, client, job_url))
-        job_document = self._wait_for_remote_end(running_job, client, job_url)
+        job_document = self._start_and_wait_for_remote_end(running_job, client, job_url)
         phase = _find_element_text(job_document, "phase")
         if phase != "COMPLETED":
             message = _find_element_text(job_document, "errorSummary/message") or "no reason was given"
@@ -154,7 +154,9 @@ class RemoteJobRunner:
             return False
         return self.forwarded_parameters is None or parameter_name in self.forwarded_parameters
 
-    def _wait_for_remote_end(self, running_job: RunningJob, client: _RemoteJobClient, job_url: str) -> ET.Element:
+    def _start_and_wait_for_remote_end(
+        self, running_job: RunningJob, client: _RemoteJobClient, job_url: str
+    ) -> ET.Element:
         """Wait until the remote job has ended, and report its progress; return its last document."""
         phase = ""
         pause_seconds = FIRST_POLL_SECONDS
@@ -224,7 +226,7 @@ class RemoteJobRunner:
                 download_directory,
                 byte_limit=self.result_limit_bytes,
                 allow_private=running_job.site.settings.allow_private,
-                on_progress=lambda byte_count, _: _report_download_progress(running_job, byte_count),
+                on_progress=lambda byte_count, _: _report_download_and_check_stop(running_job, byte_count),
             )
             media_type = element.get("mime-type") or ""
             if not media_type or not media_type.isprintable():
@@ -319,7 +321,7 @@ def _report_remote_progress(running_job: RunningJob, phase: str, job_document: E
         running_job.report_progress(there=phase)
 
 
-def _report_download_progress(running_job: RunningJob, byte_count: int) -> None:
+def _report_download_and_check_stop(running_job: RunningJob, byte_count: int) -> None:
     if running_job.stopped.is_set():
         raise OperationCancelledError("the job was stopped")
     running_job.report_progress(bytes=byte_count)

@@ -112,7 +112,7 @@ def write_files(files: list[DeploymentFile], directory: Path, *, overwrite: bool
     ConflictError
         Somebody has changed one of the files since it was written, or wrote it.
     """
-    actions = {file.name: _find_action(directory / file.name, file.text) for file in files}
+    actions = {file.name: _find_write_action(directory / file.name, file.text) for file in files}
     changed_names = [name for name, action in actions.items() if action == "changed"]
     if changed_names and not overwrite:
         raise ConflictError(
@@ -130,7 +130,7 @@ def write_files(files: list[DeploymentFile], directory: Path, *, overwrite: bool
     return {name: "replaced" if action == "changed" else action for name, action in actions.items()}
 
 
-def _find_action(path: Path, text: str) -> str:
+def _find_write_action(path: Path, text: str) -> str:
     if not os.path.lexists(path):
         return "written"
     if not path.is_file() or path.is_symlink() or path.stat().st_size > MAX_FILE_BYTES:

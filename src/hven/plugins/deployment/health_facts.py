@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import HvenError
-from hven.plugins.deployment.running_servers import get_running_servers, group_variants, sum_connections
+from hven.plugins.deployment.running_servers import get_running_servers, group_servers_by_variant, sum_connections
 
 if TYPE_CHECKING:
     from hven.site import Site
@@ -36,4 +36,4 @@ def describe_health(site: Site) -> dict[str, Any]:
         servers = running_servers.list_servers()
     except HvenError:  # the health check of the store says so
         return facts
-    return {**facts, "variants": group_variants(servers), "connections": sum_connections(servers)}
+    return {**facts, "variants": group_servers_by_variant(servers), "connections": sum_connections(servers)}

@@ -47,7 +47,7 @@ ELF_SIGNATURE = b"\x7fELF"
 LOAD_SEGMENT = 1
 
 
-def remove_unused_files(packages: Path) -> None:
+def remove_unused_files_and_symbols(packages: Path) -> None:
     """Remove what a server does not use.
 
     Parameters
@@ -129,4 +129,4 @@ def _list_load_segments(library: Path) -> Iterator[tuple[int, int, int]]:
 
 if __name__ == "__main__":
     for packages_folder in Path(sys.argv[1]).glob("lib/python3*/site-packages"):
-        remove_unused_files(packages_folder)
+        remove_unused_files_and_symbols(packages_folder)

@@ -71,10 +71,10 @@ def request_readiness(url: str) -> Readiness:
         return Readiness(is_ready=False, messages=[f"the server does not respond: {reason}"])
     finally:
         connection.close()
-    return _read_answer(response.status, body)
+    return _parse_readiness_answer(response.status, body)
 
 
-def _read_answer(status: int, body: bytes) -> Readiness:
+def _parse_readiness_answer(status: int, body: bytes) -> Readiness:
     try:
         checks = json.loads(body)["checks"]
         messages = [_describe_check(check) for check in checks if check["state"] != "ok"]

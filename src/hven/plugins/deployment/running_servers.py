@@ -19,7 +19,7 @@ from hven import __version__
 from hven.model.errors import HvenError
 from hven.site import RequestObserver
 from hven.site.api.state_tables import OLDEST_FORMAT_KEY, STATE_FORMAT, read_meta_value, read_shared_clock
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 from hven.site.store import format_current_time, get_process_holder, is_holder_dead
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ log = logging.getLogger("hven")
 RENEWAL_INTERVAL_SECONDS = 10.0
 ENTRY_LIFETIME_SECONDS = 60.0  # an entry that was not renewed for this time belongs to a process that has died
 
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 running_servers = TABLES.define_table(
     "running_servers",
     """
@@ -88,7 +88,7 @@ class RunningServerStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def record_server(self, server: RunningServer) -> None:
+    def record_server_and_drop_expired(self, server: RunningServer) -> None:
         """Record that a process answers clients now; entries of processes that died long ago are deleted."""
         values = {**asdict(server), "connections": json.dumps(server.connections)}
         with self._database.begin_write() as connection:
@@ -164,7 +164,7 @@ class ServerRegistration(RequestObserver):
     def _renew_periodically(self) -> None:
         while True:
             try:
-                self._renew_entry()
+                self._renew_entry_and_lease()
             except HvenError as error:  # the health check of the store tells operators
                 log.debug("this server could not be registered: %s", error)
             except Exception:  # without renewals the lease expires, and a newer version upgrades the state
@@ -172,10 +172,10 @@ class ServerRegistration(RequestObserver):
             if self._stop_event.wait(RENEWAL_INTERVAL_SECONDS):
                 return
 
-    def _renew_entry(self) -> None:
+    def _renew_entry_and_lease(self) -> None:
         settings = self._site.settings
         description = f"the server {settings.variant or ''} with Hven {__version__}".replace("  ", " ")
-        self._lease = self._site.store.leases.keep_process_lease(self._lease, "server", description)
+        self._lease = self._site.store.leases.acquire_or_renew_process_lease(self._lease, "server", description)
         connections = {
             name: dict(engine.count_connections()) for name, engine in self._site.engines.map_open_engines().items()
         }
@@ -187,7 +187,7 @@ class ServerRegistration(RequestObserver):
             since=self._since,
             connections={name: counts for name, counts in connections.items() if counts},
         )
-        get_running_servers(self._site).record_server(server)
+        get_running_servers(self._site).record_server_and_drop_expired(server)
 
 
 def get_running_servers(site: Site) -> RunningServerStore:
@@ -206,7 +206,7 @@ def sum_connections(servers: Iterable[RunningServer]) -> dict[str, dict[str, int
     return totals
 
 
-def group_variants(servers: Sequence[RunningServer]) -> list[dict[str, Any]]:
+def group_servers_by_variant(servers: Sequence[RunningServer]) -> list[dict[str, Any]]:
     """Group processes by variant, version and machine.
 
     Returns

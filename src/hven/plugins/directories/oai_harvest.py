@@ -210,7 +210,7 @@ class OaiHarvest:
             try:
                 shutil.rmtree(incoming, ignore_errors=True)
                 incoming.mkdir()
-                self._fetch_records(repository, since, incoming)
+                self._fetch_records_into_volumes(repository, since, incoming)
                 self._merge_incoming(url, incoming, replaces_all=is_full_harvest)
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
@@ -223,7 +223,9 @@ class OaiHarvest:
             full_moment = harvest_state["full"]
         return {"since": moment, "full": full_moment}
 
-    def _fetch_records(self, repository: _OaiRepository, start_time: datetime | None, incoming: Path) -> None:
+    def _fetch_records_into_volumes(
+        self, repository: _OaiRepository, start_time: datetime | None, incoming: Path
+    ) -> None:
         """Write the records of a repository into pieces, one for each file that they will change."""
         count = 0
         for records in repository.list_records(self.options.prefix, self.options.set, start_time):

@@ -201,7 +201,9 @@ class StacSource(PagedJsonSource, WatermarkSource):
                 request = self._build_linked_request(link, search)
             data, answer = self._request(*request, headers=_find_link_headers(link or {}))
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._split_page_at_records(page, "is not a feature collection", "report this to its operators")
+            document = self._take_records_out_of_page(
+                page, "is not a feature collection", "report this to its operators"
+            )
             if number == 1:
                 self._stated_count = _find_stated_count(document)
             link = next(iter(_list_links(document, "next")), None)

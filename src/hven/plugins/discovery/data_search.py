@@ -270,7 +270,7 @@ def _build_body_condition(
 
 def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> bool:
     """Return whether a table has positions around a place, as far as its coverage says."""
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     if not item.coverage:
         return True
     # cells about as large as the circle: those of its centre and its edge cover the whole circle

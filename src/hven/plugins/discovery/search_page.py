@@ -21,7 +21,7 @@ from hven.model import LruCache
 from hven.plugins.discovery import data_search, word_search
 from hven.plugins.discovery.period_search import find_rows_in_period
 from hven.plugins.discovery.searched_periods import find_searched_period
-from hven.plugins.discovery.spelling import KnownWords, collect_known_words, correct_words
+from hven.plugins.discovery.spelling import KnownWords, collect_known_words, replace_misspelt_words
 from hven.plugins.discovery.value_index import ValueIndex
 from hven.portal.api.page_rows import build_json_endpoint, build_query_runner, build_table_address
 from hven.portal.api.pages import (
@@ -162,7 +162,7 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> Se
     search_hits = _find_hits_of_words(search_words, page_context, wait_seconds)
     if search_hits.hits or search_hits.late or not words:
         return search_hits
-    corrected_words = correct_words(search_words, _load_known_words(page_context))
+    corrected_words = replace_misspelt_words(search_words, _load_known_words(page_context))
     if corrected_words is None:
         return search_hits
     corrected_hits = _find_hits_of_words(corrected_words, page_context, wait_seconds)

@@ -100,7 +100,7 @@ def collect_known_words(table_values: Iterable[IndexedTableValues], texts: Itera
     return KnownWords(frequencies.sort_by([("count", "descending"), ("word", "ascending")])["word"].to_pylist())
 
 
-def correct_words(words: str, known_words: KnownWords) -> str | None:
+def replace_misspelt_words(words: str, known_words: KnownWords) -> str | None:
     """Correct the misspelt words of a search; None if there are none, or none is near a known word.
 
     Parameters
@@ -112,7 +112,7 @@ def correct_words(words: str, known_words: KnownWords) -> str | None:
     """
     has_changed = False
 
-    def correct_match(match: re.Match[str]) -> str:
+    def replace_misspelt_match(match: re.Match[str]) -> str:
         nonlocal has_changed
         nearest_word = known_words.find_nearest_word(normalize_search_text(match[0]))
         if nearest_word is None:
@@ -120,7 +120,7 @@ def correct_words(words: str, known_words: KnownWords) -> str | None:
         has_changed = True
         return nearest_word
 
-    corrected = _WORD_PATTERN.sub(correct_match, words)
+    corrected = _WORD_PATTERN.sub(replace_misspelt_match, words)
     return corrected if has_changed else None
 
 

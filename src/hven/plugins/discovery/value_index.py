@@ -27,7 +27,7 @@ from hven.model.errors import HvenError
 from hven.portal.api.column_values import (
     COUNT_ITEM,
     MAX_VALUE_CHARACTERS,
-    ValueFileDirectory,
+    SharedArrayFileCache,
     build_column_ref,
     has_externally_written_rows,
     has_hidden_rows,
@@ -177,7 +177,7 @@ class ValueIndex:
         published_tables = runner.published_state.tables_by_name
         for table in sorted(tables, key=lambda table: published_tables[table.qualified_name].rows or 0):
             state_key = _build_state_key(table, runner)
-            self._count_table_once(state_key, table, runner, -1)
+            self._index_table_once(state_key, table, runner, -1)
 
     def find_values(
         self, tables: Iterable[Table], runner: QueryRunner, timeout_seconds: float, cache_key: Hashable = None
@@ -202,22 +202,22 @@ class ValueIndex:
         for table in tables:
             state_key = _build_state_key(table, runner)
             values = self._values.find(state_key)
-            if values is None and not self._is_counted_or_paused(state_key, runner):
+            if values is None and not self._is_indexed_or_paused(state_key, runner):
                 remaining_seconds = until - time.monotonic()
                 # a thread counts the tables that may take longer
                 is_quick = remaining_seconds > 0 and not _has_no_statistics(table, runner)
                 if is_quick:
-                    values = self._count_table_once(state_key, table, runner, remaining_seconds)
+                    values = self._index_table_once(state_key, table, runner, remaining_seconds)
                 else:
                     values = None
-                if values is None and not self._is_counted_or_paused(state_key, runner):
+                if values is None and not self._is_indexed_or_paused(state_key, runner):
                     uncounted[state_key] = (table, runner)
             if values is not None:
                 value_tables.append(values)
                 if values.recount_time < start_time:  # outdated values are used until the new ones are there
                     outdated[state_key] = (table, runner)
         if uncounted or outdated:
-            value_tables += self._count_in_background(uncounted, outdated, until)
+            value_tables += self._index_in_background(uncounted, outdated, until)
         elif cache_key is not None:
             recount_times = (value_table.recount_time for value_table in value_tables)
             next_recount = min((recount_times), default=math.inf)
@@ -227,7 +227,7 @@ class ValueIndex:
             )
         return value_tables, bool(uncounted)
 
-    def _count_in_background(
+    def _index_in_background(
         self,
         uncounted: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         outdated: Mapping[tuple[Hashable, ...], tuple[Table, QueryRunner]],
@@ -239,7 +239,7 @@ class ValueIndex:
             is_idle = self._counting_key is None and not self._queued_tables
             self._queued_tables |= {**uncounted, **outdated}
             if is_idle:
-                threading.Thread(target=self._count_queued_tables, name="words", daemon=True).start()
+                threading.Thread(target=self._index_queued_tables, name="words", daemon=True).start()
             while own_keys & self._queued_tables.keys() or self._counting_key in own_keys:
                 if not self._queue_condition.wait(deadline - time.monotonic()):
                     break
@@ -249,11 +249,11 @@ class ValueIndex:
                 if values is not None:
                     counted_values[key] = values
         for key in own_keys:
-            if key in counted_values or self._is_counted_or_paused(key, uncounted[key][1]):
+            if key in counted_values or self._is_indexed_or_paused(key, uncounted[key][1]):
                 del uncounted[key]
         return list(counted_values.values())
 
-    def _is_counted_or_paused(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
+    def _is_indexed_or_paused(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
         """Return whether a table need not be counted now.
 
         It has been counted already, or it failed too recently to be tried again.
@@ -263,7 +263,7 @@ class ValueIndex:
         failure_log = runner.site.get_or_create(RetryBackoffLog)
         return failure_log.is_retry_paused(("words", *key))
 
-    def _count_queued_tables(self) -> None:
+    def _index_queued_tables(self) -> None:
         while True:
             with self._queue_condition:
                 self._counting_key = next(iter(self._queued_tables), None)
@@ -272,9 +272,9 @@ class ValueIndex:
                     return
                 table, runner = self._queued_tables.pop(self._counting_key)
                 key = self._counting_key
-            self._count_table_once(key, table, runner, -1)
+            self._index_table_once(key, table, runner, -1)
 
-    def _count_table_once(
+    def _index_table_once(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> IndexedTableValues | None:
         """Count a table, unless another thread counts tables for longer than `timeout_seconds`.
@@ -286,12 +286,12 @@ class ValueIndex:
             return None
         try:
             values = self._values.find(key)
-            is_missing = values is None and not self._is_counted_or_paused(key, runner)
+            is_missing = values is None and not self._is_indexed_or_paused(key, runner)
             is_outdated = values is not None and values.recount_time < time.monotonic()
             if is_missing or is_outdated:
                 if len(self._tried_states) > MAX_TRIED_STATES:
                     self._tried_states.clear()
-                values = self._read_or_count_values(key, table, runner, timeout_seconds)
+                values = self._load_or_index_values(key, table, runner, timeout_seconds)
                 if values is None:
                     return None
                 if self._values.total_bytes + values.memory_bytes > MAX_CACHE_BYTES:
@@ -311,7 +311,7 @@ class ValueIndex:
         finally:
             self._count_lock.release()
 
-    def _read_or_count_values(
+    def _load_or_index_values(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> IndexedTableValues | None:
         """Return the values that another process has counted, or count them for all processes.
@@ -319,8 +319,8 @@ class ValueIndex:
         Each process counts a live table for itself. Return None while another process counts.
         """
         if has_externally_written_rows(table, runner):
-            return count_table_values(table, runner, self.catalogues)
-        files = ValueFileDirectory(runner.site.settings.var_directory / "words")
+            return index_table_values(table, runner, self.catalogues)
+        files = SharedArrayFileCache(runner.site.settings.var_directory / "words")
         column_phrases = {column.name: list_code_phrases(table, column, self.catalogues) for column in table.columns}
         owner = (key[0], key[-1])
         column_meanings = [(column.name, column.ucd) for column in table.columns]
@@ -328,7 +328,7 @@ class ValueIndex:
         stored = files.read_arrays(owner, content_key)
         counting_lock: AbstractContextManager[bool]
         if stored is None:
-            counting_lock = files.lock_counting(timeout_seconds)
+            counting_lock = files.wait_for_counting_lock(timeout_seconds)
         else:
             counting_lock = nullcontext(True)
         with counting_lock as has_lock:
@@ -336,10 +336,10 @@ class ValueIndex:
                 return None
             stored = stored or files.read_arrays(owner, content_key)
             if stored is None:
-                counted_values = count_table_values(table, runner, self.catalogues)
+                counted_values = index_table_values(table, runner, self.catalogues)
                 if counted_values.recount_time == math.inf:
                     new_arrays = {name: getattr(counted_values, name) for name in ARRAY_FIELDS}
-                    files.write_arrays(owner, content_key, counted_values.names, new_arrays)
+                    files.write_arrays_and_remove_old_files(owner, content_key, counted_values.names, new_arrays)
                     stored = files.read_arrays(owner, content_key)
                 if stored is None:
                     return counted_values
@@ -384,7 +384,7 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
 
     These are texts that are names or choices, but no addresses, outlines or checksums.
     """
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     statistics = item.statistics
     lacks_statistics = _has_no_statistics(table, runner)
     if isinstance(item.relation, LiveRelation) and (item.relation.rows or 0) > MAX_LIVE_ROWS:
@@ -412,7 +412,7 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
     return chosen_columns[:MAX_UNKNOWN_COLUMNS] if lacks_statistics else chosen_columns
 
 
-def count_table_values(
+def index_table_values(
     table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()
 ) -> IndexedTableValues:
     """Count the values of a table, column by column; `catalogues` translate the phrases of codes."""

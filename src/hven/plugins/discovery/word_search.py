@@ -45,7 +45,7 @@ def find_metadata(
     schemas
         The collections that the reader may see; no others are searched.
     """
-    search_words = _simplify_text(words).split()[:20]
+    search_words = _fold_accents_and_case(words).split()[:20]
     if not search_words:
         return []
     hits: list[MetadataHit] = []
@@ -124,7 +124,7 @@ def _join_collection_texts(schema: Schema, resource: CollectionSpec) -> str:
             for column in table.columns:
                 if not column.hidden:
                     texts += [text for _, text in _list_column_texts(column)]
-        cached_texts = (schema, resource, _simplify_text(" ".join(texts)))
+        cached_texts = (schema, resource, _fold_accents_and_case(" ".join(texts)))
         _COLLECTION_TEXTS.store(key, cached_texts, len(cached_texts[2]) + 500)
     return cached_texts[2]
 
@@ -164,8 +164,8 @@ def _score_texts(
     search_words: Sequence[str], own_texts: Iterable[tuple[str, str]], context_texts: Iterable[tuple[str, str]] = ()
 ) -> float:
     """Score the places of words: each must be in some text, and at least one in the own texts."""
-    weighted_texts = [(FIELD_WEIGHTS[kind], _simplify_text_cached(text)) for kind, text in own_texts if text]
-    folded_context = [_simplify_text_cached(text) for _, text in context_texts if text]
+    weighted_texts = [(FIELD_WEIGHTS[kind], _fold_accents_and_case_cached(text)) for kind, text in own_texts if text]
+    folded_context = [_fold_accents_and_case_cached(text) for _, text in context_texts if text]
     total, hits = 0.0, 0
     for word in search_words:
         scores = [weight * _score_word(word, text) for weight, text in weighted_texts]
@@ -193,10 +193,10 @@ def _score_word(word: str, text: str) -> float:
 
 
 @lru_cache(maxsize=65_536)
-def _simplify_text_cached(text: str) -> str:
-    return _simplify_text(text)
+def _fold_accents_and_case_cached(text: str) -> str:
+    return _fold_accents_and_case(text)
 
 
-def _simplify_text(text: str) -> str:
+def _fold_accents_and_case(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(sign for sign in decomposed if not unicodedata.combining(sign)).casefold()

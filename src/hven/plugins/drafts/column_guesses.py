@@ -371,7 +371,7 @@ def guess_columns(
                 guessed_attributes=guessed_attributes,
             )
         )
-    return _with_guessed_ucds(guesses, samples_by_name)
+    return _with_guessed_ucds_and_positions(guesses, samples_by_name)
 
 
 def _guess_heading_and_unit(column: Column) -> tuple[str, str | None, str | None]:
@@ -437,7 +437,7 @@ def _find_reserved_name(guess: ColumnGuess) -> str:
     return ""
 
 
-def _with_guessed_ucds(
+def _with_guessed_ucds_and_positions(
     guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampleStatistics]
 ) -> list[ColumnGuess]:
     """Add the UCDs that names, units and descriptions suggest, and convert positions."""

@@ -36,7 +36,7 @@ def split_database_address(text: str) -> tuple[str, str | None]:
     return "", None
 
 
-def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> tuple[str, list[str]]:
+def copy_connection_line_to_secrets(directory: Path, name: str, source: str) -> tuple[str, list[str]]:
     """Move the line by which a driver connects, alone in a file (DaCHS's ``driver.txt``), to the secrets.
 
     Parameters

@@ -73,7 +73,7 @@ class TableDescriptorDraft:
             *self.key_lines,
             "    source: " + format_yaml_flow_value({"kind": self.kind, **self.options}),
             *self._write_columns(),
-            *self.source_metadata.write_table_keys(),
+            *self.source_metadata.write_metadata_sections(),
         ]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 

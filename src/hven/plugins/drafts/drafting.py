@@ -219,7 +219,7 @@ class _DescriptorDrafter:
         `kind` is the kind of the source, if the curator gives it.
         """
         if self._is_database_source():
-            kind, options = self._read_database_options(kind)
+            kind, options = self._parse_database_options(kind)
         else:
             description = None
             if kind is None and self._standard is None:
@@ -230,7 +230,7 @@ class _DescriptorDrafter:
             if remote_source is not None:
                 kind, options = remote_source
             else:
-                source_file, options = self._find_source_file(kind)
+                source_file, options = self._find_or_download_source_file(kind)
                 if kind is None:
                     description = self._read_file_description(source_file)
                 if description is not None and self._standard is None:
@@ -264,7 +264,7 @@ class _DescriptorDrafter:
         address, _ = split_database_address(self._source)
         return bool(address) and not PASSWORD_PATTERN.search(self._source)
 
-    def _read_database_options(self, kind: str | None) -> tuple[str, dict[str, Any]]:
+    def _parse_database_options(self, kind: str | None) -> tuple[str, dict[str, Any]]:
         address, table_in_address = split_database_address(self._source)
         self._table = self._table or table_in_address
         return kind or DATABASE_SOURCE_KIND, {"url": address or self._source}
@@ -287,7 +287,7 @@ class _DescriptorDrafter:
             )
         return None
 
-    def _find_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
+    def _find_or_download_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
         if kind is None:
             self._source = _find_stac_collection_file(self._source)
         return find_or_download_file(self._settings, self._source, self._directory)
@@ -350,7 +350,7 @@ def _check_mappable_kind(kind: str) -> None:
 
 def _guess_file_kind(source_file: Path) -> str:
     """Guess the kind of source by the first bytes of a file, else by its name, else by its ending."""
-    detected_kind = file_kinds.detect_file_kind(source_file)
+    detected_kind = file_kinds.detect_kind_from_file_content(source_file)
     kind = detected_kind or file_kinds.find_file_kind_by_name(source_file.name)
     package = file_kinds.find_disabled_package_of_file(source_file.name)
     if kind and (package is None or detected_kind != "csv"):  # all text begins like csv

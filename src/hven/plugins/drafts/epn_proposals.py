@@ -97,11 +97,11 @@ def propose_epn_tap_mapping(proposer: MappingProposer) -> MappingProposal:
     feature = proposer.find_column(r"^(feature(_?name)?|crater(_?name)?|name)$", accepts=lambda item: item.is_text)
     if feature is not None and "feature_name" in proposer.standard_columns and proposal.frame == "body":
         proposal.propose_expression("feature_name", f"clean({feature.sql})", f"guessed from {feature.source}", feature)
-    _complete_epn_proposal(proposer, proposal)
+    _decide_frame_and_drop_coordinates(proposer, proposal)
     return proposal
 
 
-def _complete_epn_proposal(proposer: MappingProposer, proposal: MappingProposal) -> None:
+def _decide_frame_and_drop_coordinates(proposer: MappingProposer, proposal: MappingProposal) -> None:
     """Withdraw address and thumbnails without what belongs to them; add what the standard asks for."""
     for column in ("service_title", "spatial_frame_type"):
         if column == "service_title" and column in proposal.settings:

@@ -15,7 +15,7 @@ from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import resolve_secret
 from hven.plugins.drafts import document_drafts, drafting
-from hven.plugins.drafts.database_tables import move_connection_line_to_secrets, store_address_secret
+from hven.plugins.drafts.database_tables import copy_connection_line_to_secrets, store_address_secret
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
@@ -87,7 +87,7 @@ def new(
         document_drafts.refuse_table_options(kind=kind, table=table, standard=standard, live=is_live)
         _write_document_drafts(context, site_settings, name, document_path, document_module)
         return
-    source, notes = move_connection_line_to_secrets(site_settings.directory, name, source)
+    source, notes = copy_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
     path = drafting.create_descriptor(
@@ -117,7 +117,7 @@ def _write_document_drafts(context: typer.Context, site_settings: Settings, name
         settings=site_settings,
         name=name,
         path=path,
-        store_connection=lambda collection, file: move_connection_line_to_secrets(
+        store_connection=lambda collection, file: copy_connection_line_to_secrets(
             site_settings.directory, collection, str(file)
         ),
         store_address=partial(store_address_secret, site_settings.directory),

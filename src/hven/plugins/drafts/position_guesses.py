@@ -87,7 +87,7 @@ def build_position_column_guesses(guesses: Sequence[ColumnGuess]) -> list[Column
     used_names = {guess.column.name for guess in guesses}
     if {"ra", "dec"} & used_names or find_sky_position_columns(guesses):
         return []
-    part_expressions = build_sexagesimal_expressions(guess.source for guess in guesses)
+    part_expressions = build_ra_dec_expressions_from_parts(guess.source for guess in guesses)
     if part_expressions is not None:
         return _build_ra_dec_guesses(part_expressions, None)
     for frame, ucds in _OTHER_SKY_FRAME_UCDS.items():
@@ -176,7 +176,7 @@ def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, Colum
     return replace(guess, remark=remark)
 
 
-def build_sexagesimal_expressions(names: Iterable[str]) -> tuple[str, str] | None:
+def build_ra_dec_expressions_from_parts(names: Iterable[str]) -> tuple[str, str] | None:
     """Write right ascension and declination in degrees from pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
     available_names = set(names)
     if not {"RAh", "RAm", "DE-", "DEd"} <= available_names:

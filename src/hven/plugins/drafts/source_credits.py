@@ -30,7 +30,7 @@ DEFAULT_HEAD_LINES = {  # key -> the line where the source does not say it
 BUILDER_REMARK = "  # from the catalogue, which may name the people who built it; write the people who made the data"
 
 
-def write_descriptor_head_lines(metadata_values: Mapping[str, str], *, has_builder_names: bool = False) -> list[str]:
+def write_credit_head_lines(metadata_values: Mapping[str, str], *, has_builder_names: bool = False) -> list[str]:
     """Write the lines of a descriptor's head.
 
     Parameters

@@ -24,7 +24,7 @@ LOW_RANK = 30  # rank of columns that only programs need
 class SourceMetadata:
     """Metadata of a source for the columns of a first descriptor.
 
-    `describe_column_attributes` gives further attributes of a column, `write_table_keys` the keys of the table.
+    `describe_column_attributes` gives further attributes of a column, `write_metadata_sections` the keys of the table.
     """
 
     def __init__(self, table_metadata: TableMetadata | None, guesses: Sequence[ColumnGuess]) -> None:
@@ -58,7 +58,7 @@ class SourceMetadata:
             attributes["indexed"] = True
         return attributes
 
-    def write_table_keys(self, *, include_frames: bool = True) -> list[str]:
+    def write_metadata_sections(self, *, include_frames: bool = True) -> list[str]:
         """Write the keys of the table; leave the frames out where a standard has its own."""
         table_metadata = self._table_metadata
         if table_metadata is None:
@@ -66,7 +66,7 @@ class SourceMetadata:
         params = {}
         unit_notes = {}
         for column, value in table_metadata.params:
-            params[column.name] = _write_param_keys(column, value)
+            params[column.name] = _describe_param(column, value)
             if column.unit and not _normalize_unit(column.unit):
                 unit_notes[column.name] = f"the source gives the unit {column.unit!r}, which is not valid"
         used_enums = {column.enum for column in table_metadata.columns}
@@ -108,7 +108,7 @@ def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict
     return {key: value for key, value in group_keys.items() if value}
 
 
-def _write_param_keys(column: Column, value: object) -> dict[str, Any]:
+def _describe_param(column: Column, value: object) -> dict[str, Any]:
     if isinstance(column, TableConstant):
         value = column.value
     param_keys = {"type": str(column.type), "value": str(value or "")}
@@ -126,7 +126,7 @@ def _write_param_keys(column: Column, value: object) -> dict[str, Any]:
 
 def _normalize_unit(text: str) -> str | None:
     try:
-        return units.validate_unit(text)
+        return units.canonicalize_unit(text)
     except ValueError:
         return None
 

@@ -60,7 +60,7 @@ class StandardTableDraft:
     image_coverage
         ``sky`` or ``body``, as images with WCS cards show; None: there are no such images.
     credits, is_by_catalogue_builder
-        As in `source_credits.write_descriptor_head_lines`.
+        As in `source_credits.write_credit_head_lines`.
     source_metadata
         Metadata of features, whose geometries and properties become columns of their own; None: the rows are no such
         features.
@@ -167,7 +167,7 @@ class StandardTableDraft:
 
     def _write_credit_lines(self) -> list[str]:
         """Write who made the data as the source says, and ask for what only the curator knows."""
-        head_lines = source_credits.write_descriptor_head_lines(
+        head_lines = source_credits.write_credit_head_lines(
             self.credits, has_builder_names=self.is_by_catalogue_builder
         )
         credit_lines = [line for line in head_lines if not line.startswith("#")]
@@ -189,7 +189,7 @@ class StandardTableDraft:
             if name not in proposal.settings:
                 lines.append(f"    # to fill: {name}: {format_yaml_comment(hint)}")
         if self.source_metadata is not None:
-            lines += self.source_metadata.write_table_keys(include_frames=False)
+            lines += self.source_metadata.write_metadata_sections(include_frames=False)
         unused_sources = [
             guess.source for guess in self.guesses if guess.source and guess.source not in proposal.used_sources
         ]

@@ -128,7 +128,7 @@ class TableDrafter:
             on_notice=self._record_deviation_notice,
             is_inspection=True,
         )
-        self._open_chosen_table()
+        self._choose_and_open_table()
         self._credited: SelfDescribingSource | None = None
         if isinstance(self._source, SelfDescribingSource):
             self._credited = self._source
@@ -144,7 +144,7 @@ class TableDrafter:
     def write_descriptor(self) -> str:
         """Write the descriptor of the table as it is."""
         key, key_reason = self._find_key_and_reason()
-        position, body_position = self._find_position_columns()
+        position, body_position = self._add_and_find_position_columns()
         if body_position is not None:
             self._notes.append(write_body_position_note(body_position))
         if "cc" in {guess.column.name for guess in self._guesses}:
@@ -152,7 +152,7 @@ class TableDrafter:
         key_lines = self._write_package_key_lines()
         title, description = self._read_title_and_description()
         credits_by_key = self._list_credits()
-        head_lines = source_credits.write_descriptor_head_lines(
+        head_lines = source_credits.write_credit_head_lines(
             credits_by_key, has_builder_names=self._credited is not None
         )
         if self._credited is not None:
@@ -183,7 +183,7 @@ class TableDrafter:
         key, _ = self._find_key_and_reason()
         if self._row_count <= 1:
             key = ()
-        position, body_position = self._find_position_columns()
+        position, body_position = self._add_and_find_position_columns()
         position = position or body_position
         position_guesses = None
         if position is not None:
@@ -224,7 +224,7 @@ class TableDrafter:
         if not isinstance(notice, str):
             add_deviation(self._deviations, notice)
 
-    def _open_chosen_table(self) -> None:
+    def _choose_and_open_table(self) -> None:
         """Choose the table, and open the source with all options that can be guessed."""
         self._module = plugins.load_plugin("sources", self._kind)
         guess_notes = []
@@ -350,7 +350,7 @@ class TableDrafter:
             key = credited_key
         if key or self._is_live or self._is_too_large_to_search_for_key():
             return key, key_reason
-        return self._search_for_key(), key_reason
+        return self._search_for_key_and_set_option(), key_reason
 
     def _is_too_large_to_search_for_key(self) -> bool:
         """Return whether a catalogue is remote or has more rows than are read for a key."""
@@ -359,7 +359,7 @@ class TableDrafter:
         stated_row_count = self._credited.read_stated_row_count() or 0
         return self._is_remote or stated_row_count > MAX_KEY_CHECK_ROWS
 
-    def _search_for_key(self) -> list[ColumnGuess]:
+    def _search_for_key_and_set_option(self) -> list[ColumnGuess]:
         is_paged = self._is_service and "key" in self._module.Options.model_fields
         if is_paged:
             key_guess = find_remote_key_column(self._source, self._guesses, self._samples_by_name)
@@ -378,7 +378,7 @@ class TableDrafter:
             self._options = {**self._options, "key": key_guess.source}
         return [key_guess]
 
-    def _find_position_columns(self) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+    def _add_and_find_position_columns(self) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
         """Find the columns of the position on the sky; if there are none, those of a position on a body."""
         position = source_credits.find_position_columns(self._credited, self._guesses)
         if self._image_coverage is not None:

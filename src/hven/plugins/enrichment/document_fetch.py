@@ -170,7 +170,7 @@ def fetch_documents(store: DocumentStore, fetcher: DocumentFetcher) -> Iterator[
         run = _DocumentFetchRun(store, fetcher, pool)
         stack.callback(run.save_documents)
         while run.schedule_documents():
-            run.wait_for_document()
+            run.collect_next_document()
             if len(run.unsaved) >= SAVE_BATCH_SIZE or time.monotonic() - last_save_time > SAVE_INTERVAL_SECONDS:
                 run.save_documents()
                 last_save_time = time.monotonic()
@@ -231,7 +231,7 @@ class _DocumentFetchRun:
         scheduled_count = self.fetched_count + len(self._scheduled)
         return self.document_limit is not None and scheduled_count >= self.document_limit
 
-    def wait_for_document(self) -> None:
+    def collect_next_document(self) -> None:
         """Wait for the next document; give the service up after too many failures in a row."""
         document = self._scheduled.popleft().result()
         self.unsaved.append(document)

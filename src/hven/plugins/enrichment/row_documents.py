@@ -234,7 +234,7 @@ class RowDocuments:
         requested_names = {name for name in names if name}
         facts_by_id = self.store.find_document_records(list(requested_names))
         stored_values = {name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None}
-        values_by_id = self._collect_values(stored_values)
+        values_by_id = self._load_or_extract_values(stored_values)
         empty = [None] * len(self._specs)
         rows = [values_by_id.get(name, empty) for name in names]
         arrays: dict[str, pa.Array] = {}
@@ -258,7 +258,7 @@ class RowDocuments:
         arrays[ADDRESS_COLUMN] = pa.array(addresses, pa.string())
         return arrays
 
-    def _collect_values(self, stored_values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    def _load_or_extract_values(self, stored_values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         """Return the values of documents; those that were extracted for other columns are extracted again."""
         values_by_id: dict[str, Sequence[Any]] = {}
         new_values: dict[str, Sequence[Any]] = {}
@@ -369,7 +369,7 @@ class DocumentEnrichedSource:
         if cache_directory is not None:
             cache_directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache_directory) as spool:
-            schema = self._spool_rows(self.source.read_batches(source_names, row_limit), spool)
+            schema = self._spool_rows_and_request_documents(self.source.read_batches(source_names, row_limit), spool)
             if schema is None:
                 return
             schema_types = {field.name: field.type for field in schema}
@@ -386,7 +386,7 @@ class DocumentEnrichedSource:
                     requested_arrays = [arrays[name] for name in requested_names]
                     yield pa.RecordBatch.from_arrays(requested_arrays, names=requested_names)
 
-    def _spool_rows(self, batches: Iterator[pa.RecordBatch], spool: Any) -> pa.Schema | None:
+    def _spool_rows_and_request_documents(self, batches: Iterator[pa.RecordBatch], spool: Any) -> pa.Schema | None:
         """Write rows to a file, and request their documents; None: there are no rows."""
         writer = schema = None
         try:

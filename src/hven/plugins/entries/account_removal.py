@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 
-def remove_account_contributions(site: Site, account: str) -> None:
+def remove_or_anonymize_contributions(site: Site, account: str) -> None:
     """Delete the drafts and unread comments of an account that is removed, and its name in all others.
 
     Parameters

@@ -52,7 +52,7 @@ from hven.portal.api.pages import (
     can_edit_collection,
     is_json_requested,
 )
-from hven.portal.api.table_rows import build_table_view, fetch_page, select_rows_by_key
+from hven.portal.api.table_rows import build_search_of_row_keys, build_table_view, fetch_page
 from hven.site.auth import invitations
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class _CommentView:
         if not keys:
             return []
         table_view = build_table_view(self.page_context, self.table)
-        search = select_rows_by_key(table_view.search, keys)
+        search = build_search_of_row_keys(table_view.search, keys)
         visible_keys = set(fetch_page(search, table_view.runner, limit=len(keys)).keys)
         return [comment for comment in comments if comment.row_key in visible_keys]
 
@@ -364,7 +364,7 @@ class _CommentView:
         if column and column not in row_values:
             message = format_message("the row has no column {name!r:.80}", column)
             raise ParamError(message, name="COLUMN", remedy="choose a column of the row")
-        comment = self.store.add_comment(
+        comment = self.store.add_comment_and_notify(
             RowComment(
                 table=self.table.qualified_name,
                 row_key=row_key,
@@ -410,7 +410,9 @@ class _CommentView:
             )
         if action in {"refuse", "settle"} and not reason:
             raise ParamError("give a reason", name="REASON", remedy="write what the author should know")
-        decided_comment = self.store.decide_comment(comment, STATE_BY_ACTION[action], str(self.principal.name), reason)
+        decided_comment = self.store.decide_comment_and_notify(
+            comment, STATE_BY_ACTION[action], str(self.principal.name), reason
+        )
         return self.answer_change(decided_comment, contribution)
 
     def answer_change(

@@ -76,7 +76,7 @@ class CommentStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def add_comment(self, comment: RowComment, moderators: Collection[str] = ()) -> RowComment:
+    def add_comment_and_notify(self, comment: RowComment, moderators: Collection[str] = ()) -> RowComment:
         """Store a new comment, and return it; a comment that comes twice while it waits is stored once.
 
         Parameters
@@ -155,7 +155,7 @@ class CommentStore:
         with self._database.begin_read() as connection:
             return [_comment_from_row(row) for row in connection.execute(query)]
 
-    def decide_comment(self, comment: RowComment, state: str, by: str, reason: str) -> RowComment:
+    def decide_comment_and_notify(self, comment: RowComment, state: str, by: str, reason: str) -> RowComment:
         """Store a decision on a comment, and return the changed comment.
 
         Parameters

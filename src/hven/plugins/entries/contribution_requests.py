@@ -23,7 +23,7 @@ from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.push.flat_xml import parse_flat_xml_records
 from hven.portal.api.pages import PageLink
 from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, build_table_path, build_table_view, fetch_row
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ async def read_contribution(page_context: PageContext, byte_limit: int = MAX_REQ
         It is too large, or neither a form, a JSON object nor a record of XML.
     """
     request = page_context.request
-    if is_cross_site(request, page_context.context.site.settings):
+    if is_cross_site_change_request(request, page_context.context.site.settings):
         raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
     token = request.headers.get("idempotency-key", "")
     etag = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')

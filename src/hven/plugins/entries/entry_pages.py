@@ -267,7 +267,7 @@ class _EntryEndpoints:
             row_key = read_visible_row(page_context, entry_view.entry_table.table, row_key)[0]
         before_number = read_whole_number_parameter(page_context, "before", 0, MAX_NUMBER) or None
         is_moderator = entry_view.entry_table.can_moderate(page_context.principal)
-        listed = entry_view.list_latest_entries(
+        listed = entry_view.list_entries_for_user(
             states=(state,) if state in ENTRY_STATES else ENTRY_STATES,
             row_key=row_key or None,
             before_number=before_number,
@@ -395,7 +395,7 @@ class _EntryView:
         self.list_url = build_entries_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
 
-    def list_latest_entries(self, **conditions: Any) -> list[TableEntry]:
+    def list_entries_for_user(self, **conditions: Any) -> list[TableEntry]:
         """List the user's own entries; for moderators of the table, those of all users, without the others' drafts."""
         principal = self.page_context.principal
         is_moderator = self.entry_table.can_moderate(principal)
@@ -405,7 +405,7 @@ class _EntryView:
     def build_feed(self) -> ContributionFeed:
         """Build the feed of the entries that concern the user: each step of an entry is news."""
         translate = load_page_translations(self.page_context.language)
-        entries = self.list_latest_entries(is_by_change=True)
+        entries = self.list_entries_for_user(is_by_change=True)
         name = self.entry_table.name
         authority = self._site.settings.find_collection_authority(self.entry_table.table.schema)
         return ContributionFeed(

@@ -166,7 +166,7 @@ class EntryStore:
                 )
             stored_entry = replace(entry, number=get_next_number(connection, entries), created=now, changed=now)
             connection.execute(sa.insert(entries).values(_entry_to_row(stored_entry)))
-            _insert_event(connection, stored_entry.number, step, now)
+            _insert_step(connection, stored_entry.number, step, now)
         return stored_entry, True
 
     def find_entry(self, table: str, number: int) -> TableEntry | None:
@@ -240,7 +240,7 @@ class EntryStore:
             Another step came first.
         """
         with self._database.begin_write() as connection:
-            return write_step(connection, entry, step)
+            return write_step_and_notify(connection, entry, step)
 
     def remove_author_data(self, account: str) -> None:
         """Delete an account's drafts, and its name in other entries and steps."""
@@ -255,7 +255,7 @@ class EntryStore:
             connection.execute(sa.update(entry_events).where(entry_events.c.by == account).values(by=""))
 
 
-def write_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) -> TableEntry:
+def write_step_and_notify(connection: sa.Connection, entry: TableEntry, step: EntryStep) -> TableEntry:
     """Write a step of an entry in the caller's transaction, and return the changed entry.
 
     Parameters
@@ -278,7 +278,7 @@ def write_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) ->
     update = sa.update(entries).where(is_unchanged).values(_entry_to_row(changed_entry))
     if not connection.execute(update).rowcount:
         raise build_changed_entry_error()
-    _insert_event(connection, entry.number, step, now)
+    _insert_step(connection, entry.number, step, now)
     _notify_of_step(connection, changed_entry, step)
     return changed_entry
 
@@ -320,7 +320,7 @@ def _notify_of_step(connection: sa.Connection, entry: TableEntry, step: EntrySte
     notify_accounts(connection, SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=entry.table))
 
 
-def _insert_event(connection: sa.Connection, entry_number: int, step: EntryStep, at: str) -> None:
+def _insert_step(connection: sa.Connection, entry_number: int, step: EntryStep, at: str) -> None:
     names = ("by", "action", "state", "reason", "digest")
     values: dict[str, Any] = {name: getattr(step, name) for name in names}
     number = get_next_number(connection, entry_events)

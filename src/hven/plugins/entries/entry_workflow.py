@@ -38,7 +38,7 @@ from hven.plugins.entries.entry_store import (
     TableEntry,
     build_changed_entry_error,
     count_accepted_versions,
-    write_step,
+    write_step_and_notify,
 )
 from hven.plugins.push import client_writes
 
@@ -323,7 +323,7 @@ class EntryWorkflow:
         if request.action == ACCEPT:
             return self._publish_values(entry, step)
         if is_withdrawn_row:
-            return self._restore_row(entry, step)
+            return self._restore_values_before_entry(entry, step)
         return self.store.add_step(entry, step)
 
     def _save_or_submit(self, entry: TableEntry, request: EntryStepRequest, step: EntryStep) -> TableEntry:
@@ -394,12 +394,12 @@ class EntryWorkflow:
             row_key = entry.row_key or format_row_key(push.answer["ids"][0])
             version = count_accepted_versions(connection, entry.table, row_key) + 1
             changes = {"row_key": row_key, "version": version, "row_state": push.answer["state"]}
-            accepted_entries.append(write_step(connection, entry, replace(step, changes=changes)))
+            accepted_entries.append(write_step_and_notify(connection, entry, replace(step, changes=changes)))
 
         self._push_values(entry, entry.row_values, entry.base_state, on_commit=mark_as_accepted)
-        return self._get_published_entry(entry, accepted_entries)
+        return self._get_entry_after_push(entry, accepted_entries)
 
-    def _restore_row(self, entry: TableEntry, step: EntryStep) -> TableEntry:
+    def _restore_values_before_entry(self, entry: TableEntry, step: EntryStep) -> TableEntry:
         """Delete the row of an accepted entry, or give it the values from before the entry."""
         withdrawn_entries = []
         versions = self.store.list_entries([entry.table], states=(ACCEPTED,), row_key=entry.row_key)
@@ -411,12 +411,12 @@ class EntryWorkflow:
             )
 
         def mark_as_withdrawn(connection: sa.Connection, _: ClientPush) -> None:
-            withdrawn_entries.append(write_step(connection, entry, step))
+            withdrawn_entries.append(write_step_and_notify(connection, entry, step))
 
         self._push_values(entry, entry.base_values, entry.row_state, on_commit=mark_as_withdrawn)
-        return self._get_published_entry(entry, withdrawn_entries)
+        return self._get_entry_after_push(entry, withdrawn_entries)
 
-    def _get_published_entry(self, entry: TableEntry, changed_entries: Sequence[TableEntry]) -> TableEntry:
+    def _get_entry_after_push(self, entry: TableEntry, changed_entries: Sequence[TableEntry]) -> TableEntry:
         """Return the entry after its publication; if the push came twice, read it again."""
         if changed_entries:
             return changed_entries[-1]
@@ -470,13 +470,13 @@ class EntryWorkflow:
                     remedy="open the row again, and repeat the correction",
                 ) from error
             except client_writes.KeyTakenError as error:
-                self._check_still_current(entry)
+                self._check_entry_revision(entry)
                 raise ConflictError(
                     format_message("the row cannot be published: {message}", error.message),
                     remedy="if a row with this key exists, correct that row",
                 ) from error
 
-    def _check_still_current(self, entry: TableEntry) -> None:
+    def _check_entry_revision(self, entry: TableEntry) -> None:
         """Raise an error if another step came first."""
         stored_entry = self.store.find_entry(entry.table, entry.number)
         if stored_entry is not None and stored_entry.revision != entry.revision:

@@ -31,5 +31,5 @@ PLUGIN = PluginPackage(
         "comments.new": "hven.plugins.entries.event_kinds:COMMENT",
         "comments.decided": "hven.plugins.entries.event_kinds:COMMENT_DECIDED",
     },
-    account_removers=("hven.plugins.entries.account_removal:remove_account_contributions",),
+    account_removers=("hven.plugins.entries.account_removal:remove_or_anonymize_contributions",),
 )

@@ -30,7 +30,7 @@ def _build_routes(context: ServiceContext) -> Sequence[Route]:
     return [*entry_pages.build_entry_routes(context), *comment_pages.build_comment_routes(context)]
 
 
-def _has_entry_tables(request: Request, context: ServiceContext) -> bool:
+def _is_entries_link_shown(request: Request, context: ServiceContext) -> bool:
     """Return whether the header of pages links to the entries: for accounts, if tables of the site take entries."""
     if context.identify_principal(request).name is None:
         return False
@@ -39,7 +39,7 @@ def _has_entry_tables(request: Request, context: ServiceContext) -> bool:
     return any(not keys.isdisjoint(item.table.extensions) for item in published_tables)
 
 
-def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
+def _list_contribution_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the pages where a user enters rows and reads comments; with parameters of a row, they are about the row."""
     translations = load_page_translations(page_context.language)
     links = []
@@ -81,13 +81,13 @@ PAGES = PortalPages(
     build_routes=_build_routes,
     template_directory=Path(__file__).parent / "pages",
     parts={"menu": "menu_link.html", "table.overview": "table_part.html", "table.row": "row_part.html"},
-    compute_frame_value=_has_entry_tables,
+    compute_frame_value=_is_entries_link_shown,
 )
 TABLE_PAGES = TablePageExtension(compute_value=_build_table_page_data)
 ENTRY_LINKS = TableLinkKind(
     name="entries",
     title="Take part",
-    list_links=_list_links,
+    list_links=_list_contribution_links,
     overview_path="/entries",
     write_row_query=lambda row, _: urlencode({"row": row.keys[0]}) if row.keys and row.keys[0] else "",
 )

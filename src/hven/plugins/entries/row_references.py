@@ -112,9 +112,9 @@ class RowReferences:
         label_name = _find_label_column(target, column_name)
         conditions: list[syntax_tree.Expr | None] = []
         for text in texts:
-            conditions += _build_search_conditions(target, column_name, label_name, text)
+            conditions += _build_key_search_conditions(target, column_name, label_name, text)
         conditions.append(None)
-        statement = _build_key_query(target, (column_name, label_name), conditions)
+        statement = _build_union_of_key_queries(target, (column_name, label_name), conditions)
         rows = self._fetch_rows(statement, target, len(conditions) * (MAX_OFFERED_KEYS + 1))
         found_keys: list[list[tuple[str, str]]] = [[] for _ in conditions]
         for number, key, label in zip(*rows.to_pydict().values(), strict=True):
@@ -186,7 +186,7 @@ def _find_label_column(table: Table, key_name: str) -> str:
     return ""
 
 
-def _build_key_query(
+def _build_union_of_key_queries(
     target: Table, names: tuple[str, str], conditions: Sequence[syntax_tree.Expr | None]
 ) -> syntax_tree.Query:
     """Build the query for the first keys that meet each condition, with their labels, in the order of the keys.
@@ -229,7 +229,9 @@ def _build_key_query(
     return syntax_tree.Query(union, order_by=order)
 
 
-def _build_search_conditions(target: Table, column_name: str, label_name: str, text: str) -> Iterator[syntax_tree.Expr]:
+def _build_key_search_conditions(
+    target: Table, column_name: str, label_name: str, text: str
+) -> Iterator[syntax_tree.Expr]:
     """Build the conditions of rows whose key or label contains a text; of numbers, those from this number on."""
     if not target.find_column(column_name).type.is_integer:
         yield _build_contains_condition(column_name, text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
-TABLES = StoreTableSet({1: lambda _: None})  # format 2 adds the table `cited_works`
+TABLES = PackageTableSet({1: lambda _: None})  # format 2 adds the table `cited_works`
 entries = TABLES.define_table(  # proposals of rows; the rows that were accepted are those of `push`
     "entries",
     """

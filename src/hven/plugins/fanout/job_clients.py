@@ -172,7 +172,7 @@ class LocalJobClient:
     def stop_job(self, type_name: str, job_id: str) -> None:
         """Abort a job."""
         job_service = JobService(self._site, type_name)
-        job_service.change_phase(job_service.get_job(job_id, self._requester, for_change=True), "ABORT")
+        job_service.run_or_abort_job(job_service.get_job(job_id, self._requester, for_change=True), "ABORT")
 
     def save_result(self, type_name: str, job_id: str, result: Mapping[str, Any], file: BinaryIO) -> None:
         """Copy a result."""

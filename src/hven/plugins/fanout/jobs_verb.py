@@ -109,7 +109,7 @@ def run_job(
         print(f"hven: started the job {type_name}/{job_id}; Ctrl-C aborts it", file=sys.stderr, flush=True)
         # the site is closed, because its connections must not be in the processes that run jobs
         with _open_client(context, url, token_file, account, has_workers=True) as client:
-            job = _wait_for_end(client, type_name, job_id)
+            job = _show_progress_until_end(client, type_name, job_id)
             for path in _save_results(client, type_name, job, output or Path(f"{type_name}-{job_id}")):
                 print(path)
     except KeyboardInterrupt:
@@ -321,7 +321,7 @@ def _find_input_file(text: str) -> Path:
     return path
 
 
-def _wait_for_end(client: JobClient, type_name: str, job_id: str) -> Mapping[str, Any]:
+def _show_progress_until_end(client: JobClient, type_name: str, job_id: str) -> Mapping[str, Any]:
     """Wait for the end of a job, and print its progress."""
     job = client.read_job(type_name, job_id)
     has_printed = False

@@ -21,7 +21,7 @@ from hven.model.errors import DescriptorError, NotFoundError, ParamError, sugges
 from hven.model.params import Param, RequestParams
 from hven.model.settings import JOB_TYPES_DIRECTORY, Settings
 from hven.plugins.declared_jobs.declarations import (
-    DeclaredJobTypes,
+    DeclaredJobTypeProvider,
     JobDeclarationKind,
     JobParameterSection,
     build_parameter_check,
@@ -110,14 +110,14 @@ class ListParameterCheck:
         """Raise `ParamError` for the first fault."""
         build_parameter_check(self.params, (), self.patterns)(params, files)
         text = "\n".join(params.read_all(LIST_PARAMETER))
-        has_file = not {TABLE_PARAMETER, LIST_PARAMETER}.isdisjoint(files)
-        if has_file and text.strip():
+        can_have_file = not {TABLE_PARAMETER, LIST_PARAMETER}.isdisjoint(files)
+        if can_have_file and text.strip():
             raise ParamError(
                 f"{LIST_PARAMETER} and the file {TABLE_PARAMETER} cannot be combined",
                 name=LIST_PARAMETER,
                 remedy="send one of them",
             )
-        if not has_file and not text.strip():
+        if not can_have_file and not text.strip():
             names = " ".join(param.name for param in self.schema.columns)
             raise ParamError(
                 "the list has no rows",
@@ -365,7 +365,7 @@ def _check_access(
             )
 
 
-LIST_TYPES = DeclaredJobTypes(
+LIST_TYPES = DeclaredJobTypeProvider(
     JobDeclarationKind(
         folder=LISTS_FOLDER,
         section=ListTypeSection,

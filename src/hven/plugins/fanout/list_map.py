@@ -56,7 +56,7 @@ class SkyPositions(NamedTuple):
     latitudes: np.ndarray
     total: int
 
-    def keep_none(self) -> SkyPositions:
+    def copy_without_positions(self) -> SkyPositions:
         """Return no positions."""
         return SkyPositions(self.rows[:0], self.longitudes[:0], self.latitudes[:0], 0)
 
@@ -109,7 +109,7 @@ def locate_results(path: Path, row_column_count: int) -> SkyPositions:
     return _select_positions(row_numbers, longitudes, latitudes, MAX_DRAWN_RESULTS)
 
 
-def find_row_phases(row_count: int, jobs: Iterable[tuple[int, str]], missing_phase: str) -> list[str]:
+def find_worst_row_phases(row_count: int, jobs: Iterable[tuple[int, str]], missing_phase: str) -> list[str]:
     """Return the phase of each row: that of its job which needs most attention.
 
     Parameters

@@ -28,7 +28,7 @@ from hven.plugins.fanout.child_jobs import compute_child_id, name_child_queue
 from hven.plugins.fanout.list_map import (
     describe_map,
     find_position_params,
-    find_row_phases,
+    find_worst_row_phases,
     locate_list_rows,
     locate_results,
 )
@@ -42,14 +42,14 @@ from hven.portal.api.pages import (
     build_error_responder,
     build_page_frame,
     build_page_security_headers,
-    find_page_address,
+    find_package_page_address,
     find_portal_brand,
     load_page_translations,
     render_page,
     render_page_part,
 )
 from hven.portal.api.search_forms import build_map_header_options
-from hven.services.addresses import get_client_address, is_cross_site
+from hven.services.addresses import get_client_address, is_cross_site_change_request
 from hven.services.face import create_route
 from hven.site.auth.session import compute_visitor_hash
 
@@ -153,7 +153,7 @@ class JobListRows(TemplateContext):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListRowsPage(JobListRows):
+class ListJobPage(JobListRows):
     """The page of a list.
 
     Attributes
@@ -192,7 +192,7 @@ class _OpenListJob:
         """The last jobs of all steps: a list can have 10,000 rows, so that they take a tenth of a second."""
         return find_list_jobs(self.service.site.store.jobs, self.job.id, self.runner.steps)
 
-    def count_phases(self) -> Mapping[str, int]:
+    def count_jobs_by_phase(self) -> Mapping[str, int]:
         """Count the last jobs by their phases."""
         if self.runner.retry_count:
             return Counter(step_job.phase for step_job in self.last_jobs.values())
@@ -234,13 +234,13 @@ class ListPageEndpoints:
         job = open_list.job
         base = self._find_base(request)
         clone = ""
-        job_page = find_page_address("job_list_path", base)
+        job_page = find_package_page_address("job_list_path", base)
         if job_page:
             clone = f"{job_page}?{urlencode({'new': job.type, 'from': job.id})}"
         part = self._describe_rows(request, open_list)
         facts = {item.name: getattr(part, item.name) for item in fields(part)}
         url = f"{base}/job-lists/{job.id}"
-        page = ListRowsPage(
+        page = ListJobPage(
             **facts,
             heading=open_list.title,
             url=url,
@@ -252,12 +252,12 @@ class ListPageEndpoints:
         )
         frame = build_page_frame(request, self.context)
         headers = build_page_security_headers(**build_map_header_options(self.context.site.settings))
-        return self._build_document_response(request, render_page(page, frame), headers)
+        return self._build_response_with_etag(request, render_page(page, frame), headers)
 
     def send_rows(self, request: Request) -> Response:
         """Send the shown rows by themselves; status 304 if they have not changed."""
         part = self._describe_rows(request, self._open_list(request))
-        return self._build_document_response(
+        return self._build_response_with_etag(
             request, render_page_part(part, build_page_frame(request, self.context).said).encode(), {}
         )
 
@@ -270,12 +270,14 @@ class ListPageEndpoints:
         row_positions = locate_list_rows(columns, open_list.rows)
         document = describe_map(
             row_positions,
-            row_positions.keep_none() if result_path is None else locate_results(result_path, 1 + len(columns)),
-            find_row_phases(len(open_list.rows), jobs, "QUEUED" if open_list.is_active else "ABORTED"),
+            row_positions.copy_without_positions()
+            if result_path is None
+            else locate_results(result_path, 1 + len(columns)),
+            find_worst_row_phases(len(open_list.rows), jobs, "QUEUED" if open_list.is_active else "ABORTED"),
             [_shorten(" ".join(filter(None, row))) for row in open_list.rows],
             load_page_translations(build_page_frame(request, self.context).said),
         )
-        return self._build_document_response(request, orjson.dumps(document), {"content-type": "application/json"})
+        return self._build_response_with_etag(request, orjson.dumps(document), {"content-type": "application/json"})
 
     def send_archive(self, request: Request) -> Response:
         """Send the results of all rows as one TAR archive."""
@@ -288,7 +290,7 @@ class ListPageEndpoints:
 
     async def answer_form(self, request: Request) -> Response:
         """Abort or delete a list, remove rows, or run rows again as a new list."""
-        if is_cross_site(request, self.context.site.settings):
+        if is_cross_site_change_request(request, self.context.site.settings):
             raise ForbiddenError("the request comes from a page on another site", remedy="use the forms of this site")
         params = await services.read_params(request, self.context.site.settings.limits.upload)
         try:
@@ -345,7 +347,7 @@ class ListPageEndpoints:
             pairs = {name: text for name, text in (("phase", phase), ("from", str(new_offset or ""))) if text}
             return f"{base}/job-lists/{job.id}" + (f"?{urlencode(pairs)}" if pairs else "")
 
-        phase_counts = open_list.count_phases()
+        phase_counts = open_list.count_jobs_by_phase()
         counts = [("", len(open_list.rows), build_address("", 0), not shown_phase)]
         counts += [
             (phase, phase_counts.get(phase, 0), build_address(phase, 0), phase == shown_phase)
@@ -393,8 +395,8 @@ class ListPageEndpoints:
         ]
 
     def _describe_step(self, job: JobRecord, place: int | None, base: str) -> StepEntry:
-        job_page = find_page_address("job_list_path", base)
-        preview_page = find_page_address("job_preview_path", base)
+        job_page = find_package_page_address("job_list_path", base)
+        preview_page = find_package_page_address("job_preview_path", base)
         share = job.progress.get("share")
         is_running = job.phase == "EXECUTING"
         pictures = [item["id"] for item in job.results if str(item["media_type"]).startswith("image/")]
@@ -411,7 +413,7 @@ class ListPageEndpoints:
             error=_shorten(job.error["message"], 200) if job.error else "",
         )
 
-    def _build_document_response(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+    def _build_response_with_etag(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
         etag = services.compute_etag(body)
         all_headers = {"content-type": "text/html; charset=utf-8", **headers, **PRIVATE_HEADERS, "etag": etag}
         if services.is_unchanged(request, etag):
@@ -447,13 +449,13 @@ class ListPageEndpoints:
         rows = [row for row in rows if 1 <= row <= len(open_list.rows)]
         if action == "delete":
             open_list.service.destroy_job(open_list.job)
-            return find_page_address("job_list_path", base) or f"{base}/"
+            return find_package_page_address("job_list_path", base) or f"{base}/"
         if action == "abort":
-            open_list.service.change_phase(open_list.job, "ABORT")
+            open_list.service.run_or_abort_job(open_list.job, "ABORT")
         elif action == "remove":
             self._remove_rows(open_list, rows)
         else:
-            new_job = self._run_rows_again(open_list, rows, self._find_requester(request))
+            new_job = self._create_list_to_retry_rows(open_list, rows, self._find_requester(request))
             return f"{base}/job-lists/{new_job.id}"
         return f"{base}/job-lists/{open_list.job.id}"
 
@@ -468,11 +470,13 @@ class ListPageEndpoints:
                 job = self.context.site.store.jobs.get_job(step_job.id)
                 service = JobService(self.context.site, job.type)
                 if open_list.is_active:
-                    service.change_phase(job, "ABORT")
+                    service.run_or_abort_job(job, "ABORT")
                 else:
                     service.destroy_job(job)
 
-    def _run_rows_again(self, open_list: _OpenListJob, rows: Sequence[int], requester: JobRequester) -> JobRecord:
+    def _create_list_to_retry_rows(
+        self, open_list: _OpenListJob, rows: Sequence[int], requester: JobRequester
+    ) -> JobRecord:
         """Create a list of some rows, or of those that failed, with the parameters of the old one."""
         numbers = sorted(set(rows) or {*open_list.select_rows("ERROR"), *open_list.select_rows("ABORTED")})
         if not numbers:

@@ -77,7 +77,7 @@ class ListRunner:
         TimeLimitError
             The list has taken longer than its time limit.
         """
-        elapsed_seconds = _compute_elapsed_seconds(running_job.job)
+        elapsed_seconds = _compute_seconds_since_start(running_job.job)
         if running_job.job.duration and elapsed_seconds > running_job.job.duration:
             raise TimeLimitError(f"the list has reached its time limit of {running_job.job.duration} seconds")
         self._check_access(running_job)
@@ -332,7 +332,7 @@ def _find_result_path(running_job: RunningJob, job: JobRecord, result_name: str)
     return None
 
 
-def _compute_elapsed_seconds(job: JobRecord) -> float:
+def _compute_seconds_since_start(job: JobRecord) -> float:
     if job.started is None:
         return 0.0
     return (datetime.now(UTC) - datetime.fromisoformat(job.started)).total_seconds()

@@ -86,7 +86,7 @@ class FederatedPlan(QueryPlan):
         self._bound = bound_query
         self._engines = engines
         self._survey = analyse_federated_query(bound_query, engines_by_table, relations, limits.copy_keys)
-        self.host_engine = self._choose_host_engine(engines.embedded_engine.name)
+        self.host_engine = self._choose_engine_with_most_rows(engines.embedded_engine.name)
         self.foreign_numbers = [
             table_use.number
             for table_use in self._survey.order_tables_by_dependency()
@@ -99,7 +99,7 @@ class FederatedPlan(QueryPlan):
         self.host_plan = engines.get_engine_for_users(self.host_engine).plan_query(host_query)
         self.schema = self.host_plan.schema
 
-    def _choose_host_engine(self, embedded_engine_name: str) -> str:
+    def _choose_engine_with_most_rows(self, embedded_engine_name: str) -> str:
         """Choose the engine with the most rows that the conditions on single tables leave."""
         rows_by_engine: dict[str, float] = {}
         for table_use in self._survey.table_uses.values():
@@ -252,14 +252,14 @@ class FederatedExecution(FetchingExecution):
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for fetch in self._plan.copy_fetches:
-            plan, table_names = self._choose_fetch_plan(fetch)
+            plan, table_names = self._choose_plan_with_tables_read(fetch)
             if plan is None:
                 rows = fetch.full_plan.schema.empty_table()
             else:
                 rows = self._fetch_rows(plan, table_names, self._copy_budget, self._build_copy_limit_error(fetch))
             yield fetch.name, rows
 
-    def _choose_fetch_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
+    def _choose_plan_with_tables_read(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
         """Return the plan with keys if they are few, and the tables that it reads.
 
         The plan is None if there is no key, and so no row.
@@ -297,7 +297,7 @@ class FederatedExecution(FetchingExecution):
             fetch = self._plan._plan_key_fetch(join_key)  # noqa: SLF001  (one thing in two classes)
             if fetch is None:
                 return None
-            plan, names = self._choose_fetch_plan(fetch)
+            plan, names = self._choose_plan_with_tables_read(fetch)
             if plan is None:
                 return pa.array([], join_key.driver_column.type.arrow)
             limit_error = self._build_copy_limit_error(fetch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import is_false_for_null, is_single_row_expression
+from hven.adql.grouping import is_never_true_for_null, is_single_row_expression
 from hven.adql.syntax_tree import (
     ColumnRef,
     Comparison,
@@ -237,17 +237,17 @@ class _SelectAnalyzer:
     def analyse_select(self, select: Select) -> None:
         if select.source is None:
             return
-        preserved_tables, nullable_tables = self.classify_joined_tables(select.source)
+        preserved_tables, nullable_tables = self.assign_join_conditions(select.source)
         if select.where is not None:
             self.assign_conditions(select.where, preserved_tables, nullable_tables, preserved_tables, may_push=True)
 
-    def classify_joined_tables(self, item: FromItem) -> tuple[set[int], set[int]]:
+    def assign_join_conditions(self, item: FromItem) -> tuple[set[int], set[int]]:
         """Return the tables all of whose rows reach the SELECT, and those that an outer join may fill with nulls."""
         if not isinstance(item, Join):
             preserved_tables = {item.number} if isinstance(item, (TableRef, DerivedTable)) else set()
             return preserved_tables, set()
-        left_tables, left_nullable = self.classify_joined_tables(item.left)
-        right_tables, right_nullable = self.classify_joined_tables(item.right)
+        left_tables, left_nullable = self.assign_join_conditions(item.left)
+        right_tables, right_nullable = self.assign_join_conditions(item.right)
         nullable_tables = left_nullable | right_nullable
         if item.kind in {"INNER", "CROSS"}:
             preserved_tables = left_tables | right_tables
@@ -288,7 +288,7 @@ class _SelectAnalyzer:
                 continue
             is_preserved = table_use.number in preserved_tables
             is_nullable = table_use.number in nullable_tables
-            if is_preserved or (is_nullable and is_false_for_null(part)):
+            if is_preserved or (is_nullable and is_never_true_for_null(part)):
                 table_use.conditions = (*table_use.conditions, part)
             if may_push and is_preserved:
                 table_use.pushed_conditions = (*table_use.pushed_conditions, part)

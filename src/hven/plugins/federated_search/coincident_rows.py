@@ -244,7 +244,7 @@ def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: 
 
 def _has_no_rows_at_time(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> bool:
     """Return whether all rows of a table are known to be before or after a time."""
-    statistics = runner.find_published_table(table).statistics
+    statistics = runner.find_table_with_visible_counts(table).statistics
     begin, end = find_begin_and_end_time_columns(table)
     if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
         return False

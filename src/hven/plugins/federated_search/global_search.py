@@ -448,7 +448,7 @@ def query_searchable_table(
         search = parse_search(pairs, table)
         if search.faults:
             return TableQueryOutcome(target=target, status="other", message=_join_search_fault_messages(search))
-        search = search.copy_with(columns=tuple(columns or list_shared_columns([table], kind)))
+        search = search.copy_with(columns=tuple(columns or list_shared_shown_columns([table], kind)))
         adql = search.write_adql()
         deadline = start_time + timeout_seconds
         if target.service is None:
@@ -493,7 +493,7 @@ def _join_search_fault_messages(search: TableSearch) -> str:
     return join_messages("{one}; {other}", fault_messages)
 
 
-def _compute_remaining_seconds(deadline: float) -> float:
+def _compute_positive_remaining_seconds(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.1)
 
 
@@ -501,7 +501,7 @@ def _count_and_fetch_site_rows(
     search: TableSearch, runner: QueryRunner, row_limit: int, deadline: float
 ) -> tuple[int, _FirstTableRows]:
     """Count the rows of a table of this site, and fetch the first ones."""
-    remaining_seconds = _compute_remaining_seconds(deadline)
+    remaining_seconds = _compute_positive_remaining_seconds(deadline)
     row_count = _find_known_count(search, runner)
     if not row_count:
         row_count = runner.fetch_number(search.build_count_query(), timeout_seconds=remaining_seconds)
@@ -522,12 +522,12 @@ def _count_and_fetch_remote_rows(
 ) -> tuple[int, _FirstTableRows]:
     """Count the rows of a remote table, and fetch the first ones."""
     count_query = write_adql(search.build_count_query())
-    count_rows, _ = _query_tap_service(service, count_query, settings, _compute_remaining_seconds(deadline))
+    count_rows, _ = _query_tap_service(service, count_query, settings, _compute_positive_remaining_seconds(deadline))
     row_count = _parse_row_count(count_rows)
     if not row_limit or not row_count:
         return row_count, _NO_ROWS
     page_query = write_adql(search.build_query(limit=row_limit))
-    rows, columns = _query_tap_service(service, page_query, settings, _compute_remaining_seconds(deadline))
+    rows, columns = _query_tap_service(service, page_query, settings, _compute_positive_remaining_seconds(deadline))
     page, shown_columns = _select_requested_columns(rows, columns, search, row_limit)
     return row_count, _FirstTableRows(rows=page, columns=shown_columns)
 
@@ -542,8 +542,8 @@ def count_column_values(
     table_columns = []
     for table in tables:
         for column in table.columns:
-            has_name = column.name.lower() == column_name.lower()
-            if has_name and not column.hidden and column.type.is_string:
+            is_named = column.name.lower() == column_name.lower()
+            if is_named and not column.hidden and column.type.is_string:
                 table_columns.append((table, column))
 
     def count_facet(pair: tuple[Table, Column]) -> Facet | None:
@@ -577,7 +577,7 @@ def list_example_values(runner: QueryRunner, tables: Sequence[Table]) -> list[tu
     return examples
 
 
-def list_shared_columns(tables: Sequence[Table], kind: str) -> list[str]:
+def list_shared_shown_columns(tables: Sequence[Table], kind: str) -> list[str]:
     """List the columns that pages show and that all tables have."""
     column_names = [{column.name for column in table.columns} for table in tables]
     return [name for name in SHOWN_COLUMNS[kind] if all(name in names for names in column_names)]
@@ -588,7 +588,7 @@ def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
 
     It selects the columns that all of them have, and the table that each row is from.
     """
-    names = list_shared_columns([search.table for search in searches], kind)
+    names = list_shared_shown_columns([search.table for search in searches], kind)
     body: syntax_tree.Select | syntax_tree.SetOperation | None = None
     column_items = [syntax_tree.SelectItem(build_column_ref(name)) for name in names]
     for search in searches:
@@ -617,7 +617,7 @@ def _create_remote_table_cache() -> LruCache[tuple[float, Table]]:
 
 def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
-        return runner.find_published_table(search.table).rows
+        return runner.find_table_with_visible_counts(search.table).rows
     return None
 
 

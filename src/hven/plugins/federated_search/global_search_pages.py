@@ -41,7 +41,7 @@ from hven.portal.api.pages import (
     build_error_responder,
     build_page_endpoint,
     build_redirect,
-    find_page_address,
+    find_package_page_address,
     load_page_translations,
     record_to_dict,
 )
@@ -55,7 +55,7 @@ from hven.portal.api.search_forms import (
 from hven.portal.api.table_places import complete_body_name
 from hven.portal.api.table_rows import build_condition_chips
 from hven.query import resolver
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -216,7 +216,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     map_options = build_map_header_options(context.site.settings)
     return [
         *coincident_rows_data.build_routes(context),
-        Route("/search/{kind}/picture", wrap_endpoint_with_error_responses(send_picture, error_responder)),
+        Route("/search/{kind}/picture", wrap_endpoint_with_gates_and_errors(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
         Route("/search/{kind}/facets", build_json_endpoint(list_values, context)),
@@ -268,7 +268,7 @@ def _parse_search(
 
 def _build_editor_address(adql: str, page_context: PageContext) -> str:
     """Build the address of the page for queries with a query; empty if no package has such a page."""
-    query_editor = find_page_address("query_editor_path", page_context.base)
+    query_editor = find_package_page_address("query_editor_path", page_context.base)
     return f"{query_editor}?{urlencode({'QUERY': adql})}" if query_editor else ""
 
 

@@ -136,14 +136,14 @@ class RegisteredTableCache:
         max_tables
             The maximum number of tables.
         """
-        known_list = self.tables_by_kind.get(kind) or self._read_stored_tables(kind)
+        known_list = self.tables_by_kind.get(kind) or self._load_stored_tables_into_memory(kind)
         if known_list is None or time.time() - known_list[0] > max_age_seconds:
-            thread = self._start_refresh_thread(kind, query_registry, max_tables)
+            thread = self._start_refresh_thread_unless_recent(kind, query_registry, max_tables)
             if known_list is None and thread is not None:
                 thread.join(FIRST_WAIT_SECONDS)
         return self.tables_by_kind.get(kind, (0.0, ()))[1][:max_tables]
 
-    def _start_refresh_thread(
+    def _start_refresh_thread_unless_recent(
         self, kind: str, query_registry: Callable[[str], list[dict[str, Any]]], max_tables: int
     ) -> threading.Thread | None:
         with self.lock:
@@ -189,7 +189,7 @@ class RegisteredTableCache:
     def _build_store_path(self, kind: str) -> Path:
         return self.file.with_name(f"{self.file.name}-{kind}.json")
 
-    def _read_stored_tables(self, kind: str) -> tuple[float, tuple[RegisteredRemoteTable, ...]] | None:
+    def _load_stored_tables_into_memory(self, kind: str) -> tuple[float, tuple[RegisteredRemoteTable, ...]] | None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             stored_answer = json.loads(self._build_store_path(kind).read_bytes())
             tables = _parse_registered_tables

@@ -173,7 +173,7 @@ class RemoteBlockCache:
             spans = spans[yielded_count:]
             runs = _group_spans_into_block_runs(spans)
         if len(spans) > MIN_SPANS_PER_BLOCK * block_count:
-            read_part = self._create_block_reader(file)
+            read_part = self._create_reader_with_last_block(file)
         else:
             read_part = partial(self._read_block, file)
         final_block = (file.bytes - 1) // BLOCK_BYTES
@@ -201,7 +201,7 @@ class RemoteBlockCache:
             if not self._has_block(file, block):
                 self._start_block_fetch(file, block, last_wanted_block)
 
-    def _create_block_reader(self, file: RemoteFileState) -> Callable[[int, int, int], bytes]:
+    def _create_reader_with_last_block(self, file: RemoteFileState) -> Callable[[int, int, int], bytes]:
         """Create a function that reads parts of blocks and keeps the last block in memory, for many parts of each."""
         current_block = -1
         block_content = b""
@@ -315,7 +315,7 @@ class RemoteBlockCache:
                 facts = remote_store.fetch_facts(path)
                 first_bytes = b""
         except UpstreamError as error:
-            self._note_unreachable_server(root_key, error)
+            self._note_server_if_unreachable(root_key, error)
             raise
         except HvenError as error:  # clients need not know what the owner of the site must correct
             raise UpstreamError("the file's server cannot be accessed", remedy=OWNER_REMEDY) from error
@@ -333,7 +333,7 @@ class RemoteBlockCache:
         self._file_states[root_key, path] = (time.monotonic() + self._limits.fresh, file)
         return file
 
-    def _note_unreachable_server(self, root_key: str, error: UpstreamError) -> None:
+    def _note_server_if_unreachable(self, root_key: str, error: UpstreamError) -> None:
         """Remember that a server is unreachable, so that further requests to it fail at once."""
         if error.remedy == LATER_REMEDY and error.message != CHANGED_MESSAGE:
             self._unreachable_servers[root_key] = (time.monotonic() + SERVER_RETRY_SECONDS, error)
@@ -343,7 +343,7 @@ class RemoteBlockCache:
         root_key = _make_root_key(file.root)
         self._file_states.pop((root_key, file.path), None)
         if isinstance(error, UpstreamTimeoutError):  # other errors may concern this file alone
-            self._note_unreachable_server(root_key, error)
+            self._note_server_if_unreachable(root_key, error)
         if len(self._failed_files) >= MAX_CACHED_FILES:
             self._failed_files.clear()
         self._failed_files[root_key, file.path] = (time.monotonic() + FAILURE_MEMORY_SECONDS, error)
@@ -447,7 +447,7 @@ class RemoteBlockCache:
         deadline_time: float,
     ) -> memoryview:
         """Write a block from received parts, and return the received bytes that belong to the next block."""
-        self._remove_oldest_blocks(block_bytes)
+        self._remove_oldest_blocks_when_due(block_bytes)
         try:
             if not block_path.parent.is_dir():
                 block_path.parent.mkdir(parents=True, exist_ok=True)
@@ -502,7 +502,7 @@ class RemoteBlockCache:
                 time.sleep(LOCK_POLL_SECONDS)
             yield list_missing_blocks()
 
-    def _remove_oldest_blocks(self, added_bytes: int) -> None:
+    def _remove_oldest_blocks_when_due(self, added_bytes: int) -> None:
         """Remove the blocks that were read longest ago, each time a sixteenth of the cache has been written."""
         with self._lock:
             self._bytes_since_sweep += added_bytes

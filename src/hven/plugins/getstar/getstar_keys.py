@@ -82,7 +82,7 @@ def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
     )
 
 
-def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
+def _check_star_table(key_path: str, table: Table, faults: FaultCollector) -> None:
     """Report columns that the table does not have, and those whose values cannot be parts of names."""
     star_table: StarTable = table.extensions[GETSTAR_KEY]
     columns = {column.name: column for column in table.columns}
@@ -115,7 +115,7 @@ GETSTAR = TableDescriptorKey(
     value_type=GetstarSection,
     doc="the table contains stars: `/getstar` finds them by name and shows their properties",
     convert_value=_read_star_table,
-    check_table=_check_columns,
+    check_table=_check_star_table,
     list_indexed_columns=_list_name_columns,
     previous_key="quantities",
     reference_sections=(

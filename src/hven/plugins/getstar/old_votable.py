@@ -241,7 +241,7 @@ def _build_value_field(
     group_ucd = (group.ucd or "") if group is not None else ""
     ucd = old.ucd or (group_ucd if _OLD_UCD_PATTERN.fullmatch(group_ucd) else "")
     unit = column.unit or ""
-    values = _read_values(column, rows)
+    values = _read_values_without_nan(column, rows)
     column_type = column.type
     if table.position is not None and column.name in table.position:
         place = table.position.index(column.name)
@@ -268,7 +268,9 @@ def _build_member_fields(
         if column is not None:
             # the style sheets write these codes into classes, so that a missing one is 0
             code_type = INT32 if column.type.is_integer else STRING
-            codes = pc.fill_null(_read_values(column, rows).cast(code_type.arrow), 0 if code_type is INT32 else "0")
+            codes = pc.fill_null(
+                _read_values_without_nan(column, rows).cast(code_type.arrow), 0 if code_type is INT32 else "0"
+            )
             name = f"{value.name}.{role}"
             fields.append(
                 _OldColumn(column=column, name=name, ucd=ucd, type=code_type, unit="", is_hidden=True, values=codes)
@@ -291,13 +293,13 @@ def _build_member_fields(
                 ucd=ucd,
                 type=column.type,
                 unit=column.unit or "",
-                values=_read_values(column, rows),
+                values=_read_values_without_nan(column, rows),
             )
         )
     return fields
 
 
-def _read_values(column: Column, rows: pa.Table) -> pa.Array:
+def _read_values_without_nan(column: Column, rows: pa.Table) -> pa.Array:
     """Return the values of a column; NaN is a missing value, because these programs show it as a number."""
     values = literal.cast_to_storage_type(rows.column(column.name).combine_chunks(), column.type)
     if pa.types.is_floating(values.type):

@@ -138,7 +138,7 @@ class StarSearch:
         stars
             What was found for each name.
         """
-        rows_by_name = {name: self._fetch_rows(self._write_name_conditions([name])) for name in names}
+        rows_by_name = {name: self._find_rows_by_condition(self._write_name_conditions([name])) for name in names}
         rows_by_name |= self._fetch_rows_loosely([name for name, rows in rows_by_name.items() if rows is None])
         stars = [
             self._resolve_star(name) if rows is None else _build_found_star(name, rows)
@@ -155,7 +155,9 @@ class StarSearch:
             resolved = resolver.resolve_object_name(name, site=site, policies=self.page_context.context.policies)
         except HvenError as error:
             return FoundStar(name=name, fault=error)
-        rows = self._fetch_rows(self._write_name_conditions([resolved.name, *resolved.ids][:MAX_LINKED_IDS]))
+        rows = self._find_rows_by_condition(
+            self._write_name_conditions([resolved.name, *resolved.ids][:MAX_LINKED_IDS])
+        )
         if rows is None and resolved.position is not None:
             rows = self._fetch_nearest_row(resolved)
         if rows is not None:
@@ -184,7 +186,7 @@ class StarSearch:
             f"({write_condition(parts, is_loose=True)})" for splits in splits_by_name.values() for parts in splits
         ]
         max_rows = (MAX_ROWS_OF_NAME + 1) * len(names)
-        rows = self._fetch_rows(" OR ".join(dict.fromkeys(conditions)), max_rows)
+        rows = self._find_rows_by_condition(" OR ".join(dict.fromkeys(conditions)), max_rows)
         if rows is None:
             return {}
         if len(names) > 1 and rows.num_rows == max_rows:  # a star with many rows can take the places of the others
@@ -206,16 +208,16 @@ class StarSearch:
         names = {name for text in self.star_table.names for name in NameTemplate(text).column_names}
         return [column for column in self.columns if column.name in names]
 
-    def _fetch_rows(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME + 1) -> pa.Table | None:
+    def _find_rows_by_condition(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME + 1) -> pa.Table | None:
         """Fetch the rows that meet a condition; None: there are none."""
         if not condition:
             return None
         names = ", ".join(quote_adql_name(column.name) for column in self.columns)
         order = ", ".join(map(quote_adql_name, self.table_view.table.primary))
         query = f"SELECT TOP {max_rows} {names} FROM {self.table_view.quoted_name} WHERE {condition}"
-        return self._run_query(f"{query} ORDER BY {order}")
+        return self._find_query_rows(f"{query} ORDER BY {order}")
 
-    def _run_query(self, query: str) -> pa.Table | None:
+    def _find_query_rows(self, query: str) -> pa.Table | None:
         with self.table_view.runner.run_query(query) as result:
             rows = result.read_table()
         return rows if rows.num_rows else None
@@ -234,7 +236,7 @@ class StarSearch:
             f"SELECT TOP 1 {names} FROM {self.table_view.quoted_name} "
             f"WHERE 1 = CONTAINS({point}, CIRCLE({place}, {radius!r})) ORDER BY DISTANCE({point}, POINT({place}))"
         )
-        return self._run_query(query)
+        return self._find_query_rows(query)
 
     def _move_position(self, resolved: ResolvedName) -> tuple[float, float]:
         """Move a resolved position to the epoch of the table, if its proper motion and its epoch are known."""

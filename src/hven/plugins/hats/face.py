@@ -23,7 +23,7 @@ from hven import services
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, format_message
 from hven.plugins.hats import hats_layout, tilings
-from hven.plugins.hats.tile_files import read_tile_range
+from hven.plugins.hats.tile_files import read_tile_pieces_with_wait_marks
 from hven.services.api.files import answer_file, stream_file_pieces
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_route
@@ -81,7 +81,7 @@ def build_hats_routes(context: ServiceContext) -> Sequence[Route]:
         return answer_file(
             request,
             file.size,
-            lambda start, stop: stream_file_pieces(read_tile_range(file_path, start, stop)),
+            lambda start, stop: stream_file_pieces(read_tile_pieces_with_wait_marks(file_path, start, stop)),
             file.media_type,
             headers,
             allows_range=request.headers.get("if-range", etag) == etag,
@@ -117,12 +117,12 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
         raise NotFoundError(message, remedy=f"see the available parts in {hats_layout.COLLECTION_FILE}")
     if tiling.part == tilings.INDEX_PART:
         if state_path != f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
-            return build_hats_file_from_body(tiling, *write_hats_document(tiling, state_path))
+            return build_hats_file_from_body(tiling, *write_hats_path_content(tiling, state_path))
         etag, file_path = tiling.get_index_file()
     else:
         pixel = hats_layout.parse_pixel_path(state_path)
         if pixel is None or state_path != hats_layout.format_partition_path(*pixel):
-            return build_hats_file_from_body(tiling, *write_hats_document(tiling, state_path))
+            return build_hats_file_from_body(tiling, *write_hats_path_content(tiling, state_path))
         partition_params = {name.lower(): value for name, value in request.query_params.items()}
         columns = partition_params.get("columns")
         filters = partition_params.get("filters")
@@ -141,7 +141,7 @@ def build_hats_file_from_body(tiling: TableTiling, body: bytes, media_type: str)
     return HatsFile(body, None, len(body), tiling.make_key(body), media_type, tiling.scope.is_public)
 
 
-def write_hats_document(tiling: TableTiling, path: str) -> tuple[bytes, str]:
+def write_hats_path_content(tiling: TableTiling, path: str) -> tuple[bytes, str]:
     """Write a document that describes a state, or list a directory of it; return it and its media type."""
     writers: dict[str, tuple[Callable[[], bytes], str]] = {
         hats_layout.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),

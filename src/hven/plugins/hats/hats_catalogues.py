@@ -136,7 +136,7 @@ class CatalogueFolder(Protocol):
             The file cannot be read.
         """
 
-    def has_file(self, name: str) -> bool:
+    def can_have_file(self, name: str) -> bool:
         """Return whether a file exists; True where this is unknown without a request for each file.
 
         Parameters
@@ -194,8 +194,8 @@ class LocalCatalogueFolder:
             place = TextPlace(file=str(self.path / name))
             raise SourceError(message, place=place, remedy=hats_layout.REWRITE_REMEDY) from error
 
-    def has_file(self, name: str) -> bool:
-        """See `CatalogueFolder.has_file`."""
+    def can_have_file(self, name: str) -> bool:
+        """See `CatalogueFolder.can_have_file`."""
         return (self.path / name).is_file()
 
     def list_parquet_files(self, partition_directory: str) -> list[str]:
@@ -431,7 +431,7 @@ def _list_partition_files(
         else:
             names = [files_by_directory.get(path, []) for path in paths]
     else:
-        file_exists = call_in_threads(folder.has_file, paths, format_place)
+        file_exists = call_in_threads(folder.can_have_file, paths, format_place)
         names = []
         for path, exists in zip(paths, file_exists, strict=True):
             if exists:

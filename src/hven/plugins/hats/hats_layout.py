@@ -489,7 +489,7 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
     )
 
 
-def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
+def write_occupied_cells_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     """Write where there are rows, as a FITS file of HEALPix (nested, explicit).
 
     Clients make a MOC of it. Its name is ``point_map.fits``.

@@ -149,7 +149,7 @@ class HatsSource:
             )
         self._is_read = False
         self._partition_source, self._metadata_source = (
-            _open_remote_catalogue if self._is_on_web else _open_local_catalogue
+            _open_remote_parquet_sources if self._is_on_web else _open_local_parquet_sources
         )(self._folder, self._catalogue.base, names, context)
 
     def list_columns(self) -> list[Column]:
@@ -297,7 +297,7 @@ class _RemoteCatalogueFolder:
 
         return service.retry(request_once)
 
-    def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
+    def can_have_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
         """Return True: each is asked for when it is read."""
         return True
 
@@ -355,7 +355,9 @@ class _RangedFetchedFile(FetchedFile):
         return ""
 
 
-def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
+def _open_local_parquet_sources(
+    folder: Any, base: str, names: Sequence[str], context: SourceContext
+) -> tuple[Any, Any]:
     """Open the files of a directory, and what says what their columns mean."""
     parquet: Any = plugins.load_plugin("sources", "parquet")
     common = folder.path / base / hats_layout.COMMON_METADATA_FILE
@@ -371,7 +373,9 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
     return rows, meta
 
 
-def _open_remote_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
+def _open_remote_parquet_sources(
+    folder: Any, base: str, names: Sequence[str], context: SourceContext
+) -> tuple[Any, Any]:
     """Open the files behind an address, behind what says their columns, if there is that.
 
     So none is looked at for these.

@@ -30,7 +30,7 @@ def get_tile_store(context: ServiceContext) -> DerivedFileStore:
     return tile_store
 
 
-def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
+def read_tile_pieces_with_wait_marks(path: Path, begin: int, end: int) -> Generator[FilePiece]:
     """Read the bytes from `begin` to before `end`, with a None before each piece that must come from the disk."""
     file = os.open(path, os.O_RDONLY)
     try:

@@ -515,7 +515,7 @@ class TableTiling:
 
     def write_point_map(self) -> bytes:
         """Write the map of cells with rows (``point_map.fits``): LSDB requests only these cells of a partition."""
-        return hats_layout.write_sparse_map(self.get_layout().cells, self.get_layout().order)
+        return hats_layout.write_occupied_cells_map(self.get_layout().cells, self.get_layout().order)
 
     def write_skymap(self) -> bytes:
         """Write the number of rows in each cell (``skymap.fits``)."""

@@ -57,7 +57,7 @@ class WebHatsFolder:
                 remedy=why.remedy or "check the address",
             ) from error
 
-    def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
+    def can_have_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
         """Return True: each file is requested when its footer is read."""
         return True
 

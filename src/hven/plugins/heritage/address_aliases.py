@@ -36,7 +36,7 @@ class OldAddress:
 
     def rewrite_form(self, address_parameters: ParameterPairs, body_parameters: ParameterPairs) -> ParameterPairs:
         """Rewrite the parameters of a POST request, those of its address already have their present names."""
-        return self.add_fixed_values([*address_parameters, *self.rename_parameters(body_parameters)])
+        return self.complete_renamed_parameters([*address_parameters, *self.rename_parameters(body_parameters)])
 
     def rename_parameters(self, parameters: ParameterPairs) -> ParameterPairs:
         """Rename parameters to their present names."""
@@ -49,10 +49,10 @@ class OldAddress:
         old_parameters = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
         parameters = self.rename_parameters(old_parameters)
         if not is_post:  # the parameters of a body are not known yet, and a fixed value could contradict them
-            parameters = self.add_fixed_values(parameters)
+            parameters = self.complete_renamed_parameters(parameters)
         return urlencode(parameters).encode()
 
-    def add_fixed_values(self, parameters: ParameterPairs) -> ParameterPairs:
+    def complete_renamed_parameters(self, parameters: ParameterPairs) -> ParameterPairs:
         """Add the fixed values to parameters that have their present names already."""
         given_names = {name.upper() for name, _ in parameters}
         fixed_parameters = [

@@ -61,7 +61,7 @@ class AddressAlias:
     )
 
 
-def _find_query_faults(alias: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_misplaced_query_keys(alias: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Find queries for services other than TAP, and conditions without a query."""
     query = alias.get("query")
     if query is not None and alias.get("to") != QUERY_PATH:
@@ -94,7 +94,7 @@ to = "/tap/sync"
 query = "SELECT * FROM stars.main WHERE {where}"
 where = {updated_from = "date_updated >= ?"}
 """,
-    find_faults=_find_query_faults,
+    find_faults=_find_misplaced_query_keys,
 )
 
 

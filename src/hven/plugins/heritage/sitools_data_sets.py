@@ -240,7 +240,7 @@ def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
         record_count = sitools_request.published_state.tables_by_name[table.qualified_name].rows
     column_names = {column.name for column in table.columns}
     column_model = [_describe_column(column, table) for column in _list_visible_columns(table)]
-    column_model += [_describe_filter(name) for name in endpoint.cadences if name not in column_names]
+    column_model += [_describe_cadence_filter(name) for name in endpoint.cadences if name not in column_names]
     return {
         "id": endpoint.name,
         "name": endpoint.title or endpoint.name,
@@ -282,7 +282,7 @@ def _describe_column(column: Column, table: Table) -> dict[str, Any]:
     return description
 
 
-def _describe_filter(name: str) -> dict[str, Any]:
+def _describe_cadence_filter(name: str) -> dict[str, Any]:
     """Describe a filter that is no column: clients cannot request its values."""
     return {
         "columnAlias": name,
@@ -410,7 +410,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     query_tree = syntax_tree.build_table_query(table, column_names, condition)
     archiver = load_file_archivers()[archive_kind]
     with sitools_request.run_query(query_tree, archiver.get_max_files(settings)) as result:
-        address_columns = _list_address_columns(result)
+        address_columns = _list_several_address_columns(result)
         row_addresses = archiver.read_addresses(context, result, base_url, address_columns)
     new_prefixes: dict[str, str] = {}
     for rewriter in load_address_rewriters(settings):
@@ -422,7 +422,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     return archive.answer(request, archive_kind, archive_name, readme_lines)
 
 
-def _list_address_columns(result: QueryResult) -> list[str]:
+def _list_several_address_columns(result: QueryResult) -> list[str]:
     """List the columns with addresses of files if there are several; one is chosen otherwise."""
     ucds = {column.name: (column.ucd or "").lower() for column in result.columns}
     names = [name for name, ucd in ucds.items() if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
@@ -443,7 +443,7 @@ def _resolve_old_address(new_prefixes: Mapping[str, str], base_url: str, address
 # --- parameters of requests ----------------------------------------------------------------------------------
 
 
-def _find_column(table: Table, name: str) -> Column:
+def _find_column_of_alias(table: Table, name: str) -> Column:
     """Find a column by its name, or by the UCD that a concept of a dictionary stands for."""
     name = name.strip().strip('"')
     for candidate in table.columns:
@@ -464,7 +464,7 @@ def _choose_columns(params: RequestParams, table: Table, filter_names: set[str])
     for part in column_list.split(","):
         name = part.strip()
         if name and (name not in filter_names or name in column_names):
-            columns.append(_find_column(table, name))
+            columns.append(_find_column_of_alias(table, name))
     return list(dict.fromkeys(columns)) or _list_visible_columns(table)
 
 
@@ -477,7 +477,7 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
     sorted_names = set()
     if sort_text:
         for name, direction in _parse_sort_entries(sort_text):
-            column = _find_column(table, name)
+            column = _find_column_of_alias(table, name)
             sorted_names.add(column.name)
             column_ref = syntax_tree.build_column_ref(column.name)
             yield syntax_tree.OrderItem(column_ref, descending=direction == "DESC")
@@ -519,7 +519,7 @@ def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None
         values = [value]
         if comparison in {"IN", "NOTIN"}:
             values = re.split(r"[|,]", value.strip("()"))
-        column = _find_column(sitools_request.table, params.read_one(name) or "")
+        column = _find_column_of_alias(sitools_request.table, params.read_one(name) or "")
         conditions.append(_build_comparison(column, comparison, values))
     if endpoint_condition:
         condition_tree = adql.parse_condition(endpoint_condition)
@@ -548,7 +548,7 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
         value_names = "from|to" if needed_values == 2 else "value"
         message = format_message("the filter {filter!r} lacks a value", filter_text[:60])
         raise ParamError(message, name=name[:60], remedy=f"write {kind.strip()}|column|{value_names}")
-    column = _find_column(sitools_request.table, name.rpartition(",")[2])
+    column = _find_column_of_alias(sitools_request.table, name.rpartition(",")[2])
     return _build_comparison(column, comparison, values)
 
 

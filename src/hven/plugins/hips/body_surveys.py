@@ -258,7 +258,7 @@ class _BodyHipsBuilder:
             values = self._sample_tile(tile)
             self._report_finished(1)
         else:
-            values = self._merge_children(order, tile)
+            values = self._build_tile_by_writing_children(order, tile)
         if np.isnan(values).all():
             return None
         if self.layer.value_range is None:
@@ -310,7 +310,7 @@ class _BodyHipsBuilder:
         assert values is not None  # noqa: S101  (there is a block)
         return values
 
-    def _merge_children(self, order: int, tile: int) -> BodyTile:
+    def _build_tile_by_writing_children(self, order: int, tile: int) -> BodyTile:
         """Write the four tiles below a tile, and combine their pixels."""
         half_width = self.width // 2
         band_count = 3 if self.layer.value_range is None else 1
@@ -344,7 +344,7 @@ class _BodyHipsBuilder:
         """Write the files that describe the tiles, and remove what an interrupted command has left."""
         for path in self.directory.glob("Norder*/Dir*/*.part"):
             path.unlink()
-        order_3_tiles = [tile for tile in self.tiles_by_order[MIN_ORDER].tolist() if self._has_tile(tile)]
+        order_3_tiles = [tile for tile in self.tiles_by_order[MIN_ORDER].tolist() if self._has_order_3_tile(tile)]
         if not order_3_tiles:
             raise SourceError(
                 format_message("the layer {name} has no pixels with data", self.layer.title),
@@ -391,7 +391,7 @@ class _BodyHipsBuilder:
             }
         return survey
 
-    def _has_tile(self, tile: int) -> bool:
+    def _has_order_3_tile(self, tile: int) -> bool:
         return self._locate_tile(MIN_ORDER, tile).is_file()
 
     def _build_coverage(self, order_3_tiles: list[int]) -> Moc:

@@ -100,7 +100,7 @@ def write_hips3d_survey(
         cube = _find_spectral_cube(product)
         if cube is None:
             return None
-        survey_and_values = _CubeTileWriter(cube, directory, progress).write_all_tiles(order)
+        survey_and_values = _CubeTileWriter(cube, directory, progress).write_all_tiles_with_samples(order)
         if survey_and_values is None:
             raise SourceError(format_message("{name} contains no pixel values", name))
         survey, values = survey_and_values
@@ -184,7 +184,7 @@ class _CubeTileWriter:
         self.progress = progress
         self.order = self.frequency_order = 0
 
-    def write_all_tiles(self, order: int | None) -> tuple[WrittenSkySurvey, Box] | None:
+    def write_all_tiles_with_samples(self, order: int | None) -> tuple[WrittenSkySurvey, Box] | None:
         """Write all tiles; return their description and some of their values, or None if there is no value."""
         cube = self.cube
         scale = max(self.cube.image.sky_mapping.scale, 1e-7)

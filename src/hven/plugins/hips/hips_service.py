@@ -183,7 +183,7 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
     return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base_url}/hipslist", role="std")]
 
 
-def _list_public_surveys(context: ServiceContext, collection: str, base_url: str) -> Sequence[str]:
+def _list_public_sky_surveys(context: ServiceContext, collection: str, base_url: str) -> Sequence[str]:
     """List the addresses of the HiPS of a collection's images of the sky that everybody may see."""
     return [
         surveys.build_survey_url(base_url, survey)
@@ -203,5 +203,5 @@ FACE = ServiceFace(
     missing_requirement="files",
     build_routes=build_hips_list_routes,
     list_capabilities=_list_capabilities,
-    list_surveys=_list_public_surveys,
+    list_surveys=_list_public_sky_surveys,
 )

@@ -336,7 +336,7 @@ class _HipsBuilder:
             self.finished_tiles += 1
             tile_values = self._interpolate_tile(tile, used_images)
         else:
-            tile_values = self._write_tile_from_children(order, tile, used_images)
+            tile_values = self._write_children_into_mean_tile(order, tile, used_images)
         if tile_values is not None:
             folder = self.directory / f"Norder{order}" / f"Dir{tile // 10_000 * 10_000}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -344,7 +344,7 @@ class _HipsBuilder:
             (folder / f"Npix{tile}.fits").write_bytes(tile_bytes)
         return tile_values
 
-    def _write_tile_from_children(self, order: int, tile: int, used_images: set[str]) -> Tile | None:
+    def _write_children_into_mean_tile(self, order: int, tile: int, used_images: set[str]) -> Tile | None:
         """Write the four tiles below a tile, and average them; return None if they have no value."""
         half_width = TILE_WIDTH_PIXELS // 2
         tile_values = None

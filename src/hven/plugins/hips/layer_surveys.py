@@ -20,7 +20,7 @@ from hven.plugins.hips.surveys import (
     find_hips_survey,
     publish_survey_directory,
     read_file_state,
-    write_survey_record,
+    write_survey_description_files,
 )
 from hven.services import collection_files
 
@@ -125,7 +125,7 @@ def build_layer_survey(
                 remedy=format_message("run `hven ingest {collection}`, and build the HiPS again", collection),
             )
         result = survey.properties, survey.used_images, survey.omitted_images, survey.tiles
-        write_survey_record(directory, result, {}, {layer.path: file_state})
+        write_survey_description_files(directory, result, {}, {layer.path: file_state})
         publish_survey_directory(collection_directory, survey_name, directory)
     progress.report_progress(1.0)
     built_survey = find_hips_survey(context.site.settings, collection, survey_name)

@@ -13,7 +13,7 @@ from hven.model.types import INT64
 from hven.plugins.hips import layer_surveys, surveys
 from hven.plugins.previews.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
 from hven.services.params import parse_values
-from hven.services.tasks import parse_operator_job_params
+from hven.services.tasks import check_operator_and_parse_job_params
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -68,7 +68,7 @@ def run_hips_job(work: RunningJob) -> None:
     HvenError
         The HiPS cannot be built.
     """
-    context, parsed_values = parse_operator_job_params(
+    context, parsed_values = check_operator_and_parse_job_params(
         work, HIPS_PARAMS, format_message("only the site's operators may create a HiPS")
     )
     survey = _build_survey(work, context, parsed_values)

@@ -255,7 +255,7 @@ def build_hips_survey(
                 built_survey.omitted_images,
                 built_survey.tiles,
             )
-        write_survey_record(work_directory, result, inaccessible_files)
+        write_survey_description_files(work_directory, result, inaccessible_files)
         publish_survey_directory(collection_directory, survey_name, work_directory)
     except BaseException:
         shutil.rmtree(work_directory, ignore_errors=True)
@@ -301,7 +301,7 @@ def _find_accessible_images(
         return not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
     paths = [row["path"] for row in collection_files.list_files(context, principal, collection)]
-    image_paths = [path for path in paths if _is_image(path) and is_selected(path)]
+    image_paths = [path for path in paths if _has_product_format(path) and is_selected(path)]
     if not image_paths:
         raise ParamError(
             format_message("the collection {name} has no matching images", collection),
@@ -350,7 +350,7 @@ def _is_hipsgen_preferred(files: Sequence[tuple[Place, str]]) -> bool:
     return are_all_local and byte_count > MIN_HIPSGEN_BYTES and HIPSGEN_JAR.exists()
 
 
-def write_survey_record(
+def write_survey_description_files(
     work_directory: Path,
     result: BuildResult,
     inaccessible_files: Mapping[str, str],
@@ -395,7 +395,7 @@ def delete_hips_survey(settings: Settings, collection: str, survey_name: str) ->
     shutil.rmtree(stored_survey.place, ignore_errors=True)
 
 
-def _is_image(path: str) -> bool:
+def _has_product_format(path: str) -> bool:
     medium = detect_product_file_format(path)
     return medium is not None and not medium.is_label
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model import literal
-from hven.model.sky.api.ring_geometry import find_outline_rings
+from hven.model.sky.api.ring_geometry import split_and_rank_outline_rings
 from hven.plugins.image_regions.chain_steps import view_chain_digits
 from hven.plugins.image_regions.contour_regions import MAX_CONTOUR_PIXELS
 from hven.plugins.image_regions.pixel_corners import trace_pixel_outlines
@@ -120,7 +120,7 @@ def _trace_walk_areas(
     walk_y = (y - np.repeat(low_y, pixel_counts))[inside] + 1
     outline = trace_pixel_outlines(fill_closed_pixel_walks(row, walk_x, walk_y))
     after = outline.after.copy()
-    root, rank = find_outline_rings(after, outline.twin, outline.level)
+    root, rank = split_and_rank_outline_rings(after, outline.twin, outline.level)
     edge_areas = outline.x * outline.y[after] - outline.y * outline.x[after]
     area = np.bincount(root, edge_areas, len(root))
     nodes = np.flatnonzero(area[root] > 0)

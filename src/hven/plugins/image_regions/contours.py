@@ -33,7 +33,7 @@ from hven.plugins.image_regions.contour_regions import (
     ContourRegions,
 )
 from hven.plugins.image_regions.cylindrical_map import CylindricalMap
-from hven.plugins.image_regions.direction_contours import build_regions_from_directions
+from hven.plugins.image_regions.direction_contours import build_regions_from_arcsecond_outlines
 from hven.plugins.image_regions.disc_image import DiscImage, select_images
 from hven.plugins.image_regions.geojson_contours import build_regions_from_geojson
 from hven.plugins.image_regions.map_wraparound import unwrap_contours
@@ -61,8 +61,8 @@ __all__ = [
     "DiscImage",
     "build_contours_without_regions",
     "build_image_geometry",
+    "build_regions_from_arcsecond_outlines",
     "build_regions_from_chain_codes",
-    "build_regions_from_directions",
     "build_regions_from_geojson",
     "build_regions_from_labels",
     "build_regions_from_pixel_boxes",

@@ -99,7 +99,7 @@ class CylindricalMap:
             limit = 90.0
         return np.abs(height) > limit + 1e-9
 
-    def measure_edges(
+    def measure_edge_arcs(
         self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags
     ) -> tuple[Numbers, Numbers, Numbers, tuple[Numbers, ...]]:
         """Measure edges, which are parallels and meridians.
@@ -107,12 +107,12 @@ class CylindricalMap:
         Parameters
         ----------
         row, u, v, successor, on_limb
-            As `DiscImage.measure_edges` takes them, shape (n,).
+            As `DiscImage.measure_edge_arcs` takes them, shape (n,).
 
         Returns
         -------
         angle, length, bend, points
-            As `DiscImage.measure_edges` gives them, shape (n,); no points.
+            As `DiscImage.measure_edge_arcs` gives them, shape (n,); no points.
         """
         del row, on_limb
         level = np.abs(u[successor] - u)
@@ -142,7 +142,7 @@ class CylindricalMap:
         Parameters
         ----------
         row, u, v, successor, on_limb, angle, points
-            Edges as in `measure_edges`, shape (n,).
+            Edges as in `measure_edge_arcs`, shape (n,).
         point_edges, share
             As `DiscImage.locate_edge_points` takes them, shape (m,).
 

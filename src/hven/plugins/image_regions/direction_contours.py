@@ -30,7 +30,7 @@ LIMB_TOLERANCE_RADII = 2e-7
 """Radii below the limb that count as the limb: the sides of that polygon come that far inside."""
 
 
-def build_regions_from_directions(
+def build_regions_from_arcsecond_outlines(
     offsets: npt.ArrayLike,
     x: npt.ArrayLike,
     y: npt.ArrayLike,
@@ -151,7 +151,7 @@ def _project_polygons_to_regions(shapes: Any, disc: DiscImage, area: Numbers) ->
     row = compute_row_indexes(rings[parts[rows]])
     chord = np.hypot(u[after] - u, v[after] - v)
     limb = on & on[after] & (chord < 8.0 / LIMB_CORNERS)
-    angle, long, bend, points = disc.measure_edges(row, u, v, after, limb)
+    angle, long, bend, points = disc.measure_edge_arcs(row, u, v, after, limb)
     piece_count = count_edge_pieces(row, angle, long, bend, area)
     at, share, offsets = divide_edges(piece_count, rings)
     lon, lat = disc.locate_edge_points(row, u, v, after, limb, angle=angle, points=points, point_edges=at, share=share)

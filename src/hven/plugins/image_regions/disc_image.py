@@ -147,7 +147,7 @@ class DiscImage:
         """
         return np.abs(self.scale_x * self.scale_y / self.radius**2)[row]
 
-    def measure_edges(
+    def measure_edge_arcs(
         self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags
     ) -> tuple[Numbers, Numbers, Numbers, tuple[Numbers, ...]]:
         """Measure edges on the sphere.
@@ -210,7 +210,7 @@ class DiscImage:
         Parameters
         ----------
         row, u, v, successor, on_limb, angle, points
-            Edges, as in `measure_edges`, shape (n,).
+            Edges, as in `measure_edge_arcs`, shape (n,).
         point_edges
             The edge of each point, shape (m,).
         share

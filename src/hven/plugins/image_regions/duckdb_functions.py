@@ -143,7 +143,7 @@ def _build_list_contours(points: Any, images: Any, origin: Any, unit: Any) -> pa
                 offsets, x - row_origins, y - row_origins, image, recorder=recorder
             )
         if isinstance(image, contours.DiscImage):
-            return contours.build_regions_from_directions(offsets, x, y, image, recorder=recorder)
+            return contours.build_regions_from_arcsecond_outlines(offsets, x, y, image, recorder=recorder)
         recorder.mark_faulty_rows("no_radius", np.ones(len(rows), np.bool_))
         return contours.build_regions_from_pixel_lists(offsets, x, y, image, recorder=recorder)
 

@@ -15,7 +15,7 @@ from hven.model.sky.api.ragged_arrays import compute_offsets
 from hven.model.types import CONTOUR
 from hven.plugins.image_regions import sun
 from hven.plugins.image_regions.contour_regions import ContourFaultRecorder, ContourRegions
-from hven.plugins.image_regions.direction_contours import build_regions_from_directions
+from hven.plugins.image_regions.direction_contours import build_regions_from_arcsecond_outlines
 from hven.plugins.image_regions.disc_image import RADIANS_PER_ARCSECOND, DiscImage
 from hven.plugins.image_regions.solar_headers import find_observation_date, find_solar_observer_geometry
 
@@ -167,7 +167,7 @@ def _sample_image_side(image_wcs: footprints.ImageWcs, a: Numbers, b: Numbers, t
         if not np.isfinite(directions).all() or count > MAX_EDGE_PIECES:
             return np.full((2, 2), np.nan)
         if disc:
-            flat = _project_to_tangent_plane(directions)
+            flat = _project_to_disc_plane(directions)
             gap = np.abs(_measure_line_deviations(flat)).max() * RADIANS_PER_ARCSECOND
         else:
             gap = _measure_largest_arc_deviation(directions)
@@ -201,7 +201,7 @@ def _measure_line_deviations(points: Numbers) -> Numbers:
     return cross / np.maximum(length, 1e-300)
 
 
-def _project_to_tangent_plane(lonlat: Numbers) -> Numbers:
+def _project_to_disc_plane(lonlat: Numbers) -> Numbers:
     """Project helioprojective directions in degrees onto the plane that touches the centre of the disc; arcseconds."""
     x = np.radians((lonlat[:, 0] + 180.0) % 360.0 - 180.0)
     y = np.radians(lonlat[:, 1])
@@ -281,7 +281,7 @@ def _build_disc_regions(
     """Bring the outline of an image of the Sun onto its sphere, cut at the limb."""
     radius, lon, lat = observer
     recorder.mark_faulty_rows("no_observer", np.array([not max(abs(lon), abs(lat)) < MAX_ANGLE_VALUE]))
-    flat = np.concatenate([_project_to_tangent_plane(edge[:-1]) for edge in edges])
+    flat = np.concatenate([_project_to_disc_plane(edge[:-1]) for edge in edges])
     angles = (np.concatenate(edges) + 180.0) % 360.0 - 180.0
     is_valid = np.isfinite(flat).all() and np.abs(angles).max() < 89.0
     recorder.mark_faulty_rows("no_place", np.array([not is_valid]))
@@ -291,7 +291,7 @@ def _build_disc_regions(
         scale = radius / plane_radius
     x, y = np.nan_to_num(flat).T * scale
     disc = DiscImage(*np.array([0.0, 0.0, 1.0, 1.0, radius, lon, lat]))
-    contours = build_regions_from_directions([0, len(flat)], x, y, disc, recorder=recorder)
+    contours = build_regions_from_arcsecond_outlines([0, len(flat)], x, y, disc, recorder=recorder)
     count = np.where(contours.fault > 0, 0, pixels).astype(np.int64)
     regions = _reduce_limb_corners(contours.regions, lon, lat, radius)
     return replace(contours, regions=regions, pixels=count)

@@ -18,7 +18,7 @@ from hven.model.sky.api.ragged_arrays import (
     compute_row_indexes,
     gather_element_indexes,
 )
-from hven.model.sky.api.ring_geometry import find_outline_rings
+from hven.model.sky.api.ring_geometry import split_and_rank_outline_rings
 from hven.plugins.image_regions.disc_image import select_images
 from hven.plugins.image_regions.outlines import (
     OutlinedRegions,
@@ -198,7 +198,7 @@ def trace_map_regions(
         The regions, and the number of pixels of each.
     """
     pieces = []
-    for is_traced, trace_regions in ((~is_wrapping, trace_pixel_regions), (is_wrapping, _trace_wrapping_regions)):
+    for is_traced, trace_regions in ((~is_wrapping, trace_pixel_regions), (is_wrapping, _trace_encircling_regions)):
         rows = np.flatnonzero(is_traced)
         if len(rows):
             traced_runs = runs.take_regions(is_traced, np.cumsum(is_traced) - 1)
@@ -207,7 +207,7 @@ def trace_map_regions(
     return join_outlined_regions(pieces)
 
 
-def _trace_wrapping_regions(
+def _trace_encircling_regions(
     runs: PixelRuns, region_count: int, chart: CylindricalMap, x: Whole, y: Whole
 ) -> OutlinedRegions:
     """Turn sets of pixels that go all round their maps into regions on the sphere."""
@@ -231,8 +231,8 @@ def _trace_wrapping_regions(
     if mirrored.any():
         after, seam = _reverse_mirrored_edges(after, seam, mirrored)
     after = _split_rings_at_poles(after, v)
-    root, rank = find_outline_rings(after, node.twin)
-    angle, length, bend, points = shifted.measure_edges(node.row, u, v, after, seam)
+    root, rank = split_and_rank_outline_rings(after, node.twin)
+    angle, length, bend, points = shifted.measure_edge_arcs(node.row, u, v, after, seam)
     angle = np.where(seam, 0.0, angle)
     length = np.where(seam, 0.0, length)
     area = _sum_pixel_areas(runs, shifted, y, width)
@@ -468,7 +468,7 @@ class _CylinderOutlineNodes:
         node_labels = np.full(len(self.row), -1)
         run_number = np.searchsorted(runs.begin, key, "right") - 1
         node_labels[along] = label[run_number]
-        root, _ = find_outline_rings(self.after.copy())
+        root, _ = split_and_rank_outline_rings(self.after.copy())
         ring_labels: Whole = np.full(len(self.row), -1)
         np.maximum.at(ring_labels, root, node_labels)
         of_ring: Whole = ring_labels[root]
@@ -484,7 +484,7 @@ def _split_rings_at_poles(successor: Whole, v: Numbers) -> Whole:
     leaves = np.flatnonzero(pole & ~pole[successor])
     if len(leaves) < 2:
         return successor
-    root, rank = find_outline_rings(successor.copy())
+    root, rank = split_and_rank_outline_rings(successor.copy())
     successor = successor.copy()
     side = np.sign(v)
     last = np.lexsort((rank[leaves], side[leaves], root[leaves]))

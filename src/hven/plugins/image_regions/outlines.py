@@ -9,7 +9,7 @@ import numpy as np
 
 from hven.model.sky import Regions
 from hven.model.sky.api.ragged_arrays import compute_element_numbers, compute_offsets
-from hven.model.sky.api.ring_geometry import find_outline_rings
+from hven.model.sky.api.ring_geometry import split_and_rank_outline_rings
 from hven.plugins.image_regions.disc_image import MAX_UNCLIPPED_SQUARED_RADIUS, DiscImage, compute_sweep_angles
 from hven.plugins.image_regions.limb_clipping import ClippedOutlines, clip_outlines_at_limb
 from hven.plugins.image_regions.pixel_corners import OutlineCorners, trace_pixel_outlines
@@ -107,7 +107,7 @@ def trace_pixel_regions(
     squared_radii = u * u + v * v
     if isinstance(image_geometry, DiscImage) and squared_radii.max() > MAX_UNCLIPPED_SQUARED_RADIUS:
         level = None
-        full = _find_regions_on_limb(runs, region_count, image_geometry, x, y)
+        full = _find_regions_at_rightmost_limb_point(runs, region_count, image_geometry, x, y)
         cut = clip_outlines_at_limb(row, u, v, after, full, row_count=region_count)
         row = cut.row
         u = cut.u
@@ -115,13 +115,13 @@ def trace_pixel_regions(
         after = cut.after
         limb = cut.on_limb
         twin = _update_twin_numbers(twin, cut, len(turns.row))
-    root, rank = find_outline_rings(after, twin, level)
+    root, rank = split_and_rank_outline_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
         arc = compute_sweep_angles(u, v, after)
         cross = np.where(limb, arc, cross)  # twice the sector
     total = _sum_by_row(row, cross, region_count) / 2.0
-    angle, length, bend, points = image_geometry.measure_edges(row, u, v, after, limb)
+    angle, length, bend, points = image_geometry.measure_edge_arcs(row, u, v, after, limb)
     count = count_edge_pieces(row, angle, length, bend, total)
     ring_area = np.bincount(root, weights=cross, minlength=len(row)) / 2.0
     rings = _OutlineRings(row, root, ring_area, region_count)
@@ -172,7 +172,7 @@ def count_edge_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Nu
     Parameters
     ----------
     row, angle, length, curvature
-        Edges as `DiscImage.measure_edges` gives them, shape (n,).
+        Edges as `DiscImage.measure_edge_arcs` gives them, shape (n,).
     area
         A lower limit of the area of each row's region, steradian; shape (rows,).
 
@@ -227,7 +227,9 @@ def divide_edges(piece_counts: Whole, ring_offsets: Whole) -> tuple[Whole, Numbe
     return at, share, piece_offsets[ring_offsets]
 
 
-def _find_regions_on_limb(runs: PixelRuns, region_count: int, disc: DiscImage, x: Whole, y: Whole) -> Whole:
+def _find_regions_at_rightmost_limb_point(
+    runs: PixelRuns, region_count: int, disc: DiscImage, x: Whole, y: Whole
+) -> Whole:
     """Find the regions that contain the rightmost point of the limb."""
     row = np.arange(region_count)
     u, v = disc.to_pixels(row, np.ones(region_count), np.zeros(region_count))

@@ -42,7 +42,7 @@ PLUGIN = PluginPackage(
         "HELIO": "hven.plugins.image_regions.contours:HELIO_STEPS",
         "boxes": "hven.plugins.image_regions.contours:build_regions_from_pixel_boxes",
         "chain_codes": "hven.plugins.image_regions.contours:build_regions_from_chain_codes",
-        "directions": "hven.plugins.image_regions.contours:build_regions_from_directions",
+        "directions": "hven.plugins.image_regions.contours:build_regions_from_arcsecond_outlines",
         "masks": "hven.plugins.image_regions.contours:build_regions_from_labels",
         "pixel_lists": "hven.plugins.image_regions.contours:build_regions_from_pixel_lists",
         "sun": "hven.plugins.image_regions.contours:sun",

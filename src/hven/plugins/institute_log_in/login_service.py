@@ -13,7 +13,7 @@ from hven import services
 from hven.model.errors import HvenError, NotFoundError
 from hven.plugins.institute_log_in.institute_accounts import InstituteAccounts
 from hven.portal.api.login_pages import (
-    begin_browser_session,
+    begin_browser_session_and_redirect,
     render_login_page,
     sanitize_return_path,
     send_login_error,
@@ -79,7 +79,7 @@ class _ProviderEndpoints:
             account = await services.verify_proof(
                 request, self.site.store, state_key, finish_login, may_be_password=True
             )
-            response = await begin_browser_session(request, self.context, account, next_path)
+            response = await begin_browser_session_and_redirect(request, self.context, account, next_path)
         except HvenError as error:
             response = render_login_page(request, self.context, problem=error)
         response.headers.append("set-cookie", self.build_pending_login_cookie(request, None))

@@ -153,7 +153,7 @@ def find_expected_revision(hdu: OifitsHdu, version: int) -> int:
     return OIFITS_1 if hdu.kind in TABLES_OF_OIFITS_2 else version
 
 
-def find_invalid_uncertainties(hdu: OifitsHdu, name: str) -> Any:
+def find_unflagged_nonpositive_errors(hdu: OifitsHdu, name: str) -> Any:
     """Find the errors without a flag that are neither positive nor NaN: a mask of the cells.
 
     Parameters
@@ -226,7 +226,7 @@ class _FileCheck:
         self.correlations = self._index_tables(tables, "OI_CORR", "CORRNAME")
         target_tables = [hdu for hdu in tables if hdu.kind == "OI_TARGET"]
         for hdu in target_tables:
-            self.target_ids = _list_integers(hdu, "TARGET_ID")
+            self.target_ids = _list_first_integers(hdu, "TARGET_ID")
         self._check_table_presence(tables, len(target_tables))
         if self._is_version_2:
             self._check_main_header(hdus[0], tables, standard_tables[MAIN_HEADER])
@@ -431,7 +431,7 @@ class _FileCheck:
             mask = ~np.isin(column.values, standard_column.choices)
             self._add_choice_finding(hdu, column, standard_column, mask)
         elif standard_column.positive:
-            values = column.list_scalars()
+            values = column.list_first_values()
             with np.errstate(invalid="ignore"):
                 mask = ~(np.isnan(values) | (np.isfinite(values) & (values > 0)))
             message = format_message("values of column {name} must be finite and positive", name)
@@ -488,7 +488,7 @@ class _FileCheck:
         elif hdu.kind == "OI_CORR":
             self._check_correlations(hdu)
         elif hdu.kind == "OI_INSPOL":
-            self._check_references(hdu)
+            self._check_row_references(hdu)
             self._check_polarisation(hdu)
         else:
             self._check_data_table(hdu)
@@ -508,7 +508,7 @@ class _FileCheck:
         if names is not None:
             self._add_row_finding("OI_TARGET_TARGET", hdu, "TARGET", names == "", "targets have no name")
             self._add_repeated_value_finding("OI_TARGET_TARGET_UNIQ", hdu, "TARGET", names)
-        ids = _list_integers(hdu, "TARGET_ID")
+        ids = _list_first_integers(hdu, "TARGET_ID")
         if ids is not None:
             self._add_row_finding("OI_TARGET_TARGETID_MIN", hdu, "TARGET_ID", ids < 1, "target numbers are below 1")
             self._add_repeated_value_finding("OI_TARGET_TARGETID_UNIQ", hdu, "TARGET_ID", ids)
@@ -518,7 +518,7 @@ class _FileCheck:
         if names is not None:
             self._add_row_finding("OI_ARRAY_STA_NAME", hdu, "STA_NAME", names == "", "stations have no name")
             self._add_repeated_value_finding("OI_ARRAY_STA_NAME_UNIQ", hdu, "STA_NAME", names)
-        indices = _list_integers(hdu, "STA_INDEX")
+        indices = _list_first_integers(hdu, "STA_INDEX")
         if indices is not None:
             message = "station numbers are below 1"
             self._add_row_finding("OI_ARRAY_STA_INDEX_MIN", hdu, "STA_INDEX", indices < 1, message)
@@ -551,7 +551,7 @@ class _FileCheck:
             self.add_finding("OI_ARRAY_XYZ", hdu, "ARRAYX", message=message)
 
     def _check_correlations(self, hdu: OifitsHdu) -> None:
-        first, second = _list_integers(hdu, "IINDX"), _list_integers(hdu, "JINDX")
+        first, second = _list_first_integers(hdu, "IINDX"), _list_first_integers(hdu, "JINDX")
         if first is None or second is None:
             return
         size = hdu.header.read_integer("NDATA")
@@ -573,9 +573,9 @@ class _FileCheck:
             mask = begin[:, 0] > end[:, 0]
             self._add_row_finding("OI_INSPOL_MJD_DIFF", hdu, "MJD_OBS", mask, "MJD_OBS is after MJD_END")
 
-    def _check_references(self, hdu: OifitsHdu) -> None:
+    def _check_row_references(self, hdu: OifitsHdu) -> None:
         """Check the numbers of targets and stations in a table."""
-        ids = _list_integers(hdu, "TARGET_ID")
+        ids = _list_first_integers(hdu, "TARGET_ID")
         if ids is not None and self.target_ids is not None:
             mask = ~np.isin(ids, self.target_ids) & (ids != UNDEFINED_INTEGER)
             message = "the column has numbers that are not in OI_TARGET"
@@ -583,14 +583,14 @@ class _FileCheck:
         array_table = self.arrays.get(hdu.find_keyword_text("ARRNAME") or "\0")
         stations = hdu.find_column_values("STA_INDEX")
         if stations is not None and array_table is not None:
-            known_stations = _list_integers(array_table, "STA_INDEX")
+            known_stations = _list_first_integers(array_table, "STA_INDEX")
             if known_stations is not None:
                 mask = (~np.isin(stations, known_stations) & (stations != UNDEFINED_INTEGER)).any(axis=1)
                 message = format_message("the column has numbers that are not in {table}", array_table.label)
                 self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "STA_INDEX", mask, message)
 
     def _check_data_table(self, hdu: OifitsHdu) -> None:
-        self._check_references(hdu)
+        self._check_row_references(hdu)
         self._check_date(hdu)
         times = hdu.find_column_values("MJD")
         if times is not None:
@@ -606,7 +606,7 @@ class _FileCheck:
         for name in hdu.columns:
             errors = hdu.find_column_values(name) if name.endswith("ERR") else None
             if errors is not None and errors.dtype.kind == "f":
-                wrong_cells = find_invalid_uncertainties(hdu, name)
+                wrong_cells = find_unflagged_nonpositive_errors(hdu, name)
                 message = format_message(
                     "{count} unflagged values of column {name} are not positive", int(wrong_cells.sum()), name
                 )
@@ -677,7 +677,7 @@ class _FileCheck:
                     self._check_index_column(hdu, name, size, used)
 
     def _check_index_column(self, hdu: OifitsHdu, name: str, size: int, used_indices: set[int]) -> None:
-        indices = _list_integers(hdu, name)
+        indices = _list_first_integers(hdu, name)
         if indices is None:
             return
         self._add_row_finding("GENERIC_CORRINDX_MIN", hdu, name, indices < 1, "indices are below 1")
@@ -704,7 +704,7 @@ class _FileCheck:
         used_indices.update(values.tolist())
 
 
-def _list_integers(hdu: OifitsHdu, name: str) -> Any:
+def _list_first_integers(hdu: OifitsHdu, name: str) -> Any:
     """Return the first value of each cell of a column of whole numbers; None: there are none."""
     values = hdu.find_column_values(name)
     if values is None or values.dtype.kind != "i":

@@ -17,7 +17,7 @@ from hven.plugins.interferometry.oifits_checker import (
     ARRAY_POSITIONS,
     check_oifits_file,
     find_expected_revision,
-    find_invalid_uncertainties,
+    find_unflagged_nonpositive_errors,
 )
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
 from hven.plugins.interferometry.oifits_tables import GZIP_MAGIC, MAX_FILE_BYTES, read_oifits_tables
@@ -53,7 +53,7 @@ def write_repaired_file(path: Path, target: Path) -> list[str]:
         The file cannot be read, or the copy cannot be written.
     """
     report = check_oifits_file(path)
-    repairs = [finding for finding in report.findings if OIFITS_RULES[finding.rule].is_repair]
+    repairs = [finding for finding in report.findings if OIFITS_RULES[finding.rule].is_repairable]
     if not repairs:
         return []
     hdus = {hdu.label: hdu for hdu in read_oifits_tables(path)}
@@ -102,4 +102,4 @@ def _replace_invalid_uncertainties(content: bytearray, hdu: OifitsHdu, name: str
         hdu.data_offset + column.offset,
         (row_bytes, value_type.itemsize),
     )
-    cells[find_invalid_uncertainties(hdu, name)] = np.nan
+    cells[find_unflagged_nonpositive_errors(hdu, name)] = np.nan

@@ -31,7 +31,7 @@ class OifitsRule:
     meaning: str
 
     @property
-    def is_repair(self) -> bool:
+    def is_repairable(self) -> bool:
         """Whether the fault can be repaired."""
         return self.name.endswith("_FIX")
 

@@ -65,7 +65,7 @@ class OifitsColumn:
     is_within_row: bool = True
     offset: int = 0
 
-    def list_scalars(self) -> Any:
+    def list_first_values(self) -> Any:
         """Return the first value of each cell."""
         if self.code == "A":
             return self.values

@@ -36,7 +36,7 @@ from hven.portal.api.pages import (
     build_page_context,
     build_page_endpoint,
     build_redirect,
-    find_page_address,
+    find_package_page_address,
     read_whole_number_parameter,
 )
 from hven.portal.api.search_forms import build_search_form, join_form_field_parameters, translate_search_faults
@@ -378,7 +378,7 @@ def _describe_rows(
     if found_rows is None:
         return headings, []
     searches_by_key = {table_search.key: table_search for table_search in translated}
-    marks_by_name = _number_colours(rules, found_rows)
+    marks_by_name = _map_colour_numbers(rules, found_rows)
     rows = []
     for number, row_cells in enumerate(cells):
         table_search = searches_by_key[found_rows.column(TABLE_COLUMN)[number].as_py()]
@@ -392,7 +392,7 @@ def _describe_rows(
     return headings, rows
 
 
-def _number_colours(rules: JointSearchRules, found_rows: pa.Table) -> dict[str, list[int]]:
+def _map_colour_numbers(rules: JointSearchRules, found_rows: pa.Table) -> dict[str, list[int]]:
     """Return the number of the colour of each row's value, by the names of fields with colours; 0: no colour."""
     marks_by_name = {}
     for joint_field in rules.fields:
@@ -426,7 +426,7 @@ def _list_pages(search: TableSearch, offset: int, total: int) -> dict[str, str]:
 
 
 def _build_editor_address(adql: str, page_context: PageContext) -> str:
-    query_editor = find_page_address("query_editor_path", page_context.base)
+    query_editor = find_package_page_address("query_editor_path", page_context.base)
     return f"{query_editor}?{urlencode({'QUERY': adql})}" if query_editor else ""
 
 

@@ -52,14 +52,14 @@ class GeometryFrames:
     latitude_factor: npt.NDArray[np.float64]
 
     @classmethod
-    def from_names(cls, names: pa.Array) -> tuple[GeometryFrames | None, list[str]]:
+    def from_names_with_notes(cls, names: pa.Array) -> tuple[GeometryFrames | None, list[str]]:
         """Look frames up by name, and return them with notes for people; None: no position must be converted."""
         encoded_names = names.dictionary_encode()
         words = encoded_names.dictionary.to_pylist()
         notes: list[str] = []
         factors_by_word: list[tuple[float, float]] = []
         for word in words:
-            conversion = region_files.find_planetocentric_factors(word)
+            conversion = region_files.find_lon_sign_and_lat_factor(word)
             if conversion is None:
                 notes.append(
                     f"the document has the unknown crs {word!r:.80}; Hven reads its numbers as east longitudes and "
@@ -189,7 +189,7 @@ def _extract_geometry_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnecti
         connection.unregister("geometries")
 
 
-def _flatten_lists(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
+def _flatten_lists_with_offsets(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
     """Flatten lists once: return their bounds (null ones are empty) and the elements that they hold."""
     flat = array.flatten()
     lengths = pc.fill_null(pc.list_value_length(array), 0)
@@ -202,9 +202,11 @@ def _compute_part_offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
-def _split_coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _split_coordinates_with_faults(
+    points: Any,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Split positions into longitude and latitude, and mark those that are impossible."""
-    bounds, flat = _flatten_lists(points)
+    bounds, flat = _flatten_lists_with_offsets(points)
     numbers = np.asarray(pc.fill_null(flat, np.nan), np.float64)
     values = np.append(numbers, [np.nan, np.nan])
     starts = bounds[:-1]
@@ -216,9 +218,9 @@ def _split_coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArra
 
 
 def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    bounds, flat = _flatten_lists(array)
+    bounds, flat = _flatten_lists_with_offsets(array)
     owner = np.repeat(np.arange(row_count), np.diff(bounds))
-    lon, lat, wrong = _split_coordinates(flat)
+    lon, lat, wrong = _split_coordinates_with_faults(flat)
     if frames is not None:
         lon, lat = frames.convert_positions(lon, lat, owner)
     bad = np.zeros(row_count, bool)
@@ -231,14 +233,14 @@ def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> 
 def _write_polygons(
     array: Any, row_count: int, frames: GeometryFrames | None
 ) -> tuple[pa.Array, npt.NDArray[np.bool_], int]:
-    of_row, polygons = _flatten_lists(array)
-    of_polygon, rings = _flatten_lists(polygons)
-    of_ring, points = _flatten_lists(rings)
+    of_row, polygons = _flatten_lists_with_offsets(array)
+    of_polygon, rings = _flatten_lists_with_offsets(polygons)
+    of_ring, points = _flatten_lists_with_offsets(rings)
     row = np.repeat(np.arange(row_count), np.diff(of_row))
     bad = np.zeros(row_count, bool)
     counts = np.diff(of_polygon)
     bad[row[counts == 0]] = True
-    lon, lat, wrong = _split_coordinates(points)
+    lon, lat, wrong = _split_coordinates_with_faults(points)
     if frames is not None:
         point_rows = np.repeat(np.repeat(row, counts), np.diff(of_ring))
         lon, lat = frames.convert_positions(lon, lat, point_rows)
@@ -368,7 +370,7 @@ def _order_vertices(vertices: _RingVertices) -> npt.NDArray[np.int64]:
     return np.where(is_reversed[ring], mirrored_place, place)
 
 
-def _wrap_longitudes(west: Any, east: Any) -> Any:
+def _wrap_box_longitudes(west: Any, east: Any) -> Any:
     """Wrap the bounds of a box to 0..360; a box that goes all the way round stays so."""
     span = east - west
     goes_round = span >= 360.0
@@ -381,7 +383,7 @@ def _wrap_longitudes(west: Any, east: Any) -> Any:
 
 def _write_ranges(boxes: npt.NDArray[np.float64]) -> Any:
     """Write boxes (west, east, south, north) as ranges."""
-    bounds = np.concatenate([_wrap_longitudes(boxes[:, 0], boxes[:, 1]), boxes[:, 2:]], axis=1)
+    bounds = np.concatenate([_wrap_box_longitudes(boxes[:, 0], boxes[:, 1]), boxes[:, 2:]], axis=1)
     return np.asarray(_write_shape_texts("range", np.nan_to_num(bounds).ravel(), np.arange(len(boxes) + 1) * 4), object)
 
 

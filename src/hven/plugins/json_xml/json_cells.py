@@ -320,7 +320,7 @@ class JsonRecordReader:
                 is_object = pc.starts_with(plain_names, "{")
                 candidates += [nested_names, pc.if_else(is_object, pa.scalar(None, pa.string()), plain_names)]
             names = pc.coalesce(*candidates, names)
-        frames, messages = GeometryFrames.from_names(names)
+        frames, messages = GeometryFrames.from_names_with_notes(names)
         for message in messages:
             parsed_records.add_geometry_deviation(leaf.name, message)
         return frames

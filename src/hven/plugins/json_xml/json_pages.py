@@ -240,7 +240,7 @@ class PagedJsonSource(JsonSource):
             return page.records
         return read_records(page, JsonRecordLayout(FORM_LIST, self._records_path))
 
-    def _split_page_at_records(self, page: JsonPage, complaint: str, remedy: str) -> Any:
+    def _take_records_out_of_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
         """Find the records of a page, and return the document around them.
 
         Pages with many records are scanned only once.

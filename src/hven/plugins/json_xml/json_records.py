@@ -240,7 +240,7 @@ def _is_json_record(line: bytes) -> bool:
 def _detect_document_form(text: bytes) -> JsonRecordLayout:
     """Find the list in a document of a known layout; else the document is one record."""
     lists: set[tuple[str, ...]] = set()
-    for path, sign, _ in _walk_brackets(text):
+    for path, sign, _ in _walk_opening_brackets(text):
         if sign == b"[":
             lists.add(path)
             if path in _KNOWN_LIST_PATHS:
@@ -251,7 +251,7 @@ def _detect_document_form(text: bytes) -> JsonRecordLayout:
     return JsonRecordLayout(FORM_WHOLE)
 
 
-def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
+def _walk_opening_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes, int]]:
     """Yield each bracket of a document that opens outside of arrays: its path, the bracket, and the place behind it."""
     stack: list[str | None] = []  # the key at each level; None within an array
     key: bytes | None = None
@@ -377,7 +377,7 @@ class _RecordCutter:
         path = ".".join(self.form.path)
         if not is_end and len(self.remainder) <= MAX_RECORD_BYTES:
             return
-        brackets = _walk_brackets(self.remainder)
+        brackets = _walk_opening_brackets(self.remainder)
         list_paths = sorted({".".join(list_path) for list_path, sign, _ in brackets if sign == b"[" and list_path})
         complaint = f"has no list {path!r}" if path else "is not a list"
         remedy = "check the file"
@@ -532,7 +532,7 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
         Position in `data`; None if the list does not begin in it.
     """
     list_path = tuple(path)
-    brackets = _walk_brackets(data)
+    brackets = _walk_opening_brackets(data)
     return next((end for walked, sign, end in brackets if sign == b"[" and walked == list_path), None)
 
 

@@ -131,7 +131,7 @@ class JsonSource(ABC):
 
     def _build_reader(self, names: Sequence[str]) -> JsonRecordReader:
         selected_leaves = [leaf for leaf in self._leaves if leaf.name in names]
-        kinds = {leaf.name: self._choose_type(leaf) for leaf in selected_leaves}
+        kinds = {leaf.name: self._choose_type_for_target(leaf) for leaf in selected_leaves}
         list_column_null_words = partial(list_null_words, self.options.null)
         return JsonRecordReader(
             selected_leaves,
@@ -271,7 +271,7 @@ class JsonSource(ABC):
 
     # --- columns ---------------------------------------------------------------------------------------------
 
-    def _choose_type(self, leaf: JsonLeafColumn) -> pa.DataType:
+    def _choose_type_for_target(self, leaf: JsonLeafColumn) -> pa.DataType:
         """Choose the type to read a column as: that of the target column, for plain single values."""
         target_type = self.context.target_types.get(leaf.name)
         if target_type is None or leaf.leaf_kind != LEAF_CELL or leaf.name in self.options.types:

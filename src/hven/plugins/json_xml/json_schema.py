@@ -138,7 +138,7 @@ class JsonNodeSummary:
         if len(self.words) < 8:
             self.words.add(text)
         if "string" not in self.text_kinds and text.strip() not in NULL_WORDS:
-            self.text_kinds.add(_classify_text(text.strip()))
+            self.text_kinds.add(_classify_numeric_text(text.strip()))
 
     def choose_type(self) -> pa.DataType:
         """Choose the type that all single values fit.
@@ -186,7 +186,7 @@ def _classify_number(value: Any) -> str:
     return "big"
 
 
-def _classify_text(text: str) -> str:
+def _classify_numeric_text(text: str) -> str:
     """Distinguish numbers from other texts; leading zeros, and more digits than 64 bits have, make a name."""
     if _INTEGER_PATTERN.fullmatch(text):
         if _LEADING_ZERO_PATTERN.fullmatch(text) or int(text) not in _INT64_RANGE:

@@ -173,7 +173,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
             number += 1
             data, answer = self._request(method, url, body)
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._split_page_at_records(
+            document = self._take_records_out_of_page(
                 page, f"has no list {'.'.join(path)!r}", "set `records` to the path of the list"
             )
             rows = sum(len(part.texts) for part in page.records or ())

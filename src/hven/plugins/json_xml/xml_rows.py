@@ -171,7 +171,7 @@ class XmlSource(JsonFileSource):
         *ancestor_names, name = self._record_steps
         local_name = name.rpartition(":")[2]
         for _, element in self._parse_events(file, ("end",), (f"{{*}}{local_name}", "{*}INFO")):
-            _check_not_truncated(element, file)
+            _check_no_votable_overflow(element, file)
             if _find_element_name(element) == local_name and self._is_on_record_path(element, ancestor_names):
                 yield element
                 element.clear(keep_tail=False)
@@ -273,7 +273,7 @@ def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_numbe
     )
 
 
-def _check_not_truncated(element: Any, file: DataFile) -> None:
+def _check_no_votable_overflow(element: Any, file: DataFile) -> None:
     """Refuse a VOTable that its service cut off (DALI 1.1, section 4.4.1)."""
     name = (element.get("name") or "").upper()
     value = (element.get("value") or "").upper()

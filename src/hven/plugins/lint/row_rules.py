@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hven.model.errors import UserError
 from hven.plugins.lint.facts import load_standard_columns
 from hven.plugins.lint.findings import CheckedRowCoverage
-from hven.plugins.lint.tap_service import QueryRefusedError, format_example_key, quote_column_name
+from hven.plugins.lint.tap_service import QueryRefusedError, format_first_key_value, quote_column_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -105,10 +105,10 @@ def check_row_rules(
     key = next((name for name in key_columns if name in field_names), "")
     used_aggregates = False
     condition_rules = [rule for rule in rules if rule.broken_condition]
-    judged_rules = _judge_rules_by_sql(service, collector, row_sample, condition_rules, key)
+    judged_rules = _select_rules_judged_by_sql(service, collector, row_sample, condition_rules, key)
     if not row_sample.is_complete:
         distinct_rules = [rule for rule in rules if rule.is_by_distinct_value]
-        judged_rules += _judge_rules_by_distinct_values(service, collector, row_sample, distinct_rules, key)
+        judged_rules += _select_rules_judged_by_distinct_values(service, collector, row_sample, distinct_rules, key)
         used_aggregates = bool(judged_rules)
         rules = [rule for rule in rules if rule not in judged_rules]
     for rule in rules:
@@ -167,7 +167,7 @@ def _add_rule_finding(
         rule.code,
         table=row_sample.table.name,
         column=rule.columns[0],
-        key=format_example_key(record, keys),
+        key=format_first_key_value(record, keys),
         value=shown_value,
         count=count,
         row_count=row_count,
@@ -175,7 +175,7 @@ def _add_rule_finding(
     )
 
 
-def _judge_rules_by_sql(
+def _select_rules_judged_by_sql(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge by conditions over the whole table; return the rules that were judged.
@@ -230,7 +230,7 @@ def _check_rule_by_sql(
         _add_rule_finding(collector, row_sample, rule, records[0], count=count, keys=[key], is_sampled=False)
 
 
-def _judge_rules_by_distinct_values(
+def _select_rules_judged_by_distinct_values(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge columns of few values by these values; return the rules that were judged over the whole table."""

@@ -393,7 +393,7 @@ def quote_column_name(name: str) -> str:
     return f'"{escaped_name}"'
 
 
-def format_example_key(record: dict[str, Any], names: Sequence[str]) -> str:
+def format_first_key_value(record: dict[str, Any], names: Sequence[str]) -> str:
     """Return the first key column of a record that has a value, and the value."""
     for name in names:
         if record.get(name) is not None:

@@ -451,7 +451,7 @@ def identify_frame(wkt: str, body: CelestialBody | None) -> Frame:
         message = f"the file's coordinate system {crs.name!r} does not say whether its latitudes are planetographic"
         remedy = f"write `frame`, for example {AUTHORITY}:{body.number}01 for planetographic latitudes"
         raise ParamError(message, name="frame", remedy=remedy)
-    return _match_frame(crs, body)
+    return _convert_crs_to_frame(crs, body)
 
 
 def _guess_body(crs: pyproj.CRS) -> CelestialBody | None:
@@ -467,7 +467,7 @@ def _guess_body(crs: pyproj.CRS) -> CelestialBody | None:
     return None
 
 
-def _match_frame(crs: pyproj.CRS, body: CelestialBody) -> Frame:
+def _convert_crs_to_frame(crs: pyproj.CRS, body: CelestialBody) -> Frame:
     """Find the numbered frame that equals a system on a sphere; otherwise, build a frame without a number."""
     definition = _list_projection_parameters(crs)
     for suffix in (0, *range(10, 95, 5)):

@@ -94,8 +94,8 @@ def find_layer_rasters(
             raise ParamError(f"there is no layer {name[:60]!r}", name="LAYERS", remedy=remedy)
     rasters = []
     for path, layer in choices:
-        file = collection_files.open_original_file(context, principal, found_files, path)
-        place = collection_files.find_file_path(context.site.settings, found_files.get_row(path))
+        file = collection_files.locate_original_file(context, principal, found_files, path)
+        place = collection_files.find_unchanged_file_path(context.site.settings, found_files.get_row(path))
         if str(file.path) != place:
             raise SourceError(
                 f"the raster {path} is on another server", remedy="copy the raster to the directory of the collection"

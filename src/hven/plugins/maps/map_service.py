@@ -19,14 +19,14 @@ from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.maps.map_layers import DimensionValues
 from hven.plugins.maps.request_errors import ErrorCollector, SeveralParamsError
-from hven.services.errors import ErrorResponder, find_http_status, write_error_message, write_json_error
+from hven.services.errors import ErrorResponder, find_http_status, log_error_and_write_message, write_json_error
 from hven.services.face import (
     MAX_PARAMETER_BODY_BYTES,
     ServiceContext,
     ServiceFace,
     create_query_route,
     create_route,
-    wrap_endpoint_with_error_responses,
+    wrap_endpoint_with_gates_and_errors,
 )
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def _build_error_response(
     request: Request, error: Exception, write_document: Callable[[str], str | bytes], media_type: str
 ) -> Response:
     """Answer with the document of an error, or with plain text where the libraries for rasters are missing."""
-    message = write_error_message(error, services.get_request_id(request))
+    message = log_error_and_write_message(error, services.get_request_id(request))
     status = find_http_status(error)
     try:
         document = write_document(message)
     except Exception:  # noqa: BLE001  (the libraries are not installed)
         return Response(message, status, media_type="text/plain")
-    return Response(document, status, services.build_error_headers(error), media_type=media_type)
+    return Response(document, status, services.build_retry_after_header(error), media_type=media_type)
 
 
 def _respond_to_wms_error(request: Request, error: Exception) -> Response:
@@ -169,13 +169,13 @@ class MapService:
 
     def build_routes(self) -> Sequence[Route]:
         """Build the routes of maps."""
-        wms_endpoint = wrap_endpoint_with_error_responses(
+        wms_endpoint = wrap_endpoint_with_gates_and_errors(
             self._answer_wms, _respond_to_wms_error, MAX_PARAMETER_BODY_BYTES
         )
-        wmts_endpoint = wrap_endpoint_with_error_responses(
+        wmts_endpoint = wrap_endpoint_with_gates_and_errors(
             self._answer_wmts, _respond_to_wmts_error, MAX_PARAMETER_BODY_BYTES
         )
-        wcs_endpoint = wrap_endpoint_with_error_responses(
+        wcs_endpoint = wrap_endpoint_with_gates_and_errors(
             self._answer_wcs, _respond_to_wcs_error, MAX_PARAMETER_BODY_BYTES
         )
         capabilities_path = "/wmts/{collection}/1.0.0/WMTSCapabilities.xml"

@@ -158,7 +158,7 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     if lon.shape == lat.shape:
-        is_exact |= _find_cells_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
+        is_exact |= _find_cells_entirely_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
     places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
     if not is_exact.all():
         is_inexact = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
@@ -168,7 +168,7 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     return RasterPlaces(*places)
 
 
-def _find_cells_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _find_cells_entirely_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find the cells of two by two steps all of whose nodes are beside the body, so that they show nothing of it."""
     for axis in (0, 1):
         count = is_off_body.shape[axis]
@@ -236,7 +236,7 @@ def _move_to_nearer_end(columns: FloatArray, count: int, turn: float) -> None:
 
 def _choose_window(info: RasterInfo, places: RasterPlaces, *, keeps_rows: bool = False) -> RasterWindow:
     """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
-    row_step, column_step = _measure_row_column_steps(places) if keeps_rows else _measure_pixel_steps(places)
+    row_step, column_step = _measure_max_row_column_steps(places) if keeps_rows else _measure_pixel_steps(places)
     level = info.levels[0]
     for smaller_level in info.levels[1:]:
         if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
@@ -257,12 +257,12 @@ def _choose_window(info: RasterInfo, places: RasterPlaces, *, keeps_rows: bool =
     limit = math.inf if info.is_whole_turn else level.width
     left, right = _add_interpolation_margins(ends[1], scales[1], column_stride, limit)
     if info.is_whole_turn and column_stride > 1:
-        left, right = _move_ends_to_seam(left, right, column_stride, level.width)
+        left, right = _match_stride_to_seam(left, right, column_stride, level.width)
     shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
     return RasterWindow(level, left, top, right - left, bottom - top, shape)
 
 
-def _move_ends_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:
+def _match_stride_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:
     """Move both ends so that every n-th column is as far from the next one across the seam, which is at 0 or `turn`."""
     seam = turn if left >= 0 and right > turn else 0
     left -= (left - seam) % stride
@@ -288,7 +288,7 @@ def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
             distances = np.abs(np.diff((places.rows, places.columns)[axis], axis=axis))
         else:
             distances = np.hypot(
-                *(_compute_neighbour_differences(array, axis) for array in (places.rows, places.columns))
+                *(_sample_neighbour_differences(array, axis) for array in (places.rows, places.columns))
             )
         distances = distances[np.isfinite(distances)]
         steps.append(float(np.median(distances)) if distances.size else 1.0)
@@ -297,13 +297,13 @@ def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
     return min(steps), min(steps)
 
 
-def _measure_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
+def _measure_max_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
     """Measure how many rows and how many columns are between neighbours; the larger medians of both directions."""
     steps = []
     for array in (places.rows, places.columns):
         medians = [1.0]
         for axis in (0, 1):
-            differences = np.abs(_compute_neighbour_differences(array, axis))
+            differences = np.abs(_sample_neighbour_differences(array, axis))
             differences = differences[np.isfinite(differences)]
             if differences.size:
                 medians.append(float(np.median(differences)))
@@ -311,7 +311,7 @@ def _measure_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
     return steps[0], steps[1]
 
 
-def _compute_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:
+def _sample_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:
     """Compute the differences of some neighbours along an axis."""
     step = 8 if min(array.shape) > 16 else 1
     if axis == 0:
@@ -349,7 +349,7 @@ def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) ->
     # numpy needs less time for long rows than for the few bands of a pixel
     first, second = (array.reshape(len(array), -1) for array in (low_pixels, next_pixels))
     plane_weights = weights[:, np.newaxis] if axis == 0 else weights.repeat(pixels.shape[2])
-    return _combine_arrays_by_weight(first, second, plane_weights).reshape(low_pixels.shape)
+    return _interpolate_into_second_array(first, second, plane_weights).reshape(low_pixels.shape)
 
 
 def _interpolate_bilinearly(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
@@ -368,13 +368,13 @@ def _interpolate_bilinearly(pixels: NDArray[Any], places: RasterPlaces) -> NDArr
     rows -= top
     weights = [np.clip(axis, 0, 1)[..., np.newaxis] for axis in (columns, rows)]
     upper, lower = (
-        _combine_arrays_by_weight(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0])
+        _interpolate_into_second_array(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0])
         for step in (0, width)
     )
-    return _combine_arrays_by_weight(upper, lower, weights[1])
+    return _interpolate_into_second_array(upper, lower, weights[1])
 
 
-def _combine_arrays_by_weight(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+def _interpolate_into_second_array(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Combine two arrays by the weights of the second one, which is overwritten."""
     second -= first
     second *= weights

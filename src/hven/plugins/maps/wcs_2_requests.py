@@ -63,7 +63,7 @@ class AxisSubset:
     high: float
 
 
-def build_native_grid(info: RasterInfo) -> MapView:
+def build_coverage_grid(info: RasterInfo) -> MapView:
     """Build the grid of a coverage: that of the raster, or one of longitude and latitude."""
     frame, bounds = info.frame, info.bounds
     if not (frame.name.startswith(AUTHORITY) and frame.code % 100 in SUFFIXES):
@@ -91,7 +91,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     if params.read_one("MEDIATYPE"):
         message = "Hven returns a coverage as one file, not as a multipart response with GML"
         raise ParamError(message, name="MEDIATYPE", remedy="leave out MEDIATYPE")
-    view = _scale_view(params, _read_view(params, build_native_grid(info), aliases))
+    view = _scale_view(params, _read_view(params, build_coverage_grid(info), aliases))
     try:
         view.check_size()
     except ParamError as error:
@@ -328,7 +328,7 @@ def _write_corners(grid: MapView) -> tuple[str, str]:
 
 
 def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
-    grid = build_native_grid(info)
+    grid = build_coverage_grid(info)
     lower, upper = _write_corners(grid)
     return (
         f"<wcs:CoverageSummary><ows:Title>{escape_xml(str(raster.layer.title))}</ows:Title>"
@@ -353,7 +353,7 @@ def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]]) ->
 
 
 def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
-    layer, grid = raster.layer, build_native_grid(info)
+    layer, grid = raster.layer, build_coverage_grid(info)
     require_same_body(info, grid.frame)
     frame, name = grid.frame, escape_xml(layer.name)
     frame_attribute = f'srsName="{frame.ogc_uri}"'

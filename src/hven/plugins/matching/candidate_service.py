@@ -20,7 +20,7 @@ MISSING_REQUIREMENT = "candidates of a match (`source: {kind: match, rows: candi
 ORDER_NAMES = "catalogue", "candidate_rank", "separation", "candidate_id"
 
 
-def has_candidates(table: Table) -> bool:
+def is_match_candidate_table(table: Table) -> bool:
     """Return whether a table lists the candidates of a match.
 
     Parameters
@@ -77,7 +77,7 @@ FACE = ServiceFace(
         Param(name="ID", required=True, description="id of the object"),
         Param(name="CATALOGUE", description="name of a catalogue; default: all"),
     ),
-    applies=has_candidates,
+    applies=is_match_candidate_table,
     missing_requirement=MISSING_REQUIREMENT,
     build_query=_build_query,
     path="/candidates/{table}",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
     from hven.plugins.matching.match_options import CatalogueOptions
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class StarBatch:
 
 
 @dataclass(slots=True)
-class StarCounts:
+class IncompleteStarCounts:
     """What was found while a catalogue was read."""
 
     without_position: int = 0
@@ -112,10 +112,10 @@ class CatalogueReader:
 
     name: str
     options: CatalogueOptions
-    run_query: SourceQueryRunner
+    run_query: SiteQueryRunner
     keeps_motionless: bool
     keeps_undated: bool = False
-    counts: StarCounts = field(default_factory=StarCounts)
+    counts: IncompleteStarCounts = field(default_factory=IncompleteStarCounts)
     columns: Sequence[Column] = field(init=False)
     id: Column = field(init=False)
     longitude: Column = field(init=False)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.plugins.matching.identity_rules import IdentityDecisions
     from hven.plugins.matching.pair_search import ReferenceStars
-    from hven.sources import Source, SourceQueryRunner
+    from hven.sources import SiteQueryRunner, Source
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ class CatalogueObjects:
 class IdentifySource:
     """The rows of an identification."""
 
-    def __init__(self, options: Options, context: SourceContext, run_query: SourceQueryRunner) -> None:
+    def __init__(self, options: Options, context: SourceContext, run_query: SiteQueryRunner) -> None:
         self.options = options
         self.context = context
         self._run_query = run_query

@@ -25,7 +25,7 @@ from hven.adql.syntax_tree import (
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import FLOAT64
-from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, has_candidates
+from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, is_match_candidate_table
 from hven.plugins.matching.match_columns import SIGMA_COLUMN
 from hven.services.face import ServiceFace, ServiceQuery
 
@@ -40,11 +40,11 @@ LIMIT_COLUMNS = {"DMAG": "dmag", "NSIGMA": SIGMA_COLUMN.name}
 PAIR_NAMES = "catalogue", "candidate_id", "separation", "score", "dmag", "is_partner"
 
 
-def _has_positions(table: Table) -> bool:
-    return has_candidates(table) and table.position is not None
+def _is_candidate_table_with_positions(table: Table) -> bool:
+    return is_match_candidate_table(table) and table.position is not None
 
 
-def _build_limit_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Query:
+def _build_partner_changes_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Query:
     """Build a query that chooses mutual partners again, and selects the pairs whose verdict changes.
 
     Slots: radius, the limits, catalogue, right ascension, declination and radius of the region.
@@ -52,7 +52,7 @@ def _build_limit_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Qu
     id_name = table.primary[0]
     shown_names = (id_name, *(table.position or ()), *PAIR_NAMES)
     unfit = SelectItem(_build_outside_limits_flag(limit_names), Ident("is_unfit"))
-    region = _build_region_condition(table, 1 + len(limit_names))
+    region = _build_catalogue_region_condition(table, 1 + len(limit_names))
     fit_pairs = Select((*_build_select_items(shown_names), unfit), build_table_ref(table), where=region)
     ranks = (
         SelectItem(_build_rank_expression(id_name, "candidate_id"), Ident("object_rank")),
@@ -94,7 +94,7 @@ def _build_outside_limits_flag(limit_names: Sequence[str]) -> Expr:
     return _build_case_expression(Conjunction(tuple(conditions)), 0, 1)
 
 
-def _build_region_condition(table: Table, first_slot: int) -> Expr:
+def _build_catalogue_region_condition(table: Table, first_slot: int) -> Expr:
     circle = tuple(Literal(0.0, slot=first_slot + number) for number in (1, 2, 3))
     position = FunctionCall("POINT", tuple(build_column_ref(name) for name in table.position or ()))
     contains = FunctionCall("CONTAINS", (position, FunctionCall("CIRCLE", circle)))
@@ -139,7 +139,7 @@ def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
             remedy="use DMAG, or add `within_sigma` to a catalogue of the match",
         )
     return ServiceQuery(
-        query=partial(_build_limit_query_tree, table, limit_names=tuple(limits)),
+        query=partial(_build_partner_changes_query_tree, table, limit_names=tuple(limits)),
         key=tuple(limits),
         values=(
             parameters["RADIUS"],
@@ -209,7 +209,7 @@ FACE = ServiceFace(
             description="largest difference in magnitude, in units of its error; default: no limit",
         ),
     ),
-    applies=_has_positions,
+    applies=_is_candidate_table_with_positions,
     missing_requirement=f"{MISSING_REQUIREMENT} with positions",
     build_query=_build_query,
     path="/match-limits/{table}",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.plugins.matching.match_store import CatalogueMatch
     from hven.plugins.matching.pair_search import ReferenceStars
-    from hven.sources import Source, SourceQueryRunner
+    from hven.sources import SiteQueryRunner, Source
 
 TRAITS = SourceKindTraits(list_queries=list_match_queries, is_made_by_queries=True)
 
@@ -57,7 +57,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 class MatchSource:
     """The rows of a match."""
 
-    def __init__(self, options: Options, context: SourceContext, run_query: SourceQueryRunner) -> None:
+    def __init__(self, options: Options, context: SourceContext, run_query: SiteQueryRunner) -> None:
         self.options = options
         self.context = context
         self._run_query = run_query

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hven.plugins.matching.pair_search import ReferenceStars
     from hven.plugins.matching.star_positions import StarPositions
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
     Floats = npt.NDArray[np.float64]
     Counts = npt.NDArray[np.int64]
@@ -110,7 +110,7 @@ def run_match_trial(
     catalogue_options: CatalogueOptions,
     region: TrialRegion,
     reach_arcsec: float,
-    run_query: SourceQueryRunner,
+    run_query: SiteQueryRunner,
 ) -> MatchTrial:
     """Find all pairs in a region, and those that shifted objects have.
 
@@ -141,7 +141,7 @@ def run_match_trial(
     reader, candidates = _read_region_stars("second", catalogue_options, wide_region, run_query)
     catalogue = LoadedStars(reader, candidates)
     edges = np.round(np.linspace(0, reach_arcsec, BIN_COUNT + 1), 9)
-    rows, separations = _find_pair_separations(stars, catalogue, reach_arcsec)
+    rows, separations = _find_rows_with_separations(stars, catalogue, reach_arcsec)
     order = np.lexsort((separations, rows))
     sorted_rows, sorted_separations = rows[order], separations[order]
     is_first = np.concatenate([[True], sorted_rows[1:] != sorted_rows[:-1]])[: len(order)]
@@ -150,7 +150,7 @@ def run_match_trial(
     for number in range(SHIFT_COUNT):
         angle = 2 * np.pi * number / SHIFT_COUNT
         shifted = replace(stars, positions=_move_positions(stars.positions, shift_arcsec, angle))
-        chance_pairs += np.histogram(_find_pair_separations(shifted, catalogue, reach_arcsec)[1], edges)[0]
+        chance_pairs += np.histogram(_find_rows_with_separations(shifted, catalogue, reach_arcsec)[1], edges)[0]
     return MatchTrial(
         object_count=len(stars.ids),
         candidate_count=len(candidates.ids),
@@ -163,7 +163,7 @@ def run_match_trial(
 
 
 def _read_region_stars(
-    name: str, options: CatalogueOptions, region: TrialRegion, run_query: SourceQueryRunner
+    name: str, options: CatalogueOptions, region: TrialRegion, run_query: SiteQueryRunner
 ) -> tuple[CatalogueReader, ReferenceStars]:
     """Read the stars of a region."""
     reader = CatalogueReader(name, options, run_query, keeps_motionless=True)
@@ -188,7 +188,9 @@ def _read_region_stars(
     return reader, stars
 
 
-def _find_pair_separations(stars: ReferenceStars, catalogue: LoadedStars, reach_arcsec: float) -> tuple[Counts, Floats]:
+def _find_rows_with_separations(
+    stars: ReferenceStars, catalogue: LoadedStars, reach_arcsec: float
+) -> tuple[Counts, Floats]:
     """Find the objects and the separations of all pairs."""
     search = PairSearch(
         stars,

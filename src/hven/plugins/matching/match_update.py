@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hven.plugins.matching.match_verdicts import MatchVerdicts
     from hven.plugins.matching.pair_expressions import PairExpressions
     from hven.plugins.matching.pair_search import ReferenceStars
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
     Floats = npt.NDArray[np.float64]
     Digests = npt.NDArray[np.uint64]
@@ -62,7 +62,7 @@ class CatalogueMatcher:
     reader: CatalogueReader
     expressions: PairExpressions
     options: Options
-    run_query: SourceQueryRunner
+    run_query: SiteQueryRunner
     report_star_counts: Callable[[CatalogueReader], None]
 
     def compute_match(self, reference: ReferenceStars, stored: StoredMatch | None) -> tuple[CatalogueMatch, Digests]:

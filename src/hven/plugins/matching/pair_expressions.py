@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import Expr
     from hven.plugins.matching.match_options import PartnerOptions, SigmaOptions
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class PairExpressions:
         written_items = ", ".join(f"{text} AS {item}" for item, text in items.items())
         self._query = f"SELECT {NUMBER}, {written_items} FROM {'.'.join(PAIRS_TABLE)}"
 
-    def check_types(self, run_query: SourceQueryRunner) -> None:
+    def check_types(self, run_query: SiteQueryRunner) -> None:
         """Bind the expressions to the columns.
 
         Parameters
@@ -92,7 +92,7 @@ class PairExpressions:
         return [(owner, name, column) for owner, read in self.read_columns.items() for name, column in read.items()]
 
     def evaluate(
-        self, arrays: Mapping[str, pa.Array], separations: Floats, run_query: SourceQueryRunner
+        self, arrays: Mapping[str, pa.Array], separations: Floats, run_query: SiteQueryRunner
     ) -> dict[str, Floats]:
         """Compute the values of all pairs.
 
@@ -119,7 +119,7 @@ class PairExpressions:
             for name in self._item_names:
                 values[name][rows] = to_floats(batch.column(name))
         if self._sigma_options is not None:
-            _apply_sigma_limit(values, self._sigma_options)
+            _replace_magnitudes_by_sigma_results(values, self._sigma_options)
         return values
 
     def _build_upload_tables(
@@ -137,16 +137,16 @@ class PairExpressions:
     def _write_expression(self, key: str, expression: Expr) -> str:
         for node in walk_tree(expression):
             if isinstance(node, ColumnRef):
-                self._find_column(key, node)
+                self._register_read_column(key, node)
 
         def rename(node: object) -> object:
             if isinstance(node, ColumnRef):
-                return ColumnRef(Ident(self._find_column(key, node), quoted=True))
+                return ColumnRef(Ident(self._register_read_column(key, node), quoted=True))
             return node
 
         return write_adql(transform_tree(expression, rename))
 
-    def _find_column(self, key: str, reference: ColumnRef) -> str:
+    def _register_read_column(self, key: str, reference: ColumnRef) -> str:
         """Return the column of the pairs that a name means, and note that it is read."""
         if not reference.qualifier:
             if reference.name.name.lower() == SEPARATION:
@@ -168,7 +168,7 @@ class PairExpressions:
         return f"{owner}.{column.name}"
 
 
-def _apply_sigma_limit(values: dict[str, Floats], options: SigmaOptions) -> None:
+def _replace_magnitudes_by_sigma_results(values: dict[str, Floats], options: SigmaOptions) -> None:
     """Compare the difference of two magnitudes with the larger one of their errors, and replace them by the result.
 
     A star of the reference without a magnitude fits all candidates.

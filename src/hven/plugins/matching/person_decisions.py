@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.plugins.matching.identify_options import OverrideOptions
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ class PersonDecisions:
 
 
 def read_person_decisions(
-    options: OverrideOptions, run_query: SourceQueryRunner, target_keys: pa.Array, places: Floats, radius_arcsec: float
+    options: OverrideOptions, run_query: SiteQueryRunner, target_keys: pa.Array, places: Floats, radius_arcsec: float
 ) -> PersonDecisions:
     """Read the decisions, and find the one about each target.
 

@@ -12,7 +12,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 from starlette.routing import Route
 
-from hven.model.deadlines import apply_deadline
+from hven.model.deadlines import apply_request_or_new_deadline
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.plugins.matching.catalogue_reading import ID_UCD, LATITUDE_UCD, LONGITUDE_UCD
 from hven.plugins.matching.match_options import REFERENCE_NAME, CatalogueOptions
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
-    from hven.sources import SourceQueryRunner
+    from hven.sources import SiteQueryRunner
 
 MAX_PARALLEL_TRIALS = 1
 MAX_TRIAL_SECONDS = 20.0
@@ -193,14 +193,14 @@ def _run_trial(
     reach = _read_number(fields, "reach", 0.001, MAX_REACH_ARCSEC)
     radius = _read_number(fields, "radius", 0, reach)
     runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
-    with ExitStack() as stack, apply_deadline(MAX_TRIAL_SECONDS, MAX_TRIAL_SECONDS):
+    with ExitStack() as stack, apply_request_or_new_deadline(MAX_TRIAL_SECONDS, MAX_TRIAL_SECONDS):
 
         def run_query(text: str, uploads: object = None) -> TrialQueryAnswer:
             del uploads  # a trial has no conditions
             result = runner.run_query(text, row_limit=MAX_STARS + 1, timeout_seconds=MAX_TRIAL_SECONDS)
             return TrialQueryAnswer(stack.enter_context(result))
 
-        query_runner: SourceQueryRunner = run_query
+        query_runner: SiteQueryRunner = run_query
         trial = run_match_trial(first, second, region, reach, query_runner)
     return trial, _write_match_descriptor(first, second, radius, _find_id_column_name(tables[first.table]))
 

@@ -36,7 +36,7 @@ from hven.plugins.mcp.tools import MAX_CANDIDATES, create_tool_context
 from hven.query.resolver import AmbiguousObjectNameError
 from hven.services.addresses import get_base_url
 from hven.services.api.threads import call_in_thread
-from hven.services.face import ServiceFace, wrap_endpoint_with_error_responses
+from hven.services.face import ServiceFace, wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,13 +87,13 @@ def _choose_media_type(request: Request) -> str:
 def _respond_to_error(request: Request, error: Exception) -> Response:
     """Answer an error that no tool has answered: a limit, a body that is too large, a fault of the server."""
     status = services.find_http_status(error)
-    message = services.write_error_message(error, services.get_request_id(request))
+    message = services.log_error_and_write_message(error, services.get_request_id(request))
     code = INTERNAL_ERROR if status >= 500 else INVALID_PARAMS
     if isinstance(error, TooManyRequestsError):
         code = -32000
     request_id = getattr(request.state, "message_id", None)
     body = write_error(request_id, ProtocolError(code, message))
-    return Response(body, status, {**HEADERS, **services.build_error_headers(error)})
+    return Response(body, status, {**HEADERS, **services.build_retry_after_header(error)})
 
 
 def _check_origin(request: Request, base_url: str, settings: Settings) -> None:
@@ -146,8 +146,8 @@ def build_mcp_routes(context: ServiceContext) -> Sequence[Route]:
         return response
 
     return [
-        Route(PATH, wrap_endpoint_with_error_responses(answer_request, _respond_to_error), methods=["POST"]),
-        Route(PATH, wrap_endpoint_with_error_responses(refuse_method, _respond_to_error), methods=OTHER_METHODS),
+        Route(PATH, wrap_endpoint_with_gates_and_errors(answer_request, _respond_to_error), methods=["POST"]),
+        Route(PATH, wrap_endpoint_with_gates_and_errors(refuse_method, _respond_to_error), methods=OTHER_METHODS),
         *build_markdown_routes(context),
     ]
 
@@ -229,7 +229,7 @@ def _call_tool(request: Request, context: ToolContext, params: Mapping[str, Any]
 
 def _write_tool_error(tool: Tool, error: HvenError, request_id: str) -> str:
     """Write what is wrong with a call, how to mend it, and what to call next."""
-    lines = [services.write_error_message(error, request_id)]
+    lines = [services.log_error_and_write_message(error, request_id)]
     if isinstance(error, AmbiguousObjectNameError):
         shown = [f"{candidate.name} at {candidate.position}" for candidate in error.candidates[:MAX_CANDIDATES]]
         candidates = {"candidates": shown, "candidates_available": len(error.candidates)}

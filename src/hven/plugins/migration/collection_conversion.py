@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.api.descriptor_sections import list_standard_columns
+from hven.descriptor.api.descriptor_sections import map_standard_column_optionality
 from hven.model.errors import SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.migration.column_conversion import (
@@ -277,7 +277,7 @@ class _ResourceConverter:
         columns = self._columns.convert_columns(table)
         is_epn = is_epn_table(table, columns)
         if is_epn:
-            types = dict.fromkeys(list_standard_columns(EPN_TAP_STANDARD), "")
+            types = dict.fromkeys(map_standard_column_optionality(EPN_TAP_STANDARD), "")
             types |= {
                 column: str(attributes["type"]) for column, attributes in columns.items() if column.lower() not in types
             }

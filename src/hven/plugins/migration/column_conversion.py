@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.api.descriptor_sections import list_standard_columns
+from hven.descriptor.api.descriptor_sections import map_standard_column_optionality
 from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
 from hven.plugins.migration.resource_xml import Element
 
@@ -195,7 +195,7 @@ def apply_epn_standard(
     keys
         Keys of the table.
     """
-    standard_columns = list_standard_columns(EPN_TAP_STANDARD)
+    standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
     mixin = find_epn_mixin(table)
     frame = "" if mixin is None else mixin.get_value("spatial_frame_type")
     optional_text = "" if mixin is None else mixin.get_value("optional_columns")

@@ -86,7 +86,7 @@ def open_check_directory(collections_directory: Path, name: str) -> Iterator[Pat
     collections_directory.mkdir(parents=True, exist_ok=True)
     prefix = f".{name}.draft-"
     for path in collections_directory.glob(f"{prefix}*"):
-        _remove_unused_directory(path)
+        _remove_abandoned_directory(path)
     parent = Path(tempfile.mkdtemp(prefix=prefix, dir=collections_directory))
     try:
         lock = os.open(parent, os.O_RDONLY)
@@ -105,7 +105,7 @@ def open_check_directory(collections_directory: Path, name: str) -> Iterator[Pat
                 collections_directory.rmdir()
 
 
-def _remove_unused_directory(path: Path) -> None:
+def _remove_abandoned_directory(path: Path) -> None:
     """Remove the directory of a process that was killed; a running process holds its lock."""
     with suppress(OSError):
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

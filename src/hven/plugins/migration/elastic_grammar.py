@@ -20,7 +20,7 @@ QUERY_KEYS = {"query_url", "query_data"}  # of a file beside the script that que
 _ROOT_KEYS = ("_source", "_id")
 
 
-def read_elastic_query(path: Path) -> tuple[str, str] | None:
+def read_elastic_index_address(path: Path) -> tuple[str, str] | None:
     """Read the address of a server and the name of its index from a query file; None: it is another file.
 
     Parameters
@@ -46,7 +46,7 @@ def read_elastic_query(path: Path) -> tuple[str, str] | None:
     return f"{parts.scheme}://{host}{folder}", segments[-1]
 
 
-def _parse_code(code: str) -> ast.Module:
+def _parse_code_leniently(code: str) -> ast.Module:
     """Parse code; code that is not Python 3 becomes an empty module."""
     try:
         with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def find_document_fields(code: str) -> tuple[dict[str, str], list[str]]:
     fields, computed_names
         Dotted names of fields by the names that the script gives them; and names whose values it computes.
     """
-    tree = _parse_code(code)
+    tree = _parse_code_leniently(code)
     paths: dict[str, str] = {}
     fields: dict[str, str] = {}
     computed_names: list[str] = []
@@ -118,7 +118,7 @@ def _find_path(node: ast.expr, paths: Mapping[str, str]) -> str:
 
 def find_query_text(code: str) -> str:
     """Find the query of a remote table in code that computes it, without what limits its rows; empty: none."""
-    tree = _parse_code(code)
+    tree = _parse_code_leniently(code)
     texts: list[str] = []
     for node in ast.walk(tree):
         parts = node.values if isinstance(node, ast.JoinedStr) else [node]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_query
+from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_index_address
 from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE, normalize_indentation
 from hven.plugins.migration.resource_xml import Element, get_raw_text
 
@@ -334,7 +334,7 @@ class GrammarConverter:
             path = self._directory / "missing.py"  # a file elsewhere is not read
         code = path.read_text("utf-8", errors="replace")[:MAX_CODE_BYTES] if path.is_file() else ""
         for pattern in patterns:
-            address = read_elastic_query(self._directory / pattern)
+            address = read_elastic_index_address(self._directory / pattern)
             if address is not None:
                 return self._build_elastic_source(grammar, code, pattern, address)
         name, facts = self._code_file.add_grammar_module("rows", path)

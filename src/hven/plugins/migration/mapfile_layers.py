@@ -43,7 +43,7 @@ class Block:
     texts: list[str] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
 
-    def get_word(self, name: str) -> str:
+    def get_keyword_text(self, name: str) -> str:
         """Return the words behind the first keyword with a name."""
         return " ".join(self.words[name][0][0]) if name in self.words else ""
 
@@ -89,19 +89,19 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
         A file exists that would be written.
     """
     root = read_mapfile(request.path)
-    name = root.get_word("NAME") or request.path.stem
+    name = root.get_keyword_text("NAME") or request.path.stem
     drafts: list[CollectionDraft] = []
     for builder, _ in create_builders(request, {name: root}, "MapServer", "map").values():
         web = next(iter(root.list_blocks("WEB")), root)
         metadata = web.get_metadata() | root.get_metadata()
         set_value(builder.draft, "title", _find_metadata(metadata, "title"))
         set_value(builder.draft, "description", _find_metadata(metadata, "abstract"))
-        folder = request.path.parent / root.get_word("SHAPEPATH")
+        folder = request.path.parent / root.get_keyword_text("SHAPEPATH")
         layers: dict[str, dict[str, Any]] = {}
         for block in root.list_blocks("LAYER"):
             layer = _convert_layer(builder, block, folder, _find_frame(root))
             if layer:
-                layers[choose_name(block.get_word("NAME"), "layer")] = layer
+                layers[choose_name(block.get_keyword_text("NAME"), "layer")] = layer
         if layers:
             builder.draft["files"] = sorted({layer["file"] for layer in layers.values()})
             builder.draft["layers"] = layers
@@ -204,16 +204,16 @@ def _find_frame(block: Block) -> str:
 
 
 def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame: str) -> dict[str, Any]:
-    name = block.get_word("NAME") or f"line {block.place.line}"
+    name = block.get_keyword_text("NAME") or f"line {block.place.line}"
     report = builder.report
-    if block.get_word("TYPE").upper() != "RASTER" or not block.get_word("DATA"):
-        kind = block.get_word("CONNECTIONTYPE") or block.get_word("TYPE") or "no TYPE"
+    if block.get_keyword_text("TYPE").upper() != "RASTER" or not block.get_keyword_text("DATA"):
+        kind = block.get_keyword_text("CONNECTIONTYPE") or block.get_keyword_text("TYPE") or "no TYPE"
         report.add_decision(
             block.place, f"the layer {name} ({kind}) is no raster file: publish vectors as a table of regions"
         )
         return {}
     metadata = block.get_metadata()
-    path = folder / block.get_word("DATA")
+    path = folder / block.get_keyword_text("DATA")
     layer: dict[str, Any] = {"file": f"maps/{path.name}"}
     missing = "" if path.is_file() else " (it is not there)"
     report.add_decision(
@@ -221,14 +221,14 @@ def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame:
     )
     set_value(layer, "title", _find_metadata(metadata, "title"))
     set_value(layer, "description", _find_metadata(metadata, "abstract"))
-    set_value(layer, "group", _find_metadata(metadata, "group_title") or block.get_word("GROUP"))
+    set_value(layer, "group", _find_metadata(metadata, "group_title") or block.get_keyword_text("GROUP"))
     set_value(layer, "attribution", _find_metadata(metadata, "attribution_title"))
     frame = _find_frame(block) or map_frame
     if frame:
         layer["frame"] = frame
     elif block.list_blocks("PROJECTION"):
         report.add_decision(block.place, f"the projection of {name} names no frame of the IAU: write `frame`")
-    extent = block.get_word("EXTENT").split()
+    extent = block.get_keyword_text("EXTENT").split()
     if len(extent) == 4 and path.suffix.lower() in PICTURE_SUFFIXES:
         try:
             layer["bounds"] = [float(number) for number in extent]
@@ -267,13 +267,13 @@ def _convert_processing(builder: DraftBuilder, layer: dict[str, Any], text: str,
 def _convert_class(builder: DraftBuilder, block: Block) -> list[str]:
     """Convert a class of pixel values to lines of colours: at its lower end, or at both ends of a range of colours."""
     lines: list[str] = []
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", block.get_word("EXPRESSION"))
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", block.get_keyword_text("EXPRESSION"))
     for style in block.list_blocks("STYLE"):
-        colours, limits = style.get_word("COLORRANGE").split(), style.get_word("DATARANGE").split()
+        colours, limits = style.get_keyword_text("COLORRANGE").split(), style.get_keyword_text("DATARANGE").split()
         if len(colours) == 6 and len(limits) == 2:
             lines += [f"{limits[0]} {' '.join(colours[:3])}", f"{limits[1]} {' '.join(colours[3:])}"]
-        elif len(style.get_word("COLOR").split()) == 3 and numbers:
-            lines.append(f"{numbers[0]} {style.get_word('COLOR')}")
+        elif len(style.get_keyword_text("COLOR").split()) == 3 and numbers:
+            lines.append(f"{numbers[0]} {style.get_keyword_text('COLOR')}")
     if not lines:
         builder.report.add_decision(block.place, "a class without values and colours: write `colours`")
     return lines

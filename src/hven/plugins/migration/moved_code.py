@@ -162,7 +162,7 @@ class MovedCodeFile:
     def __bool__(self) -> bool:
         return bool(self._parts)
 
-    def _choose_name(self, base: str) -> str:
+    def _reserve_function_name(self, base: str) -> str:
         name = stem = re.sub(r"\W+", "_", base.lower(), flags=re.ASCII).strip("_") or "moved"
         if name[0].isdigit():
             name = stem = f"f_{name}"
@@ -186,7 +186,7 @@ class MovedCodeFile:
         """
         python = prepare_python(normalize_indentation(code))
         facts = find_code_facts(f"{setup}\n{python}" if setup else python)
-        name = self._choose_name(f"_{base_name}")
+        name = self._reserve_function_name(f"_{base_name}")
         if not facts.is_valid:
             self._parts.append(f"\n# line {line}: {facts.fault}\n" + textwrap.indent(code, "# "))
             return name, facts
@@ -208,7 +208,7 @@ class MovedCodeFile:
         name
             Name of the function.
         """
-        name = self._choose_name(f"{code_name.lstrip('_')}_{variable}")
+        name = self._reserve_function_name(f"{code_name.lstrip('_')}_{variable}")
         arguments = [re.sub(r"\W", "_", parameter) for parameter in parameters]
         columns = ", ".join(
             f'"{parameter}": {argument}' for parameter, argument in zip(parameters, arguments, strict=True)
@@ -225,7 +225,7 @@ class MovedCodeFile:
         """Add the code of an embedded grammar as a function that yields the rows of files."""
         python = prepare_python(normalize_indentation(code))
         facts = find_code_facts(python, ("self", "grammar"))
-        name = self._choose_name(base_name)
+        name = self._reserve_function_name(base_name)
         if not facts.is_valid:
             self._add_unported_source(name, f"line {line}: {facts.fault}", code)
             return name, facts
@@ -239,7 +239,7 @@ class MovedCodeFile:
 
     def add_grammar_module(self, base_name: str, path: Path) -> tuple[str, CodeFacts]:
         """Add the module of a custom grammar; if it cannot be used, a function that says so."""
-        name = self._choose_name(base_name)
+        name = self._reserve_function_name(base_name)
         try:
             data = path.read_bytes()[: MAX_CODE_BYTES + 1]
             code = data.decode("utf-8")

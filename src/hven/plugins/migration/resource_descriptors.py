@@ -84,7 +84,7 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
         name = request.name
         if name == ALL_COLLECTIONS:
             name = _read_schema(path)
-        return _draft_all(request, {name: [path]}, find_inputs_folder(path))
+        return _draft_new_collections(request, {name: [path]}, find_inputs_folder(path))
     descriptors = _list_descriptors(path)
     if len(descriptors) > MAX_DESCRIPTORS:
         raise SourceError(
@@ -95,7 +95,7 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
     for descriptor in descriptors:
         paths_by_schema.setdefault(_read_schema(descriptor), []).append(descriptor)
     if request.name == ALL_COLLECTIONS:
-        return _draft_all(request, paths_by_schema, path)
+        return _draft_new_collections(request, paths_by_schema, path)
     chosen_paths = paths_by_schema.get(request.name)
     if chosen_paths is None and len(paths_by_schema) == 1:
         chosen_paths = next(iter(paths_by_schema.values()))
@@ -106,10 +106,10 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             f"{path.name} describes {len(schemas)} collections: {listed}",
             remedy=f"write '{ALL_COLLECTIONS}' as the name for all of them, or one of these names",
         )
-    return _draft_all(request, {request.name: chosen_paths}, path)
+    return _draft_new_collections(request, {request.name: chosen_paths}, path)
 
 
-def _draft_all(
+def _draft_new_collections(
     request: DocumentDraftRequest, paths_by_name: Mapping[str, list[Path]], root: Path
 ) -> list[CollectionDraft]:
     """Draft collections, after it is sure that no file of any of them exists."""

@@ -113,7 +113,7 @@ class RowMapper:
         """Convert a rowmaker and the row filters of the grammar."""
         if grammar is not None:
             for row_filter in grammar.list_children("rowfilter"):
-                self._convert_row_filter(row_filter)
+                self._convert_product_row_filter(row_filter)
             self._convert_ignore_condition(grammar)
         if rowmaker is not None:
             self._convert_rules(rowmaker)
@@ -370,7 +370,7 @@ class RowMapper:
             self._variables[name] = expression
             self._variable_elements[name] = element
 
-    def _convert_row_filter(self, element: Element) -> None:
+    def _convert_product_row_filter(self, element: Element) -> None:
         reference = element.get_value("procDef").removeprefix("//")
         if reference == "products#define":
             for name, bind in self._list_arguments(element).items():
@@ -391,7 +391,7 @@ class RowMapper:
         conditions: list[str] = []
         for trigger in element.list_children("ignoreOn"):
             for test in trigger.elements:
-                condition = self._translate_trigger(test)
+                condition = self._write_condition_of_kept_rows(test)
                 if condition is None:
                     self._report.add_decision(test, f"ignoreOn {test.tag}: write it as `where`")
                 else:
@@ -399,10 +399,10 @@ class RowMapper:
         if conditions:
             self._mapping.condition = " AND ".join(filter(None, [self._mapping.condition, *conditions]))
 
-    def _translate_trigger(self, test: Element, *, is_negated: bool = False) -> str | None:
+    def _write_condition_of_kept_rows(self, test: Element, *, is_negated: bool = False) -> str | None:
         """Return the condition of the rows that stay."""
         if test.tag == "not" and len(test.elements) == 1:
-            return self._translate_trigger(test.elements[0], is_negated=not is_negated)
+            return self._write_condition_of_kept_rows(test.elements[0], is_negated=not is_negated)
         name = test.get_value("key", "name")
         column = self._resolve_variable(name).adql if name else ""
         if test.tag in {"keyMissing", "keyNull"}:

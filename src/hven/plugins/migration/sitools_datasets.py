@@ -139,7 +139,7 @@ def _convert_dataset(
     if primary:
         keys["primary"] = primary[0] if len(primary) == 1 else primary
     distinct = "DISTINCT " if dataset.get_value("distinct") == "true" else ""
-    query = f"SELECT {distinct}{', '.join(selections)} {_write_tables(builder, dataset)}"
+    query = f"SELECT {distinct}{', '.join(selections)} {_write_sql_after_select_list(builder, dataset)}"
     keys["source"] = {"kind": "sql", "url": _find_database(builder, request, dataset, sources_folder), "query": query}
     keys["columns"] = columns
     path = dataset.get_value("sitoolsAttachementForUsers")
@@ -161,7 +161,7 @@ def _write_reference(element: Element) -> str:
     return f"{table}.{expression}" if table else expression
 
 
-def _write_tables(builder: DraftBuilder, dataset: Element) -> str:
+def _write_sql_after_select_list(builder: DraftBuilder, dataset: Element) -> str:
     """Write what follows the columns in the query: a text of SITools2, or joins and conditions."""
     if dataset.get_value("queryType") == "S":
         return " ".join(dataset.get_value("sqlQuery").split())

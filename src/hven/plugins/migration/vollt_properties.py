@@ -196,11 +196,11 @@ def _convert_settings(builder: DraftBuilder, settings: dict[str, tuple[str, Elem
 
 def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: str) -> None:
     full_name = table.get_value("name")
-    database_name = full_name if "." in full_name else f"{schema}.{full_name}"
+    database_label = full_name if "." in full_name else f"{schema}.{full_name}"
     keys: dict[str, Any] = {}
     set_value(keys, "title", table.get_value("title"))
     set_value(keys, "description", table.get_value("description"))
-    keys["source"] = {"kind": "live", "url": secret, "table": database_name}
+    keys["source"] = {"kind": "live", "url": secret, "table": database_label}
     columns: dict[str, dict[str, Any]] = {}
     for column in table.list_children("column"):
         columns[choose_name(column.get_value("name"), "column")] = _convert_column(column)
@@ -219,9 +219,9 @@ def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: s
         name = f"{base}_{number}"
         number += 1
     if name != base:
-        builder.report.add_decision(table, f"{database_name} is the table {name}, because {base} is there already")
+        builder.report.add_decision(table, f"{database_label} is the table {name}, because {base} is there already")
     builder.tables[name] = keys
-    builder.report.add_result(table, f"the table {database_name} with {count_columns(columns)} stays in its database")
+    builder.report.add_result(table, f"the table {database_label} with {count_columns(columns)} stays in its database")
 
 
 def _convert_column(column: Element) -> dict[str, Any]:

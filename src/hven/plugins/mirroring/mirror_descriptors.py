@@ -271,7 +271,7 @@ def _copy_remote_tables(
     if not known_tables:
         return descriptions
     for key, foreign_view in views.items():
-        view = remote_reader.read_view(key, foreign_view, known_tables)
+        view = remote_reader.register_readable_view(key, foreign_view, known_tables)
         if view is not None:
             descriptions[key] = {**_copy_keys(foreign_view, ("title", "description")), **view}
     return descriptions

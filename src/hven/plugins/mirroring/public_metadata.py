@@ -15,7 +15,7 @@ from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
-from hven.descriptor.api.descriptor_sections import MAX_FLAG_BIT, list_standard_columns
+from hven.descriptor.api.descriptor_sections import MAX_FLAG_BIT, map_standard_column_optionality
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, STANDARDS_BY_VIEW
 from hven.model.errors import HvenError
 from hven.model.table import Table
@@ -221,7 +221,7 @@ def _build_view_keys(
 @lru_cache(maxsize=2)
 def _load_standard_columns(view_name: str) -> dict[str, bool]:
     """List the columns of a standard; the value is True for a column that is there only if asked for."""
-    return list_standard_columns(STANDARDS_BY_VIEW[view_name])
+    return map_standard_column_optionality(STANDARDS_BY_VIEW[view_name])
 
 
 def iterate_public_view_descriptions(
@@ -443,7 +443,9 @@ class RemoteDescriptorReader:
         }
         return _build_view_keys(expressions, optional_columns, own_columns)
 
-    def read_view(self, name: str, remote_keys: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
+    def register_readable_view(
+        self, name: str, remote_keys: Mapping[Any, Any], tables: list[Table]
+    ) -> dict[str, Any] | None:
         """Read a view over tables of its own collection, and add it to them.
 
         Parameters

@@ -71,7 +71,7 @@ def mirror(
             result: dict[str, Any] = {"collection": name, "left_out": omission_notes}
             results.append(result)
             try:
-                result["descriptor"] = _mirror_descriptor(
+                result["descriptor"] = _mirror_descriptor_with_files(
                     base, name, site.settings, interval=sync_interval, omission_notes=omission_notes
                 )
                 site.refresh_published_state()
@@ -140,7 +140,7 @@ def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
     return collection_names
 
 
-def _mirror_descriptor(
+def _mirror_descriptor_with_files(
     base_url: str, collection_name: str, settings: Settings, *, interval: str | None, omission_notes: list[str]
 ) -> str:
     """Write the descriptor of a mirrored collection, and return what was done with it.

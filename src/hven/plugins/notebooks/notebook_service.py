@@ -21,13 +21,13 @@ from hven.portal.api.table_downloads import (
     DOWNLOAD_PARAMETERS,
     CitationText,
     build_file_stem,
-    choose_search_columns,
+    expand_search_to_all_columns_if_asked,
     require_faultless_search,
 )
 from hven.portal.api.table_places import classify_table_map, find_position_columns
 from hven.portal.api.table_rows import read_table_view
 from hven.services.citations import write_bibtex, write_citation_sentence
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     respond_to_error = build_error_responder(context)
     return [
-        Route(TABLE_PATH, wrap_endpoint_with_error_responses(answer_search, respond_to_error)),
+        Route(TABLE_PATH, wrap_endpoint_with_gates_and_errors(answer_search, respond_to_error)),
         Route(
             QUERY_PATH,
-            wrap_endpoint_with_error_responses(answer_query, respond_to_error, MAX_FORM_BYTES),
+            wrap_endpoint_with_gates_and_errors(answer_query, respond_to_error, MAX_FORM_BYTES),
             methods=["GET", "POST"],
         ),
     ]
@@ -94,7 +94,7 @@ def _describe_search(table_view: TableView, page_context: PageContext) -> Notebo
         The search has a fault: its notebook would show other rows than those that the reader wants.
     """
     table = require_faultless_search(table_view).table
-    search = _add_positions(choose_search_columns(table_view, page_context))
+    search = _add_positions(expand_search_to_all_columns_if_asked(table_view, page_context))
     parameters = table_view.search.list_parameters()
     address = build_table_address(page_context.base, table) + (f"?{urlencode(parameters)}" if parameters else "")
     columns = search.list_shown_columns()

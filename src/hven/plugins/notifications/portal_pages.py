@@ -27,7 +27,7 @@ from hven.portal.api.pages import (
     build_redirect,
     is_json_requested,
 )
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 from hven.site.api.account_users import TOKEN_SCOPE_GROUPS
 from hven.site.api.events import SiteEvent
 from hven.sources.http_client import resolve_url
@@ -123,7 +123,7 @@ class _ChoicePages:
 
     async def change_choices(self, page_context: PageContext) -> PageContent:
         self._find_account(page_context)
-        if is_cross_site(page_context.request, self._site.settings):
+        if is_cross_site_change_request(page_context.request, self._site.settings):
             raise ForbiddenError("the request comes from a page on another site", remedy="use the form of this site")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(self._change_choices, page_context, params)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 notification_choices = TABLES.define_table(
     "notification_choices",
     """

@@ -25,7 +25,7 @@ class CitableResult(NamedTuple):
     collections: Sequence[str]
 
 
-class CitedAddressReader:
+class CitableResultReader:
     """Reads which results were cited.
 
     Parameters
@@ -37,7 +37,7 @@ class CitedAddressReader:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def list_cited_results(self, since: str) -> list[CitableResult]:
+    def list_new_citable_results(self, since: str) -> list[CitableResult]:
         """List the results that got an address since a time, the newest first.
 
         Parameters

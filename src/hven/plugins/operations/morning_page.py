@@ -23,7 +23,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
     can_edit_collection,
 )
-from hven.services.face import ServiceContext, wrap_endpoint_with_error_responses
+from hven.services.face import ServiceContext, wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def build_morning_routes(context: ServiceContext) -> list[Route]:
 
     return [
         Route("/morning", build_page_endpoint(show_page, context)),
-        Route("/morning.atom", wrap_endpoint_with_error_responses(send_feed, build_error_responder(context))),
+        Route("/morning.atom", wrap_endpoint_with_gates_and_errors(send_feed, build_error_responder(context))),
     ]
 
 

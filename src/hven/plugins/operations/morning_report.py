@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
-from hven.plugins.operations.cited_counts import CitedAddressReader
+from hven.plugins.operations.cited_counts import CitableResultReader
 from hven.plugins.operations.disk_forecast import find_disk_problems
 from hven.plugins.operations.link_checks import read_link_check
 from hven.plugins.operations.query_log import SlowQueryLog, group_queries
@@ -93,7 +93,7 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
     first_day = now.date() - timedelta(days=day_count - 1)
     redact = site.get_or_create(SiteHealthMonitor, site).get_redactor().redact_text
     slow_queries = SlowQueryLog(site.settings).read_entries(f"{first_day}")
-    cited_results = site.store.get_or_create(CitedAddressReader).list_cited_results(f"{first_day}")
+    cited_results = site.store.get_or_create(CitableResultReader).list_new_citable_results(f"{first_day}")
     present_lines = _find_current_problem_lines(site)
     collection_days = []
     disk_lines = list(_describe_disk(site)) if names else []

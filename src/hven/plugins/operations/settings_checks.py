@@ -17,8 +17,8 @@ from hven.model.errors import Fault, SourceError
 from hven.model.settings import (
     SECRETS_FILE,
     SETTINGS_FILE,
-    find_exposed_files,
-    find_missing_portal_items,
+    find_exposed_file_faults,
+    find_missing_portal_item_faults,
     find_unavailable_section_faults,
     resolve_secret,
 )
@@ -40,7 +40,7 @@ _UNSET_SECRET_PATTERN = re.compile(r"the secret ([A-Za-z_][A-Za-z0-9_]*) is not 
 
 
 def _find_exposed_files(settings: Settings) -> Iterator[Finding]:
-    faults = find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)
+    faults = find_exposed_file_faults(settings.directory, settings.var_directory, settings.data_directory)
     for fault in faults:
         yield convert_fault(fault, harm="critical")
 
@@ -48,7 +48,7 @@ def _find_exposed_files(settings: Settings) -> Iterator[Finding]:
 def _find_settings_faults(settings: Settings) -> Iterator[Finding]:
     for error in plugins.find_plugin_faults():
         yield Finding(harm="error", subject="plug-ins", message=error.message, remedy=error.remedy)
-    for fault in (*find_unavailable_section_faults(settings), *find_missing_portal_items(settings)):
+    for fault in (*find_unavailable_section_faults(settings), *find_missing_portal_item_faults(settings)):
         yield convert_fault(fault)
 
 

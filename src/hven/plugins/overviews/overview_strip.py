@@ -115,7 +115,7 @@ class CountMap:
             width = (east - west) % 360.0 if self.is_periodic else east - west
             lon = west + width / 2
             lat = (south + north) / 2
-        return _wrap_longitudes(lon) if self.is_periodic else lon, lat
+        return _wrap_longitudes_to_0_360(lon) if self.is_periodic else lon, lat
 
     def count_rows_by_cell(self, values: _Values) -> npt.NDArray[np.int64]:
         """Count rows by cell, from the south west eastwards.
@@ -143,7 +143,7 @@ class CountMap:
         return cell_counts
 
 
-def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _wrap_longitudes_to_0_360(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Wrap longitudes to [0, 360). Values in range stay as they are: the remainder is the slowest step here."""
     if len(longitudes) and longitudes.min() >= 0 and longitudes.max() < 360:
         return longitudes
@@ -231,7 +231,7 @@ class OverviewStripLayoutCache(LruCache[OverviewStripLayout]):
 
 
 def _build_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewStripLayout:
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     time_columns = [column for column in find_begin_and_end_time_columns(table) if column is not None]
     time = next((column for column in time_columns if not column.hidden), None)
     overview_map = _build_overview_map(table)
@@ -478,7 +478,7 @@ def count_overview_strip_rows(
     A large table is sampled first, and counted exactly if few rows match. Return None if it took too long.
     """
     where = search.build_condition()
-    rows = runner.find_published_table(search.table).rows
+    rows = runner.find_table_with_visible_counts(search.table).rows
     is_large = rows is None or rows > MAX_EXACT_ROWS
     sample_rows = COUNT_SAMPLE_ROWS if is_large else None
     try:

@@ -19,7 +19,7 @@ from hven.plugins.overviews import overview_strip
 from hven.plugins.overviews.strip_bins import format_bin_edge, to_float_values
 from hven.portal.api.page_rows import quote_parameter_name
 from hven.portal.api.pages import PortalPages, TemplateContext, render_page_part
-from hven.portal.api.plots import draw_shaded_cells, format_number, format_unit
+from hven.portal.api.plots import format_number, format_unit, write_svg_paths_of_shaded_cells
 from hven.portal.api.table_pages import TablePageExtension
 from hven.portal.api.table_rows import TableSearch, build_page_line_search, build_table_data_endpoint, fetch_row
 
@@ -125,7 +125,7 @@ def build_first_overview_strip(table_view: TableView, page_context: PageContext)
         strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
         if not strip_layout.column_names:
             return None
-        rows = table_view.runner.find_published_table(table_view.table).rows
+        rows = table_view.runner.find_table_with_visible_counts(table_view.table).rows
         if is_immediate or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
             return replace(build_overview_strip(table_view), rooms=_format_strip_part_names(strip_layout))
     except HvenError:
@@ -390,7 +390,7 @@ def _draw_overview_map(
 def _draw_cells(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     """Draw the cells of a map, whose rows begin in the south."""
     drawn_counts = np.rot90(counts, 2) if is_mirrored else np.flipud(counts)
-    return draw_shaded_cells(drawn_counts, range(len(counts)), shade_count=SHADE_COUNT)
+    return write_svg_paths_of_shaded_cells(drawn_counts, range(len(counts)), shade_count=SHADE_COUNT)
 
 
 def _format_range(low: float, high: float) -> str:

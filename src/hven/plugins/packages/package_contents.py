@@ -18,7 +18,7 @@ import hven
 from hven import adql, query
 from hven.model import split_address
 from hven.model.errors import ForbiddenError, HvenError, NotFoundError, StorageUnavailableError, format_message
-from hven.model.table import find_file_root, table_to_json
+from hven.model.table import find_file_root_and_relative_path, table_to_json
 from hven.plugins.packages.package_members import (
     ELSEWHERE,
     LEFT_OUT,
@@ -342,7 +342,7 @@ class _ContentCollector:
                 is_local = remote_files.find_remote_root(row) is None
                 if is_local:
                     self._note_local_path(row)
-                fault = self._find_name_fault(path)
+                fault = self._claim_package_path(path)
                 if fault:
                     reason = f"no package can contain it, because it {fault}"
                     self.lacking.append(LackingItem(path=_name_product(path), status=LEFT_OUT, reason=reason))
@@ -350,7 +350,7 @@ class _ContentCollector:
                     local_rows.append(row)
                 else:
                     remote_rows.append(row)
-            remote_states = remote_files.request_file_states(self._context, remote_rows)
+            remote_states = remote_files.complete_rows_with_remote_file_states(self._context, remote_rows)
             for requested_row, state in zip(remote_rows, remote_states, strict=True):
                 if isinstance(state, HvenError):
                     self._add_lacking(requested_row["path"], MISSING, state)
@@ -359,7 +359,7 @@ class _ContentCollector:
             for row in local_rows:
                 self._add_product(found_files, row)
 
-    def _find_name_fault(self, path: str) -> str:
+    def _claim_package_path(self, path: str) -> str:
         """Return why `hven unpack` would refuse the whole package because of this path; empty if it would not."""
         if any(part.startswith(".") for part in path.split("/")):
             return "is hidden: its path has a name that begins with a dot"
@@ -385,7 +385,9 @@ class _ContentCollector:
 
         def read() -> Iterator[bytes]:
             if not row["bytes"] and remote_files.find_remote_root(row) is None:
-                collection_files.find_file_path(self._site.settings, row)  # an empty file has no piece that checks it
+                collection_files.find_unchanged_file_path(
+                    self._site.settings, row
+                )  # an empty file has no piece that checks it
             return (bytes(piece) for piece in read_range(0, row["bytes"]) if piece is not None)
 
         path = _name_product(row["path"])
@@ -447,7 +449,7 @@ def locate_in_collection(path: str, roots: Sequence[Any]) -> str | None:
     place
         Path relative to the directory; None if the product is outside of it.
     """
-    root, path_below = find_file_root(path, roots)
+    root, path_below = find_file_root_and_relative_path(path, roots)
     if root.scheme is not None:
         return None
     place = os.path.normpath(os.path.join(root.address, path_below))  # noqa: PTH118  (a text, not a place of the disk)

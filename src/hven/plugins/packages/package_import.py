@@ -26,7 +26,7 @@ from hven.plugins.packages.package_reader import PackageReader, find_path_fault
 from hven.plugins.packages.snapshot_digests import combine_table_digests, compute_row_digest
 from hven.plugins.promotion.collection_states import (
     CollectionState,
-    ListedCollections,
+    PromotableCollections,
     SourceCollection,
     read_collection_state,
 )
@@ -222,7 +222,7 @@ class PackageSource:
         self._added_standards: list[Path] = []
         self._outside_directory: Path | None = None
         self.snapshot = reader.read_snapshot()
-        self._changed_paths = self._find_changed_paths()
+        self._changed_paths = self._read_paths_changed_while_packing()
         descriptor_path = f"{reader.payload_prefix}collection/{self.snapshot.get('collection')}.yaml"
         if descriptor_path not in reader.members:
             raise SourceError(
@@ -247,7 +247,7 @@ class PackageSource:
                 f"{reader.path}: snapshot.json contradicts itself", remedy="ask the sender for the package again"
             )
 
-    def _find_changed_paths(self) -> set[str]:
+    def _read_paths_changed_while_packing(self) -> set[str]:
         """Find the files that were changed while they were packed, and are not usable."""
         completeness = self.reader.read_json(self.reader.payload_prefix + COMPLETENESS_MEMBER)
         try:
@@ -273,9 +273,9 @@ class PackageSource:
             provenance=dict(facts["provenance"]),
         )
 
-    def list_collections(self) -> ListedCollections:
+    def list_collections(self) -> PromotableCollections:
         """List the collection of the package."""
-        return ListedCollections([self.name], [])
+        return PromotableCollections([self.name], [])
 
     def read_collection(
         self,

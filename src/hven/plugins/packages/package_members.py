@@ -194,12 +194,12 @@ class RowTable:
         """
         number = 0
         for batches in _group_batches(self.open_batches()):
-            yield self._create_part(folder, number, batches)
+            yield self._create_digested_part(folder, number, batches)
             number += 1
         if not number:
-            yield self._create_part(folder, 0, [])
+            yield self._create_digested_part(folder, 0, [])
 
-    def _create_part(self, folder: str, number: int, batches: list[pa.RecordBatch]) -> PackageMember:
+    def _create_digested_part(self, folder: str, number: int, batches: list[pa.RecordBatch]) -> PackageMember:
         checksum = sum(self.digest.add_batch(batch) for batch in batches) % 2**64
         path = f"{folder}/part-{number:05}.parquet"
         return PackageMember(

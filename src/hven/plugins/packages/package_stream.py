@@ -224,7 +224,7 @@ class PackageStream:
                 return
             if record.text is not None:
                 member = create_text_member(member.path, record.text, record.modified)
-        writer = _MemberWriter(member)
+        writer = _MemberContentReader(member)
         for chunk in writer.iterate_content():
             if writer.must_write_header:
                 writer.must_write_header = False
@@ -239,7 +239,7 @@ class PackageStream:
             raise _build_changed_error(member.path)
 
 
-class _MemberWriter:
+class _MemberContentReader:
     """Reads the content of a member and computes its checksums; what is missing at its end is filled with zeros."""
 
     def __init__(self, member: PackageMember) -> None:

@@ -18,7 +18,7 @@ from hven.plugins.postgres.engine.schema_installation import quote_identifier
 from hven.plugins.postgres.foreign_tables import (
     build_foreign_server_options,
     connect_database,
-    list_common_extensions,
+    list_shippable_extensions,
     read_local_columns,
     read_remote_columns,
     write_missing_tables_remedy,
@@ -70,11 +70,11 @@ def collect_foreign_setup_findings(
         return [_build_error_finding(about, error)]
     with local:
         try:
-            remote = connect_database(target.url, target.database_name, foreign_name=about)
+            remote = connect_database(target.url, target.database_label, foreign_name=about)
         except HvenError as error:
             return [_build_error_finding(about, error), *_check_foreign_server(local, target, None)]
         with remote:
-            common_extensions = list_common_extensions(local, remote, target)
+            common_extensions = list_shippable_extensions(local, remote, target)
             findings = list(_check_foreign_server(local, target, common_extensions))
             findings += _check_foreign_tables(local, remote, target, role)
     return findings
@@ -146,7 +146,7 @@ def _check_foreign_tables(
     for name in target.tables:
         about = f"{target.local_schema}.{name}"
         if name not in remote_columns:
-            message = f"{target.remote_schema}.{name} does not exist {target.database_name}"
+            message = f"{target.remote_schema}.{name} does not exist {target.database_label}"
             yield ForeignSetupFinding(
                 about=about, level="error", message=message, remedy=write_missing_tables_remedy(target, [name])
             )
@@ -163,7 +163,7 @@ def _check_foreign_tables(
             continue
         yield from _compare_columns(about, remote_columns[name], local_columns[name], target)
         if can_select:
-            yield from _check_table_reading(local_connection, target, name, local_columns[name], role=role)
+            yield from _check_read_performance(local_connection, target, name, local_columns[name], role=role)
 
 
 def _check_privileges(
@@ -186,13 +186,13 @@ def _check_privileges(
         remedy = f"in the other database, grant USAGE on the schema {target.remote_schema} to {user_name}"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
-        message = f"{user_name} is not allowed to read the table {target.database_name}"
+        message = f"{user_name} is not allowed to read the table {target.database_label}"
         remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO ROLE` with the role in the url"
         if target.user_name:
             remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO {quote_identifier(target.user_name)}`"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
-        message = f"{user_name} is allowed to write to the table {target.database_name}"
+        message = f"{user_name} is allowed to write to the table {target.database_label}"
         remedy = "in the user mapping, use a role that has only the privilege SELECT on the table"
         findings.append(ForeignSetupFinding(about=about, level="warning", message=message, remedy=remedy))
     return can_select, findings
@@ -234,7 +234,7 @@ def _compare_columns(
             )
 
 
-def _check_table_reading(
+def _check_read_performance(
     local_connection: Any,
     target: ForeignTableSpec,
     table_name: str,
@@ -250,7 +250,7 @@ def _check_table_reading(
             local_connection.execute("SET TRANSACTION READ ONLY")
             if role:
                 local_connection.execute(f"SET LOCAL ROLE {quote_identifier(role)}")
-            yield ForeignSetupFinding(about=about, level="ok", message=_describe_read_time(local_connection, table))
+            yield ForeignSetupFinding(about=about, level="ok", message=_measure_read_time(local_connection, table))
             local_conditions = [
                 column
                 for column, column_type in columns
@@ -277,7 +277,7 @@ def _check_table_reading(
         )
 
 
-def _describe_read_time(local_connection: Any, table: str) -> str:
+def _measure_read_time(local_connection: Any, table: str) -> str:
     """Read some rows, and describe how long that takes."""
     start_time = time.monotonic()
     local_connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()

@@ -110,7 +110,7 @@ class ForeignTableSpec:
         return f"HVEN_FDW_{re.sub(r'[^A-Z0-9]+', '_', self.name.upper())}_PASSWORD"
 
     @property
-    def database_name(self) -> str:
+    def database_label(self) -> str:
         """The other database, as messages show it."""
         options = self.server_options
         host = options.get("host") or options.get("hostaddr") or "localhost"
@@ -251,7 +251,7 @@ def write_foreign_setup_script(target: ForeignTableSpec, extensions: Sequence[st
     """Write the script for psql. It can be run again: what exists stays, and tables are imported anew."""
     header_lines = [
         (
-            f"-- Foreign tables of the database {target.database_name}, for `[[foreign]]` {target.name} in "
+            f"-- Foreign tables of the database {target.database_label}, for `[[foreign]]` {target.name} in "
             f"hven.toml; written by `hven fdw {target.name}`."
         ),
         "-- Run by an administrator of the database that Hven queries:  psql -d DATABASE -f FILE",
@@ -278,7 +278,9 @@ def write_foreign_setup_script(target: ForeignTableSpec, extensions: Sequence[st
     return "\n".join(script_lines) + "\n"
 
 
-def list_common_extensions(local_connection: Any, remote_connection: Any, target: ForeignTableSpec) -> tuple[str, ...]:
+def list_shippable_extensions(
+    local_connection: Any, remote_connection: Any, target: ForeignTableSpec
+) -> tuple[str, ...]:
     """Return the extensions whose functions may be sent to the other database: both databases must have them."""
     if target.extensions is not None:
         return tuple(target.extensions)
@@ -300,9 +302,9 @@ def connect_and_write_setup_script(target: ForeignTableSpec, url: str, server_na
     try:
         with (
             connect_database(url, server_name) as local,
-            connect_database(target.url, target.database_name, foreign_name=target.name) as remote,
+            connect_database(target.url, target.database_label, foreign_name=target.name) as remote,
         ):
-            return write_foreign_setup_script(target, list_common_extensions(local, remote, target)), None
+            return write_foreign_setup_script(target, list_shippable_extensions(local, remote, target)), None
     except HvenError as error:
         return write_foreign_setup_script(target, target.extensions or ()), str(error)
 
@@ -323,7 +325,7 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
     """
     with (
         connect_database(url, server_name) as local,
-        connect_database(target.url, target.database_name, foreign_name=target.name) as remote,
+        connect_database(target.url, target.database_label, foreign_name=target.name) as remote,
     ):
         setup_statements = _write_needed_statements(local, remote, target)
         try:
@@ -357,7 +359,7 @@ def _write_needed_statements(local_connection: Any, remote_connection: Any, targ
     missing_tables = [name for name in target.tables if name not in remote_columns]
     if missing_tables:
         missing_list = ", ".join(f"{target.remote_schema}.{name}" for name in missing_tables)
-        message = f"{target.name}: there is no table {missing_list} {target.database_name}"
+        message = f"{target.name}: there is no table {missing_list} {target.database_label}"
         raise UserError(message, remedy=write_missing_tables_remedy(target, missing_tables))
     local_columns = read_local_columns(local_connection, target)
     new_tables = []
@@ -372,7 +374,7 @@ def _write_needed_statements(local_connection: Any, remote_connection: Any, targ
         password_sql = quote_literal(target.password)
     return write_foreign_setup_statements(
         target,
-        list_common_extensions(local_connection, remote_connection, target),
+        list_shippable_extensions(local_connection, remote_connection, target),
         [*new_tables, *changed_tables],
         password_sql=password_sql,
         dropped_tables=changed_tables,

@@ -106,7 +106,7 @@ def _apply_foreign_setup(
     table_count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
     print_message(
         f"{target.name}: schema {target.local_schema} has {table_count} of the other database, "
-        f"{target.database_name}; check them with `hven fdw {target.name} --check`"
+        f"{target.database_label}; check them with `hven fdw {target.name} --check`"
     )
     return [{"about": target.name, "done": statement} for statement in statements]
 

@@ -138,7 +138,7 @@ def draw_thumbnail(context: ServiceContext, picture_key: str, path: Path) -> byt
     return get_or_draw_picture(get_picture_store(context), picture_key, [(path, path.name)], THUMBNAIL_LOOK)
 
 
-def has_informative_thumbnail(context: ServiceContext, principal: Principal, collection: str, path: str) -> bool:
+def prepare_informative_thumbnail(context: ServiceContext, principal: Principal, collection: str, path: str) -> bool:
     """Check whether a file's thumbnail can be drawn for a reader and shows more than one colour; store it.
 
     Parameters
@@ -161,7 +161,7 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
         return True
     try:
         files = collection_files.find_files(context, principal, collection, [path])
-        file = collection_files.open_original_file(context, principal, files, path)
+        file = collection_files.locate_original_file(context, principal, files, path)
         look = with_credit_note(context, collection, THUMBNAIL_LOOK)
         key = make_picture_key([file], look)
         verdict = context.site.get_or_create(_create_contrast_verdict_cache).find(key)

@@ -36,7 +36,7 @@ def _draw_pictures(file_to_prepare: FileToPrepare, report: FilePreparationReport
         report.left += 1
         return False
     found_files = file_to_prepare.found_files
-    file = collection_files.open_original_file(context, file_to_prepare.principal, found_files, file_to_prepare.path)
+    file = collection_files.locate_original_file(context, file_to_prepare.principal, found_files, file_to_prepare.path)
     picture_store = drawings.get_picture_store(context)
     for default_look in drawings.DEFAULT_LOOKS:
         look = drawings.with_credit_note(context, file.collection, default_look)

@@ -115,7 +115,7 @@ def build_preview_routes(context: ServiceContext) -> Sequence[Route]:
         for path in paths:
             found_files.get_row(path)
             found_files.record_access("preview taken", path)
-        return [collection_files.open_original_file(context, principal, found_files, path) for path in paths]
+        return [collection_files.locate_original_file(context, principal, found_files, path) for path in paths]
 
     async def answer_picture(request: Request) -> Response:
         params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
@@ -283,7 +283,7 @@ FACE = ServiceFace(
     list_usage_examples=_list_usage_examples,
     build_routes=build_preview_routes,
     pictures=PictureService(
-        is_informative=drawings.has_informative_thumbnail,
+        is_informative=drawings.prepare_informative_thumbnail,
         find_thumbnail=drawings.find_stored_thumbnail,
         draw_thumbnail=drawings.draw_thumbnail,
     ),

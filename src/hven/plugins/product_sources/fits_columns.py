@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import ColumnType
-from hven.sources.api.cells import MAX_UINT64_DIGITS, convert_whole_numbers, parse_cells
+from hven.sources.api.cells import MAX_UINT64_DIGITS, cast_integers_masking_overflow, parse_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -345,7 +345,7 @@ def _convert_elements(element_bytes: np.ndarray, fits_field: FitsField) -> tuple
     if fits_field.null is not None:
         mask = np.asarray(words == fits_field.null)
     unsigned = convert_unsigned_words(words, mask)
-    return convert_whole_numbers(unsigned, fits_field.column.type.scalar_type.arrow)
+    return cast_integers_masking_overflow(unsigned, fits_field.column.type.scalar_type.arrow)
 
 
 def convert_unsigned_words(words: np.ndarray, mask: np.ndarray | None = None) -> pa.Array:

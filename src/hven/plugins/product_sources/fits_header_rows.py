@@ -77,7 +77,7 @@ class FitsHeaderSource(FileHeaderSource):
         comments: dict[str, str] = {}
         for item in self.hdus:
             for header in headers:
-                if item != header.index and not header.has_name(item):
+                if item != header.index and not header.is_named(item):
                     continue
                 for key, value in header.card_values.items():
                     if values.get(key) is None:

@@ -119,7 +119,7 @@ class FitsTableSource(FileByFileSource):
             wanted_hdu = wanted_hdu[0]
         while (header := read_next_hdu_header(stream.read, index, file)) is not None:
             if header.hdu_kind in {"BINTABLE", "TABLE"}:
-                if wanted_hdu is None or wanted_hdu == index or header.has_name(wanted_hdu):
+                if wanted_hdu is None or wanted_hdu == index or header.is_named(wanted_hdu):
                     return header
                 tables.append(f"{index} {header.name}".strip())
             _skip_bytes(stream, header.data_bytes)

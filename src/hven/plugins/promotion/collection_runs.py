@@ -22,7 +22,7 @@ from hven.plugins.promotion import pinned_directories, three_way_merge
 from hven.plugins.promotion.collection_states import PROMOTION_KEY
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.row_copies import StoredRows, stage_rows, verify_copy
-from hven.site.server_processes import check_servers_can_read
+from hven.site.server_processes import wait_until_servers_can_read
 from hven.site.store import SnapshotRecord, format_current_time
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def find_pinned_directory(records: Iterable[SnapshotRecord]) -> str | None:
     return str(newest_record.provenance[PINNED_DIRECTORY_KEY])
 
 
-def publish_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
+def promote_in_one_transaction(runs: Sequence[PromotionRun], target_site: Site) -> None:
     """Stage and verify collections, and publish all of them in one transaction.
 
     Parameters
@@ -146,8 +146,8 @@ class PromotionRun:
         self.engine = self._find_engine()
 
     def _find_engine(self) -> StorageEngine:
-        name = self.origin.described_resource.engine or self.site.engines.default_engine
-        check_servers_can_read(self.site.settings, self.site.store, name)
+        name = self.origin.required_resource.engine or self.site.engines.default_engine
+        wait_until_servers_can_read(self.site.settings, self.site.store, name)
         return self.site.engines.get_engine(name)
 
     def stage(self, group_facts: Mapping[str, Any]) -> None:
@@ -220,7 +220,7 @@ class PromotionRun:
             copy = StoredRows(table=table.record.table, snapshot=snapshot, engine=self.engine)
             table.target_hashes = verify_copy(expected_hashes, copy)
         except BaseException:
-            self.site.engines.drop_snapshots([snapshot])
+            self.site.engines.drop_snapshots_and_list_problems([snapshot])
             raise
         promotion = {
             **facts,
@@ -288,4 +288,4 @@ class PromotionRun:
     def delete_unpublished(self) -> None:
         """Delete the staged snapshots and files, because they are not published."""
         shutil.rmtree(self.site.settings.directory / self.directory, ignore_errors=True)
-        self.site.engines.drop_snapshots(record.snapshot for record in self.new_records)
+        self.site.engines.drop_snapshots_and_list_problems(record.snapshot for record in self.new_records)

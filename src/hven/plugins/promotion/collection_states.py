@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.site.store import PublicationEvent, SnapshotRecord
 
 
-class ListedCollections(NamedTuple):
+class PromotableCollections(NamedTuple):
     """Names of the collections with stored tables, which can be promoted, and of those that store no rows."""
 
     names: list[str]
@@ -72,10 +72,10 @@ class SourceCollection:
 
     def compute_description_digests(self) -> dict[str, str]:
         """Return the digest of what the descriptor says of each table, with the settings of this site."""
-        return compute_description_digests(self.described_resource)
+        return compute_description_digests(self.required_resource)
 
     @property
-    def described_resource(self) -> CollectionSpec:
+    def required_resource(self) -> CollectionSpec:
         """The descriptor of a collection that has one.
 
         Raises
@@ -92,7 +92,7 @@ class SourceCollection:
         """The files of the collection; the descriptor has the name that it gets on the target."""
         if self.merged_files is not None:
             return self.merged_files
-        return list_own_files(self.described_resource)
+        return list_own_files(self.required_resource)
 
 
 @dataclass(frozen=True, kw_only=True)

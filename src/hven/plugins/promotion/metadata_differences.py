@@ -157,7 +157,7 @@ def compare_metadata(
             differences += _compare_tables(*table_pair)
         columns += map(str, differences)
         changes += [difference for difference in differences if isinstance(difference, MetadataChange)]
-    described_tables = _describe_tables(own_resource, own_records, own_tables)
+    described_tables = _apply_described_rights(own_resource, own_records, own_tables)
     embargoes = _describe_embargoes(own_resource), _describe_embargoes(target_resource)
     for name in described_tables.keys() & target_tables.keys():
         embargoes_of_table = embargoes[0].get(name, ""), embargoes[1].get(name, "")
@@ -188,7 +188,7 @@ def compare_metadata(
     )
 
 
-def _describe_tables(
+def _apply_described_rights(
     resource: CollectionSpec, records: Mapping[str, SnapshotRecord], published_tables: Mapping[str, Table]
 ) -> dict[str, Table]:
     """Return tables with the rights and the hidden columns that a site publishes with a descriptor."""
@@ -348,7 +348,7 @@ def _split_parts(tree: Expr, junction: type[Conjunction | Disjunction]) -> list[
     return [part for inner_tree in tree.parts for part in _split_parts(inner_tree, junction)]
 
 
-def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) -> list[Fault]:
+def find_unusable_obscore_columns(resource: CollectionSpec, tables: Mapping[str, Table]) -> list[Fault]:
     """Find columns that have the name of an ObsCore column, and a type that clients of ObsCore cannot use.
 
     Another kind of region is an error, and so is another kind of any column in a table with rows in ``ivoa.obscore``.

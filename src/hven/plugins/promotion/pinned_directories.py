@@ -152,7 +152,7 @@ def write_link(name: str, place: str) -> str:
     return place if place.startswith("/") else os.path.relpath(place, PurePosixPath(name).parent)
 
 
-def is_place_of_files(place: str, names: Iterable[str]) -> bool:
+def is_place_in_collection(place: str, names: Iterable[str]) -> bool:
     """Return whether a path is that of a file or of a directory with files.
 
     Parameters
@@ -313,7 +313,7 @@ def copy_files(
             new_path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():
                 place = locate_link(name, path)
-                new_path.symlink_to(write_link(name, place) if is_place_of_files(place, files) else path.resolve())
+                new_path.symlink_to(write_link(name, place) if is_place_in_collection(place, files) else path.resolve())
             elif name in linked_files:
                 os.link(linked_files[name], new_path)
             else:

@@ -18,14 +18,14 @@ from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_dir
 from hven.plugins.promotion.collection_states import (
     PROMOTION_KEY,
     CollectionState,
-    ListedCollections,
+    PromotableCollections,
     SourceCollection,
     compute_description_digests,
     list_events_newest_first,
     read_collection_state,
     read_own_state,
 )
-from hven.plugins.promotion.metadata_differences import find_refused_columns
+from hven.plugins.promotion.metadata_differences import find_unusable_obscore_columns
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
 from hven.site.store import build_lease_name
@@ -69,7 +69,7 @@ class PromotionOptions:
 class PromotionSource(Protocol):
     """The site from which collections are promoted."""
 
-    def list_collections(self) -> ListedCollections:
+    def list_collections(self) -> PromotableCollections:
         """List the collections that can be promoted, and the others."""
 
     def read_collection(
@@ -96,12 +96,12 @@ class SiteSource:
 
     site: Site
 
-    def list_collections(self) -> ListedCollections:
+    def list_collections(self) -> PromotableCollections:
         """List the collections that can be promoted, and the others."""
         published_names = self.site.refresh_published_state().resources.keys()
         stored_names = {record.collection for record in self.site.published_records.values()}
         names_without_rows = set(self.site.settings.list_collections()) - stored_names
-        return ListedCollections(sorted(published_names & stored_names), sorted(names_without_rows))
+        return PromotableCollections(sorted(published_names & stored_names), sorted(names_without_rows))
 
     def read_collection(
         self,
@@ -178,7 +178,7 @@ def plan_promotion(
             target = read_collection_state(target_site, name)
             origin = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
             report = compare_sites(origin, target, compares_contents=options.must_compare_contents)
-            column_faults = find_refused_columns(origin.described_resource, origin.tables)
+            column_faults = find_unusable_obscore_columns(origin.required_resource, origin.tables)
             report.warnings += [str(fault) for fault in column_faults if fault.severity == "warning"]
             plan = CollectionPlan(origin=origin, target=target, report=report, source_files=origin.files)
             if options.may_merge and report.foreign_changes and report.has_changes:
@@ -232,7 +232,7 @@ def promote_collections(
         for name in names:  # in the order of their names, so that two promotions do not wait for each other
             lease = store.leases.hold_lease(build_lease_name(name), description=f"the promotion of {name}")
             leases[name] = stack.enter_context(lease)
-            store.runs.mark_dead_runs(name)
+            store.runs.abandon_unfinished_runs(name)
         publication.delete_ingest_leftovers(target_site)
         plans = stack.enter_context(plan_promotion(source, target_site, names, options, is_dry_run=False))
         for plan in plans:
@@ -250,7 +250,7 @@ def promote_collections(
             _execute_runs(runs, target_site)
         for run in runs:
             name = run.name
-            run.report.warnings += _complete_publication(target_site, name)
+            run.report.warnings += _prepare_published_files(target_site, name)
             run.report.warnings += publication.prune_collection_history(target_site, name)
             kept_records = store.list_snapshots(name)
             pinned_directories.delete_unused_directories(target_site.settings, name, kept_records)
@@ -284,14 +284,14 @@ def _execute_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
             summarize = partial(_summarize_report, run.report)
             record = target_site.store.runs.record_run(run.run, run.name, RUN_KIND, summarize=summarize)
             stack.enter_context(record)
-        collection_runs.publish_runs(runs, target_site)
+        collection_runs.promote_in_one_transaction(runs, target_site)
 
 
 def _summarize_report(report: PromotionReport) -> dict[str, Any]:
     return {"by": report.by, "tables": [table.to_json() | {"samples": {}} for table in report.tables]}
 
 
-def _complete_publication(target_site: Site, name: str) -> list[str]:
+def _prepare_published_files(target_site: Site, name: str) -> list[str]:
     """Let the target prepare the files of the collection; return what else is to be done there."""
     published_state = target_site.get_published_state()
     warnings = []
@@ -324,7 +324,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     """
     origin, report = plan.origin, plan.report
     refusals: list[HvenError] = []
-    faults = find_refused_columns(origin.described_resource, origin.tables)
+    faults = find_unusable_obscore_columns(origin.required_resource, origin.tables)
     faults = [fault for fault in faults if fault.severity == "error"]
     if faults:
         refusals.append(DescriptorError(faults))
@@ -369,7 +369,7 @@ def _check_source_descriptor(origin: SourceCollection, target_site: Site) -> Non
     UserError
         It describes the columns in another way, because the sites have other defaults or standards.
     """
-    source_resource = origin.described_resource
+    source_resource = origin.required_resource
     source_digests = origin.compute_description_digests()
     with select_packages_of(target_site.settings):
         resource = descriptor.load_descriptor(source_resource.path, target_site.settings)

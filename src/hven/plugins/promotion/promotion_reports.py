@@ -151,8 +151,8 @@ def compare_sites(
     metadata = compare_metadata(
         origin.tables,
         target.tables,
-        (origin.described_resource, target.resource),
-        (pinned_directories.list_own_files(origin.described_resource), target_files),
+        (origin.required_resource, target.resource),
+        (pinned_directories.list_own_files(origin.required_resource), target_files),
         origin.records,
         compares_contents=compares_contents,
     )

@@ -177,7 +177,7 @@ def _write_manifest(site: Site, name: str) -> bytes:
 
 def _find_file(site: Site, name: str, path: str) -> Path:
     """Find a file that the manifest of a collection lists."""
-    file = find_own_file(read_own_state(site, name).described_resource, path)
+    file = find_own_file(read_own_state(site, name).required_resource, path)
     if file is None or file.is_symlink():
         message = format_message("{name} has no file {path!r}", name[:80], path[:80])
         raise NotFoundError(message, remedy="run the promotion again: the file was deleted or replaced meanwhile")

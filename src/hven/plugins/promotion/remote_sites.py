@@ -32,7 +32,7 @@ from hven.model.errors import NotFoundError, SourceError, StorageError, TooLarge
 from hven.model.settings import resolve_secret
 from hven.model.table import FILES_UTYPE
 from hven.plugins.promotion import pinned_directories, transfers
-from hven.plugins.promotion.collection_states import CollectionState, ListedCollections, SourceCollection
+from hven.plugins.promotion.collection_states import CollectionState, PromotableCollections, SourceCollection
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.sources import http_client
 
@@ -97,7 +97,7 @@ class RemoteSite:
         """Close the connections."""
         self._connections.close()
 
-    def list_collections(self) -> ListedCollections:
+    def list_collections(self) -> PromotableCollections:
         """List the collections that the other site can send."""
         path = "/promotions"
         try:
@@ -105,7 +105,7 @@ class RemoteSite:
             names, names_without_rows = (
                 sorted(str(name) for name in document.get(key, ())) for key in ("collections", "without_rows")
             )
-            return ListedCollections(names, names_without_rows)
+            return PromotableCollections(names, names_without_rows)
         except (ValueError, AttributeError, TypeError) as error:
             raise SourceError(
                 f"{self.url}{path} is not a list of collections",
@@ -327,7 +327,7 @@ def _check_link(url: str, name: str, link_target: str, settings: Settings) -> Pa
         The place is not below one of the `roots` of this site, or shows files of this site, such as its secrets.
     """
     place = Path(link_target).resolve()
-    if not _is_below_roots(place, settings):
+    if not _is_in_roots_outside_site(place, settings):
         raise UserError(
             f"{url}: the file {name!r:.80} is a symbolic link to {str(place)!r:.200}, which is not allowed here",
             remedy="replace the link with the file on the other site, or add the directory of the file to `roots` in "
@@ -336,7 +336,7 @@ def _check_link(url: str, name: str, link_target: str, settings: Settings) -> Pa
     return place
 
 
-def _is_below_roots(place: Path, settings: Settings) -> bool:
+def _is_in_roots_outside_site(place: Path, settings: Settings) -> bool:
     """Return whether a place is below one of the `roots`, and shows no file of this site."""
     site_directory = settings.directory.resolve()
     roots = [root.resolve() for root in settings.allowed_directories[1:]]
@@ -412,7 +412,7 @@ def _is_path_of_other_file(key: str, text: str, directory: Path, settings: Setti
         )
     except (RuntimeError, ValueError):  # no such user, a circle of links, or a character that no path has
         return is_path
-    if searched_place.is_relative_to(directory) or _is_below_roots(searched_place, settings):
+    if searched_place.is_relative_to(directory) or _is_in_roots_outside_site(searched_place, settings):
         return False
     is_of_site = place.is_relative_to(settings.directory.resolve())
     # a name of a file may be too long for `Path.exists`
@@ -481,7 +481,7 @@ class RemoteCollection(SourceCollection):
 
     def open_rows(self, record: Any) -> RemoteRows:
         """Return the rows of a record, which are fetched when they are needed."""
-        described_tables = [spec.table for spec in self.described_resource.tables]
+        described_tables = [spec.table for spec in self.required_resource.tables]
         lists_files = any(
             table.utype == FILES_UTYPE and table.qualified_name == record.table.qualified_name
             for table in (record.table, *described_tables)

@@ -12,7 +12,7 @@ import numpy as np
 from hven.engines import Snapshot
 from hven.model.errors import SourceError
 from hven.model.table import table_from_json, table_to_json
-from hven.plugins.promotion.pinned_directories import is_place_of_files, locate_link
+from hven.plugins.promotion.pinned_directories import is_place_in_collection, locate_link
 from hven.plugins.promotion.row_copies import BLOCK_COUNT, BlockRows, RowHashes
 from hven.site.store import SnapshotRecord
 
@@ -191,7 +191,7 @@ def _check_inner_links(files: Mapping[str, Mapping[str, Any]]) -> None:
     real_names = [name for name, facts in files.items() if "link" not in facts]
     for name, facts in files.items():
         place = facts.get("link", "/")
-        if not place.startswith("/") and not is_place_of_files(place, real_names):
+        if not place.startswith("/") and not is_place_in_collection(place, real_names):
             raise ValueError(f"the link {name!r:.80} leads to {place!r:.80}, which is not a file")
 
 

@@ -61,7 +61,7 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     id_set = set(ids)
     lines = [
         line
-        for line in map(_orient_line, _list_drawn_relations(graph))
+        for line in map(_orient_line, _derive_drawn_relations(graph))
         if line.later in id_set and line.earlier in id_set and line.later != line.earlier
     ]
     columns, lines = _assign_columns(ids, lines)
@@ -113,7 +113,7 @@ def _choose_drawn_ids(graph: ProvGraph) -> list[str]:
     return [record_id for record_id in graph.records if record_id not in hidden_ids][:MAX_BOXES]
 
 
-def _list_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
+def _derive_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
     """List the relations with those to plans, and without attributions that follow from those of a collection."""
     attributions = {(relation.origin, relation.target) for relation in graph.relations if relation.role in CREDIT_ROLES}
     collections = {relation.target: relation.origin for relation in graph.relations if relation.kind == "hadMember"}

@@ -92,7 +92,7 @@ def build_prov_routes(context: ServiceContext) -> Sequence[Route]:
 
     def build_response(request: Request, params: services.RequestParams) -> Response:
         page_context = build_page_context(request, context)
-        write_page = context.find_page_writer(SERVICE_NAME, request, params)
+        write_page = context.find_requested_page_writer(SERVICE_NAME, request, params)
         name = JSON_FORMAT
         if write_page is None:
             name = choose_prov_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept", ""))

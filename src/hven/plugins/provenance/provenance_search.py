@@ -122,7 +122,7 @@ class _ProvenanceSearch:
             record_id, cost = self._pending.popleft()
             if cost > self._costs[record_id]:
                 continue
-            step_list = self._list_steps(record_id)
+            step_list = self._list_steps_with_results(record_id)
             left_out_count = step_list.left_out_count
             for step in step_list.steps:
                 next_cost = cost + self._compute_step_cost(step)
@@ -136,7 +136,7 @@ class _ProvenanceSearch:
             if left_out_count:
                 self.left_out[record_id] = left_out_count
 
-    def _list_steps(self, record_id: str) -> StepList:
+    def _list_steps_with_results(self, record_id: str) -> StepList:
         step_list = self.source.list_steps(record_id, is_forward=self.options.is_forward)
         is_activity = self.records[record_id].kind == ACTIVITY
         if record_id not in self.start_ids or not is_activity or self.options.is_forward:

@@ -210,13 +210,13 @@ class ReaderSite:
         snapshot_ids = self.snapshots_by_run.get(run_id)
         if snapshot_ids:
             return snapshot_ids
-        run = self.find_run(run_id)
+        run = self.find_stored_run(run_id)
         if run is None or run.collection not in self.collections:
             return []
         records = self.site.store.list_snapshots(run.collection)
         return [record.id for record in records if record.run == run_id and self.find_origin(record.id) is not None]
 
-    def find_run(self, run_id: str) -> IngestRun | None:
+    def find_stored_run(self, run_id: str) -> IngestRun | None:
         """Return a run; None if it is no longer kept. The caller checks that the reader may know of it.
 
         Parameters

@@ -95,7 +95,7 @@ class SiteRecords:
             "account": self._find_account,
         }
         self.backward_steps: dict[str, Callable[[str], StepList]] = {
-            "collection": self._list_collection_members,
+            "collection": self._list_collection_origins,
             "table": self._list_table_origins,
             "snapshot": self._list_snapshot_origins,
             "release": self._list_release_members,
@@ -136,7 +136,7 @@ class SiteRecords:
             url=self.reader_site.build_url("collections", name),
         )
 
-    def _list_collection_members(self, name: str) -> StepList:
+    def _list_collection_origins(self, name: str) -> StepList:
         record_id = f"collection/{name}"
         names = self.reader_site.tables_by_collection[name]
         members = limit_steps([step_to_target("hadMember", record_id, f"table/{table}") for table in names])
@@ -181,7 +181,7 @@ class SiteRecords:
         return ProvRecord(id=record_id, kind=AGENT, label=name, w3c_type="Organization", ivoa_type="Agent")
 
     def _find_software(self, name: str) -> ProvRecord | None:
-        if not self._is_known_plan(f"software/{name}"):
+        if not self._has_made_known_snapshot(f"software/{name}"):
             return None
         label = name.replace("/", " ")
         return ProvRecord(id=f"software/{name}", kind=AGENT, label=label, w3c_type="SoftwareAgent", ivoa_type="Agent")
@@ -267,7 +267,7 @@ class SiteRecords:
             step_to_target("wasDerivedFrom", record_id, f"snapshot/{name}")
             for name in self._list_input_snapshots(origin)
         ]
-        run = self.reader_site.find_run(origin.run_id)
+        run = self.reader_site.find_stored_run(origin.run_id)
         if run is not None and run.kind in CHANGE_RUN_KINDS:
             previous_id = self.reader_site.find_previous_snapshot(origin)
             if previous_id is not None:
@@ -393,7 +393,7 @@ class SiteRecords:
         return StepList([step, *step_list.steps], step_list.left_out_count)
 
     def _list_collection_products(self, name: str) -> StepList:
-        return self._add_registration(f"collection/{name}", self._list_collection_members(name))
+        return self._add_registration(f"collection/{name}", self._list_collection_origins(name))
 
     def _list_release_products(self, name: str) -> StepList:
         return self._add_registration(f"release/{name}", self._list_release_members(name))
@@ -404,7 +404,7 @@ class SiteRecords:
         snapshot_ids = self.reader_site.list_run_snapshots(run_id)
         if not snapshot_ids:
             return None
-        run = self.reader_site.find_run(run_id)
+        run = self.reader_site.find_stored_run(run_id)
         kind = "ingest" if run is None else run.kind
         collection = self._get_origin(snapshot_ids[0]).collection_name
         return ProvRecord(
@@ -425,26 +425,26 @@ class SiteRecords:
             for origin in origins
             if not self._is_made_from_site_tables(origin)
         ]
-        steps.append(self._build_software_step(record_id, origins[0]))
-        run = self.reader_site.find_run(run_id)
+        steps.append(self._record_software_step(record_id, origins[0]))
+        run = self.reader_site.find_stored_run(run_id)
         account = None if run is None else run.summary.get("by")
         if run is not None and account:
             target = f"account/{account}/{run.collection}"
             steps.append(step_to_target("wasAssociatedWith", record_id, target, role="operator"))
         return limit_steps(steps)
 
-    def _build_software_step(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
+    def _record_software_step(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
         software = str(origin.provenance.get("software", "hven")).replace(" ", "/")
         plan = f"descriptor/{origin.collection_name}/{compute_descriptor_digest(origin)}"
         target = f"software/{software}"
         self._run_plans |= {plan, target}
         return step_to_target("wasAssociatedWith", record_id, target, role="software", plan=plan)
 
-    def _is_known_plan(self, record_id: str) -> bool:
+    def _has_made_known_snapshot(self, record_id: str) -> bool:
         """Return whether a descriptor or software made a snapshot of which the reader knows."""
         if record_id not in self._run_plans:
             for snapshot_id in self.reader_site.tables_by_snapshot:
-                self._build_software_step("", self._get_origin(snapshot_id))
+                self._record_software_step("", self._get_origin(snapshot_id))
         return record_id in self._run_plans
 
     def _list_run_products(self, run_id: str) -> StepList:
@@ -468,7 +468,7 @@ class SiteRecords:
         spec = self.reader_site.find_table_spec(origin.table_name)
         kinds = [] if spec is None else list(dict.fromkeys(source.kind for source in spec.sources))
         kind_text = ", ".join(kinds)
-        run = self.reader_site.find_run(origin.run_id)
+        run = self.reader_site.find_stored_run(origin.run_id)
         return ProvRecord(
             id=f"task/{snapshot_id}",
             kind=ACTIVITY,
@@ -487,7 +487,7 @@ class SiteRecords:
             for name in inputs
             if self.reader_site.find_origin(name) is not None
         ]
-        steps.append(self._build_software_step(record_id, origin))
+        steps.append(self._record_software_step(record_id, origin))
         steps.append(step_to_target("wasInformedBy", record_id, f"run/{origin.run_id}"))
         return limit_steps(steps)
 
@@ -500,7 +500,7 @@ class SiteRecords:
         origin = self.reader_site.find_origin(snapshot_id)
         if origin is None or self._is_made_from_site_tables(origin):
             return None
-        run = self.reader_site.find_run(origin.run_id)
+        run = self.reader_site.find_stored_run(origin.run_id)
         files = origin.files
         record_id = f"source/{snapshot_id}"
         if run is not None and run.kind == "push":
@@ -543,7 +543,7 @@ class SiteRecords:
 
     def _find_descriptor(self, name: str) -> ProvRecord | None:
         collection, _, digest = name.partition("/")
-        if not self._is_known_plan(f"descriptor/{name}"):
+        if not self._has_made_known_snapshot(f"descriptor/{name}"):
             return None
         return ProvRecord(
             id=f"descriptor/{name}",

@@ -211,7 +211,7 @@ class _TableRules:
             return "flags", self._list_broken_rules(self.spec, value)
         mappings = self.mappings.get(name.lower())
         if mappings:
-            return _describe_mappings(mappings, source_columns)
+            return _classify_mappings(mappings, source_columns)
         rules: list[str] = []
         rule_kind = COPY_RULE if source_columns else UNKNOWN_RULE
         if self.spec.embargo is not None and self.spec.embargo.column == name:
@@ -243,7 +243,7 @@ class _TableRules:
         return list(helpers.values())
 
 
-def _describe_mappings(mappings: Sequence[ColumnMapping], source_columns: Sequence[str]) -> tuple[str, list[str]]:
+def _classify_mappings(mappings: Sequence[ColumnMapping], source_columns: Sequence[str]) -> tuple[str, list[str]]:
     """Return the kind of a column's settings, and their texts; a name alone is a copy."""
     texts = [str(mapping.value) for mapping in mappings]
     if len(mappings) == 1 and mappings[0].how == "map" and [texts[0].strip('"')] == [*source_columns]:

@@ -60,12 +60,12 @@ def find_source_for_file(spec: TableSpec, path: str) -> SourceSpec | None:
     for source in spec.sources:
         if source.kind != FILES_SOURCE_KIND or not source.options.get("writers"):
             continue
-        if not path or _find_path_below_root(source.options, path) is not None:
+        if not path or _find_allowed_relative_path(source.options, path) is not None:
             return source
     return None
 
 
-def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
+def _find_allowed_relative_path(options: Mapping[str, Any], path: str) -> str | None:
     """Return a path relative to the root of an entry; None: the entry does not take such a file."""
     root = FileRoot(path_prefix=str(options.get("at", "")), address=str(options.get("root", "")))
     prefix = f"{root.path_prefix}/" if root.path_prefix else ""
@@ -107,7 +107,7 @@ def resolve_name_in_pattern_directory(options: Mapping[str, Any], file_name: str
     for pattern in _list_option_patterns(options, "files"):
         path_parts = (path_prefix, find_directory_before_wildcard(pattern), file_name)
         path = "/".join(filter(None, path_parts))
-        if _find_path_below_root(options, path) is not None:
+        if _find_allowed_relative_path(options, path) is not None:
             return path
     return file_name
 
@@ -120,7 +120,7 @@ def find_file_target(site: Site, resource: CollectionSpec, source: SourceSpec, p
     NotFoundError
         The descriptor allows no such path.
     """
-    relative_path = _find_path_below_root(source.options, path)
+    relative_path = _find_allowed_relative_path(source.options, path)
     root = Path(str(source.options.get("root", ""))).expanduser()
     root_directory = (resource.path.parent / root).resolve()
     target_path = root_directory / (relative_path or "")

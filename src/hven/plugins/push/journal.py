@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hven.sources import SourceContext
 
 
-class PendingPushJournal:
+class JournalWithPendingPushes:
     """The journal of a table as it will be when the present run is committed.
 
     Parameters
@@ -53,9 +53,9 @@ class PendingPushJournal:
         return [*stored_pieces, *pending_pieces]
 
 
-def open_journal(context: SourceContext) -> PendingPushJournal | None:
+def open_journal(context: SourceContext) -> JournalWithPendingPushes | None:
     """Open the journal of the table that a source fills; None: this is a first look, without the system state."""
     if context.open_records is None:
         return None
     pending_pushes = [write for write in context.pending_writes if isinstance(write, ClientPush)]
-    return PendingPushJournal(context.open_records(ClientPushStore), context.table_name, pending_pushes)
+    return JournalWithPendingPushes(context.open_records(ClientPushStore), context.table_name, pending_pushes)

@@ -22,7 +22,7 @@ from hven.model.errors import (
     StorageUnavailableError,
     format_message,
 )
-from hven.plugins.push.journal import PendingPushJournal
+from hven.plugins.push.journal import JournalWithPendingPushes
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.push.source import DELETED_COLUMN, Options, cast_to_declared_schema, merge_pieces
 from hven.sources import SourceContext
@@ -60,7 +60,7 @@ class PushedRows:
         self.schema: pa.Schema = self._options.schema
         self.generated_id_column: str | None = self._options.ids
         push_store = site.store.get_or_create(ClientPushStore)
-        journal = PendingPushJournal(push_store, spec.table.qualified_name)
+        journal = JournalWithPendingPushes(push_store, spec.table.qualified_name)
         context = SourceContext(directory=resource.path.parent)
         try:
             (entry,) = open_table_sources(replace(spec, sources=(source,)), resource, context)

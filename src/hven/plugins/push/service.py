@@ -326,7 +326,7 @@ def _write_json(document: Mapping[str, Any]) -> bytes:
 def _respond_to_error(context: ServiceContext, request: Request, error: Exception) -> Response:
     """Answer an error, with the report or the rejected rows."""
     status = services.find_http_status(error)
-    message = services.write_error_message(error, services.get_request_id(request))
+    message = services.log_error_and_write_message(error, services.get_request_id(request))
     document: dict[str, Any] = {"error": message, "status": status}
     if isinstance(error, client_writes.RowsRefusedError):
         principal = context.identify_principal(request)
@@ -334,7 +334,7 @@ def _respond_to_error(context: ServiceContext, request: Request, error: Exceptio
         document["report"] = build_client_ingest_report(error.report, catalogue)
     elif isinstance(error, client_writes.InvalidRowsError):
         document["faults"] = error.faults
-    headers = {**services.build_error_headers(error), "cache-control": "no-store"}
+    headers = {**services.build_retry_after_header(error), "cache-control": "no-store"}
     return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Table
-    from hven.plugins.push.journal import PendingPushJournal
+    from hven.plugins.push.journal import JournalWithPendingPushes
 
 DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
 JOURNAL_MODULE = "hven.plugins.push.journal"  # it needs SQLAlchemy, and a descriptor is checked without
@@ -106,7 +106,7 @@ class PushedRowSource:
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
         self.context = context
-        self._journal: PendingPushJournal | None = None
+        self._journal: JournalWithPendingPushes | None = None
         if context.open_records is not None:
             module = plugins.import_hven_module(JOURNAL_MODULE, "rows that clients push")
             self._journal = module.open_journal(context)

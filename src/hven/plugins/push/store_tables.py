@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 pushes = TABLES.define_table(  # every write by a client into a table that accepts them: see `push_store`
     "pushes",
     """

@@ -150,7 +150,7 @@ ACCEPTED_FORMATS_REMEDY = "send a JSON object or list of objects, CSV with a hea
 
 
 def _detect_upload_format(path: Path) -> str:
-    format_kind = file_kinds.detect_file_kind(path)
+    format_kind = file_kinds.detect_kind_from_file_content(path)
     if format_kind in {None, "csv"}:  # XML need not begin with a declaration
         with path.open("rb") as file:
             if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):

@@ -147,7 +147,7 @@ class ClientWrite:
 
     def check_collection_not_held(self) -> None:
         """Refuse to write while the collection is held after a rollback."""
-        if self.collection in self.site.store.map_held_collections():
+        if self.collection in self.site.store.map_hold_start_times():
             raise KeyTakenError(
                 format_message("the collection {collection!r} is on hold after a rollback", self.collection),
                 remedy="ask the site's operators to resume the collection with `hven schedule resume`",

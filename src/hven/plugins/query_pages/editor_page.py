@@ -39,7 +39,7 @@ from hven.portal.api.pages import (
     load_page_translations,
     run_while_connected,
 )
-from hven.portal.api.plots import axes_to_json, build_histogram_json, build_points_json, is_plottable
+from hven.portal.api.plots import axes_to_json, build_histogram_json, build_points_or_density_json, is_plottable
 from hven.portal.api.table_downloads import write_client_query_examples
 from hven.portal.api.table_rows import build_column_headings, cell_to_json, columns_to_json, format_cells
 
@@ -170,7 +170,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         Route("/adql/answer", build_page_endpoint(run_cancellable(_build_answer_page), context)),
         Route("/adql/check", build_data_endpoint(_check_query)),
         Route("/adql/explain", build_data_endpoint(_explain_query)),
-        Route("/adql/words", build_data_endpoint(_list_completions)),
+        Route("/adql/words", build_data_endpoint(_list_all_completions)),
         Route("/adql/rows", build_data_endpoint(_answer_rows)),
         Route("/adql/histogram", build_data_endpoint(_answer_histogram)),
         Route("/adql/points", build_data_endpoint(_answer_points)),
@@ -278,7 +278,7 @@ def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, An
     return fault_facts
 
 
-def _list_completions(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
+def _list_all_completions(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Return the completions of the editor: tables with columns, functions with signatures, and reserved words."""
     tables = [_describe_table(table) for table in page_context.catalogue.iterate_tables()]
     translations = load_page_translations(page_context.language)
@@ -359,7 +359,7 @@ def _answer_histogram(page_context: PageContext, running_queries: RunningQueries
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
-    return build_points_json(*_build_answer_search(page_context, running_queries), page_context)
+    return build_points_or_density_json(*_build_answer_search(page_context, running_queries), page_context)
 
 
 def _build_answer_search(

@@ -57,12 +57,12 @@ from hven.portal.api.pages import (
 from hven.portal.api.plots import PlotPoints, is_plottable
 from hven.portal.api.table_rows import build_column_headings, format_cells
 from hven.services import uws_documents
-from hven.services.addresses import get_client_address, is_cross_site, is_https
+from hven.services.addresses import get_client_address, is_cross_site_change_request, is_https
 from hven.services.face import create_route
 from hven.services.params import MAX_FORM_BYTES
 from hven.site.api.events import load_event_services
 from hven.site.auth import recorded_rights
-from hven.site.auth.session import compute_visitor_hash, create_visitor_cookie
+from hven.site.auth.session import compute_visitor_hash, create_visitor_cookie_and_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -291,7 +291,7 @@ class JobsPage:
 
         ``ACTION`` is abort or delete, ``JOB`` the id.
         """
-        if is_cross_site(request, self.context.site.settings):
+        if is_cross_site_change_request(request, self.context.site.settings):
             raise ForbiddenError("the request comes from a page on another site", remedy="use the forms of this site")
         form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
@@ -340,7 +340,7 @@ class JobsPage:
         message = self._find_translator(request).translate_error(error, services.get_request_id(request))
         frame = build_page_frame(request, self.context)
         body = render_page(ErrorPage(message=message, status=http_status), frame)
-        headers = {**PAGE_HEADERS, **services.build_error_headers(error)}
+        headers = {**PAGE_HEADERS, **services.build_retry_after_header(error)}
         return services.answer_with_body(request, body, headers, http_status)
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
@@ -349,7 +349,7 @@ class JobsPage:
         message = translator.translate_error(error, services.get_request_id(request))
         remedy = error.remedy if isinstance(error, HvenError) else ""
         body = orjson.dumps({"message": message, "remedy": translator(remedy)})
-        headers = {**services.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"}
+        headers = {**services.build_retry_after_header(error), **PRIVATE_HEADERS, "content-type": "application/json"}
         return Response(body, services.find_http_status(error), headers)
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -363,7 +363,9 @@ class JobsPage:
         cookie = ""
         if requester.has_ownerless_jobs and not requester.visitor:
             settings = self.context.site.settings
-            cookie, visitor = create_visitor_cookie(path=settings.root_path, is_secure=is_https(request, settings))
+            cookie, visitor = create_visitor_cookie_and_hash(
+                path=settings.root_path, is_secure=is_https(request, settings)
+            )
             requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
         type_name = form_params.read_one("TYPE")
         job_type = self.job_types.get(type_name or "")
@@ -420,7 +422,7 @@ class JobsPage:
         if action == "delete":
             job_service.destroy_job(job)
             return ""
-        job_service.change_phase(job, "ABORT")
+        job_service.run_or_abort_job(job, "ABORT")
         return job.id
 
     def _find_job(

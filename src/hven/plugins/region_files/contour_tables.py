@@ -93,7 +93,7 @@ def read_contours(path: Path, options: ContourTableOptions) -> region_files.Pars
     UsageError
         A column does not exist, or an option is needed to name it.
     """
-    source_kind = file_kinds.find_file_kind_by_name(path.name) or file_kinds.detect_file_kind(path)
+    source_kind = file_kinds.find_file_kind_by_name(path.name) or file_kinds.detect_kind_from_file_content(path)
     if source_kind is None:
         raise UserError(
             f"{path}: the file format is unknown",
@@ -101,7 +101,7 @@ def read_contours(path: Path, options: ContourTableOptions) -> region_files.Pars
             f"formats: {region_files.READABLE_FORMATS}",
         )
     if source_kind == "fits":
-        header_and_image = _read_fits_image(path)
+        header_and_image = _read_fits_image_unless_table(path)
         if header_and_image is not None:
             header, image = header_and_image
             return _build_label_regions(path, header, image, options)
@@ -358,7 +358,7 @@ def _read_disc_geometry(table: _ContourTable, options: ContourTableOptions) -> c
     scale = table.read_number_arrays("scale", 2)
     radius_text = table.resolve_option_value("radius")
     if radius_text is not None and _ARCSEC_PATTERN.search(radius_text):
-        radius = _read_arcsec_radius(table, _ARCSEC_PATTERN.sub("", radius_text))
+        radius = _read_radius_arcseconds(table, _ARCSEC_PATTERN.sub("", radius_text))
     else:
         radius_pixels = table.read_number_arrays("radius", 1)[0]
         radius = radius_pixels * np.abs(scale[0])
@@ -369,7 +369,7 @@ def _read_disc_geometry(table: _ContourTable, options: ContourTableOptions) -> c
     return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
 
-def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
+def _read_radius_arcseconds(table: _ContourTable, word: str) -> Numbers:
     """Return a radius in arcseconds for each row, from a column or a number."""
     if word in table.names:
         return np.asarray(table.table.column(word).cast(pa.float64()).to_numpy(), np.float64)
@@ -438,7 +438,7 @@ def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) 
     return times
 
 
-def _read_fits_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
+def _read_fits_image_unless_table(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     """Return header and pixels of the first image of a FITS file; None if the file has a table.
 
     Raises

@@ -27,8 +27,8 @@ from hven.plugins.registry.datacite import (
 from hven.portal.api.landing_pages import (
     LandingPageExtension,
     LinkedDocument,
+    build_all_rows_query_address,
     build_cache_control,
-    build_rows_address,
     gather_citation_metadata,
     record_to_dict,
 )
@@ -41,7 +41,7 @@ from hven.portal.api.pages import (
     build_page_context,
 )
 from hven.services.citations import find_licence_url, write_bibtex
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,20 +96,20 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_citation(request: Request) -> Response:
         page_context = build_page_context(request, context)
         kind = request.path_params["kind"]
-        body, tag = await anyio.to_thread.run_sync(_write_citation_document, page_context)
+        body, tag = await anyio.to_thread.run_sync(_write_citation_with_etag, page_context)
         is_public = build_cache_control(page_context).startswith("public")
         cache_headers = services.build_cache_headers(tag, is_public=is_public)
         headers = {**cache_headers, "x-content-type-options": "nosniff", "access-control-allow-origin": "*"}
         return services.answer_with_etag(request, headers, CITATION_KINDS[kind][0], body)
 
-    endpoint = wrap_endpoint_with_error_responses(send_citation, build_error_responder(context))
+    endpoint = wrap_endpoint_with_gates_and_errors(send_citation, build_error_responder(context))
     return [
         Route("/collections/{name}/cite/{kind}", endpoint),
         Route("/collections/{name}/releases/{label}/cite/{kind}", endpoint),
     ]
 
 
-def _write_citation_document(page_context: PageContext) -> tuple[bytes, str]:
+def _write_citation_with_etag(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in CITATION_KINDS:
         message = format_message("there is no citation format {kind!r}", kind[:40])
@@ -162,7 +162,7 @@ def build_signposting_header(page_context: PageContext, citation: CitationMetada
     links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
     for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
         name = f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}"
-        rows_address = build_rows_address(page_context.brand.root, name, "votable")
+        rows_address = build_all_rows_query_address(page_context.brand.root, name, "votable")
         links.append((rows_address, "item", "application/x-votable+xml"))
     link_values = []
     for url, rel, media_type in links:

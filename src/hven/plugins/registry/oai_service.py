@@ -391,7 +391,7 @@ def build_oai_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     site = context.site
     publishing_registry = PublishingRegistry(context)
     harvest_limiter = anyio.CapacityLimiter(2)
-    site.add_change_listener(lambda _: publishing_registry.refresh_in_background())
+    site.add_change_listener(lambda _: publishing_registry.refresh_in_background_if_harvested())
 
     async def answer_request(request: Request) -> Response:
         query_text = request.url.query

@@ -73,7 +73,9 @@ class RegistryRecordStore:
         with self._database.begin_read() as connection:
             return {row.part: row.made for row in connection.execute(sa.select(parts))}
 
-    def replace_records(self, records_by_part: Mapping[str, tuple[str, Sequence[RegistryRecord]] | None]) -> list[str]:
+    def replace_records_listing_conflicts(
+        self, records_by_part: Mapping[str, tuple[str, Sequence[RegistryRecord]] | None]
+    ) -> list[str]:
         """Replace the records of several parts at once: what differs is changed now, and what is missing is deleted.
 
         Parameters

@@ -88,12 +88,14 @@ def register(
             faults = [fault for fault in faults if str(fault.place.file).endswith(f"/{name}.yaml")]
         records = list(itertools.chain.from_iterable(records_by_collection.values()))
         if check_records:
-            _print_record_faults(faults, len(records), as_json=as_json)
+            _print_record_faults_with_exit_code(faults, len(records), as_json=as_json)
         else:
             print("\n".join(map(registry_validation.format_record, records)))
     elif show_harvested:
         with open_site(context) as site:
-            registry_enrolment.print_registry_comparison(_create_service_context(site), registry_url, as_json=as_json)
+            registry_enrolment.print_comparison_with_exit_code(
+                _create_service_context(site), registry_url, as_json=as_json
+            )
     else:
         site_settings = load_site_settings(context)
         if write_settings:
@@ -147,7 +149,7 @@ def _draft_registry_records(
     return records
 
 
-def _print_record_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
+def _print_record_faults_with_exit_code(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
     """Print what validators would report; exit code 1 if they would refuse a record."""
     error_count = sum(fault.severity == "error" for fault in faults)
     if as_json:

@@ -61,11 +61,11 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
     if missing_settings:
         write_command = format_command(context, "register", "--write")
         setting_lines = "\n".join(_format_setting_lines(missing_settings))
-        write_step = (
+        write_step_and_notify = (
             f"Write these lines into {file}, before its first section; replace lines that are already there "
             f"(or let {write_command} ask you):\n\n{setting_lines}\n"
         )
-        steps.insert(0, write_step)
+        steps.insert(0, write_step_and_notify)
     else:
         print(f"{file} has all the settings that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
@@ -193,7 +193,9 @@ def _insert_setting_line(text: str, section: str, line: str) -> str:
     return f"{text[:insert_position]}{line}\n{text[insert_position:]}"
 
 
-def print_registry_comparison(service_context: ServiceContext, registry_url: str | None, *, as_json: bool) -> None:
+def print_comparison_with_exit_code(
+    service_context: ServiceContext, registry_url: str | None, *, as_json: bool
+) -> None:
     """Print which of the site's records a searchable registry has; exit code 1 if some are missing."""
     settings = service_context.site.settings
     url = registry_url or settings.everywhere.registry or ""

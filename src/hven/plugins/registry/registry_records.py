@@ -83,7 +83,7 @@ class PublishingRegistry:
         self._lock = threading.Lock()
         self._last_state: tuple[str, Settings] | None = None
 
-    def refresh_in_background(self) -> None:
+    def refresh_in_background_if_harvested(self) -> None:
         """Update the records in the background, after the first harvest; later requests need not wait for it."""
         if self._last_state is not None:
             threading.Thread(target=self._refresh_logging_errors, name="registry", daemon=True).start()
@@ -114,7 +114,7 @@ class PublishingRegistry:
             claimed_ivoids: Sequence[str] = []
             changed_parts = self._build_changed_parts(published_state)
             if changed_parts:
-                claimed_ivoids = self._record_store.replace_records(changed_parts)
+                claimed_ivoids = self._record_store.replace_records_listing_conflicts(changed_parts)
             for ivoid in claimed_ivoids:
                 logger.warning(
                     "registry: another record already has the id %s, so Hven leaves the new record out", ivoid

@@ -474,7 +474,7 @@ def _find_capability_violations(root: etree._Element) -> Iterator[RegistryRecord
         code = SEARCH_RULE_CODES.get(standard_id)
         if code:
             yield from _find_search_capability_violations(capability, record_type, code)
-        yield from _find_test_query_violations(capability)
+        yield from _find_missing_test_query_violation(capability)
     if record_type == "vg:Registry":
         yield from _find_harvest_violations(root)
     elif record_type == "vs:CatalogResource":
@@ -499,7 +499,7 @@ def _find_search_capability_violations(
         yield RegistryRecordViolation(f"{code}b", message, "services", remedy, "error")
 
 
-def _find_test_query_violations(capability: etree._Element) -> Iterator[RegistryRecordViolation]:
+def _find_missing_test_query_violation(capability: etree._Element) -> Iterator[RegistryRecordViolation]:
     example = EXAMPLE_TEST_QUERIES.get(str(capability.get(XSI_TYPE_ATTRIBUTE)))
     if example is None or capability.find("testQuery") is not None:
         return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 registered = TABLES.define_table(  # records of the publishing registry: see `record_store`
     "registered",
     """

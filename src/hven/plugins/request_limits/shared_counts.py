@@ -335,7 +335,7 @@ class SharedCounts:
         if not self._claim_process_cells():
             return None
         key = int.from_bytes(hashlib.blake2b(user.encode("utf-8", "replace"), digest_size=8).digest(), "little") or 1
-        slot = self._find_slot(key)
+        slot = self._assign_slot(key)
         if slot is None:
             return None
         counts = self._users.get(slot)
@@ -379,7 +379,7 @@ class SharedCounts:
             totals_by_class[name] = ClassTotals(*map(float, sums[number]))
         return totals_by_class
 
-    def _find_slot(self, key: int) -> int | None:
+    def _assign_slot(self, key: int) -> int | None:
         start = key % (SLOT_COUNT // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
         with self._lock_allocation():
             bucket_keys = self.keys[start : start + SLOTS_PER_BUCKET]

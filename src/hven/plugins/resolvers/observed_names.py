@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_CONFIDENCE = 0.7
 
 
-def find_observed_target(request: NameRequest) -> Sequence[ResolvedName]:
+def find_unique_observed_target(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name; the target of observations at several places has none."""
     places = list_distinct_named_objects(request, in_observations=True)
     if len(places) != 1:
@@ -30,6 +30,6 @@ PROVIDER = NameProvider(
     offered=lambda settings: get_resolver_settings(settings).columns,
     place=lambda _: format_message("the targets of this site's observations"),
     remedy="",
-    find=find_observed_target,
+    find=find_unique_observed_target,
     is_general=False,
 )

@@ -76,7 +76,7 @@ def render_resolved_name(request: Request, context: ServiceContext, facts: Mappi
     return response
 
 
-def summarize_snapshot(request: Request, context: ServiceContext) -> Mapping[str, Any] | None:
+def summarize_simbad_cache_for_health(request: Request, context: ServiceContext) -> Mapping[str, Any] | None:
     """Summarize the stored answers of SIMBAD for the page of the site's health; None on other pages.
 
     Parameters
@@ -93,7 +93,7 @@ def summarize_snapshot(request: Request, context: ServiceContext) -> Mapping[str
 PAGES = PortalPages(
     build_routes=lambda _: (),
     parts={"health.curators": "health_part.html"},
-    compute_frame_value=summarize_snapshot,
+    compute_frame_value=summarize_simbad_cache_for_health,
     template_directory=Path(__file__).parent / "pages",
     page_writers={"resolve": render_resolved_name},
 )

@@ -79,7 +79,7 @@ def build_resolve_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/resolve`` and of Sesame's addresses."""
 
     async def answer_request(request: Request, params: RequestParams) -> Response:
-        write_page = context.find_page_writer(FACE.name, request, params)
+        write_page = context.find_requested_page_writer(FACE.name, request, params)
         names = _read_names(request, params)
         if write_page is not None:
             return await _answer_page(request, context, names, write_page)
@@ -248,10 +248,10 @@ def _answer_error(request: Request, params: RequestParams, error: HvenError) -> 
     if not _is_json_requested(request, params):
         return VOTABLE_ERRORS(request, error)
     status = services.find_http_status(error)
-    document = orjson.loads(write_json_error(services.write_error_message(error), status))
+    document = orjson.loads(write_json_error(services.log_error_and_write_message(error), status))
     if isinstance(error, resolver.AmbiguousObjectNameError):
         document["alternatives"] = [asdict(candidate) for candidate in error.candidates]
-    headers = {**services.build_error_headers(error), "content-type": JSON_MEDIA_TYPE}
+    headers = {**services.build_retry_after_header(error), "content-type": JSON_MEDIA_TYPE}
     return services.answer_with_body(request, orjson.dumps(document), headers, status)
 
 

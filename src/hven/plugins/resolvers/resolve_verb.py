@@ -35,7 +35,7 @@ def resolve(
     """Look up an object by name: position, other names, and source."""
     if refresh or not name:
         with open_site(context) as site:
-            facts = _refresh_objects(site, refresh)
+            facts = _refresh_outdated_objects(site, refresh)
         if as_json:
             print_json(facts)
         else:
@@ -75,7 +75,7 @@ def resolve(
             print(f"{title:14} {text}")
 
 
-def _refresh_objects(site: Site, count: int) -> dict[str, object]:
+def _refresh_outdated_objects(site: Site, count: int) -> dict[str, object]:
     """Ask SIMBAD again for objects that are older than `resolver.keep_days`; return what is stored then."""
     snapshot = get_simbad_snapshot(site)
     settings = get_resolver_settings(site.settings)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 objects = TABLES.define_table(
     "resolver_objects",
     """

@@ -201,7 +201,7 @@ class ResultCache:
             state = anonymize_for_referee(state, principal)
         portal = request.scope.get(PORTAL_SCOPE_KEY)
         if usage.face == "tap":
-            values = {**values, "QUERY": tuple(map(normalize_query, values.get("QUERY", ())))}
+            values = {**values, "QUERY": tuple(map(normalize_query_whitespace, values.get("QUERY", ())))}
         return (
             state.version,
             state.find_access_key(principal, context.policies),
@@ -244,7 +244,7 @@ class ResultCache:
         return body_parts is not None
 
 
-def normalize_query(text: str) -> str:
+def normalize_query_whitespace(text: str) -> str:
     """Replace each run of blanks and line ends in an ADQL query by one blank.
 
     Case stays as it is, because the answer's columns can have the names that the query writes.

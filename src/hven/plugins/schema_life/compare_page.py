@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.formats import MEDIA_TYPE_OPTION, select_format
-from hven.model.deadlines import apply_deadline
+from hven.model.deadlines import apply_request_or_new_deadline
 from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
@@ -34,7 +34,7 @@ from hven.portal.api.pages import (
     is_json_requested,
 )
 from hven.services.api.responses import answer_with_stream
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +124,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         }
         return await answer_with_stream(request, iterate_chunks, headers)
 
-    table_endpoint = wrap_endpoint_with_error_responses(send_table, build_error_responder(context))
+    table_endpoint = wrap_endpoint_with_gates_and_errors(send_table, build_error_responder(context))
     return [
         Route("/compare", build_page_endpoint(show_comparison, context)),
         Route("/compare/differences", table_endpoint),
@@ -170,7 +170,7 @@ def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[st
         own_models = site.get_or_create(OwnSchemaCache)
         models = own_models.find_or_describe_models(page_context.published_state, page_context.catalogue)
     column_count = 0
-    with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS) as deadline:
+    with apply_request_or_new_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS) as deadline:
         for name in chosen_models:
             if is_model_address(name):
                 models.append(cache.find_or_read_model(name, allow_private=site.settings.allow_private))

@@ -35,10 +35,10 @@ def comparison_to_json(comparison: SchemaComparison) -> dict[str, Any]:
     groups = []
     lists_missing_models = comparison.lists_missing_models
     for group in comparison.groups:
-        conflicts = ",".join(_write_conflict(conflict, places) for conflict in group.conflicts)
+        conflicts = ",".join(_write_conflict_json(conflict, places) for conflict in group.conflicts)
         groups.append(
-            f'{{"key":{_write(group.key)},"models":{_write(group.models)},'
-            f'"missing":{_write(group.missing_models if lists_missing_models else [])},'
+            f'{{"key":{_encode_json_text(group.key)},"models":{_encode_json_text(group.models)},'
+            f'"missing":{_encode_json_text(group.missing_models if lists_missing_models else [])},'
             f'"missing_count":{group.missing_count},{_write_absence(comparison, group)}'
             f'"columns":[{",".join([columns[row] for row in group.rows.tolist()])}],"conflicts":[{conflicts}]}}'
         )
@@ -55,10 +55,11 @@ def _write_absence(comparison: SchemaComparison, group: ComparisonGroup) -> str:
     if not group.missing_count:
         return ""
     missing_id = comparison.compute_missing_id(group)
-    return f'"missing_id":{_write(missing_id)},"missing_note":{_write(comparison.notes.get(missing_id, ""))},'
+    note = _encode_json_text(comparison.notes.get(missing_id, ""))
+    return f'"missing_id":{_encode_json_text(missing_id)},"missing_note":{note},'
 
 
-def _write(value: object) -> str:
+def _encode_json_text(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
@@ -67,9 +68,11 @@ def _write_columns(texts: ColumnTexts) -> tuple[list[str], list[str]]:
     parts = {}
     for name, array in texts.arrays.items():
         encoded = array.dictionary_encode()
-        written_texts = [_write(text)[1:-1] for text in encoded.dictionary.to_pylist()]
+        written_texts = [_encode_json_text(text)[1:-1] for text in encoded.dictionary.to_pylist()]
         if name == "choices":
-            written_texts = [_write(dict(orjson.loads(text or "[]"))) for text in encoded.dictionary.to_pylist()]
+            written_texts = [
+                _encode_json_text(dict(orjson.loads(text or "[]"))) for text in encoded.dictionary.to_pylist()
+            ]
         parts[name] = pa.array(written_texts, pa.string()).take(encoded.indices)
     fields = [item for name in TEXT_NAMES for item in (f'"{name}":"', parts[name], '",')]
     columns = pc.binary_join_element_wise("{", *fields, '"choices":', parts["choices"], "}", "")
@@ -77,16 +80,20 @@ def _write_columns(texts: ColumnTexts) -> tuple[list[str], list[str]]:
     return columns.to_pylist(), places.to_pylist()
 
 
-def _write_conflict(conflict: ColumnGroupConflict, places: list[str]) -> str:
+def _write_conflict_json(conflict: ColumnGroupConflict, places: list[str]) -> str:
     places_of_columns = [places[row] for row in conflict.columns.rows.tolist()]
     values = []
     begin = 0
     for text, count in zip(conflict.texts, conflict.counts, strict=True):
-        values.append(f'{{"value":{_write(text)},"columns":[{",".join(places_of_columns[begin : begin + count])}]}}')
+        values.append(
+            f'{{"value":{_encode_json_text(text)},"columns":[{",".join(places_of_columns[begin : begin + count])}]}}'
+        )
         begin += count
-    convertible = "" if conflict.is_convertible is None else f',"convertible":{_write(conflict.is_convertible)}'
+    convertible = (
+        "" if conflict.is_convertible is None else f',"convertible":{_encode_json_text(conflict.is_convertible)}'
+    )
     pair_notes = [{"values": list(pair), "note": note} for pair, note in conflict.pair_notes.items()]
     return (
         f'{{"id":"{conflict.id}","kind":"{conflict.kind}","values":[{",".join(values)}],'
-        f'"note":{_write(conflict.note)},"pair_notes":{_write(pair_notes)}{convertible}}}'
+        f'"note":{_encode_json_text(conflict.note)},"pair_notes":{_encode_json_text(pair_notes)}{convertible}}}'
     )

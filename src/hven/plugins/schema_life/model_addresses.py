@@ -175,7 +175,7 @@ def _iterate_rows(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the rows of TAP_SCHEMA, which are metadata, by the names of the columns in lower case."""
     table_stream = read_votable(io.BytesIO(data))
     names = [column.name.lower() for column in table_stream.metadata.columns]
-    for batch in table_stream.read_batches_unless_truncated():
+    for batch in table_stream.read_batches_or_raise_if_truncated():
         for values in zip(*(array.to_pylist() for array in batch.columns), strict=True):
             yield dict(zip(names, values, strict=True))
 

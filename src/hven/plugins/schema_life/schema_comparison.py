@@ -513,12 +513,12 @@ def _format_sorted_choices(text: str) -> str:
     return ", ".join(f"{code}={label}" for code, label in sorted(orjson.loads(text or "[]")))
 
 
-def _normalize_name(name: str) -> str:
+def _to_unquoted_lower_case(name: str) -> str:
     return name.strip('"').lower()
 
 
 NORMALIZERS: Mapping[str, Callable[[str], str]] = {
-    "name": _normalize_name,
+    "name": _to_unquoted_lower_case,
     "unit": normalize_unit_text,
     "type": str,
     "ucd": normalize_ucd_text,

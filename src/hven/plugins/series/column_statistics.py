@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Statistics = Mapping[str, Mapping[str, Any]]
 
 
-def find_column_statistics(view: ReaderView, published: PublishedTable) -> Statistics:
+def find_column_bounds(view: ReaderView, published: PublishedTable) -> Statistics:
     """Find the lengths of texts and the extremes of integers.
 
     They are those of the ingest; where a policy hides rows from some readers, those of the rows that this reader sees.
@@ -36,7 +36,7 @@ def find_column_statistics(view: ReaderView, published: PublishedTable) -> Stati
         statistics = view.find_or_compute(
             "texts", table.qualified_name, lambda: _query_statistics(view, table, text_columns)
         )
-    array_columns = _list_text_array_parameters(table)
+    array_columns = _list_text_array_series_columns(table)
     if not array_columns:
         return statistics
     lengths = view.find_or_compute(
@@ -45,7 +45,7 @@ def find_column_statistics(view: ReaderView, published: PublishedTable) -> Stati
     return {**statistics, **lengths}
 
 
-def _list_text_array_parameters(table: Table) -> list[str]:
+def _list_text_array_series_columns(table: Table) -> list[str]:
     """List the columns of arrays of texts that data sets of a table may have."""
     parameter_names: set[str] = set()
     for series in list_table_series(table):
@@ -83,7 +83,7 @@ def _query_max_text_bytes(view: ReaderView, table: Table, column_names: Sequence
     return {name: {"max_length": length} for name, length in lengths.items()}
 
 
-def write_sample_condition(parameters: Sequence[SampleParameter], statistics: Statistics) -> tuple[str, ...]:
+def write_any_not_null_condition(parameters: Sequence[SampleParameter], statistics: Statistics) -> tuple[str, ...]:
     """Write as ADQL which rows of a table are samples of one of its data sets: those where a parameter has a value.
 
     Nothing if one has a value in each row.

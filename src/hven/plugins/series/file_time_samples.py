@@ -644,7 +644,7 @@ class FileTimeSamples:
                 values_by_keyword.setdefault(card.keyword.upper(), card.value)
         return values_by_keyword
 
-    def _read_times_by_clock(self) -> tuple[int, dict[str, npt.NDArray[np.int64]]]:
+    def _read_scaled_times_by_clock(self) -> tuple[int, dict[str, npt.NDArray[np.int64]]]:
         """Read times by clock, as the file has them.
 
         The first value is 1000 if they are counts of nanoseconds, and 1 if they are counts of microseconds.
@@ -680,7 +680,7 @@ class FileTimeSamples:
         return self._read_and_sort_times()
 
     def _read_and_sort_times(self) -> SampleTimes:
-        scale, counts_by_clock = self._read_times_by_clock()
+        scale, counts_by_clock = self._read_scaled_times_by_clock()
         main_counts = counts_by_clock.pop("")
         record_numbers: dict[str, npt.NDArray[np.int64] | None] = {"": None}
         omitted_count = 0

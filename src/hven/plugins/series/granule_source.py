@@ -123,9 +123,9 @@ class GranuleSource(FilesAsRowsSource):
                     rows.append(row)
             if rows:
                 yield pa.RecordBatch.from_pylist(rows, schema)
-        self._report_omitted_samples()
+        self._report_sample_losses()
 
-    def _report_omitted_samples(self) -> None:
+    def _report_sample_losses(self) -> None:
         """Report what of the files that were read is left out."""
         for loss, files in self._files_by_loss.items():
             kind = DeviationKind.PRECISION

@@ -206,7 +206,7 @@ class BinPyramidStore:
         while True:
             key, view, data_set = self._build_queue.get()
             try:
-                if self._build_missing_pyramid(key, view, data_set):
+                if self._build_pyramid_if_possible(key, view, data_set):
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
@@ -215,7 +215,7 @@ class BinPyramidStore:
             del view, data_set
             self._build_queue.task_done()
 
-    def _build_missing_pyramid(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> bool:
+    def _build_pyramid_if_possible(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> bool:
         """Build the reductions of a data set, unless another process is building some.
 
         Returns
@@ -300,7 +300,7 @@ def _estimate_bin_value_count(data_set: SampleDataSet, extent: TimeExtent, bin_m
     # at the declared cadence a bin has many samples; of a few campaigns in twenty years, few bins have any
     bins_at_cadence = int(2 * extent.row_count * data_set.estimate_cadence(extent) / bin_microseconds) + 1
     bin_count = min(extent.row_count, extent.span // bin_microseconds + 1, bins_at_cadence)
-    return bin_count * _count_values(data_set) // max(extent.row_count, 1)
+    return bin_count * _count_numeric_values(data_set) // max(extent.row_count, 1)
 
 
 def _find_changed_spans(
@@ -370,7 +370,7 @@ def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def _count_values(data_set: SampleDataSet) -> int:
+def _count_numeric_values(data_set: SampleDataSet) -> int:
     """Count the numeric values of all samples."""
     return data_set.sample_count * sum(parameter.element_count for parameter in data_set.numeric_parameters)
 
@@ -389,7 +389,7 @@ def _make_pyramid_key(view: ReaderView, data_set: SampleDataSet) -> str | None:
     for principal in (view.principal, ANONYMOUS_PRINCIPAL):
         if not has_same_access_as_public(table, principal, view.context.policies):
             return None
-    if _count_values(data_set) <= MAX_DIRECT_VALUES:
+    if _count_numeric_values(data_set) <= MAX_DIRECT_VALUES:
         return None
     parameter_facts = []
     for parameter in data_set.parameters:

@@ -488,7 +488,9 @@ class DataSetFiles:
         for granule, begin, end in segments:
             ends_with_file = end == granule.stop < stop
             widened_segments.append((granule, begin, end + 1 if ends_with_file else end))
-        yield from _drop_overlaps(self._read_segments(widened_segments, layout, columns, with_nanoseconds=True))
+        yield from _drop_times_in_next_batch(
+            self._read_segments(widened_segments, layout, columns, with_nanoseconds=True)
+        )
 
     def _read_segments(
         self,
@@ -555,7 +557,7 @@ class DataSetFiles:
             raise _build_read_error(path, error) from error
 
 
-def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _drop_times_in_next_batch(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Drop samples at the end of a batch whose times the next batch has."""
     previous: pa.RecordBatch | None = None
     for batch in batches:

@@ -139,10 +139,10 @@ def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeS
         return SampleParameter(
             column=column, value_kind="string", dimensions=dimensions, byte_length=byte_length, fill="", bins=bins
         )
-    return _build_number_parameter(column, statistics, dimensions, bins)
+    return _build_exact_number_parameter(column, statistics, dimensions, bins)
 
 
-def _build_number_parameter(
+def _build_exact_number_parameter(
     column: Column, statistics: Mapping[str, Any], dimensions: tuple[int, ...], bins: tuple[ParameterBins, ...]
 ) -> SampleParameter:
     """Build the parameter of a column of numbers; integers that neither 4 bytes nor a double hold become texts."""

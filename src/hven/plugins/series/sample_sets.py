@@ -29,7 +29,7 @@ from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.model.table import Column, find_begin_and_end_time_columns, is_time_column
 from hven.model.types import parse_type
-from hven.plugins.series.column_statistics import find_column_statistics, write_sample_condition
+from hven.plugins.series.column_statistics import find_column_bounds, write_any_not_null_condition
 from hven.plugins.series.column_times import to_instant, to_instants, write_instant_literal
 from hven.plugins.series.reader_view import MAX_QUERY_ROWS, ReaderFactCache, ReaderView
 from hven.plugins.series.remote_data_sets import find_remote_data_set
@@ -237,7 +237,7 @@ def _build_row_data_set(
     names = series.parameters or [column.name for column in table.columns if not column.hidden]
     columns = [columns_by_name[name.lower()] for name in names if name.lower() in columns_by_name]
     parameters, left_out = _build_parameters(
-        [column for column in columns if column is not time], series, find_column_statistics(view, published)
+        [column for column in columns if column is not time], series, find_column_bounds(view, published)
     )
     return SampleDataSet(
         series=series,
@@ -427,7 +427,7 @@ def _find_time_limits(view: ReaderView, data_set: SampleDataSet) -> tuple[Any, A
     published = data_set.published
     conditions: tuple[str, ...] = ()
     if len(list_table_series(data_set.table)) > 1:
-        conditions = write_sample_condition(data_set.parameters, published.statistics)
+        conditions = write_any_not_null_condition(data_set.parameters, published.statistics)
     time_statistics = published.statistics.get(data_set.time.name, {})
     minimum = time_statistics.get("minimum")
     maximum = time_statistics.get("maximum")
@@ -535,8 +535,8 @@ def _read_sample_windows(
     def read_window(low: int, high: int, max_cells: int) -> tuple[list[pa.RecordBatch], int]:
         """Read the samples of a window, up to about `max_cells` values; return them and the number of values."""
         bounds = (
-            f"{time_name} >= {_write_time_literal(low, data_set.time.column)}",
-            f"{time_name} < {_write_time_literal(high, data_set.time.column)}",
+            f"{time_name} >= {_write_time_bound_literal(low, data_set.time.column)}",
+            f"{time_name} < {_write_time_bound_literal(high, data_set.time.column)}",
         )
         batches: list[pa.RecordBatch] = []
         cell_count = 0
@@ -637,7 +637,7 @@ def _sort_by_time(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]
     return batches
 
 
-def _write_time_literal(instant: int, column: Column) -> str:
+def _write_time_bound_literal(instant: int, column: Column) -> str:
     """Write an instant, in microseconds since 1970, as a literal of the type of the time column."""
     if column.epoch is not None:
         # half a millisecond earlier, so that a time that is shown rounded to this instant is not below it
@@ -680,7 +680,7 @@ class SeriesRequest(ReaderView):
                 list_cache.store(key, sets_by_name, len(sets_by_name) + 1)
         return sets_by_name
 
-    def find_data_set(self, name: str) -> SampleDataSet | None:
+    def find_readable_data_set(self, name: str) -> SampleDataSet | None:
         """Find a data set.
 
         Parameters

@@ -301,7 +301,7 @@ class TimeWindowSource(WatermarkSource):
         return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        watermark.write_condition(value, _ValidatingConditionWriter())
+        watermark.write_condition(value, _NullConditionWriter())
         moment = np.datetime64(value, "us")  # type: ignore[call-overload]  # a time without zone
         return self._copy_source((int(moment.astype(np.int64)), self._selected_span[1]))
 
@@ -313,7 +313,7 @@ class TimeWindowSource(WatermarkSource):
         return part
 
 
-class _ValidatingConditionWriter:
+class _NullConditionWriter:
     """Writes conditions for no source: a watermark is checked by writing it."""
 
     def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002  (the protocol's)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.column_names import REGULAR_IDENTIFIER_PATTERN
-from hven.descriptor.api.descriptor_sections import list_standard_columns
+from hven.descriptor.api.descriptor_sections import map_standard_column_optionality
 from hven.model import units
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.drafts.document_drafts import CollectionDraft
@@ -130,7 +130,7 @@ class SurveyConverter:
     ) -> dict[str, Any]:
         columns = {name: dict(attributes) for name, attributes in table.columns.items()}
         for name, attributes in columns.items():
-            self._check_unit(table, name, attributes)
+            self._normalize_unit_attribute(table, name, attributes)
         texts = {"title": table.title, "description": table.description}
         keys: dict[str, Any] = {name: text for name, text in texts.items() if text}
         if is_epn_table(table):
@@ -138,7 +138,7 @@ class SurveyConverter:
         else:
             if table.utype and "obscore" not in table.utype.lower():
                 keys["utype"] = table.utype
-            keys |= _build_key_entries(table, neighbours)
+            keys |= _build_key_constraints(table, neighbours)
             position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
             if all(position):
                 keys["position"] = position
@@ -156,7 +156,7 @@ class SurveyConverter:
         self.report.add_result(None, f"the table {table.name}: {len(table.columns)} columns, {rows} rows")
         return keys
 
-    def _check_unit(self, table: SurveyedTable, name: str, attributes: dict[str, Any]) -> None:
+    def _normalize_unit_attribute(self, table: SurveyedTable, name: str, attributes: dict[str, Any]) -> None:
         """Keep a unit if VOUnits has it; otherwise write it into the description."""
         text = attributes.pop("unit", "")
         unit = units.normalize_unit(text) if text else None
@@ -175,7 +175,7 @@ class SurveyConverter:
         self, collection: str, table: SurveyedTable, columns: dict[str, dict[str, Any]]
     ) -> dict[str, Any]:
         """Replace columns of EPN-TAP by the standard."""
-        standard_columns = list_standard_columns(EPN_TAP_STANDARD)
+        standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
         names = {name.lower() for name in columns}
         for name in [name for name in columns if name.lower() in standard_columns]:
             del columns[name]
@@ -233,7 +233,7 @@ def _choose_table_name(table: SurveyedTable, used_names: Collection[str]) -> str
     return name
 
 
-def _build_key_entries(table: SurveyedTable, neighbours: Sequence[SurveyedTable]) -> dict[str, Any]:
+def _build_key_constraints(table: SurveyedTable, neighbours: Sequence[SurveyedTable]) -> dict[str, Any]:
     """Build the primary key, and the foreign keys to tables of the same collection."""
     keys: dict[str, Any] = {}
     paging_key = table.source.get("key")

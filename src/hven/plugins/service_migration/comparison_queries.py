@@ -82,7 +82,7 @@ class QueryGenerator:
         for example in self._survey.examples:
             target = _build_target(example["query"])
             targets.setdefault(target, target)
-        drawers = [self._draw_queries(table) for table in self._survey.readable_tables if self._is_migrated(table)]
+        drawers = [self._draw_query_pairs(table) for table in self._survey.readable_tables if self._is_migrated(table)]
         # drawers have no end: one query of each table in turn
         drawn: Iterator[tuple[str, str]] = itertools.chain.from_iterable(zip(*drawers, strict=True))
         for old_query, new_query in itertools.islice(drawn, MAX_ROUNDS):
@@ -98,7 +98,7 @@ class QueryGenerator:
     def _is_migrated(self, table: SurveyedTable) -> bool:
         return table.source.get("kind") == "tap" and (table.schema or "main") in self._collections
 
-    def _draw_queries(self, table: SurveyedTable) -> Iterator[tuple[str, str]]:
+    def _draw_query_pairs(self, table: SurveyedTable) -> Iterator[tuple[str, str]]:
         """Draw queries of a table without end, as pairs of the old and the new text."""
         new_name = f"{self._collections[table.schema or 'main']}.{to_adql_identifier(table.local_name, 'table')}"
         samples = self._read_samples(table)

@@ -198,8 +198,8 @@ def _write_proxy(settings: Settings, url: str, new_url: str, listen: str) -> Non
 
 def _change_proxy_target(settings: Settings, url: str, target: str) -> None:
     directory = build_migration_directory(settings.directory, url)
-    proxy_switch.check_target(directory, target)
-    previous = proxy_switch.change_target(directory, target)
+    proxy_switch.check_target_is_up(directory, target)
+    previous = proxy_switch.replace_proxy_target(directory, target)
     print(f"new requests go to the {target} service (before: {previous}); the way back is --switch {previous}")
 
 

@@ -136,7 +136,7 @@ def _write_server(url: str) -> str:
     return f"{parts.hostname}:{parts.port or 80} check"
 
 
-def change_target(directory: Path, target: str) -> str:
+def replace_proxy_target(directory: Path, target: str) -> str:
     """Send all new requests to a service; requests under way end where they began.
 
     The proxy keeps its maps in memory. They are written to their files for its next start.
@@ -185,7 +185,7 @@ def _list_map_entries(reply: str) -> list[tuple[str, str]]:
     return [(line[1], line[2]) for line in lines if len(line) == 3]
 
 
-def check_target(directory: Path, target: str) -> None:
+def check_target_is_up(directory: Path, target: str) -> None:
     """Check that the proxy has found a service in working order.
 
     Parameters

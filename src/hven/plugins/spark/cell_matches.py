@@ -81,7 +81,7 @@ class PositionMatchCondition:
         """The names of the probe's columns."""
         return tuple(item.column.name for item in self.probe_columns if item.column is not None)
 
-    def compute_radius(self, literal_values: Values) -> float:
+    def compute_common_radius(self, literal_values: Values) -> float:
         """Return the radius in degrees, the same for all rows; NaN if there is none, or if each row has its own."""
         if isinstance(self.radius, str):
             return math.nan
@@ -93,7 +93,7 @@ class PositionMatchCondition:
     def compute_row_radii(self, literal_values: Values, rows: pa.Table) -> npt.NDArray[np.float64]:
         """Return the radius of each of some rows in memory; NaN where there is none."""
         if not isinstance(self.radius, str):
-            return np.full(rows.num_rows, self.compute_radius(literal_values))
+            return np.full(rows.num_rows, self.compute_common_radius(literal_values))
         radius_column: npt.NDArray[np.float64] = rows.column(self.radius).cast(pa.float64()).to_numpy()
         return np.where(radius_column >= 0, radius_column, math.nan)
 

@@ -225,7 +225,7 @@ class SparkClusterPlan:
                 )
                 if match is None:
                     continue
-                radius = match.compute_radius(literal_values)
+                radius = match.compute_common_radius(literal_values)
                 spread_view = _assign_stored_rows_to_cells(session, views[view_name], match, radius)
             else:
                 rows = _build_memory_rows(
@@ -258,7 +258,7 @@ class SparkClusterPlan:
                 )
             column_types[CELL_COLUMN] = "BIGINT"
         column_types |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}
-        stored_relation = _create_file_rows_relation(session, column_types, paths, leaf_paths)
+        stored_relation = _create_relation_of_leaf_columns(session, column_types, paths, leaf_paths)
         probe_match = self.spark_query.probe_matches.get(view_name)
         if probe_match is None:
             return stored_relation
@@ -269,7 +269,7 @@ class SparkClusterPlan:
         return session.create_sql_relation(sql, {}, {source_name: stored_relation})
 
 
-def _create_file_rows_relation(
+def _create_relation_of_leaf_columns(
     session: SparkConnectSession, column_types: Mapping[str, str], paths: Sequence[str], leaf_paths: Mapping[str, str]
 ) -> Any:
     """Create a relation of the rows of files; some columns may have another name there, or stand in structs."""
@@ -435,7 +435,7 @@ class SparkClusterExecution(TimedExecution):
                     has_yielded = True
                     yield batch
             except session.transport_errors as error:
-                is_lost = self._is_query_lost(session, error)
+                is_lost = self._close_if_query_lost(session, error)
                 if is_lost and not has_yielded and not is_retry:
                     continue
                 translated = self._translate_error(error)
@@ -446,7 +446,7 @@ class SparkClusterExecution(TimedExecution):
                 raise self._translate_error(error) from error
             return
 
-    def _is_query_lost(self, session: SparkConnectSession, error: Exception) -> bool:
+    def _close_if_query_lost(self, session: SparkConnectSession, error: Exception) -> bool:
         """Return whether the server has lost the query, so that another attempt may succeed; forget a lost session."""
         if self._stop_reason is not None:
             return False

@@ -163,7 +163,7 @@ def translate_spark_error(
         return OperationCancelledError("the query was cancelled")
     return (
         _translate_connection_error(error, server_name)
-        or _translate_worker_error(text, server_name)
+        or _translate_worker_installation_error(text, server_name)
         or _translate_file_error(error_class, text)
         or _translate_size_error(error_class, text)
         or _translate_value_error(error_class, text)
@@ -190,7 +190,7 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
     return None
 
 
-def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
+def _translate_worker_installation_error(text: str, server_name: str) -> HvenError | None:
     """Translate an error of Hven's functions on the workers."""
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:

@@ -69,7 +69,7 @@ class SparkShapeDialect(EngineDialect):
         self.probe_matches: dict[str, PositionMatchCondition] = {}
         for match in self.spread_matches.values():
             if match.is_indexed:
-                self._write_stored_cell(match.probe_columns[0])
+                self._require_stored_cell(match.probe_columns[0])
             else:
                 self.probe_matches[self.view_names[match.probe_table]] = match
 
@@ -77,7 +77,7 @@ class SparkShapeDialect(EngineDialect):
         """Name the view of the rows of a table that are spread over cells."""
         return view_name + SPREAD_SUFFIX
 
-    def _write_stored_cell(self, column: ColumnRef) -> str:
+    def _require_stored_cell(self, column: ColumnRef) -> str:
         """Write the cell of order 29 of a row of a table with a position."""
         table = self._table_refs[column.source].table
         if table is not None:
@@ -93,7 +93,7 @@ class SparkShapeDialect(EngineDialect):
         lon = match.probe_columns[0]
         order = f"CAST(:m{number} AS INT)"
         if match.is_indexed:
-            cell_sql = self._write_stored_cell(lon)
+            cell_sql = self._require_stored_cell(lon)
         else:
             cell_sql = f"t{lon.source}.{self.quote_identifier(PROBE_CELL_COLUMN)}"
         return f"shiftright({cell_sql}, 58 - 2 * {order}) = t{number}.{self.quote_identifier(SPREAD_CELL_COLUMN)} AND "
@@ -146,7 +146,7 @@ class SparkShapeDialect(EngineDialect):
         lon = coordinates[0]
         if isinstance(lon, ColumnRef) and self._is_table_position(coordinates):
             order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
-            cell = f"nullif({self._write_stored_cell(lon)}, {MISSING_KEY}L)"
+            cell = f"nullif({self._require_stored_cell(lon)}, {MISSING_KEY}L)"
             return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright({cell}, 58 - 2 * {order}) END"
         return super().write_healpix_index(writer, node).replace("AS INTEGER", "AS INT")
 

@@ -178,7 +178,7 @@ def _sort_links(links: pa.Table) -> pa.Table:
     return links.take(pa.array(order)).combine_chunks()
 
 
-def write_assets(links: pa.Table, row_count: int) -> tuple[pa.Array, pa.Array]:
+def write_assets_with_size_flags(links: pa.Table, row_count: int) -> tuple[pa.Array, pa.Array]:
     """Write the assets of rows.
 
     Parameters

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
-from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets
+from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets_with_size_flags
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class _ItemWriter:
         properties, extensions = self._write_properties(geometries)
         if self.selection.has_member("assets"):
             links = read_standard_links(self.item_table, self.rows) if self.links is None else self.links
-            assets, has_size = write_assets(links, self.rows.num_rows)
+            assets, has_size = write_assets_with_size_flags(links, self.rows.num_rows)
             extensions.append((FILE_SCHEMA, has_size))
         if self.selection.has_member("stac_extensions"):
             members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]

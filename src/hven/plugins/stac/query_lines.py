@@ -132,7 +132,7 @@ def _translate_value(value: Expr, item_table: ItemTable) -> Any:
     raise UntranslatableError(type(value).__name__)
 
 
-def _list_query_lines(table_view: TableView) -> Sequence[Mapping[str, str]]:
+def _list_search_in_cql2(table_view: TableView) -> Sequence[Mapping[str, str]]:
     """List the search in CQL2, and as parameters of the form."""
     item_table = find_item_table(table_view.table)
     condition = table_view.search.build_condition()
@@ -153,4 +153,4 @@ def _list_query_lines(table_view: TableView) -> Sequence[Mapping[str, str]]:
     return [*lines, {"name": "Form", "text": table_view.search.write_query_string()}]
 
 
-QUERY_LINES = TablePageExtension(list_query_lines=_list_query_lines)
+QUERY_LINES = TablePageExtension(list_query_lines=_list_search_in_cql2)

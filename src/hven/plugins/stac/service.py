@@ -22,7 +22,7 @@ from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
 from hven.plugins.stac.search_parameters import parse_get_search, parse_json_search, read_item_frame
 from hven.plugins.stac.wfs_service import build_wfs_routes
 from hven.services.api.threads import call_in_thread
-from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_error_responses
+from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,9 +42,9 @@ ROUTE_PREFIX = f"/{SERVICE_NAME}"
 def _respond_to_error(request: Request, error: Exception) -> Response:
     """Answer an error as OGC API and STAC have it."""
     status = services.find_http_status(error)
-    message = services.write_error_message(error, services.get_request_id(request))
+    message = services.log_error_and_write_message(error, services.get_request_id(request))
     body = orjson.dumps({"code": type(error).__name__.removesuffix("Error"), "description": message})
-    headers = {**CACHE_HEADERS, **services.build_error_headers(error)}
+    headers = {**CACHE_HEADERS, **services.build_retry_after_header(error)}
     return Response(body, status, headers, media_type=JSON_MEDIA_TYPE)
 
 
@@ -235,7 +235,7 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
 
     def create_route(path: str, endpoint: Callable[..., Any], method: str = "GET") -> Route:
         return Route(
-            f"{ROUTE_PREFIX}{path}", wrap_endpoint_with_error_responses(endpoint, _respond_to_error), methods=[method]
+            f"{ROUTE_PREFIX}{path}", wrap_endpoint_with_gates_and_errors(endpoint, _respond_to_error), methods=[method]
         )
 
     document_builders = {

@@ -31,7 +31,7 @@ from hven.plugins.stac.spatial_conditions import parse_box
 from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
-from hven.services.face import MAX_PARAMETER_BODY_BYTES, create_route, wrap_endpoint_with_error_responses
+from hven.services.face import MAX_PARAMETER_BODY_BYTES, create_route, wrap_endpoint_with_gates_and_errors
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
         return services.answer_with_body(request, body, {**headers, "content-type": media_type})
 
-    answer_query = wrap_endpoint_with_error_responses(answer, _respond_to_early_error, MAX_PARAMETER_BODY_BYTES)
+    answer_query = wrap_endpoint_with_gates_and_errors(answer, _respond_to_early_error, MAX_PARAMETER_BODY_BYTES)
 
     async def answer_post(request: Request) -> Response:
         if "xml" not in request.headers.get("content-type", ""):
@@ -184,7 +184,7 @@ def _respond_to_early_error(request: Request, error: Exception) -> Response:
 
 def _respond_to_error(request: Request, error: Exception, *, is_first_version: bool) -> Response:
     status = services.find_http_status(error)
-    message = escape(services.write_error_message(error, services.get_request_id(request)))
+    message = escape(services.log_error_and_write_message(error, services.get_request_id(request)))
     locator = error.name if isinstance(error, ParamError) else ""
     code = "InvalidParameterValue" if status < 500 else "NoApplicableCode"
     if isinstance(error, _MissingParamError):
@@ -201,7 +201,7 @@ def _respond_to_error(request: Request, error: Exception, *, is_first_version: b
             f'<ows:Exception exceptionCode="{code}" locator={quoteattr(locator)}>'
             f"<ows:ExceptionText>{message}</ows:ExceptionText></ows:Exception></ows:ExceptionReport>"
         )
-    return Response(body.encode(), status, services.build_error_headers(error), media_type=XML_MEDIA_TYPE)
+    return Response(body.encode(), status, services.build_retry_after_header(error), media_type=XML_MEDIA_TYPE)
 
 
 class _MissingParamError(ParamError):

@@ -63,7 +63,7 @@ from hven.portal.api.pages import (
 )
 from hven.portal.api.plots import format_number
 from hven.portal.api.table_links import TableLink, TableLinkKind
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     return [
         Route("/plots", build_page_endpoint(show_plot, context)),
-        Route("/plots/{file}", wrap_endpoint_with_error_responses(send_file, build_error_responder(context))),
+        Route("/plots/{file}", wrap_endpoint_with_gates_and_errors(send_file, build_error_responder(context))),
     ]
 
 

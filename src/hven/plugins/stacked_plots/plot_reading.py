@@ -196,7 +196,7 @@ class PlotReader(sample_sets.SeriesRequest):
         HvenError
             The reader has no such data set, or its files cannot be read.
         """
-        self.find_data_set(name)  # raises the error of files that cannot be read
+        self.find_readable_data_set(name)  # raises the error of files that cannot be read
         data_set = self.list_portal_data_sets().get(name)
         if data_set is None:
             message = format_message("there is no data set {name!r:.80} here", name)

@@ -14,7 +14,7 @@ from hven.adql import syntax_tree
 from hven.model.table import find_begin_and_end_time_columns
 from hven.portal.api.column_values import COUNT_ITEM, build_column_ref
 from hven.portal.api.page_rows import build_histogram
-from hven.portal.api.plots import draw_shaded_cells, format_julian_day
+from hven.portal.api.plots import format_julian_day, write_svg_paths_of_shaded_cells
 from hven.portal.api.table_places import find_position_columns, find_single_body, has_positions_on_body
 from hven.portal.api.table_rows import TableSearch
 
@@ -72,7 +72,7 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> BodyCoverageMap |
         return None
     if counts.any():
         tops = range(180 - CELL_DEGREES, -1, -CELL_DEGREES)  # rows begin in the south
-        paths = draw_shaded_cells(counts, tops, shade_count=SHADE_COUNT, cell_size=CELL_DEGREES)
+        paths = write_svg_paths_of_shaded_cells(counts, tops, shade_count=SHADE_COUNT, cell_size=CELL_DEGREES)
         return BodyCoverageMap(body=find_single_body(table, (), runner), paths=tuple(paths), is_partial=is_partial)
     return None
 

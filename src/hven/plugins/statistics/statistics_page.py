@@ -203,7 +203,7 @@ class CoverageDrawings:
 
 def draw_coverages(table: Table, runner: QueryRunner, page_context: PageContext) -> CoverageDrawings:
     """Draw where and when the rows of a table are, without those that the reader may not see."""
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     sky = ""
     if item.coverage and not has_hidden_rows(table, runner) and classify_table_map(table) == "sky":
         sky = draw_moc_svg_path(item.coverage)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 
-def remove_account_submissions(site: Site, account: str) -> None:
+def remove_account_from_submissions(site: Site, account: str) -> None:
     """Delete the unpublished submissions of an account that is removed, and its name in all others.
 
     Parameters

@@ -192,7 +192,7 @@ def _read_whole_fits_headers(path: Path) -> list[HduHeader]:
     return headers
 
 
-def _check_fits_file(path: Path, _: str) -> list[FileFinding]:
+def _check_fits_is_readable(path: Path, _: str) -> list[FileFinding]:
     try:
         _read_whole_fits_headers(path)
     except SourceError as error:
@@ -200,7 +200,7 @@ def _check_fits_file(path: Path, _: str) -> list[FileFinding]:
     return []
 
 
-def _read_fits_rows(path: Path) -> list[dict[str, Any]]:
+def _read_fits_cards_as_row(path: Path) -> list[dict[str, Any]]:
     """Read the keywords of all headers; the first of each name counts."""
     values: dict[str, Any] = {}
     for header in reversed(_read_whole_fits_headers(path)):
@@ -222,7 +222,7 @@ def _check_row_count(row_count: int) -> None:
         raise SourceError("the file has no rows", remedy="add a line for each row")
 
 
-def _read_sheet(path: Path) -> pa.Table:
+def _read_csv_sheet(path: Path) -> pa.Table:
     _check_sheet_size(path)
     try:
         with path.open("rb") as file:
@@ -238,8 +238,8 @@ def _read_sheet(path: Path) -> pa.Table:
     return sheet
 
 
-def _read_sheet_rows(path: Path) -> list[dict[str, Any]]:
-    sheet = _read_sheet(path)
+def _read_csv_rows(path: Path) -> list[dict[str, Any]]:
+    sheet = _read_csv_sheet(path)
     rows: list[dict[str, Any]] = sheet.rename_columns([name.strip() for name in sheet.column_names]).to_pylist()
     return rows
 
@@ -264,7 +264,7 @@ def _find_no_faults(_: Path, __: str) -> list[FileFinding]:
 
 
 FITS_CHECKER = FileChecker(
-    name="fits", extensions=FITS_EXTENSIONS, check_file=_check_fits_file, read_rows=_read_fits_rows
+    name="fits", extensions=FITS_EXTENSIONS, check_file=_check_fits_is_readable, read_rows=_read_fits_cards_as_row
 )
-CSV_CHECKER = FileChecker(name="csv", extensions=(".csv",), check_file=_find_no_faults, read_rows=_read_sheet_rows)
+CSV_CHECKER = FileChecker(name="csv", extensions=(".csv",), check_file=_find_no_faults, read_rows=_read_csv_rows)
 JSON_CHECKER = FileChecker(name="json", extensions=(".json",), check_file=_find_no_faults, read_rows=_read_json_rows)

@@ -25,5 +25,5 @@ PLUGIN = PluginPackage(
         "submissions.decided": "hven.plugins.submissions.event_kinds:DECIDED",
         "submissions.expiring": "hven.plugins.submissions.event_kinds:EXPIRING",
     },
-    account_removers=("hven.plugins.submissions.account_removal:remove_account_submissions",),
+    account_removers=("hven.plugins.submissions.account_removal:remove_account_from_submissions",),
 )

@@ -296,7 +296,7 @@ class _SubmissionView:
         submission, is_new = self.workflow.create_submission(file_request.texts["token"])
         if submission.revision == 1:  # new, or a process was killed before it stored the files
             try:
-                submission = self._add_files(submission, file_request)
+                submission = self._add_requested_content(submission, file_request)
             except PreconditionFailedError:  # the same request came at the same moment
                 submission = self.workflow.find_submission(submission.number)
             except HvenError as error:
@@ -306,7 +306,7 @@ class _SubmissionView:
                 return self.build_page(stored_submission, error=error, is_new=True)
         return self.answer_change(submission, is_json=file_request.is_json, is_new=is_new)
 
-    def _add_files(self, submission: Submission, file_request: FileUploadRequest) -> Submission:
+    def _add_requested_content(self, submission: Submission, file_request: FileUploadRequest) -> Submission:
         """Add the files and the catalogue of a request, as far as it has them."""
         if file_request.files:
             submission = self.workflow.add_files(submission, file_request.files)
@@ -321,7 +321,7 @@ class _SubmissionView:
         if file_request.texts["etag"] not in {"", submission.etag}:
             return self.build_page(submission, error=build_changed_submission_error())
         try:
-            changed_submission = self._add_files(submission, file_request)
+            changed_submission = self._add_requested_content(submission, file_request)
             if changed_submission is submission:
                 raise ParamError("the request has no file", remedy="choose a file, or enter an address")
         except UserError as error:
@@ -436,7 +436,7 @@ class _SubmissionView:
             "shared": dict(submission.shared_values),
             "expires": submission.expires,
             "files": [_describe_file(file) for file in files],
-            "catalogues": self.workflow.list_catalogues(submission),
+            "catalogues": self.workflow.list_unfinished_catalogues(submission),
             "rows": [_describe_row(row) for row in rows],
             "report": report if is_current or submission.state in {SUBMITTED, SAVED} else None,
             "steps": list(submission.steps),

@@ -19,7 +19,7 @@ from hven.model.errors import ForbiddenError, ParamError, StorageError, TooLarge
 from hven.plugins.entries.contribution_requests import MAX_TOKEN_CHARACTERS, read_contribution
 from hven.plugins.submissions.file_checkers import MAX_SHEET_BYTES
 from hven.plugins.submissions.staging import SentFile, download_sent_file
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 from hven.services.api.threads import call_in_thread
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
     """
     request = page_context.request
     settings = page_context.context.site.settings
-    if is_cross_site(request, settings):
+    if is_cross_site_change_request(request, settings):
         raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory_name:

@@ -374,8 +374,8 @@ class SubmissionStore:
             for table in (submission_files, submission_rows):
                 connection.execute(sa.delete(table).where(table.c.submission.in_(numbers)))
             connection.execute(sa.delete(submissions).where(submissions.c.number.in_(numbers)))
-            has_name = is_own | submissions.c.steps.contains(json.dumps(account))
-            for row in connection.execute(sa.select(submissions).where(has_name)).all():
+            is_named = is_own | submissions.c.steps.contains(json.dumps(account))
+            for row in connection.execute(sa.select(submissions).where(is_named)).all():
                 submission = _submission_from_row(row)
                 steps = [{**step, "by": "" if step["by"] == account else step["by"]} for step in submission.steps]
                 author = "" if submission.author == account else submission.author

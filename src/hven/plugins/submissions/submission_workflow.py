@@ -581,10 +581,10 @@ class SubmissionWorkflow:
         except BaseException:
             job_service.destroy_job(job)
             raise
-        job_service.change_phase(job, "RUN")  # not before, so that its change of the submission comes second
+        job_service.run_or_abort_job(job, "RUN")  # not before, so that its change of the submission comes second
         return changed_submission
 
-    def list_catalogues(self, submission: Submission) -> list[dict[str, str]]:
+    def list_unfinished_catalogues(self, submission: Submission) -> list[dict[str, str]]:
         """List the catalogues that a submission fetches or could not fetch: their names, phases and faults."""
         steps = [step for step in submission.steps if step["action"] == FETCH and "job" in step]
         jobs = self._site.store.jobs.find_jobs([step["job"] for step in steps]) if steps else {}
@@ -763,7 +763,9 @@ class SubmissionWorkflow:
                 )
                 obstacles.append(message)
         running_names = [
-            catalogue["name"] for catalogue in self.list_catalogues(submission) if catalogue["phase"] in RUNNING_PHASES
+            catalogue["name"]
+            for catalogue in self.list_unfinished_catalogues(submission)
+            if catalogue["phase"] in RUNNING_PHASES
         ]
         if running_names:
             names = ", ".join(running_names)

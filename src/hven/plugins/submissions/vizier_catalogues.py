@@ -147,7 +147,7 @@ def download_catalogue(
     files = [_name_file(downloads.download_file(file_name, budget.byte_limit)) for file_name in file_names]
     if not files:
         for table_name in readme.fields_by_table:
-            files += _read_table(fixed, table_name, readme_path, downloads)
+            files += _save_table_as_json_file(fixed, table_name, readme_path, downloads)
     if not files:
         message = format_message("the catalogue {name} has no files or tables that this table takes", name)
         raise SourceError(message, remedy="see the files of the catalogue at VizieR")
@@ -158,7 +158,9 @@ def _name_file(path: Path) -> SentFile:
     return SentFile(extract_file_base_name(path.name), path)
 
 
-def _read_table(fixed: Any, table_name: str, readme_path: Path, downloads: _Downloads) -> Iterator[SentFile]:
+def _save_table_as_json_file(
+    fixed: Any, table_name: str, readme_path: Path, downloads: _Downloads
+) -> Iterator[SentFile]:
     """Read the rows of a table of a catalogue into a file of their own."""
     if "*" in table_name:
         return

@@ -90,7 +90,7 @@ class TapSourceConditionWriter:
         return f"({' OR '.join(parts)})"
 
 
-def quote_adql_table_name(text: str) -> str:
+def quote_irregular_table_name(text: str) -> str:
     """Write a table as in a query: quoted as a whole if it is no name (``J/A+A/1/2``)."""
     if _QUALIFIED_NAME_PATTERN.fullmatch(text):
         return text

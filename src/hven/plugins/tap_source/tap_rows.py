@@ -14,7 +14,7 @@ import pyarrow as pa
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
-from hven.plugins.tap_source.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
+from hven.plugins.tap_source.adql_conditions import TapSourceConditionWriter, quote_irregular_table_name
 from hven.plugins.tap_source.tap_client import TapClient, TruncatedAnswerError, has_overflow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext
 from hven.sources.api.cells import replace_nan_with_null
@@ -123,7 +123,7 @@ class TapSource(WatermarkSource):
 
     def list_input_versions(self) -> list[InputVersion]:
         """Return the service and the query."""
-        query = self.adql or f"SELECT * FROM {quote_adql_table_name(self.table or '')}"
+        query = self.adql or f"SELECT * FROM {quote_irregular_table_name(self.table or '')}"
         return [InputVersion(name=self.tap.service.url, detail=query)]
 
     @property
@@ -135,7 +135,7 @@ class TapSource(WatermarkSource):
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
-        text = self.adql or f"SELECT TOP 1 * FROM {quote_adql_table_name(self.table or '')}"
+        text = self.adql or f"SELECT TOP 1 * FROM {quote_irregular_table_name(self.table or '')}"
         columns_found = self.tap.query_page(text, 1).head.columns
         names = [column.name for column in columns_found]
         for name in names:
@@ -159,7 +159,7 @@ class TapSource(WatermarkSource):
         """The columns as TAP_SCHEMA describes them, and how it writes their names; empty: it does not."""
         if self.table is None:
             return []
-        spellings = dict.fromkeys((self.table, self.table.replace('"', ""), quote_adql_table_name(self.table)))
+        spellings = dict.fromkeys((self.table, self.table.replace('"', ""), quote_irregular_table_name(self.table)))
         literal_writer = TapSourceConditionWriter({})
         table_literals = ", ".join(map(literal_writer.write_literal, spellings))
         text = (
@@ -439,7 +439,7 @@ class TapSource(WatermarkSource):
 
     def _write_from(self) -> str:
         if self.adql is None:
-            return f"FROM {quote_adql_table_name(self.table or '')}"
+            return f"FROM {quote_irregular_table_name(self.table or '')}"
         return f"FROM ({self.adql}) AS hven_source"
 
     def _list_real_columns(self, names: Sequence[str]) -> list[str]:

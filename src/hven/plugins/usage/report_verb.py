@@ -67,7 +67,7 @@ def report(
     with open_site(context) as site:
         names = None
         if collection is not None:
-            _check_known_collection(site, collection)
+            _require_counted_or_published_collection(site, collection)
             names = {collection}
         if format_name.startswith("dsr") and not include_private:
             public_collections = _list_public_collections(site)
@@ -79,7 +79,7 @@ def report(
         _print_usage_report(usage_report, service_context, grouping or ["collection", "access"], format_name)
 
 
-def _check_known_collection(site: Site, collection: str) -> None:
+def _require_counted_or_published_collection(site: Site, collection: str) -> None:
     """Check that a collection is published, or was used when it was.
 
     Raises
@@ -116,12 +116,12 @@ def _print_usage_report(
     elif format_name == "dsr-tsv":
         sys.stdout.write(usage_reports.write_counter_report_tsv(usage_report, service_context))
     else:
-        _show_usage_sums(usage_report, grouping)
+        _print_usage_sums_by_group(usage_report, grouping)
     for note in usage_report.notes:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _show_usage_sums(usage_report: usage_reports.UsageReport, grouping: list[str]) -> None:
+def _print_usage_sums_by_group(usage_report: usage_reports.UsageReport, grouping: list[str]) -> None:
     """Show the sums of each group as a table."""
     keys = list(dict.fromkeys(grouping))
     if "table" in keys and "collection" not in keys:

@@ -21,7 +21,7 @@ import counter_robots
 
 from hven.model.errors import HvenError
 from hven.plugins.usage.usage_records import UsageCountStore, UsageKey
-from hven.plugins.usage.usage_sessions import SESSION_SECONDS, UsageSessions, create_usage_session_memory
+from hven.plugins.usage.usage_sessions import SESSION_SECONDS, UsageSessions, create_shared_usage_session_memory
 from hven.site import TAP_SCHEMA, USER_SCHEMA, RequestObserver
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class UsageCounter(RequestObserver):
         self._pending_requests: deque[AnsweredRequest] = deque()
         self._sums_by_key: dict[UsageKey, list[int]] = {}
         self._usage_sessions = UsageSessions()
-        self._countable_names: tuple[PublishedState, _CountableTableNames] | None = None
+        self._countable_names: tuple[PublishedState, _CountableCollectionsAndTables] | None = None
         self._lock = threading.Lock()  # protects the sums
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -80,7 +80,7 @@ class UsageCounter(RequestObserver):
     @staticmethod
     def reserve_shared_memory() -> None:
         """Allocate the memory that the processes of a server share for the sessions of an hour."""
-        create_usage_session_memory()
+        create_shared_usage_session_memory()
 
     def record_request(self, request: AnsweredRequest) -> None:
         """Record a request that was answered; only on the event loop.
@@ -124,7 +124,7 @@ class UsageCounter(RequestObserver):
         published_state = self._get_published_state()
         with self._lock:
             if self._countable_names is None or self._countable_names[0] is not published_state:
-                self._countable_names = published_state, _CountableTableNames(published_state)
+                self._countable_names = published_state, _CountableCollectionsAndTables(published_state)
             _, countable_names = self._countable_names
             while self._pending_requests:
                 try:
@@ -158,7 +158,7 @@ class UsageCounter(RequestObserver):
         else:
             self._sums_by_key[key] = [old_sum + count for old_sum, count in zip(old_sums, counts, strict=True)]
 
-    def _count_request(self, request: AnsweredRequest, countable_names: _CountableTableNames) -> None:
+    def _count_request(self, request: AnsweredRequest, countable_names: _CountableCollectionsAndTables) -> None:
         usage = request.usage
         if request.status not in _SUCCESS_STATUSES or request.method == "HEAD":
             return
@@ -173,12 +173,12 @@ class UsageCounter(RequestObserver):
             user_text = f"{request.get_user_name()}|{request.user_agent}"
             user_hash = self._usage_sessions.hash_user(user_text, int(request.unix_time // SESSION_SECONDS))
             request_text = f"{request.method} {request.target}"
-            is_counted = access == ROBOT_ACCESS or not self._usage_sessions.is_double_click(
+            is_counted = access == ROBOT_ACCESS or not self._usage_sessions.record_request_and_detect_double_click(
                 user_hash, request_text, request.monotonic_time
             )
         action_counts = [int(is_counted), int(is_counted and sends_data)]
         for collection in collections or [""]:
-            unique_counts = self._count_unique_actions(user_hash, collection, action_counts)
+            unique_counts = self._record_and_count_first_actions(user_hash, collection, action_counts)
             rows_by_table: dict[str, int] = {}
             for (table_collection, table), row_count in row_counts.items():
                 if table_collection == collection:
@@ -196,13 +196,17 @@ class UsageCounter(RequestObserver):
                 table_counts = [files // len(rows_by_table), row_count, sent_bytes // len(rows_by_table)]
                 self._add_to_sums(table_key, [*action_counts, 0, 0, *table_counts])
 
-    def _count_unique_actions(self, user_hash: int, collection: str, action_counts: Sequence[int]) -> list[int]:
+    def _record_and_count_first_actions(
+        self, user_hash: int, collection: str, action_counts: Sequence[int]
+    ) -> list[int]:
         """Return for each kind of action 1 if the user does it for the first time in this session, else 0."""
         unique_counts = []
         for action_count, action_kind in zip(action_counts, ("look", "take"), strict=True):
             is_unique = False
             if action_count and collection:
-                is_unique = self._usage_sessions.is_first_in_session(user_hash, f"{action_kind} {collection}")
+                is_unique = self._usage_sessions.record_action_and_detect_first(
+                    user_hash, f"{action_kind} {collection}"
+                )
             unique_counts.append(int(is_unique))
         return unique_counts
 
@@ -239,7 +243,7 @@ def classify_user_agent(user_agent: str) -> str:
     return REGULAR_ACCESS if user_agent.startswith("Mozilla/") else MACHINE_ACCESS
 
 
-class _CountableTableNames:
+class _CountableCollectionsAndTables:
     """The published names that may be counted: other names in addresses get no sums."""
 
     def __init__(self, published_state: PublishedState) -> None:
@@ -276,11 +280,11 @@ class _CountableTableNames:
         table_collections = [collection for collection, _ in row_counts]
         collections = list(dict.fromkeys([*table_collections, *file_collections]))
         if not collections:
-            collections = self._find_collections_of_route(usage.params or {}, row_counts)
+            collections = self._find_route_collections_and_add_table(usage.params or {}, row_counts)
         has_sent_data = (sends_data or bool(file_collections)) and usage.face not in _METADATA_SERVICES
         return collections, row_counts, has_sent_data
 
-    def _find_collections_of_route(
+    def _find_route_collections_and_add_table(
         self, route_params: Mapping[str, Any], row_counts: dict[tuple[str, str], int]
     ) -> list[str]:
         """Return the collection that a route names; add a table that it names with no rows."""

@@ -24,7 +24,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
     can_edit_collection,
 )
-from hven.services.face import ServiceContext, wrap_endpoint_with_error_responses
+from hven.services.face import ServiceContext, wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +103,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             context,
             query_params.get("from") or None,
             query_params.get("to") or None,
-            collections=_list_curated_collections(page_context),
+            collections=_require_collections_with_visible_usage(page_context),
         )
 
     def build_usage_page(page_context: PageContext) -> PageContent:
@@ -138,11 +138,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     page_endpoint = build_page_endpoint(show_usage, context)
     return [
         Route("/usage", page_endpoint),
-        Route("/usage/{file}", wrap_endpoint_with_error_responses(send_report_file, build_error_responder(context))),
+        Route("/usage/{file}", wrap_endpoint_with_gates_and_errors(send_report_file, build_error_responder(context))),
     ]
 
 
-def _list_curated_collections(page_context: PageContext) -> set[str] | None:
+def _require_collections_with_visible_usage(page_context: PageContext) -> set[str] | None:
     """Return the collections whose usage a user may see; None: all, also those that are gone.
 
     Raises
@@ -221,13 +221,13 @@ def _describe_collection_usage(
         title=resources[name].title if name in resources else name,
         gone=name not in resources,
         bars=bars,
-        sums=_sum_human_usage(sums_by_access),
+        sums=_sum_usage_without_robots(sums_by_access),
         robots=sums_by_access.get(("robot",), {}).get("investigations", 0),
         services=[(service, counts) for (service,), counts in sums_by_service.items()],
     )
 
 
-def _sum_human_usage(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]) -> usage_reports.UsageCounts:
+def _sum_usage_without_robots(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]) -> usage_reports.UsageCounts:
     """Sum the use by people and their programs, without robots."""
     total = dict.fromkeys(COUNT_COLUMNS, 0)
     for (access,), sums in by_access.items():

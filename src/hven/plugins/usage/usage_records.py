@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from hven.site.api.store_tables import StoreTableSet
+from hven.site.api.store_tables import PackageTableSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ COUNT_COLUMNS = ("investigations", "requests", "unique_investigations", "unique_
 KEY_COLUMNS = ("month", "collection", "table_name", "service", "access")
 _ALL_COLUMNS = (*KEY_COLUMNS, *COUNT_COLUMNS)
 MAX_MONTHS = 120
-TABLES = StoreTableSet()
+TABLES = PackageTableSet()
 uses = TABLES.define_table(  # how often what was used
     "uses",
     """

@@ -213,7 +213,7 @@ def _select_uses_of_collections(
     return {key: values for key, values in uses.items() if key.collection in collections}
 
 
-def iterate_report_rows(report: UsageReport) -> Iterator[tuple[Any, ...]]:
+def iterate_usage_headings_and_rows(report: UsageReport) -> Iterator[tuple[Any, ...]]:
     """Yield all counts as lines: `REPORT_HEADINGS`, then their values.
 
     Lines without a service are those of whole collections.
@@ -237,7 +237,7 @@ def write_csv(report: UsageReport) -> str:
         CSV with headings.
     """
     csv_text = io.StringIO()
-    csv.writer(csv_text).writerows(iterate_report_rows(report))
+    csv.writer(csv_text).writerows(iterate_usage_headings_and_rows(report))
     return csv_text.getvalue()
 
 
@@ -289,7 +289,7 @@ def build_counter_dataset_report(report: UsageReport, context: ServiceContext) -
             {"code": code, "severity": "warning", "message": message.lower(), "help-url": "", "data": data}
         )
     datasets = []
-    for name, resource, sums in _iterate_datasets(report, context):
+    for name, resource, sums in _iterate_datasets_with_monthly_counts(report, context):
         performance = _list_monthly_performance(report, sums)
         if performance:
             datasets.append({**_describe_dataset(name, resource, context), "performance": performance})
@@ -322,7 +322,7 @@ def _list_monthly_performance(report: UsageReport, sums: Mapping[tuple[str, ...]
                     metric_type = metric.lower().replace("_", "-")
                     instances.append({"metric-type": metric_type, "access-method": method, "count": count})
         if instances:
-            period = {"begin-date": f"{month}-01", "end-date": str(_find_last_day(month, report))}
+            period = {"begin-date": f"{month}-01", "end-date": str(_find_last_reported_day_of_month(month, report))}
             performance.append({"period": period, "instance": instances})
     return performance
 
@@ -358,7 +358,7 @@ def write_counter_report_tsv(report: UsageReport, context: ServiceContext) -> st
     rows: list[Sequence[Any]] = [[name, value] for name, value in header.items()]
     rows.append([])
     rows.append([*_TABLE_HEADINGS, *month_headings])
-    for name, resource, sums in _iterate_datasets(report, context):
+    for name, resource, sums in _iterate_datasets_with_monthly_counts(report, context):
         dataset_cells = _list_dataset_cells(_describe_dataset(name, resource, context))
         for method in ACCESS_METHODS:
             for metric, count_name in METRIC_COUNTS.items():
@@ -392,7 +392,7 @@ def _list_dataset_cells(facts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _iterate_datasets(
+def _iterate_datasets_with_monthly_counts(
     report: UsageReport, context: ServiceContext
 ) -> Iterator[tuple[str, CollectionSpec | None, Mapping[tuple[str, ...], UsageCounts]]]:
     resources = context.site.get_published_state().resources
@@ -467,7 +467,7 @@ def _iterate_months(first_month: str, last_month: str) -> Iterator[str]:
         month_text = f"{year:04d}-{month:02d}"
 
 
-def _find_last_day(month: str, report: UsageReport) -> date:
+def _find_last_reported_day_of_month(month: str, report: UsageReport) -> date:
     year = int(month[:4])
     month_number = int(month[5:])
     if month > f"{report.created_on:%Y-%m}":
@@ -477,4 +477,4 @@ def _find_last_day(month: str, report: UsageReport) -> date:
 
 
 def _find_period_end(report: UsageReport) -> date:
-    return _find_last_day(min(report.until, f"{report.created_on:%Y-%m}"), report)
+    return _find_last_reported_day_of_month(min(report.until, f"{report.created_on:%Y-%m}"), report)

@@ -61,11 +61,11 @@ class UsageSessions:
             Hours since 1970.
         """
         if hour != self._hour or self._words[0] != hour:
-            self._renew_salt(hour)
+            self._reset_memory_and_salt_for_hour(hour)
         user_bytes = user_name.encode("utf-8", "replace")
         return int.from_bytes(blake2b(user_bytes, key=self._salt, digest_size=8).digest())
 
-    def is_double_click(self, user_hash: int, request_text: str, monotonic_time: float) -> bool:
+    def record_request_and_detect_double_click(self, user_hash: int, request_text: str, monotonic_time: float) -> bool:
         """Return whether a user requested the same less than 30 s ago, and record the time of this request.
 
         Parameters
@@ -91,7 +91,7 @@ class UsageSessions:
         words[_HEADER_WORDS + oldest_slot], times[oldest_slot] = click_hash, monotonic_time
         return False
 
-    def is_first_in_session(self, user_hash: int, action: str) -> bool:
+    def record_action_and_detect_first(self, user_hash: int, action: str) -> bool:
         """Return whether a user does something for the first time in this hour, and record it.
 
         Parameters
@@ -114,7 +114,7 @@ class UsageSessions:
         words[bucket_start + action_hash % _BUCKET_SLOTS] = action_hash
         return True
 
-    def _renew_salt(self, hour: int) -> None:
+    def _reset_memory_and_salt_for_hour(self, hour: int) -> None:
         """Use the salt of an hour.
 
         The first process that needs it creates it; with the old salt, all hashes of the last hour are deleted.
@@ -138,7 +138,7 @@ class UsageSessions:
                 fcntl.lockf(self._memory_file, fcntl.LOCK_UN, 1)
 
 
-def create_usage_session_memory() -> None:
+def create_shared_usage_session_memory() -> None:
     """Allocate the memory of a server that starts.
 
     Its processes find it by the environment; other processes use their own memory.

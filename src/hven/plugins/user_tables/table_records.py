@@ -41,7 +41,7 @@ class UserTableRecordWriter:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def count_rows_of_other_tables(self, owner: str, table_name: str, limits: QueryLimits) -> int:
+    def check_table_limit_and_sum_other_rows(self, owner: str, table_name: str, limits: QueryLimits) -> int:
         """Count the rows of the owner's other tables, as a first check before an upload is read.
 
         Raises
@@ -54,7 +54,9 @@ class UserTableRecordWriter:
         _check_table_count(other_rows, limits.user_tables)
         return sum(row.rows for row in other_rows)
 
-    def save_table_record(self, record: SnapshotRecord, expires: str, limits: QueryLimits) -> list[Snapshot]:
+    def check_quotas_and_replace_table_record(
+        self, record: SnapshotRecord, expires: str, limits: QueryLimits
+    ) -> list[Snapshot]:
         """Record a table of the user `record.table.owner`; it replaces one of the same name.
 
         Parameters
@@ -100,7 +102,7 @@ class UserTableRecordWriter:
             connection.execute(sa.insert(user_tables).values(values))
             return older_snapshots
 
-    def delete_table(self, owner: str, table_name: str) -> None:
+    def delete_table_record(self, owner: str, table_name: str) -> None:
         """Delete a table from the store; a later sweep removes its files.
 
         Raises

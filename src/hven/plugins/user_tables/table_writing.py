@@ -124,12 +124,12 @@ def store_user_table(
     ConflictError
         Another request is writing the same table.
     """
-    owner = require_owner(principal)
+    owner = require_account_name(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         limits = site.settings.limits
         writer = site.store.get_or_create(UserTableRecordWriter)
-        other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
+        other_row_count = writer.check_table_limit_and_sum_other_rows(owner, name, limits)
         if empty_table is not None:
             uploaded_table = empty_table
             rows = empty_table.arrow_schema.empty_table()
@@ -141,14 +141,14 @@ def store_user_table(
             schema=USER_SCHEMA,
             name=name,
             columns=tuple(column.copy_with(required=False) for column in uploaded_table.columns),
-            position=_find_position_columns(uploaded_table),
+            position=_find_position_columns_in_degrees(uploaded_table),
             access="private",
             owner=owner,
             primary=(),
             keys=(),
         )
         batches = rows.cast(table.arrow_schema).to_batches()
-        return _publish_table(site, table, iter(batches))
+        return _write_and_publish_user_table(site, table, iter(batches))
 
 
 def append_user_table_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
@@ -181,14 +181,14 @@ def append_user_table_rows(site: Site, principal: Principal, name: str, path: Pa
     TooLargeError, ConflictError
         As in `store_user_table`.
     """
-    owner = require_owner(principal)
+    owner = require_account_name(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         record = find_user_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
         writer = site.store.get_or_create(UserTableRecordWriter)
-        other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
+        other_row_count = writer.check_table_limit_and_sum_other_rows(owner, name, limits)
         stored_row_count = other_row_count + record.snapshot.rows
         uploaded_table, rows = _read_table_file(site, name, path, expected_columns=table.columns)
         check_quota("rows", stored_row_count + rows.num_rows, limits.user_rows)
@@ -198,7 +198,7 @@ def append_user_table_rows(site: Site, principal: Principal, name: str, path: Pa
             yield from site.embedded_engine.read_rows(record.snapshot)
             yield from cast_rows.to_batches()
 
-        return _publish_table(site, table, iterate_all_rows())
+        return _write_and_publish_user_table(site, table, iterate_all_rows())
 
 
 def index_user_table_column(
@@ -241,7 +241,7 @@ def index_user_table_column(
     SourceError
         Values must be unique, and are not.
     """
-    owner = require_owner(principal)
+    owner = require_account_name(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         record = find_user_table(site, principal, name)
@@ -264,7 +264,7 @@ def index_user_table_column(
                     raise OperationCancelledError("the job was stopped")
                 yield batch
 
-        return _publish_table(site, table, iterate_rows())
+        return _write_and_publish_user_table(site, table, iterate_rows())
 
 
 def delete_user_table(site: Site, principal: Principal, name: str) -> None:
@@ -279,10 +279,10 @@ def delete_user_table(site: Site, principal: Principal, name: str) -> None:
     name
         A name as `parse_user_table_name` takes it.
     """
-    owner = require_owner(principal)
+    owner = require_account_name(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
-        site.store.get_or_create(UserTableRecordWriter).delete_table(owner, name)
+        site.store.get_or_create(UserTableRecordWriter).delete_table_record(owner, name)
     time.sleep(PROPAGATION_SECONDS)
 
 
@@ -308,13 +308,13 @@ def find_user_table(site: Site, principal: Principal, name: str) -> SnapshotReco
     NotFoundError
         The user has no table of this name.
     """
-    for record, _ in site.store.user_tables.list_owner_tables(require_owner(principal)):
+    for record, _ in site.store.user_tables.list_unexpired_owner_tables(require_account_name(principal)):
         if record.table.name.lower() == name.lower():
             return record
     raise NotFoundError(format_message("you have no table {name!r:.120}", name))
 
 
-def require_owner(principal: Principal) -> str:
+def require_account_name(principal: Principal) -> str:
     """Return the name under which a user can keep tables.
 
     Parameters
@@ -379,7 +379,7 @@ def _read_table_file(
     return uploaded_table
 
 
-def _find_position_columns(table: Table) -> tuple[str, str] | None:
+def _find_position_columns_in_degrees(table: Table) -> tuple[str, str] | None:
     """Find longitude and latitude in degrees: by UCD, or by name if no column has a UCD."""
     columns = table.columns
     if not any(column.ucd for column in columns):
@@ -412,7 +412,7 @@ def _find_column(table: Table, written_name: str) -> Column:
     )
 
 
-def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
+def _write_and_publish_user_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
     """Write a snapshot, and make it the table in one step."""
     limits = site.settings.limits
     delete_expired_user_tables(site)
@@ -436,7 +436,7 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
         with site.store.leases.hold_lease(
             "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
         ):
-            replaced_snapshots = site.store.get_or_create(UserTableRecordWriter).save_table_record(
+            replaced_snapshots = site.store.get_or_create(UserTableRecordWriter).check_quotas_and_replace_table_record(
                 record, expiry_text, limits
             )
             site.embedded_engine.note_published_snapshot(snapshot)

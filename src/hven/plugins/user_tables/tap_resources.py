@@ -42,7 +42,7 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
     read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
 
     async def answer_put(request: Request) -> Response:
-        return await _store_body(request, _store_user_table, 201)
+        return await _store_body(request, _store_table_or_vosi_description, 201)
 
     async def answer_load(request: Request) -> Response:
         return await _store_body(request, table_writing.append_user_table_rows, 200)
@@ -77,7 +77,7 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
 
     def _require_account(request: Request) -> Principal:
         principal = context.identify_principal(request)
-        table_writing.require_owner(principal)
+        table_writing.require_account_name(principal)
         return principal
 
     return [
@@ -113,7 +113,7 @@ def _answer_text(text: str, status: int = 200) -> Response:
     return Response(text, status, {"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
-def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
+def _store_table_or_vosi_description(site: Site, principal: Principal, name: str, path: Path) -> Table:
     return table_writing.store_user_table(site, principal, name, path, vosi_table.read_vosi_table(path))
 
 

@@ -91,7 +91,7 @@ def drop_user_table(context: typer.Context, owner: Owner, table_name: TableName)
     """Delete a table of a user."""
     with open_site(context) as site:
         record, _ = _find_user_table(site, owner, table_name)
-        site.store.get_or_create(UserTableRecordWriter).delete_table(owner, record.table.name)
+        site.store.get_or_create(UserTableRecordWriter).delete_table_record(owner, record.table.name)
         delete_expired_user_tables(site)
     print(f"{record.table.qualified_name} of the user {owner!r} has been deleted")
 
@@ -128,7 +128,7 @@ def _user_table_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, A
 
 def _find_user_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotRecord, str]:
     wanted_name = parse_user_table_name(table_name).lower()
-    for record, expires in site.store.user_tables.list_owner_tables(owner):
+    for record, expires in site.store.user_tables.list_unexpired_owner_tables(owner):
         if record.table.name.lower() == wanted_name:
             return record, expires
     raise NotFoundError(

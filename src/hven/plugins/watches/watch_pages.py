@@ -52,9 +52,9 @@ from hven.portal.api.pages import (
 from hven.portal.api.table_downloads import require_faultless_search
 from hven.portal.api.table_links import TableLink, TableLinkKind
 from hven.portal.api.table_rows import read_table_view
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 from hven.services.api.positions import has_icrs_position
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site.api.account_users import TOKEN_SCOPE_GROUPS
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         async def answer(request: Request) -> Response:
             return await anyio.to_thread.run_sync(lambda: write_answer(build_page_context(request, context)))
 
-        return Route(path, wrap_endpoint_with_error_responses(answer, respond_to_error))
+        return Route(path, wrap_endpoint_with_gates_and_errors(answer, respond_to_error))
 
     def build_page_route(path: str, build_content: Callable[[PageContext], PageContent]) -> Route:
         async def answer(page_context: PageContext) -> PageContent:
@@ -152,7 +152,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def build_form_route(path: str, act: Callable[[PageContext, RequestParams], PageContent]) -> Route:
         async def answer(page_context: PageContext) -> PageContent:
             pages.find_account(page_context)
-            if is_cross_site(page_context.request, context.site.settings):
+            if is_cross_site_change_request(page_context.request, context.site.settings):
                 raise ForbiddenError(
                     "the request comes from a page on another site", remedy="use the form of this site"
                 )

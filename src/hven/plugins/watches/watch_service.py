@@ -30,11 +30,11 @@ class WatchService:
     def record_event(self, connection: sa.Connection, event: SiteEvent) -> None:
         """Do nothing: other packages record events."""
 
-    def is_enabled(self, settings: Settings) -> bool:  # noqa: ARG002  (the contract's signature)
+    def is_enabled(self, settings: Settings) -> bool:  # noqa: ARG002
         """Return False: this service delivers no events of other packages."""
         return False
 
-    def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:  # noqa: ARG002  (the contract's signature)
+    def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:  # noqa: ARG002
         """Return whether a watched table has changed, or a match is due."""
         watch_store = store.get_or_create(WatchStore)
         published_ids = store.read_published_snapshot_ids()[1]
@@ -47,7 +47,7 @@ class WatchService:
         match_and_deliver = plugins.load_named_object(ROUND_PLACE, "the plug-in package watches")
         match_and_deliver(settings)
 
-    def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002  (the contract's signature)
+    def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002
         """Describe watches that deliver nothing any more."""
         stopped_watches = store.get_or_create(WatchStore).list_watches(watches.c.problem != "")
         return [

@@ -255,11 +255,11 @@ def _choose_text_formatter(heading: ColumnHeading, *, is_full: bool) -> Callable
     if _is_float_column(column):
         return _shorten_number
     if column.type.is_geometry or column.name.lower() == "s_region":
-        return lambda text: _format_region(text, is_full=is_full)
-    return lambda text: _format_text(text, heading.kind, is_full=is_full)
+        return lambda text: _format_region_with_vertex_count(text, is_full=is_full)
+    return lambda text: _format_text_or_link(text, heading.kind, is_full=is_full)
 
 
-def _format_region(text: str, *, is_full: bool) -> TextCell:
+def _format_region_with_vertex_count(text: str, *, is_full: bool) -> TextCell:
     """Count the vertices of a polygon in DALI or STC-S notation; other regions are short enough to show."""
     words = text.split()
     if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
@@ -270,7 +270,7 @@ def _format_region(text: str, *, is_full: bool) -> TextCell:
     except ValueError:
         numbers = []
     if len(numbers) < 6 or len(numbers) % 2:
-        return _format_text(text, "text", is_full=is_full)
+        return _format_text_or_link(text, "text", is_full=is_full)
     corners = len(numbers) // 2
     closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first vertex is repeated at the end
     max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
@@ -278,7 +278,7 @@ def _format_region(text: str, *, is_full: bool) -> TextCell:
     return TextCell(text=shown_text, corners=corners - closed)
 
 
-def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
+def _format_text_or_link(text: str, kind: str, *, is_full: bool = False) -> TextCell:
     address = ADDRESS_PATTERN.fullmatch(text.strip())
     if address is not None:
         short = _find_service_name(text)

@@ -152,7 +152,7 @@ def _summarize_tables(
     times: list[tuple[str, str]] = []
     targets: dict[str, None] = {}
     for table in tables:
-        item = runner.find_published_table(table)
+        item = runner.find_table_with_visible_counts(table)
         if table.view is not None or item.relation is None or isinstance(item.relation, LiveRelation):
             continue
         try:

@@ -31,7 +31,7 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
     runner
         Runs queries for the reader.
     """
-    item = runner.find_published_table(search.table)
+    item = runner.find_table_with_visible_counts(search.table)
     if search.columns or (item.rows or 0) < 2 or runner.has_hidden_rows(search.table):
         return frozenset()
     requested_names = {name for name, _ in (*search.order, *search.units)}  # the reader uses these
@@ -47,12 +47,12 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
     return frozenset()
 
 
-def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
+def find_single_valued_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
     """Return the names of all columns of a table that have one value, or none, and are useless in searches.
 
     The result is empty if a policy hides rows.
     """
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     if (item.rows or 0) < 2 or runner.has_hidden_rows(table):
         return frozenset()
     return frozenset(column.name for column in table.columns if _is_constant(column, item.statistics, item.rows))
@@ -63,7 +63,7 @@ def has_only_nulls(column_names: Iterable[str], table: Table, runner: QueryRunne
 
     Return False if a policy hides rows, or there are no statistics.
     """
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     return (
         bool(item.rows)
         and not runner.has_hidden_rows(table)

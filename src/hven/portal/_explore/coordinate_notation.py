@@ -68,7 +68,9 @@ def parse_position(text: str) -> tuple[float, float] | None:
         return None
     decimal_match = _DECIMAL_PATTERN.fullmatch(normalized)
     if decimal_match is not None:
-        return _check_position(float(decimal_match[1]), float(decimal_match[2]), normalized, max_longitude=360.0)
+        return _check_and_normalize_position(
+            float(decimal_match[1]), float(decimal_match[2]), normalized, max_longitude=360.0
+        )
     packed_match = _PACKED_PATTERN.fullmatch(normalized)
     if packed_match is not None:
         first = packed_match.group(1, 2, 3)
@@ -82,7 +84,7 @@ def parse_position(text: str) -> tuple[float, float] | None:
     return _convert_sexagesimal(first, sexagesimal_match[4], second, normalized)
 
 
-def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = None) -> float:
+def parse_search_radius(text: str, find_radius_km: Callable[[], float | None] | None = None) -> float:
     """Parse an angle in degrees or with a unit; on a body also a length on the ground (``200 km``).
 
     Parameters
@@ -163,10 +165,12 @@ def _convert_sexagesimal(
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
     sign = -1 if latitude_sign == "-" else 1
     lat = sign * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
-    return _check_position(lon, lat, text, max_longitude=360.0)
+    return _check_and_normalize_position(lon, lat, text, max_longitude=360.0)
 
 
-def _check_position(longitude: float, latitude: float, text: str, *, max_longitude: float) -> tuple[float, float]:
+def _check_and_normalize_position(
+    longitude: float, latitude: float, text: str, *, max_longitude: float
+) -> tuple[float, float]:
     if not (-max_longitude <= longitude <= max_longitude and -90 <= latitude <= 90):
         raise UserError(
             format_message(

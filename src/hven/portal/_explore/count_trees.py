@@ -23,7 +23,7 @@ from hven.model.errors import HvenError
 from hven.portal._condition_values import parse_field_values, quote_field_value
 from hven.portal._explore import observation_lines
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
-from hven.portal._explore.value_files import ValueFileDirectory
+from hven.portal._explore.value_files import SharedArrayFileCache
 from hven.portal.conditions import LIST_COLUMNS, WHOLE_LIST_PATTERN
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import ObservationKeyColumns
+    from hven.portal._explore.observation_lines import ObservationColumnRoles
     from hven.portal._explore.page_queries import QueryRunner
 
 MAX_TABLE_GROUPS = 3_000  # groups of one table; a table with more gets fewer levels
@@ -128,7 +128,7 @@ class CountTreeCache:
             resource = runner
             table_levels = _resolve_levels(table, resource.published_state.resources.get(table.schema), levels)
             for leaf in leaves:
-                _add_leaf(root, leaf, table_levels)
+                _add_or_merge_leaf(root, leaf, table_levels)
         _inline_sole_unnamed_branches(root)
         _sum_and_sort_branches(root)
         return root
@@ -143,11 +143,11 @@ class CountTreeCache:
         failures = runner.site.get_or_create(RetryBackoffLog)
         if failures.is_retry_paused(key):
             return _build_uncounted_leaf(table, runner)
-        files = ValueFileDirectory(runner.site.settings.var_directory / CACHE_DIRECTORY)
+        files = SharedArrayFileCache(runner.site.settings.var_directory / CACHE_DIRECTORY)
         owner = (key[0], *key[3:])  # all but the state of the rows
         leaves = _read_leaves(files, owner, key, table)
         if leaves is None:
-            with files.lock_counting(-1):
+            with files.wait_for_counting_lock(-1):
                 leaves = _read_leaves(files, owner, key, table)
                 try:
                     if leaves is None:
@@ -173,17 +173,17 @@ def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountTreeL
     It has a number of rows only where that agrees with the counts.
     """
     has_observation_lines = (
-        table.view is None and observation_lines.find_observation_key_columns(table, runner) is not None
+        table.view is None and observation_lines.find_observation_column_roles(table, runner) is not None
     )
     if has_observation_lines or has_hidden_rows(table, runner):
         rows = None
     else:
-        rows = runner.find_published_table(table).rows
+        rows = runner.find_table_with_visible_counts(table).rows
     return (CountTreeLeaf(table=table, row_count=rows),)
 
 
 def _read_leaves(
-    files: ValueFileDirectory, owner: Hashable, key: Hashable, table: Table
+    files: SharedArrayFileCache, owner: Hashable, key: Hashable, table: Table
 ) -> tuple[CountTreeLeaf, ...] | None:
     """Read the counts that another process has written; None if there are none."""
     cached_file = files.read_arrays(owner, key)
@@ -198,13 +198,13 @@ def _read_leaves(
     return tuple(leaves)
 
 
-def _write_leaves(files: ValueFileDirectory, owner: Hashable, key: Hashable, leaves: Sequence[CountTreeLeaf]) -> None:
+def _write_leaves(files: SharedArrayFileCache, owner: Hashable, key: Hashable, leaves: Sequence[CountTreeLeaf]) -> None:
     """Write counts for the other processes."""
     row_counts = [-1 if leaf.row_count is None else leaf.row_count for leaf in leaves]
     rows = np.array(row_counts, np.int64)
     condition_texts = [json.dumps(leaf.conditions) for leaf in leaves]
     conditions = pa.array(condition_texts, pa.string())
-    files.write_arrays(owner, key, (), {"rows": rows, "conditions": conditions})
+    files.write_arrays_and_remove_old_files(owner, key, (), {"rows": rows, "conditions": conditions})
 
 
 def _build_cache_key(
@@ -282,12 +282,12 @@ def _count_rows_by_levels(
     HvenError
         The rows cannot be counted now.
     """
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     rows_hidden = has_hidden_rows(table, runner)
     if table.view is not None:
         observation = None
     else:
-        observation = observation_lines.find_observation_key_columns(table, runner)
+        observation = observation_lines.find_observation_column_roles(table, runner)
     known_row_count = None if rows_hidden else item.rows
     single_leaf = (CountTreeLeaf(table=table, row_count=known_row_count),)
     tree_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
@@ -315,7 +315,7 @@ def _choose_columns_and_count_groups(
     table: Table,
     columns: Sequence[Column],
     runner: QueryRunner,
-    observation: ObservationKeyColumns | None,
+    observation: ObservationColumnRoles | None,
     max_branches: int,
 ) -> tuple[Sequence[Column], list[tuple[Any, ...]]]:
     """Count the groups of a table; leave columns out until neither groups nor the values of a column are too many."""
@@ -380,7 +380,7 @@ def _has_few_values(statistics: Mapping[str, Mapping[str, object]], column: Colu
 
 
 def _count_groups(
-    table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationKeyColumns | None
+    table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationColumnRoles | None
 ) -> list[tuple[Any, ...]]:
     """Count the rows of each combination of values; the files of one observation count once."""
     names = tuple(build_column_ref(column.name) for column in columns)
@@ -400,7 +400,7 @@ def _count_groups(
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
 
 
-def _add_leaf(root: CountTreeNode, leaf: CountTreeLeaf, levels: Sequence[_CountTreeLevel]) -> None:
+def _add_or_merge_leaf(root: CountTreeNode, leaf: CountTreeLeaf, levels: Sequence[_CountTreeLevel]) -> None:
     """Add a leaf to the branch of its values and words."""
     values = dict(leaf.conditions)
     leaf_conditions: dict[str, str] = {}

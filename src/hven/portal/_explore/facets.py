@@ -98,7 +98,7 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     runner
         Runs queries for the reader.
     """
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     statistics = item.statistics
     facet_columns = []
     for column in table.columns:
@@ -127,7 +127,7 @@ def _is_suitable_choice_count(distinct: object) -> TypeGuard[float]:
 
 def can_show_all_choices(column: Column, runner: QueryRunner, table: Table) -> bool:
     """Return whether the field of the form shows all choices: the column has few values in the whole table."""
-    published_table = runner.find_published_table(table)
+    published_table = runner.find_table_with_visible_counts(table)
     distinct = published_table.statistics.get(column.name, {}).get("distinct")
     return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
 
@@ -221,7 +221,7 @@ def build_facet_from_statistics(search: TableSearch, column: Column, runner: Que
     """
     if _has_list_values(column):
         return None
-    published_table = runner.find_published_table(search.table)
+    published_table = runner.find_table_with_visible_counts(search.table)
     facts = published_table.statistics.get(column.name, {})
     values = _list_known_values(column, facts)
     distinct = facts.get("distinct")
@@ -296,18 +296,18 @@ def _count_values_of_columns(
     """Count several columns with one GROUP BY query for each bundle with few combinations of values."""
     counts_by_column: dict[str, _ValueCounts] = {}
     where = search.build_condition()
-    if where is None and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
+    if where is None and _has_more_rows_by_estimate(search, None, runner, MAX_EXACT_ROWS):
         return counts_by_column  # each column is counted by itself, once for each state of the table
-    published_table = runner.find_published_table(search.table)
-    if len(_group_columns_by_cardinality(columns, published_table)) > 1:
-        fetched_counts = _fetch_rows_and_count_values(search, columns, runner)
+    published_table = runner.find_table_with_visible_counts(search.table)
+    if len(_group_columns_with_few_combinations(columns, published_table)) > 1:
+        fetched_counts = _fetch_few_rows_and_count_values(search, columns, runner)
     else:
         fetched_counts = {}
     for column in columns:
         if column.name in fetched_counts:
             counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
     other_columns = [column for column in columns if column.name not in fetched_counts]
-    for bundle in _group_columns_by_cardinality(other_columns, published_table):
+    for bundle in _group_columns_with_few_combinations(other_columns, published_table):
         if len(bundle) == 1:
             continue
         names = tuple(build_column_ref(column.name) for column in bundle)
@@ -328,7 +328,7 @@ def _count_values_of_columns(
                 summed_columns = _sum_row_counts_by_column(rows)
         for column, pairs in zip(bundle, summed_columns, strict=True):
             value_counts = _build_value_counts(column, _sort_value_counts(pairs), "", has_more=False)
-            counts_by_column[column.name] = _estimate_value_counts(
+            counts_by_column[column.name] = _scale_counts_and_recount_rare_values(
                 search, column, runner, value_counts=value_counts, share=share, condition=where
             )
     return counts_by_column
@@ -353,7 +353,9 @@ def _sum_row_counts_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArra
     return list(zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True))
 
 
-def _group_columns_by_cardinality(columns: Sequence[Column], published_table: PublishedTable) -> list[list[Column]]:
+def _group_columns_with_few_combinations(
+    columns: Sequence[Column], published_table: PublishedTable
+) -> list[list[Column]]:
     """Bundle columns that together have few combinations of values, according to the statistics."""
     sized_bundles: list[tuple[int, list[Column]]] = []
 
@@ -399,7 +401,7 @@ def _fetch_exact_or_sampled_counts(
         return max(deadline - time.monotonic(), 0.05)
 
     try:
-        if _has_more_rows(search, condition, runner, MAX_EXACT_ROWS):
+        if _has_more_rows_by_estimate(search, condition, runner, MAX_EXACT_ROWS):
             return runner.fetch_sample(query, sample_rows=SAMPLE_ROWS, timeout_seconds=compute_remaining_seconds())
         return runner.fetch_table(query, timeout_seconds=compute_remaining_seconds()), 1.0
     except TimeLimitError:
@@ -414,11 +416,11 @@ def _fetch_exact_or_sampled_counts(
     return None
 
 
-def _has_more_rows(
+def _has_more_rows_by_estimate(
     search: TableSearch, condition: syntax_tree.Expr | None, runner: QueryRunner, row_count: int
 ) -> bool:
     """Return whether more than `row_count` rows of a large table meet a condition, estimated from a sample."""
-    if (runner.find_published_table(search.table).rows or 0) <= MAX_EXACT_ROWS:
+    if (runner.find_table_with_visible_counts(search.table).rows or 0) <= MAX_EXACT_ROWS:
         return False
     count_query_where = search.build_count_query_where(condition)
     count_rows, share = runner.fetch_sample(
@@ -454,7 +456,7 @@ def _count_column_values(
     search: TableSearch, column: Column, runner: QueryRunner, *, shown_count: int, search_text: str, deadline: float
 ) -> _ValueCounts | None:
     where = search.build_condition(excluded_name=column.name)
-    if where is None and not search_text and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
+    if where is None and not search_text and _has_more_rows_by_estimate(search, None, runner, MAX_EXACT_ROWS):
         full_counts = _count_values_in_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
         if full_counts is not None:
             has_more = _has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
@@ -477,7 +479,9 @@ def _count_column_values(
     pairs = list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
     has_more = _has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
     value_counts = _build_value_counts(column, pairs, search_text, has_more=has_more)
-    return _estimate_value_counts(search, column, runner, value_counts=value_counts, share=share, condition=where)
+    return _scale_counts_and_recount_rare_values(
+        search, column, runner, value_counts=value_counts, share=share, condition=where
+    )
 
 
 def _has_list_values(column: Column) -> bool:
@@ -495,7 +499,7 @@ def _count_values_in_all_rows(
     return list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
 
 
-def _estimate_value_counts(
+def _scale_counts_and_recount_rare_values(
     search: TableSearch,
     column: Column,
     runner: QueryRunner,
@@ -576,7 +580,7 @@ def _build_value_counts(
     return _ValueCounts(tuple(texts), is_exact=True)
 
 
-def _fetch_rows_and_count_values(
+def _fetch_few_rows_and_count_values(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner
 ) -> dict[str, list[tuple[Any, int]]]:
     """Fetch the rows and count the values of all columns in them, if the rows are few.
@@ -590,7 +594,7 @@ def _fetch_rows_and_count_values(
     top = syntax_tree.Literal(MAX_FETCHED_ROWS + 1)
     rows_query = syntax_tree.Query(syntax_tree.Select(items, search.build_from_item(), where=where, top=top))
     try:
-        if _has_more_rows(search, where, runner, 2 * MAX_FETCHED_ROWS):
+        if _has_more_rows_by_estimate(search, where, runner, 2 * MAX_FETCHED_ROWS):
             return {}
         row_count = runner.fetch_number(search.build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS)
         if row_count > MAX_FETCHED_ROWS:

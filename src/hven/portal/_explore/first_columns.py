@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import ObservationKeyColumns
+    from hven.portal._explore.observation_lines import ObservationColumnRoles
     from hven.portal._explore.search import TableSearch
 
 MAX_INITIAL_COLUMNS = 10  # the two ends of a range count as one
@@ -35,7 +35,7 @@ def find_title_column(table: Table) -> Column | None:
 
 
 def choose_initial_columns(
-    search: TableSearch, constant_names: Collection[str], observation: ObservationKeyColumns | None = None
+    search: TableSearch, constant_names: Collection[str], observation: ObservationColumnRoles | None = None
 ) -> tuple[str, ...]:
     """Return the names of the columns that are shown by default, in their order.
 
@@ -91,7 +91,7 @@ def find_searched_column_names(search: TableSearch) -> Iterator[str]:
         yield from (column_name for column_name in (name, *pair_names) if column_name in column_names)
 
 
-def _find_identifying_column_names(table: Table, observation: ObservationKeyColumns | None) -> list[str]:
+def _find_identifying_column_names(table: Table, observation: ObservationColumnRoles | None) -> list[str]:
     if observation is not None:
         return [observation.columns[0]]
     return list(table.primary[:1]) or [column.name for column in table.columns if not column.hidden][:1]

@@ -41,7 +41,7 @@ EXTENSION_PATTERN = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,5})(?:\.(?:gz|bz2|xz|z
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObservationKeyColumns:
+class ObservationColumnRoles:
     """The columns that name the observations of a table, and those that describe their files.
 
     `has_unnamed_rows`: rows without a name exist; each of them is a line.
@@ -70,11 +70,11 @@ class ObservationFile:
     values: tuple[object, ...] = ()
 
 
-def find_observation_key_columns(table: Table, runner: QueryRunner) -> ObservationKeyColumns | None:
+def find_observation_column_roles(table: Table, runner: QueryRunner) -> ObservationColumnRoles | None:
     """Find the columns that name the observations of a table; None if each row is an observation."""
     if not can_have_observation_columns(table):
         return None
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     names = find_observation_columns(table, item)
     if not names:
         return None
@@ -85,7 +85,7 @@ def find_observation_key_columns(table: Table, runner: QueryRunner) -> Observati
     picture = pictures[0] if pictures else None
     candidates = [columns[name] for name in FILE_WORD_COLUMNS if name in columns]
     word_columns = [column.name for column in candidates if column.type.is_string]
-    return ObservationKeyColumns(
+    return ObservationColumnRoles(
         columns=names,
         link=link,
         size=size,
@@ -103,7 +103,7 @@ def count_observation_lines(table: Table, runner: QueryRunner) -> int | None:
     if table.view is not None:
         observation_key = None
     else:
-        observation_key = find_observation_key_columns(table, runner)
+        observation_key = find_observation_column_roles(table, runner)
     if observation_key is None:
         return None
     count_query = build_observation_line_search(TableSearch(table=table), observation_key).build_count_query()
@@ -113,7 +113,7 @@ def count_observation_lines(table: Table, runner: QueryRunner) -> int | None:
     return int(count_table.column(0)[0].as_py())
 
 
-def build_observation_line_search(search: TableSearch, observation_key: ObservationKeyColumns) -> TableSearch:
+def build_observation_line_search(search: TableSearch, observation_key: ObservationColumnRoles) -> TableSearch:
     """Return the search for one row of each observation among the rows that a search finds."""
     where = search.build_condition()
     table = search.table
@@ -121,13 +121,13 @@ def build_observation_line_search(search: TableSearch, observation_key: Observat
     first_key = syntax_tree.SelectItem(syntax_tree.FunctionCall("MIN", (key,)), syntax_tree.Ident("line"))
     if observation_key.has_unnamed_rows:
         column_ref = build_column_ref(observation_key.columns[0])
-        has_name = syntax_tree.NullPredicate(column_ref, negated=True)
+        is_named = syntax_tree.NullPredicate(column_ref, negated=True)
     else:
-        has_name = None
+        is_named = None
     first_keys = syntax_tree.Select(
         (first_key,),
         search.build_from_item(),
-        where=syntax_tree.join_conditions_with_and(where, has_name),
+        where=syntax_tree.join_conditions_with_and(where, is_named),
         group_by=tuple(map(build_column_ref, observation_key.columns)),
     )
     key_query = syntax_tree.Query(first_keys)
@@ -142,7 +142,7 @@ def build_observation_line_search(search: TableSearch, observation_key: Observat
 def list_observation_files(
     page: RowPage,
     search: TableSearch,
-    observation_key: ObservationKeyColumns,
+    observation_key: ObservationColumnRoles,
     runner: QueryRunner,
     extra_columns: Sequence[str] = (),
 ) -> list[list[ObservationFile]]:
@@ -163,7 +163,7 @@ def list_observation_files(
         return []
     table = search.table
     try:
-        key_search = row_files.select_rows_by_key(TableSearch(table=table), page.keys)
+        key_search = row_files.build_search_of_row_keys(TableSearch(table=table), page.keys)
         query = key_search.build_query(columns=[*table.primary, *observation_key.columns])
         line_rows = runner.fetch_table(query)
         names = line_rows.column(len(table.primary)).to_pylist()
@@ -215,7 +215,7 @@ def find_row_file(row: Mapping[str, object], table: Table) -> ObservationFile | 
 
 def _describe_observation_files(
     keyed_rows: Sequence[tuple[str, dict[str, object]]],
-    observation_key: ObservationKeyColumns,
+    observation_key: ObservationColumnRoles,
     column_names: Sequence[str],
 ) -> list[ObservationFile]:
     """Describe the files of one observation, each with a word that distinguishes it.

@@ -146,7 +146,7 @@ class QueryRunner:
         TimeLimitError, TooLargeError, OverloadedError, EvaluationError
             As for every query.
         """
-        return self._fetch_cached(statement, row_limit, timeout_seconds, None)[0]
+        return self._fetch_from_cache_or_query(statement, row_limit, timeout_seconds, None)[0]
 
     def fetch_sample(
         self, statement: syntax_tree.Query, *, sample_rows: int, timeout_seconds: float = QUERY_TIMEOUT_SECONDS
@@ -169,9 +169,9 @@ class QueryRunner:
         rows, fraction
             The rows, and the sampled fraction, without a unit.
         """
-        return self._fetch_cached(statement, None, timeout_seconds, sample_rows)
+        return self._fetch_from_cache_or_query(statement, None, timeout_seconds, sample_rows)
 
-    def _fetch_cached(
+    def _fetch_from_cache_or_query(
         self, statement: syntax_tree.Query, row_limit: int | None, timeout_seconds: float, sample_rows: int | None
     ) -> SampledAnswer:
         answers = self.site.get_or_create(QueryAnswerCache)
@@ -327,7 +327,7 @@ class QueryRunner:
         table = self.fetch_table(statement, timeout_seconds=timeout_seconds)
         return int(table.column(0)[0].as_py() or 0)
 
-    def find_published_table(self, table: Table) -> PublishedTable:
+    def find_table_with_visible_counts(self, table: Table) -> PublishedTable:
         """Return the published facts of a table, with counts of the visible rows if a policy hides some of them.
 
         Parameters

@@ -177,7 +177,7 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
         if len(requested_bodies) == 1 and re.fullmatch(r"[\w /'-]+", requested_bodies[0]):
             return requested_bodies[0]
         return ""
-    statistics = runner.find_published_table(table).statistics
+    statistics = runner.find_table_with_visible_counts(table).statistics
     has_one_body = statistics.get(column.name, {}).get("distinct") == 1
     if not has_one_body or runner.has_hidden_rows(table):
         return ""
@@ -261,7 +261,7 @@ def locate_place_name(
                 remedy="write the position in degrees: longitude, latitude",
             )
         return feature.longitude, feature.latitude
-    position = _locate_row_by_name(name, table, runner)
+    position = _locate_unique_row_by_name(name, table, runner)
     if position is not None:
         return position
     return resolver.resolve_object_position(name, site=runner.site, policies=runner.policies)
@@ -405,7 +405,7 @@ def _search_features(
     if not is_exact and rows.num_rows < MAX_SUGGESTIONS:
         substring_test = _build_substring_condition(gazetteer.name_column, name_text)
         substring_condition = syntax_tree.join_conditions_with_and(substring_test, body_condition)
-        rows = _join_distinct_suggestions(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
+        rows = _join_distinct_rows_up_to_limit(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
     features = []
     for row in rows.to_pylist():
         name, body_name, lon, lat = (row[column_name] for column_name in columns[:4])
@@ -449,7 +449,7 @@ def _compute_feature_radius(size_km: float | None, body: str) -> float:
     return float(f"{math.ceil(angle / step) * step:.3g}")
 
 
-def _locate_row_by_name(name: str, table: Table, runner: QueryRunner) -> tuple[float, float] | None:
+def _locate_unique_row_by_name(name: str, table: Table, runner: QueryRunner) -> tuple[float, float] | None:
     """Look up a name in the table itself. Return None if no row has it, or several rows have."""
     if table.position is None:
         return None
@@ -476,7 +476,7 @@ def _suggest_row_names(
         rows = _fetch_rows(table, columns, prefix_condition, runner)
         if rows.num_rows < MAX_SUGGESTIONS:
             substring_condition = _build_substring_condition(name, name_text)
-            rows = _join_distinct_suggestions(rows, _fetch_rows(table, columns, substring_condition, runner))
+            rows = _join_distinct_rows_up_to_limit(rows, _fetch_rows(table, columns, substring_condition, runner))
         for row in rows.to_pylist():
             coordinates = [row[coordinate_name] for coordinate_name in position or ()]
             if coordinates and None not in coordinates:
@@ -518,7 +518,7 @@ def _fetch_rows(
     return runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
 
-def _join_distinct_suggestions(first: pa.Table, second: pa.Table) -> pa.Table:
+def _join_distinct_rows_up_to_limit(first: pa.Table, second: pa.Table) -> pa.Table:
     all_rows = [*first.to_pylist(), *second.to_pylist()]
     distinct_rows = list(dict.fromkeys(tuple(row.items()) for row in all_rows))
     kept_rows = [dict(row) for row in distinct_rows[:MAX_SUGGESTIONS]]

@@ -119,7 +119,7 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
         The values in the stored unit, timestamps as Julian dates.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
-        published_table = runner.find_published_table(search.table)
+        published_table = runner.find_table_with_visible_counts(search.table)
         statistics = published_table.statistics.get(column.name, {})
         low = _to_number(statistics.get("minimum"))
         high = _to_number(statistics.get("maximum"))

@@ -90,7 +90,7 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
         The number of rows; None if the query was stopped.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
-        known_count = runner.find_published_table(search.table).rows
+        known_count = runner.find_table_with_visible_counts(search.table).rows
         if known_count is not None:
             return RowCount(rows=known_count)
     try:
@@ -385,7 +385,7 @@ def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | Non
 
 def _is_order_reversible(search: TableSearch, runner: QueryRunner, column_names: list[str]) -> bool:
     """Return whether the reversed order lists the rows backwards: it does without nulls, which are always last."""
-    statistics = runner.find_published_table(search.table).statistics
+    statistics = runner.find_table_with_visible_counts(search.table).statistics
     return all(statistics.get(name, {}).get("nulls") == 0 for name in column_names)
 
 

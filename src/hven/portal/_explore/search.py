@@ -496,7 +496,7 @@ class _SearchParser:
         name, comma, radius = map(str.strip, value.rpartition(","))
         if not comma:
             name, radius = value, "1"  # degree, as in the form
-        radius_degrees = coordinate_notation.parse_angle(radius, self.find_radius_km)
+        radius_degrees = coordinate_notation.parse_search_radius(radius, self.find_radius_km)
         radius_text = radius if coordinate_notation.is_length(radius) else ""
         if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
             raise UserError("this table has no positions", remedy="leave out the place")

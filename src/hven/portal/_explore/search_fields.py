@@ -359,7 +359,7 @@ def build_unit_scale(column: Column, unit: str) -> UnitScale | None:
             return UnitScale(unit=unit, is_sexagesimal=True)
         return None
     try:
-        checked_unit = units.validate_unit(unit)
+        checked_unit = units.canonicalize_unit(unit)
         stored_unit = column.unit or ""
         if is_spectral(column) and not units.are_units_convertible(stored_unit, checked_unit):
             factor, inverse = units.compute_spectral_conversion(stored_unit, checked_unit)

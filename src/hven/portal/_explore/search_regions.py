@@ -68,7 +68,7 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
     table = search.table
     condition = search.build_condition()
     if condition is None and not runner.has_hidden_rows(table):
-        published_coverage = runner.find_published_table(table).coverage
+        published_coverage = runner.find_table_with_visible_counts(table).coverage
         if published_coverage:
             return Moc.parse(published_coverage)
     if table.position is None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def draw_shaded_cells(
+def write_svg_paths_of_shaded_cells(
     counts: npt.NDArray[Any], tops: Sequence[int], *, shade_count: int, cell_size: int = 1
 ) -> list[str]:
     """Draw cells in shades of the logarithm of their counts; equal neighbours in a row are joined.

@@ -30,7 +30,7 @@ SPECTRAL_COLUMNS = ("spectral_range_min", "em_min")
 TIME_COLUMNS = ("time_min", "t_min")
 
 
-def write_table_sentence(labels: ColumnLabels) -> str:
+def write_common_value_sentence(labels: ColumnLabels) -> str:
     """Write the line of what all rows of a table have in common.
 
     It is empty if nothing is known, for example because a policy hides rows.

@@ -30,14 +30,14 @@ MAX_TOTAL_BYTES = 1 << 30  # of all files; the least recently opened ones are re
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, KeyError)
 
 
-class ValueFileDirectory:
+class SharedArrayFileCache:
     """A directory of such files. If it is not writable, each process counts for itself."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     @contextmanager
-    def lock_counting(self, timeout_seconds: float) -> Iterator[bool]:
+    def wait_for_counting_lock(self, timeout_seconds: float) -> Iterator[bool]:
         """Wait until no other process counts; yield False if one still does after `timeout_seconds`.
 
         A negative timeout waits without limit.
@@ -100,7 +100,7 @@ class ValueFileDirectory:
         except _READ_ERRORS:
             return None
 
-    def write_arrays(
+    def write_arrays_and_remove_old_files(
         self, owner: Hashable, content_key: Hashable, column_names: Sequence[str], arrays: Mapping[str, Any]
     ) -> None:
         """Store arrays in place of those of earlier states.

@@ -13,17 +13,17 @@ from hven import __version__
 from hven.model import plugins
 from hven.model.table import translate_text
 from hven.portal._explore.number_formatting import format_unit
-from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
+from hven.portal._pages.assets import NO_COLOURS, find_hashed_asset_name, list_script_files
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
 from hven.portal._pages.package_pages import (
     compute_package_frame_values,
-    find_page_address,
+    find_package_page_address,
     list_page_part_templates,
-    list_shown_table_parts,
+    list_shown_table_part_templates,
     load_package_pages,
 )
-from hven.portal._pages.package_scripts import find_package_asset, map_pane_script_paths
+from hven.portal._pages.package_scripts import find_package_asset_path, map_pane_script_paths
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -91,7 +91,7 @@ def load_templates(language: str = "en") -> Environment:
     environment.globals["_"] = translate
     environment.globals["language"] = language
     environment.globals["page_parts"] = list_page_part_templates
-    environment.globals["table_parts"] = list_shown_table_parts
+    environment.globals["table_parts"] = list_shown_table_part_templates
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
@@ -203,7 +203,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
     principal = context.identify_principal(request)
 
     def build_asset_address(name: str) -> str:
-        file_name = find_asset_name(name, colours) or find_package_asset(name)
+        file_name = find_hashed_asset_name(name, colours) or find_package_asset_path(name)
         if file_name:
             return f"{base}/assets/{file_name}"
         return ""
@@ -231,9 +231,9 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         own_path=_build_login_return_path(request, context.site.settings, base),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
-        word_search=find_page_address("word_search_path", base),
-        query_editor=find_page_address("query_editor_path", base),
-        job_list=find_page_address("job_list_path", base),
+        word_search=find_package_page_address("word_search_path", base),
+        query_editor=find_package_page_address("query_editor_path", base),
+        job_list=find_package_page_address("job_list_path", base),
         frame_values=compute_package_frame_values(request, context),
     )
 
@@ -280,7 +280,7 @@ def build_frame_etag_text(frame: PageFrame) -> str:
     """Return the values of the frame that change a page, as a text for its tag."""
     unhashed_names = {"asset", "browser_texts", "scripts"}
     values = [value for name, value in record_to_dict(frame).items() if name not in unhashed_names]
-    asset_names = [find_asset_name("hven.css", NO_COLOURS), find_asset_name("main.js", NO_COLOURS)]
+    asset_names = [find_hashed_asset_name("hven.css", NO_COLOURS), find_hashed_asset_name("main.js", NO_COLOURS)]
     return repr([*values, *asset_names, frame.asset("brand.css")])
 
 

@@ -56,7 +56,7 @@ def load_asset_manifest() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
-def find_asset_name(name: str, colours: Colours) -> str:
+def find_hashed_asset_name(name: str, colours: Colours) -> str:
     """Return the current file name of `name`; empty if the file was not built or is empty."""
     if name == "brand.css":
         style_sheet = write_brand_style_sheet(colours)
@@ -87,7 +87,9 @@ def find_asset(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str]
     if media_type is None or "/" in file or file.startswith("."):
         return None
     if file.startswith("brand-"):
-        brand_colours = next((colours for colours in brands if file == find_asset_name("brand.css", colours)), None)
+        brand_colours = next(
+            (colours for colours in brands if file == find_hashed_asset_name("brand.css", colours)), None
+        )
         if brand_colours is None:
             return None
         return (write_brand_style_sheet(brand_colours), media_type)

@@ -132,8 +132,8 @@ def write_brand_style_sheet(colours: Colours) -> bytes:
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:
         return b""
-    day = " ".join(f"{name}: {adapt_contrast(colour, DAY_BACKGROUND)};" for name, colour in names)
-    night = " ".join(f"{name}: {adapt_contrast(colour, NIGHT_BACKGROUND)};" for name, colour in names)
+    day = " ".join(f"{name}: {adapt_colour_for_contrast(colour, DAY_BACKGROUND)};" for name, colour in names)
+    night = " ".join(f"{name}: {adapt_colour_for_contrast(colour, NIGHT_BACKGROUND)};" for name, colour in names)
     lines = (
         f":root {{ {day} }}",
         f':root[data-theme="dark"] {{ {night} }}',
@@ -142,7 +142,7 @@ def write_brand_style_sheet(colours: Colours) -> bytes:
     return "\n".join(lines).encode()
 
 
-def adapt_contrast(colour: str, background: tuple[int, int, int]) -> str:
+def adapt_colour_for_contrast(colour: str, background: tuple[int, int, int]) -> str:
     """Mix a colour with black or white until its contrast with the background is sufficient."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     if _compute_luminance(background) > 0.5:

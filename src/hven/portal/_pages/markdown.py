@@ -136,7 +136,7 @@ def read_site_file(path: Path, site_directory: Path) -> str | None:
         return None
 
 
-def read_translated_file(path: Path, site_directory: Path, language: str) -> str | None:
+def read_translated_or_original_file(path: Path, site_directory: Path, language: str) -> str | None:
     """Read the translation of a file, like ``home.fr.md`` beside ``home.md``; without one, the file itself."""
     translated_path = path.with_name(f"{path.stem}.{language}{path.suffix}")
     translated_text = read_site_file(translated_path, site_directory)

@@ -147,7 +147,7 @@ def list_page_part_templates(place: str) -> tuple[str, ...]:
     )
 
 
-def list_shown_table_parts(place: str, table_values: Mapping[str, object]) -> tuple[str, ...]:
+def list_shown_table_part_templates(place: str, table_values: Mapping[str, object]) -> tuple[str, ...]:
     """List the templates that packages add to a place of the page of a table, if they have something to show there.
 
     Parameters
@@ -193,7 +193,7 @@ class PageWriterMap(Mapping[str, "Paged"]):
         return len(self._collect_writers())
 
 
-def find_page_address(path_field: str, base: str) -> str:
+def find_package_page_address(path_field: str, base: str) -> str:
     """Find the address of a page of a package to which other pages link.
 
     Parameters

@@ -70,7 +70,7 @@ def _read_script_folder(directory: Path) -> ScriptFolder:
     return ScriptFolder(digest=checksum.hexdigest()[:DIGEST_CHARACTERS], files=files)
 
 
-def find_package_asset(name: str) -> str:
+def find_package_asset_path(name: str) -> str:
     """Find a script or a style sheet of a package.
 
     Parameters
@@ -97,5 +97,5 @@ def map_pane_script_paths() -> Mapping[str, str]:
     for package, folder in load_script_folders().items():
         for file in folder.files:
             if file.endswith(".js") and "/" not in file:
-                panes.setdefault(file.removesuffix(".js"), find_package_asset(f"{package}/{file}"))
+                panes.setdefault(file.removesuffix(".js"), find_package_asset_path(f"{package}/{file}"))
     return panes

@@ -42,7 +42,7 @@ class MessageTranslator:
         return {"message": self(error.message), "remedy": self(error.remedy)}
 
     def translate_error(self, error: BaseException, request_id: str = "") -> str:
-        """Translate the text that `hven.services.write_error_message` writes for an error.
+        """Translate the text that `hven.services.log_error_and_write_message` writes for an error.
 
         Parameters
         ----------
@@ -56,7 +56,7 @@ class MessageTranslator:
         message
             The message in the language of the translator.
         """
-        return self(services.write_error_message(error, request_id))
+        return self(services.log_error_and_write_message(error, request_id))
 
     def _translate(self, message: TranslatableMessage) -> str | None:
         """Translate a message and the messages among its values; None if one of them has no translation."""

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from hven import adql, query, services
 from hven.model.errors import ForbiddenError
 from hven.portal._pages import TemplateContext, build_page_frame, build_page_security_headers, render_page
-from hven.services.addresses import build_session_cookie, is_cross_site
+from hven.services.addresses import build_session_cookie, is_cross_site_change_request
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, create_route
 from hven.site.auth import impersonation
@@ -148,7 +148,7 @@ class _AccessEndpoints:
 
     async def revoke_grant(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
-        if is_cross_site(request, self.site.settings) or not self.is_operator(principal):
+        if is_cross_site_change_request(request, self.site.settings) or not self.is_operator(principal):
             raise ForbiddenError(
                 "only operators of the site can revoke access",
                 remedy="ask an operator (health.operators in hven.toml)",
@@ -163,14 +163,14 @@ class _AccessEndpoints:
         """Begin to look as another user, on record; without a name, end it."""
         principal = self.context.identify_principal(request)
         base = services.get_base_url(request, self.site.settings)
-        if is_cross_site(request, self.site.settings):
+        if is_cross_site_change_request(request, self.site.settings):
             raise ForbiddenError(
                 "the request comes from a page on another site", remedy="use the form on the /access page"
             )
         params = await services.read_params(request, MAX_FORM_BYTES)
         account = (params.read_one("AS") or "").strip()
         if account:
-            cookie_value = await anyio.to_thread.run_sync(self.create_impersonation_cookie, principal, account)
+            cookie_value = await anyio.to_thread.run_sync(self.record_impersonation_and_sign_cookie, principal, account)
         else:
             cookie_value = None
         cookie = build_session_cookie(
@@ -184,7 +184,7 @@ class _AccessEndpoints:
         headers = {"location": f"{base}/{next_path}", "set-cookie": cookie, "cache-control": "no-store"}
         return Response(status_code=303, headers=headers)
 
-    def create_impersonation_cookie(self, principal: Principal, account: str) -> str:
+    def record_impersonation_and_sign_cookie(self, principal: Principal, account: str) -> str:
         impersonation.impersonate(principal, account, self.site.store, self.site.settings)
         operator = str(principal.name)
         end_time = int(time.time() + impersonation.IMPERSONATION_SECONDS)

@@ -95,7 +95,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the pages of releases."""
 
     async def show_release(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_build_release_page, page_context)
+        return await anyio.to_thread.run_sync(_build_release_or_tombstone_page, page_context)
 
     endpoint = wrap_with_document_negotiation(build_page_endpoint(show_release, context))
     return [Route("/collections/{name}/releases/{label}", endpoint)]
@@ -152,7 +152,7 @@ def describe_citation(page_context: PageContext, name: str, label: str = "") -> 
     )
 
 
-def _build_release_page(page_context: PageContext) -> PageContent:
+def _build_release_or_tombstone_page(page_context: PageContext) -> PageContent:
     """Build the page of a release."""
     name, label = _read_collection_and_release(page_context)
     try:
@@ -170,7 +170,7 @@ def _build_release_page(page_context: PageContext) -> PageContent:
         ReleaseTable(
             table=item.table,
             name=f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}",
-            rows=runner.find_published_table(item.table).rows,
+            rows=runner.find_table_with_visible_counts(item.table).rows,
             noun=find_row_noun(item.table, runner),
             url=build_table_address(page_context.base, item.table),
         )

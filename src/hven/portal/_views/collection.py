@@ -30,9 +30,9 @@ from hven.portal._views.citation import describe_citation, gather_citation_metad
 from hven.portal._views.counts import VisibleRowCounter, sum_row_counts_by_noun
 from hven.portal._views.dataset_metadata import (
     build_schema_org_dataset,
-    list_column_ranges,
-    list_publications,
     list_releases,
+    list_table_publication_events,
+    summarize_column_statistics,
 )
 from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
 from hven.portal._views.landing_pages import (
@@ -184,7 +184,7 @@ class TableOverview:
     time
         First and last day.
     ranges
-        Range of each column, as in `list_column_ranges`.
+        Range of each column, as in `summarize_column_statistics`.
     file_pages
         Pages about some of the files that the table lists.
     """
@@ -266,7 +266,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             # loaded now, so that the tag of the first answer is that of the next one
             has_overviews = await summarize_collections_in_time(page_context, [published_tables]) is not None
         except NotFoundError:
-            if stored_citation is None and _find_table_without_descriptor(page_context) is None:
+            if stored_citation is None and _find_table_of_undescribed_schema(page_context) is None:
                 raise
             return stored_citation
         return stored_citation, help_state, has_overviews
@@ -279,7 +279,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         try:
             schema = page_context.find_collection()
         except NotFoundError:
-            table = _find_table_without_descriptor(page_context)
+            table = _find_table_of_undescribed_schema(page_context)
             if table is not None:
                 return build_redirect(build_table_address(page_context.base, table))
             return await anyio.to_thread.run_sync(
@@ -323,7 +323,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [Route("/collections/{name}", wrap_with_document_negotiation(page_endpoint))]
 
 
-def _find_table_without_descriptor(page_context: PageContext) -> Table | None:
+def _find_table_of_undescribed_schema(page_context: PageContext) -> Table | None:
     """Find the first table of a schema without a descriptor, such as ``ivoa``.
 
     Breadcrumbs and shortened addresses lead there.
@@ -362,7 +362,7 @@ def _build_collection_page(description: CollectionDescription, page_context: Pag
         for example in example_queries
     ]
     timing = build_recurrence(resource)
-    publications = list_publications(page_context, description.name, table_names)
+    publications = list_table_publication_events(page_context, description.name, table_names)
 
     def is_own_release(item: PublishedTable) -> bool:
         return item.release is not None and item.release.collection == description.name
@@ -416,18 +416,18 @@ def list_picture_strip_entries(
 
 def _build_table_overview(table: Table, runner: QueryRunner, page_context: PageContext) -> TableOverview:
     """Build the overview of a table, without counts over rows that the reader may not see."""
-    item = runner.find_published_table(table)
+    item = runner.find_table_with_visible_counts(table)
     is_partial = has_hidden_rows(table, runner)
     is_live = isinstance(item.relation, LiveRelation)
     overview = TableOverview()
     try:
         if not is_partial:
-            overview.ranges = list_column_ranges(item, table)
+            overview.ranges = summarize_column_statistics(item, table)
         overview.values = compute_overview_values(table, runner, page_context)
         if not is_live and (table.view is None) and item.relation is not None:
             overview.time = find_time_range(table, runner)
             search = TableSearch(table=table)
-            observation_key = observation_lines.find_observation_key_columns(table, runner)
+            observation_key = observation_lines.find_observation_column_roles(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())
             line_search = search.copy_with(columns=columns)
             if observation_key is not None:

@@ -18,7 +18,7 @@ from hven.model.table import FILES_UTYPE
 from hven.portal._pages import TemplateContext
 from hven.portal._views.collection import collection_to_json, describe_collection
 from hven.portal._views.counts import VisibleRowCounter, find_row_noun
-from hven.portal._views.dataset_metadata import list_column_ranges
+from hven.portal._views.dataset_metadata import summarize_column_statistics
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.portal._views.table_view import build_query_runner
 from hven.services import scripts
@@ -43,7 +43,7 @@ class ColumnsPage(TemplateContext):
     collection
         The collection.
     ranges
-        Ranges of the columns of each table, as in `list_column_ranges`, by its name as in a query.
+        Ranges of the columns of each table, as in `summarize_column_statistics`, by its name as in a query.
     """
 
     template = "columns.html"
@@ -98,11 +98,11 @@ def _build_columns_page(description: CollectionDescription, page_context: PageCo
     runner = build_query_runner(page_context)
     ranges_by_table: dict[str, Mapping[str, Mapping[str, object]]] = {}
     for table in description.tables:
-        item = runner.find_published_table(table.table)
+        item = runner.find_table_with_visible_counts(table.table)
         if runner.has_hidden_rows(table.table):
             ranges_by_table[table.name] = {}
         else:
-            ranges_by_table[table.name] = list_column_ranges(item, table.table)
+            ranges_by_table[table.name] = summarize_column_statistics(item, table.table)
     page = ColumnsPage(collection=description, ranges=ranges_by_table)
     return PageContent(page=page, json_content=collection_to_json(description, page_context))
 

@@ -99,7 +99,7 @@ def count_observation_lines_by_table(tables: Sequence[Table], runner: QueryRunne
     """Count the lines of tables whose rows are files of observations; None where they could not be counted."""
     line_counts: dict[str, int | None] = {}
     for table in tables:
-        if table.view is not None or observation_lines.find_observation_key_columns(table, runner) is None:
+        if table.view is not None or observation_lines.find_observation_column_roles(table, runner) is None:
             continue
         try:
             line_counts[table.qualified_name] = observation_lines.count_observation_lines(table, runner)
@@ -118,7 +118,7 @@ def find_row_noun(table: Table, runner: QueryRunner) -> str:
     runner
         Runs queries for the reader.
     """
-    return file_rows.choose_row_noun(table, runner.find_published_table(table))
+    return file_rows.choose_row_noun(table, runner.find_table_with_visible_counts(table))
 
 
 def sum_row_counts_by_noun(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[CountWithNoun, ...]:

@@ -166,7 +166,7 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
     page = row_pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
     column_headings = build_column_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
-    files = line_view.list_line_files(page, table_view, cell_rows)
+    files = line_view.list_line_files_and_summarize_cells(page, table_view, cell_rows)
     constant_columns = find_constant_columns(table_view.search, table_view.runner)
     json_rows = [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows]
     return {
@@ -182,7 +182,7 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
         "exact": total.is_exact,
         "adql": table_view.search.write_adql(),
         "faults": table_view.search.faults,
-        **line_view.lines_to_json(files, table_view),
+        **line_view.line_facts_to_json(files, table_view),
     }
 
 
@@ -378,7 +378,7 @@ def _answer_fits_header(table_view: TableView, page_context: PageContext) -> dic
     """Return the FITS header of the file of a row, if its collection publishes that file."""
     row = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     tables = tuple(page_context.catalogue.iterate_tables())
-    file_header = row_header.read_row_fits_header(row, table_view.table, table_view.runner, tables)
+    file_header = row_header.read_row_fits_header_and_record_access(row, table_view.table, table_view.runner, tables)
     if file_header is None:
         return {"file": "", "url": "", "hdus": []}
     hdus = []
@@ -501,7 +501,7 @@ def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[
 
 
 def _answer_points(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    return plot_data.build_points_json(table_view.search, table_view.runner, page_context, table_view.labels)
+    return plot_data.build_points_or_density_json(table_view.search, table_view.runner, page_context, table_view.labels)
 
 
 def _answer_name_suggestions(table_view: TableView, page_context: PageContext) -> dict[str, Any]:

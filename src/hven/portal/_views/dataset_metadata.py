@@ -157,7 +157,7 @@ def _list_distributions(tables: Sequence[Table], page_context: PageContext) -> l
                 "@type": "DataDownload",
                 "name": table.title or table_name,
                 "encodingFormat": media_type,
-                "contentUrl": build_rows_address(page_context.brand.root, table_name, format_name),
+                "contentUrl": build_all_rows_query_address(page_context.brand.root, table_name, format_name),
             }
             distributions.append(distribution)
     return distributions
@@ -167,7 +167,7 @@ def _build_catalogue_reference(page_context: PageContext) -> dict[str, str]:
     return {"@type": "DataCatalog", "name": page_context.brand.title, "url": f"{page_context.base}/"}
 
 
-def build_rows_address(site_address: str, table_name: str, format_name: str) -> str:
+def build_all_rows_query_address(site_address: str, table_name: str, format_name: str) -> str:
     """Return the address of all rows of a table.
 
     Parameters
@@ -291,7 +291,9 @@ def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable
     return sorted(releases_by_label.values(), key=lambda release: release.at, reverse=True)
 
 
-def list_publications(page_context: PageContext, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:
+def list_table_publication_events(
+    page_context: PageContext, collection: str, tables: Collection[str]
+) -> list[dict[str, Any]]:
     """List the publications of the tables that the reader may see, the newest first."""
     publications_list = []
     events = page_context.context.site.store.list_publication_events(collection)
@@ -306,7 +308,7 @@ def list_publications(page_context: PageContext, collection: str, tables: Collec
     return publications_list
 
 
-def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[str, dict[str, Any]]:
+def summarize_column_statistics(published_table: PublishedTable, table: Table) -> dict[str, dict[str, Any]]:
     """Return the range of each column, from the statistics of its publication."""
     ranges_by_column: dict[str, dict[str, Any]] = {}
     for column in table.columns:

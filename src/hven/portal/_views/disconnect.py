@@ -45,7 +45,7 @@ class RunningQueries:
             result.cancel()
         return result
 
-    def cancel_all(self) -> None:
+    def cancel_present_and_later_queries(self) -> None:
         """Cancel all queries, also those that are added later."""
         self._is_abandoned = True
         for result in list(self._results):
@@ -71,7 +71,7 @@ async def run_while_connected(request: Request, run: Callable[[RunningQueries], 
 
     async def cancel_on_disconnect() -> None:
         await wait_for_disconnect(request)
-        running_queries.cancel_all()
+        running_queries.cancel_present_and_later_queries()
 
     watch_task = asyncio.ensure_future(cancel_on_disconnect())
     try:

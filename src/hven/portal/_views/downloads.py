@@ -41,7 +41,7 @@ from hven.portal._views.page_formats import (
 from hven.portal._views.table_extensions import list_package_query_lines
 from hven.portal._views.table_view import TableView, read_table_view
 from hven.services import scripts
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.services.file_archives import load_file_archivers
 from hven.services.file_rows import list_link_columns
 
@@ -88,7 +88,7 @@ MAX_TABLEDATA_ROWS = 50_000  # of a sent table: larger ones are BINARY2, which p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadLinks:
+class DownloadOptions:
     """What the page of a table offers without counting anything.
 
     Attributes
@@ -192,7 +192,7 @@ def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
     ]
 
 
-def describe_download_links(table_view: TableView, page_context: PageContext) -> DownloadLinks:
+def describe_download_options(table_view: TableView, page_context: PageContext) -> DownloadOptions:
     """Return what the page of a table offers: addresses, and lines that work without a script of this site."""
     table = table_view.table
     search_parameters = table_view.search.list_parameters()
@@ -217,7 +217,7 @@ def describe_download_links(table_view: TableView, page_context: PageContext) ->
         search_address = f"{table_address}?{urlencode(search_parameters)}"
     else:
         search_address = table_address
-    return DownloadLinks(
+    return DownloadOptions(
         formats=format_entries,
         scripts=script_entries,
         links=link_entries,
@@ -271,7 +271,7 @@ async def _read_marked_row_keys(request: Request) -> list[str]:
 def _build_marked_rows_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
     table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
     if keys:
-        search = row_files.select_rows_by_key(table_view.search, keys)
+        search = row_files.build_search_of_row_keys(table_view.search, keys)
         return replace(table_view, search=search)
     return table_view
 
@@ -302,7 +302,7 @@ def require_faultless_search(table_view: TableView) -> TableView:
 
 def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Return what can be downloaded: rows, files and their size, the query and its lines."""
-    search = choose_search_columns(table_view, page_context)
+    search = expand_search_to_all_columns_if_asked(table_view, page_context)
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
@@ -320,8 +320,8 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
         }
     query_text = write_adql(search.build_query())
     return {
-        **record_to_dict(describe_download_links(table_view, page_context)),
-        **_describe_result_table(table_view, search, page_context, total.rows),
+        **record_to_dict(describe_download_options(table_view, page_context)),
+        **_describe_result_address_and_keys(table_view, search, page_context, total.rows),
         "rows": total.rows,
         "exact": total.is_exact,
         "marked": len(keys),
@@ -364,7 +364,7 @@ def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
     return None
 
 
-def _describe_result_table(
+def _describe_result_address_and_keys(
     table_view: TableView, search: TableSearch, page_context: PageContext, row_count: int | None
 ) -> dict[str, Any]:
     """Return the address of the result for other programs, in a fixed order.
@@ -395,7 +395,7 @@ def _describe_result_table(
     return table_facts
 
 
-def choose_search_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
+def expand_search_to_all_columns_if_asked(table_view: TableView, page_context: PageContext) -> TableSearch:
     """Return the search with all columns that are not hidden, if the address says so.
 
     Parameters
@@ -465,7 +465,7 @@ def build_streaming_endpoint(
             request, result, (file_format, options), headers=headers, infos=infos, base_url=base_address
         )
 
-    return wrap_endpoint_with_error_responses(stream_result, build_error_responder(context))
+    return wrap_endpoint_with_gates_and_errors(stream_result, build_error_responder(context))
 
 
 def list_archive_and_script_kinds(table_view: TableView) -> list[str]:
@@ -529,7 +529,7 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
         response: Response = await anyio.to_thread.run_sync(answer_archive, page_context, keys, kind)
         return response
 
-    return wrap_endpoint_with_error_responses(send_files, build_error_responder(context))
+    return wrap_endpoint_with_gates_and_errors(send_files, build_error_responder(context))
 
 
 def _plan_archive(archiver: FileArchiver, table_view: TableView, page_context: PageContext) -> tuple[FileArchive, str]:
@@ -629,7 +629,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
         }
         return services.answer_with_body(request, body, headers)
 
-    return wrap_endpoint_with_error_responses(send_moc, build_error_responder(context))
+    return wrap_endpoint_with_gates_and_errors(send_moc, build_error_responder(context))
 
 
 def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
@@ -644,7 +644,7 @@ def _start_download_query(
     table_view = require_faultless_search(_build_marked_rows_view(page_context, keys))
     format_name = page_context.request.query_params.get(FORMAT_PARAMETER) or "votable"
     file_format, options = formats.select_format(format_name)
-    query = choose_search_columns(table_view, page_context).build_query()
+    query = expand_search_to_all_columns_if_asked(table_view, page_context).build_query()
     row_limit = page_context.context.site.settings.limits.maxrec_hard
     result = table_view.runner.run_query(query, row_limit=row_limit, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     infos = [InfoElement(name="QUERY", value=write_adql(query))]

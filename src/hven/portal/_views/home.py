@@ -20,8 +20,8 @@ from hven.portal._explore.collection_overviews import CollectionOverview
 from hven.portal._explore.count_trees import CountTreeCache, CountTreeNode
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._pages import TemplateContext
-from hven.portal._pages.markdown import read_translated_file, render_markdown
-from hven.portal._pages.package_pages import find_page_address
+from hven.portal._pages.markdown import read_translated_or_original_file, render_markdown
+from hven.portal._pages.package_pages import find_package_page_address
 from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
 from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
 from hven.portal._views.help_pages import NOTE_CACHE, find_collection_thumbnail_address, list_visible_collections
@@ -135,7 +135,7 @@ class HomePage(TemplateContext):
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/``, ``/tree`` and ``/robots.txt``."""
     endpoints = _HomeEndpoints(context)
-    context.site.add_change_task(endpoints.count_public_tree, name="tree")
+    context.site.add_change_task(endpoints.cache_public_tree_counts, name="tree")
     front = build_page_endpoint(
         endpoints.show_home,
         context,
@@ -166,18 +166,18 @@ class _HomeEndpoints:
         folders = [self.directory / brand.news, (self.directory / brand.text).parent]
         folders += [resource.path.parent / self.settings.help for resource in list_visible_collections(page_context)]
         directory_states = [NOTE_CACHE.find_directory_state(folder) for folder in folders]
-        has_tree = self.is_tree_counted(page_context) or await self.load_tree(page_context) is not None
+        has_tree = self.is_tree_counted(page_context) or await self.build_tree_in_time(page_context) is not None
         tree_state = (has_tree, self.count_uncounted_tables(page_context))
         observation_counts = await self.count_observations_of_tables(page_context)
         if observation_counts is None:
             counted_tables = None
         else:
             counted_tables = sum(lines is not None for lines in observation_counts.values())
-        has_overviews = await self.load_collection_overviews(page_context) is not None
+        has_overviews = await self.build_collection_overviews_in_time(page_context) is not None
         return (*directory_states, tree_state, has_overviews, counted_tables)
 
     @staticmethod
-    async def load_collection_overviews(page_context: PageContext) -> dict[str, CollectionOverview] | None:
+    async def build_collection_overviews_in_time(page_context: PageContext) -> dict[str, CollectionOverview] | None:
         """Return the overview of each collection; None if they are not ready in time."""
         tables_by_collection = _group_tables_by_collection(page_context)
         overviews = await summarize_collections_in_time(page_context, list(tables_by_collection.values()))
@@ -200,7 +200,7 @@ class _HomeEndpoints:
     def count_uncounted_tables(self, page_context: PageContext) -> int:
         return self.trees.count_uncounted_tables(*self._list_tree_arguments(page_context))
 
-    async def load_tree(self, page_context: PageContext) -> CountTreeNode | None:
+    async def build_tree_in_time(self, page_context: PageContext) -> CountTreeNode | None:
         """Return the tree; None if it is not counted in time."""
         if self.is_tree_counted(page_context):
             return self.build_tree(page_context)
@@ -213,7 +213,7 @@ class _HomeEndpoints:
 
     def _list_tree_arguments(self, page_context: PageContext) -> tuple[QueryRunner, list[Table], Any, int, str]:
         """List what identifies the tree of a page: tables, levels, number of branches and the reader's access."""
-        tables = _skip_file_tables(_list_shown_tables(page_context))
+        tables = _skip_redundant_file_tables(_list_shown_tables(page_context))
         levels = page_context.brand.levels
         return build_query_runner(page_context), tables, levels, self.settings.tree.branches, page_context.access_key
 
@@ -225,15 +225,17 @@ class _HomeEndpoints:
         )
         observation_counts = await self.count_observations_of_tables(page_context)
         descriptions = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
-        loaded_overviews = await self.load_collection_overviews(page_context)
+        loaded_overviews = await self.build_collection_overviews_in_time(page_context)
         overviews = loaded_overviews or {}
         descriptions.sort(key=_build_card_sort_key)
         cards = [
             _build_collection_card(description, overviews.get(description.name), page_context)
             for description in descriptions
         ]
-        root = await self.load_tree(page_context)
-        text = read_translated_file(self.directory / page_context.brand.text, self.directory, page_context.language)
+        root = await self.build_tree_in_time(page_context)
+        text = read_translated_or_original_file(
+            self.directory / page_context.brand.text, self.directory, page_context.language
+        )
         news_folder = self.directory / page_context.brand.news
         notes = NOTE_CACHE.list_news(news_folder, self.directory, page_context.language)
         news = [describe_news_item(note, page_context.base) for note in notes[:MAX_NEWS]]
@@ -289,7 +291,7 @@ class _HomeEndpoints:
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
         return services.answer_with_body(request, text.encode(), headers)
 
-    def count_public_tree(self, published_state: PublishedState) -> None:
+    def cache_public_tree_counts(self, published_state: PublishedState) -> None:
         """Count the public tree before the first reader asks for it."""
         runner = QueryRunner(
             site=self.context.site,
@@ -299,7 +301,7 @@ class _HomeEndpoints:
         )
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, self.context.policies)
         tables = [table for table in catalogue.iterate_tables() if _is_collection_table(table, published_state)]
-        counted_tables = _skip_file_tables(tables)
+        counted_tables = _skip_redundant_file_tables(tables)
         portal_levels = [portal.levels for portal in self.settings.portals if portal.levels]
         levels = {self.settings.tree.levels, *portal_levels}
         max_branches = self.settings.tree.branches
@@ -397,7 +399,7 @@ def _is_collection_table(table: Table, published_state: PublishedState) -> bool:
     return table.qualified_name in published_state.tables_by_name and table.schema in published_state.resources
 
 
-def _skip_file_tables(tables: Sequence[Table]) -> list[Table]:
+def _skip_redundant_file_tables(tables: Sequence[Table]) -> list[Table]:
     """Leave out the file tables of collections with other tables, which are about the same observations."""
     collections_with_tables = {table.schema for table in tables if table.utype != FILES_UTYPE}
     return [table for table in tables if table.utype != FILES_UTYPE or table.schema not in collections_with_tables]
@@ -433,7 +435,7 @@ def _branches_to_json(node: CountTreeNode, page_context: PageContext) -> list[di
                 "rows": leaf.row_count,
                 "least": leaf.row_count is None,
                 "branches": [],
-                "url": _build_rows_address(leaf.table, leaf.conditions, page_context),
+                "url": _build_filtered_table_page_address(leaf.table, leaf.conditions, page_context),
             }
             branch_list.append(leaf_facts)
     return branch_list
@@ -453,15 +455,17 @@ def _find_branch_address(branch: CountTreeNode, page_context: PageContext) -> st
         for name, values in branch_conditions.items():
             if len(values) <= MAX_LISTED_VALUES:
                 pairs.append((name, ",".join(values)))
-        return _build_rows_address(tables[0], tuple(pairs), page_context)
+        return _build_filtered_table_page_address(tables[0], tuple(pairs), page_context)
     schemas = {table.schema for table in tables}
     if len(schemas) == 1:
         return f"{page_context.base}/collections/{quote(schemas.pop())}"
-    search_address = find_page_address("word_search_path", page_context.base)
+    search_address = find_package_page_address("word_search_path", page_context.base)
     return f"{search_address}?{urlencode({'q': branch.name or ''})}" if search_address else ""
 
 
-def _build_rows_address(table: Table, conditions: tuple[tuple[str, str], ...], page_context: PageContext) -> str:
+def _build_filtered_table_page_address(
+    table: Table, conditions: tuple[tuple[str, str], ...], page_context: PageContext
+) -> str:
     if conditions:
         query = f"?{urlencode(conditions)}"
     else:

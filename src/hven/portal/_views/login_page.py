@@ -83,7 +83,9 @@ def sanitize_return_path(path: str) -> str:
     return ""
 
 
-def build_login_redirect(request: Request, settings: Settings, headers: Mapping[str, str], path: str = "") -> Response:
+def build_redirect_after_login(
+    request: Request, settings: Settings, headers: Mapping[str, str], path: str = ""
+) -> Response:
     """Lead a browser to a path of this site after a log-in, or back to the page."""
     if path:
         site_prefix = get_host_url(request, settings).removesuffix(settings.root_path)
@@ -93,7 +95,9 @@ def build_login_redirect(request: Request, settings: Settings, headers: Mapping[
     return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": location})
 
 
-async def begin_browser_session(request: Request, context: ServiceContext, account: str, return_path: str) -> Response:
+async def begin_browser_session_and_redirect(
+    request: Request, context: ServiceContext, account: str, return_path: str
+) -> Response:
     """Begin the session of a browser whose user is known.
 
     Parameters
@@ -113,7 +117,7 @@ async def begin_browser_session(request: Request, context: ServiceContext, accou
     proof = await anyio.to_thread.run_sync(context.site.store.sessions.begin_session, account, SESSION_SECONDS)
     settings = context.site.settings
     headers = {"set-cookie": build_session_cookie(request, settings, proof)}
-    return build_login_redirect(request, settings, headers, sanitize_return_path(return_path))
+    return build_redirect_after_login(request, settings, headers, sanitize_return_path(return_path))
 
 
 def send_login_error(request: Request, error: Exception) -> Response:
@@ -132,8 +136,8 @@ def send_login_error(request: Request, error: Exception) -> Response:
         The message, with the status and the headers of the error.
     """
     status = services.find_http_status(error)
-    message = services.write_error_message(error, services.get_request_id(request))
-    error_headers = services.build_error_headers(error)
+    message = services.log_error_and_write_message(error, services.get_request_id(request))
+    error_headers = services.build_retry_after_header(error)
     headers = {**error_headers, **_build_token_challenge_header(error), "cache-control": "no-store"}
     if is_json_client(request):
         return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
@@ -210,7 +214,7 @@ def render_login_page(
     shown_error = error or problem
     if shown_error is None:
         return services.answer_with_body(request, body, headers)
-    error_headers = services.build_error_headers(shown_error)
+    error_headers = services.build_retry_after_header(shown_error)
     all_headers = {**headers, **error_headers, **_build_token_challenge_header(shown_error)}
     return services.answer_with_body(request, body, all_headers, services.find_http_status(shown_error))
 

@@ -12,7 +12,11 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from hven.formats import replace_illegal_characters
-from hven.portal._pages.markdown import extract_plain_text_summary, read_translated_file, split_first_heading
+from hven.portal._pages.markdown import (
+    extract_plain_text_summary,
+    read_translated_or_original_file,
+    split_first_heading,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +145,7 @@ def _read_news_or_help_page(
             day = date.fromisoformat(name_match[1])
         except ValueError:
             return None
-    text = read_translated_file(directory / file_name, site_directory, language)
+    text = read_translated_or_original_file(directory / file_name, site_directory, language)
     if text is None:
         return None
     # feeds contain the text: characters that XML does not allow are replaced

@@ -64,7 +64,7 @@ def build_table_path(table: Table) -> str:
     return build_table_address("", table).removeprefix("/collections/")
 
 
-def parse_table_name(text: str) -> str:
+def parse_table_name_from_address(text: str) -> str:
     """Read the name of a table from the last segment of its address."""
     text = text.removesuffix(".json")
     if len(text) < 3 or text[0] != "~" or text[-1] != "~":

@@ -28,7 +28,7 @@ from hven.portal._pages import (
 from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site import anonymize_for_referee
 from hven.site.auth import collect_row_filters
 
@@ -370,7 +370,7 @@ def build_page_endpoint(
         return _build_response(request, None, cached_body, headers, is_json=as_json)
 
     error_responder = build_error_responder(context, suggest_pages=True, has_switches=document_cache is None)
-    return wrap_endpoint_with_error_responses(send_page, error_responder)
+    return wrap_endpoint_with_gates_and_errors(send_page, error_responder)
 
 
 def build_json_endpoint(
@@ -395,7 +395,7 @@ def build_json_endpoint(
         all_headers = {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers}
         return services.answer_with_etag(request, all_headers, JSON_MEDIA_TYPE, body, page_content.status)
 
-    return wrap_endpoint_with_error_responses(send_json, build_error_responder(context, is_always_json=True))
+    return wrap_endpoint_with_gates_and_errors(send_json, build_error_responder(context, is_always_json=True))
 
 
 def build_error_responder(
@@ -420,7 +420,7 @@ def build_error_responder(
         translator = get_message_translator(language)
         message = translator.translate_error(error, services.get_request_id(request))
         http_status = services.find_http_status(error)
-        error_headers = services.build_error_headers(error)
+        error_headers = services.build_retry_after_header(error)
         status = http_status
         headers = {**error_headers, "cache-control": "no-store", "vary": VARY_HEADERS}
         if isinstance(error, UnauthenticatedError) and _is_page_requested_by_browser(request):

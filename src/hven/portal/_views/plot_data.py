@@ -86,7 +86,7 @@ def build_histogram_json(
     return plots_json.histogram_to_json(histogram, plot_column, labels)
 
 
-def build_points_json(
+def build_points_or_density_json(
     search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
 ) -> dict[str, Any]:
     """Build the points of the two or three columns ``_x``, ``_y``, ``_c``; a density map of too many points.

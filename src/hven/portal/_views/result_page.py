@@ -27,7 +27,7 @@ from hven.portal._views.page_formats import (
     is_json_requested,
 )
 from hven.query import cited_results
-from hven.services.face import wrap_endpoint_with_error_responses
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site.auth import recorded_rights
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     respond_to_error = build_error_responder(context)
     return [
-        Route("/results", wrap_endpoint_with_error_responses(create_result, respond_to_error), methods=["POST"]),
-        Route("/results/{ident}/rows", wrap_endpoint_with_error_responses(send_rows, respond_to_error)),
+        Route("/results", wrap_endpoint_with_gates_and_errors(create_result, respond_to_error), methods=["POST"]),
+        Route("/results/{ident}/rows", wrap_endpoint_with_gates_and_errors(send_rows, respond_to_error)),
         Route("/results/{ident}", build_page_endpoint(show_result, context)),
     ]
 

@@ -38,7 +38,7 @@ class RowFileHeader:
     headers: tuple[HduHeader, ...]
 
 
-def read_row_fits_header(
+def read_row_fits_header_and_record_access(
     row: RowPage, table: Table, runner: QueryRunner, tables: Sequence[Table]
 ) -> RowFileHeader | None:
     """Read the header of the file of a row.

@@ -16,7 +16,7 @@ from hven.services.file_rows import classify_column_display
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore.observation_lines import ObservationFile, ObservationKeyColumns
+    from hven.portal._explore.observation_lines import ObservationColumnRoles, ObservationFile
     from hven.portal._explore.row_pages import RowPage
     from hven.portal._views.table_view import TableView
 
@@ -37,7 +37,7 @@ class FileOrObservationSearch:
     """
 
     search: TableSearch
-    observation_key: ObservationKeyColumns | None
+    observation_key: ObservationColumnRoles | None
     other_search: TableSearch | None
 
     def build_all_lines_search(self, table_view: TableView) -> TableSearch:
@@ -47,7 +47,7 @@ class FileOrObservationSearch:
             return table_search
         return observation_lines.build_observation_line_search(table_search, self.observation_key)
 
-    def list_line_files(
+    def list_line_files_and_summarize_cells(
         self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
     ) -> list[list[ObservationFile]]:
         """Return the files of each line's observation.
@@ -82,7 +82,9 @@ class FileOrObservationSearch:
                     line[at] = TextCell(text=text, title=title[:MAX_CELL_CHARACTERS])
         return line_files
 
-    def lines_to_json(self, line_files: Sequence[Sequence[ObservationFile]], table_view: TableView) -> dict[str, Any]:
+    def line_facts_to_json(
+        self, line_files: Sequence[Sequence[ObservationFile]], table_view: TableView
+    ) -> dict[str, Any]:
         """Return the JSON of the lines besides their cells: shown columns in order, and files of observations."""
         shown_columns = self.list_shown_columns(table_view)
         line_facts: dict[str, Any] = {"drawn": shown_columns}
@@ -120,7 +122,7 @@ def build_page_line_search(table_view: TableView) -> FileOrObservationSearch:
         The search of the lines.
     """
     search = table_view.search
-    observation_key = observation_lines.find_observation_key_columns(table_view.table, table_view.runner)
+    observation_key = observation_lines.find_observation_column_roles(table_view.table, table_view.runner)
     active_key = None if search.each else observation_key
     if not search.columns:  # the search of lines has another condition, without names of columns
         shown_names = (column.name for column in search.list_shown_columns())
@@ -128,7 +130,7 @@ def build_page_line_search(table_view: TableView) -> FileOrObservationSearch:
         search = search.copy_with(columns=columns)
     if not search.order:
         begin, _ = find_begin_and_end_time_columns(table_view.table)
-        row_count = table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1
+        row_count = table_view.runner.find_table_with_visible_counts(table_view.table).rows or MAX_SORTED_ROWS + 1
         if begin is not None and row_count <= MAX_SORTED_ROWS:
             search = search.copy_with(order=((begin.name, False),))
     return FileOrObservationSearch(

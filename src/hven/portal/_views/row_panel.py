@@ -54,7 +54,7 @@ def build_row_panel(
     """
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
     title_column = find_title_column(table_view.table)
-    observation_key = observation_lines.find_observation_key_columns(table_view.table, table_view.runner)
+    observation_key = observation_lines.find_observation_column_roles(table_view.table, table_view.runner)
     files: list[observation_lines.ObservationFile] = []
     if observation_key is not None:
         table_search = TableSearch(table=table_view.table)

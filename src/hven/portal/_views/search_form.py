@@ -11,7 +11,7 @@ from hven.portal._explore import cadence, coordinate_notation, facets, row_pages
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
 from hven.portal._explore.column_pairs import join_range_cells
-from hven.portal._explore.constant_columns import find_uninformative_columns
+from hven.portal._explore.constant_columns import find_single_valued_columns
 from hven.portal._explore.number_formatting import format_unit, is_spectral
 from hven.portal._explore.observation_lines import build_observation_line_search
 from hven.portal._explore.place_names import has_positions_on_body
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.portal._explore import TableSearch
-    from hven.portal._explore.observation_lines import ObservationKeyColumns
+    from hven.portal._explore.observation_lines import ObservationColumnRoles
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import SearchCircle, SearchFault
     from hven.portal._explore.search_fields import FormField
@@ -183,7 +183,7 @@ def build_search_form(
         wanted_names = {name.lower() for name in column_names}
     constant_names = frozenset[str]()
     if runner is not None:
-        constant_names = find_uninformative_columns(search.table, runner)
+        constant_names = find_single_valued_columns(search.table, runner)
     choice_columns = _find_choice_columns(search.table, runner)
     written_columns = [name for name in written_values if not name.startswith("_")]
     form_fields = []
@@ -498,7 +498,10 @@ def _group_fields_by_section(
 
 
 def describe_relaxed_searches(
-    search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKeyColumns | None = None
+    search: TableSearch,
+    runner: QueryRunner,
+    labels: ColumnLabels,
+    observation_key: ObservationColumnRoles | None = None,
 ) -> list[dict[str, object]]:
     """Describe the searches without single conditions, for a search that finds nothing.
 

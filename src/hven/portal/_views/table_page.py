@@ -18,19 +18,19 @@ from hven.portal._explore.cell_text import TextCell, build_column_headings, form
 from hven.portal._explore.collection_overviews import build_picture_origin_check
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS
 from hven.portal._explore.column_pairs import RangeColumnPair, find_range_column_pairs, join_range_cells, order_columns
-from hven.portal._explore.constant_columns import find_constant_columns, find_uninformative_columns, has_only_nulls
+from hven.portal._explore.constant_columns import find_constant_columns, find_single_valued_columns, has_only_nulls
 from hven.portal._explore.map_frames import classify_table_map, find_map_frame
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json, choose_plot_unit_scale
 from hven.portal._explore.search_fields import list_display_units
-from hven.portal._explore.table_sentence import write_table_sentence
+from hven.portal._explore.table_sentence import write_common_value_sentence
 from hven.portal._explore.table_standards import classify_table_standard
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
 from hven.portal._pages.package_pages import list_page_part_templates
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
-from hven.portal._views.downloads import describe_download_links
+from hven.portal._views.downloads import describe_download_options
 from hven.portal._views.page_addresses import build_table_address, build_table_path
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.row_lines import build_page_line_search
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from hven.portal._explore import TableSearch
     from hven.portal._explore.cell_text import ColumnHeading
     from hven.portal._explore.search import SearchFault
-    from hven.portal._views.downloads import DownloadLinks
+    from hven.portal._views.downloads import DownloadOptions
     from hven.portal._views.search_form import SearchForm
     from hven.portal._views.table_links import TableLinkMenu
     from hven.portal._views.table_view import ConstantColumnSummary
@@ -222,7 +222,7 @@ class TablePage(TemplateContext):
     sentence: str
     alike: ConstantColumnSummary
     pictured: bool
-    taken: DownloadLinks
+    taken: DownloadOptions
     panes: Sequence[TablePane]
     links: Sequence[TableLinkMenu]
     table_values: Mapping[str, object]
@@ -241,7 +241,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         def build_page() -> PageContent:
             table_view = read_table_view(page_context, ignored_parameters=list_table_page_parameters())
-            return _build_table_page(table_view, page_context)
+            return _build_table_page_or_redirect(table_view, page_context)
 
         return await anyio.to_thread.run_sync(build_page)
 
@@ -308,7 +308,7 @@ def _write_label_switch_query(table_view: TableView) -> str:
     return urlencode(parameters)
 
 
-def _build_table_page(table_view: TableView, page_context: PageContext) -> PageContent:
+def _build_table_page_or_redirect(table_view: TableView, page_context: PageContext) -> PageContent:
     search = table_view.search
     # after a form, the reader gets the search's own address, which links and panes continue
     if table_view.has_form_parts:
@@ -328,9 +328,9 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
     )
     column_headings = build_column_headings(row_page, table_view.table, search.units, labels=table_view.labels)
     cell_rows = format_cells(row_page, table_view.table, search.units, labels=table_view.labels)
-    files_of = line_view.list_line_files(row_page, table_view, cell_rows)
+    files_of = line_view.list_line_files_and_summarize_cells(row_page, table_view, cell_rows)
     constant_names = find_constant_columns(search, table_view.runner)
-    uninformative_names = find_uninformative_columns(table_view.table, table_view.runner)
+    uninformative_names = find_single_valued_columns(table_view.table, table_view.runner)
     heading_numbers = {heading.column.name: number for number, heading in enumerate(column_headings)}
     shown_names = line_view.list_shown_columns(table_view)
     shown_numbers = [heading_numbers[name] for name in shown_names if name in heading_numbers]
@@ -359,7 +359,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         for name, media_type in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
     ]
     searched_part = search.copy_with(row="", rest=(), order=(), columns=(), units=())
-    files = line_view.lines_to_json(files_of, table_view)
+    files = line_view.line_facts_to_json(files_of, table_view)
     releases = _list_release_links(f"{collection}.{table_view.table.name}", table_view, page_context)
     page = TablePage(
         collection=collection,
@@ -379,7 +379,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         other_lines=None if line_view.other_search is None else line_view.other_search.write_query_string(),
         each=search.each,
         pictured=any(heading.kind == "picture" for heading in column_headings),
-        sentence=write_table_sentence(table_view.labels),
+        sentence=write_common_value_sentence(table_view.labels),
         alike=describe_constant_columns(column_headings, cell_rows, constant_names),
         total=total,
         every=total_count,
@@ -402,7 +402,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         faults=search.faults,
         adql=search.write_adql(),
         state=search.write_query_string(),
-        taken=describe_download_links(table_view, page_context),
+        taken=describe_download_options(table_view, page_context),
         panes=panes.list_panes(),
         links=list_table_link_menus(table_view.table, page_context),
         table_values=compute_table_page_values(table_view, page_context),

@@ -16,7 +16,7 @@ from hven.portal._explore.number_formatting import format_unit
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._pages import SWITCH_PARAMETERS
-from hven.portal._views.page_addresses import parse_table_name
+from hven.portal._views.page_addresses import parse_table_name_from_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -107,7 +107,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
         There is no such table that this reader may see.
     """
     collection = page_context.request.path_params["name"]
-    table_name = parse_table_name(page_context.request.path_params["table"])
+    table_name = parse_table_name_from_address(page_context.request.path_params["table"])
     query_params = page_context.request.query_params
     is_state_lost = False
     table = None

@@ -19,7 +19,7 @@ from hven.portal._explore.facets import (
     write_choice_condition,
 )
 from hven.portal._explore.search import COUNT_ITEM, build_column_ref
-from hven.portal._explore.value_files import ValueFileDirectory
+from hven.portal._explore.value_files import SharedArrayFileCache
 
 __all__ = [
     "COUNT_ITEM",
@@ -27,7 +27,7 @@ __all__ = [
     "ConditionValue",
     "Facet",
     "FacetChoice",
-    "ValueFileDirectory",
+    "SharedArrayFileCache",
     "build_column_ref",
     "count_facet",
     "find_facet_columns",

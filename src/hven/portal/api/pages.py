@@ -15,7 +15,7 @@ from hven.portal._pages import (
 )
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import can_edit_collection, can_edit_portal
-from hven.portal._pages.package_pages import PAGE_PLACES, PageExtensionPoint, PortalPages, find_page_address
+from hven.portal._pages.package_pages import PAGE_PLACES, PageExtensionPoint, PortalPages, find_package_page_address
 from hven.portal._pages.template_contexts import PageLink, TemplateContext, record_to_dict
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
 from hven.portal._pages.translation import MessageTranslator
@@ -59,7 +59,7 @@ __all__ = [
     "can_edit_collection",
     "can_edit_portal",
     "describe_requested_file",
-    "find_page_address",
+    "find_package_page_address",
     "find_portal_brand",
     "get_message_translator",
     "is_json_requested",

@@ -17,9 +17,9 @@ from hven.portal._explore.plots import (
     is_plotted_as_julian_date,
 )
 from hven.portal._explore.plots_json import axes_to_json, density_to_json, histogram_to_json, points_to_json
-from hven.portal._explore.shaded_cells import draw_shaded_cells
+from hven.portal._explore.shaded_cells import write_svg_paths_of_shaded_cells
 from hven.portal._explore.time_ranges import find_time_range, format_julian_day
-from hven.portal._views.plot_data import build_histogram_json, build_points_json, find_plot_column
+from hven.portal._views.plot_data import build_histogram_json, build_points_or_density_json, find_plot_column
 
 __all__ = [
     "BIN_COUNT",
@@ -32,9 +32,8 @@ __all__ = [
     "UnitScale",
     "axes_to_json",
     "build_histogram_json",
-    "build_points_json",
+    "build_points_or_density_json",
     "density_to_json",
-    "draw_shaded_cells",
     "find_error_columns",
     "find_plot_column",
     "find_time_range",
@@ -46,4 +45,5 @@ __all__ = [
     "is_plottable",
     "is_plotted_as_julian_date",
     "points_to_json",
+    "write_svg_paths_of_shaded_cells",
 ]

@@ -27,15 +27,15 @@ from hven.model.errors import (
 from hven.portal._views import access_page
 from hven.portal._views.login_page import (
     JSON_MEDIA_TYPE,
-    build_login_redirect,
+    build_redirect_after_login,
     is_json_client,
     render_login_page,
     sanitize_return_path,
     send_login_error,
 )
-from hven.services.addresses import build_session_cookie, is_cross_site
+from hven.services.addresses import build_session_cookie, is_cross_site_change_request
 from hven.services.face import ServiceContext, ServiceFace, create_route
-from hven.site.auth import change_password, impersonation
+from hven.site.auth import change_password_and_end_sessions, impersonation
 from hven.site.auth.local import (
     TOKEN_SCOPE_GROUPS,
     LocalIdentityProvider,
@@ -62,7 +62,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Return the routes of ``/login`` (GET: the user and the form; POST: begin a session) and ``/logout`` (POST)."""
     endpoints = _LoginEndpoints(context)
     routes = access_page.build_routes(context)
-    route = create_route("/login", endpoints.show_login, send_login_error)
+    route = create_route("/login", endpoints.show_login_or_begin_basic_session, send_login_error)
     return [
         *routes,
         route,
@@ -82,7 +82,7 @@ class _LoginEndpoints:
         self.site = context.site
         self.accounts = LocalIdentityProvider(self.site.store, self.site.settings)
 
-    async def show_login(self, request: Request) -> Response:
+    async def show_login_or_begin_basic_session(self, request: Request) -> Response:
         current_principal = self.context.identify_principal(request)
         principal = current_principal.impersonator or current_principal.name
         authorization = request.headers.get("authorization", "")
@@ -121,7 +121,7 @@ class _LoginEndpoints:
         if is_program:
             return self.send_session_proof(request, name, proof)
         headers = {"set-cookie": self.build_login_cookie(request, proof)}
-        return build_login_redirect(request, self.site.settings, headers, next_path)
+        return build_redirect_after_login(request, self.site.settings, headers, next_path)
 
     def send_session_proof(self, request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
@@ -164,7 +164,7 @@ class _LoginEndpoints:
         await anyio.to_thread.run_sync(revoke)
         if is_json_client(request):
             return _send_json({"id": form_values["id"]})
-        return build_login_redirect(request, self.site.settings, {})
+        return build_redirect_after_login(request, self.site.settings, {})
 
     async def set_password(self, request: Request) -> Response:
         """Set a password, if the user knows the old one or the account's token; all other sessions end."""
@@ -183,7 +183,9 @@ class _LoginEndpoints:
                 request, self.site.store, account, check_password, verify_token=check_token_only, may_be_password=True
             )
             stored_password = new_password or "-"  # "-" is refused: only the operator removes a password
-            apply_change = partial(change_password, self.site.store, account, stored_password, changed_by=account)
+            apply_change = partial(
+                change_password_and_end_sessions, self.site.store, account, stored_password, changed_by=account
+            )
             await anyio.to_thread.run_sync(apply_change)
         except HvenError as error:
             if is_json_client(request):
@@ -227,7 +229,7 @@ class _LoginEndpoints:
         if is_json_client(request):
             response = _send_json({"name": None}, headers)
         else:
-            response = build_login_redirect(request, self.site.settings, headers)
+            response = build_redirect_after_login(request, self.site.settings, headers)
         if impersonation.IMPERSONATION_COOKIE in request.cookies:
             expired_cookie = build_session_cookie(
                 request, self.site.settings, None, cookie_name=impersonation.IMPERSONATION_COOKIE
@@ -236,7 +238,7 @@ class _LoginEndpoints:
         return response
 
     def check_same_site(self, request: Request) -> None:
-        if is_cross_site(request, self.site.settings):
+        if is_cross_site_change_request(request, self.site.settings):
             raise ForbiddenError(
                 "the request comes from a page on another site",
                 remedy="use the form at /login, or send a token with each request",

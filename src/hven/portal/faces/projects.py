@@ -26,7 +26,7 @@ from hven.portal._pages.markdown import render_markdown
 from hven.portal._views.dataset_metadata import list_releases
 from hven.portal._views.help_pages import NOTE_CACHE
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 from hven.services.face import ServiceContext, ServiceFace
 from hven.site.auth import PROJECT_ROLES
 
@@ -174,7 +174,7 @@ class _ProjectEndpoints:
 
     async def change_membership(self, page_context: PageContext) -> PageContent:
         project, own_role = self.find_project(page_context)
-        if is_cross_site(page_context.request, self.site.settings):
+        if is_cross_site_change_request(page_context.request, self.site.settings):
             raise ForbiddenError(
                 "the request comes from a page on another site", remedy="use the form on the project page"
             )

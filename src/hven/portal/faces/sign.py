@@ -12,9 +12,9 @@ from starlette.routing import Route
 from hven import services
 from hven.model import resolve_relative_address
 from hven.model.errors import ForbiddenError, ParamError, UnauthenticatedError
-from hven.services.addresses import is_cross_site, list_base_urls
+from hven.services.addresses import is_cross_site_change_request, list_base_urls
 from hven.services.errors import ErrorResponder
-from hven.services.face import ServiceContext, ServiceFace, wrap_endpoint_with_error_responses
+from hven.services.face import ServiceContext, ServiceFace, wrap_endpoint_with_gates_and_errors
 from hven.site.auth import signed_addresses
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def sign_address(request: Request, params: RequestParams) -> Response:
         principal = context.identify_principal(request)
-        if is_cross_site(request, site.settings):
+        if is_cross_site_change_request(request, site.settings):
             raise ForbiddenError(
                 "the request comes from a page on another site", remedy="send the request from a page of this site"
             )
@@ -72,7 +72,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     return [
         Route(
-            "/sign", wrap_endpoint_with_error_responses(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"]
+            "/sign", wrap_endpoint_with_gates_and_errors(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"]
         )
     ]
 

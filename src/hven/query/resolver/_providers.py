@@ -103,7 +103,7 @@ def resolve_object_name(
     OverloadedError
         A provider could not be reached, and the others do not know the name.
     """
-    request = NameRequest(name=name, name_key=_parse_object_name(name), site=site, policies=policies)
+    request = NameRequest(name=name, name_key=_check_and_normalize_object_name(name), site=site, policies=policies)
     providers = [item for item in _list_enabled_providers(site.settings) if includes_remote or not item.remote]
     failures: list[str] = []
     for provider in providers:
@@ -117,7 +117,7 @@ def resolve_object_name(
             failures.append(format_message("{place} could not be queried: {message}", place, error.message))
             continue
         if candidates:
-            return _choose_best_candidate(name, candidates)
+            return _choose_unambiguous_candidate(name, candidates)
     if failures:
         failure_list = join_messages("{one}; {other}", failures)
         raise OverloadedError(
@@ -248,7 +248,7 @@ def _list_enabled_providers(settings: Settings) -> list[NameProvider]:
     return [item for item in _list_name_providers() if item.offered(settings)]
 
 
-def _parse_object_name(name: str) -> str:
+def _check_and_normalize_object_name(name: str) -> str:
     normalized = normalize_object_name(name)
     if not normalized or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise ParamError(
@@ -259,7 +259,7 @@ def _parse_object_name(name: str) -> str:
     return normalized
 
 
-def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
+def _choose_unambiguous_candidate(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
     """Return the candidate with the highest confidence.
 
     Raises

@@ -78,7 +78,7 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
                 return link_rows
             return datalinks.expand_link_lists(link_rows, site.settings.site_url, list_links_of)
 
-        write_page = context.find_page_writer(FACE.name, request, params)
+        write_page = context.find_requested_page_writer(FACE.name, request, params)
         if write_page is not None:
             link_rows = await anyio.to_thread.run_sync(list_requested_links)
             page_values = {

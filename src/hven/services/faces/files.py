@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from hven import services
 from hven.model.errors import HvenError
-from hven.model.table import FILES_UTYPE, find_file_root
+from hven.model.table import FILES_UTYPE, find_file_root_and_relative_path
 from hven.services import collection_files, remote_files
 from hven.services._byte_ranges import answer_file, build_file_headers, stream_file_pieces
 from hven.services._user_content import SANDBOX_HEADERS, choose_safe_media_type
@@ -84,7 +84,9 @@ def build_file_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _find_requested_file(context: ServiceContext, request: Request, collection: str, path: str) -> RequestedFile:
+def _read_requested_file_and_log_access(
+    context: ServiceContext, request: Request, collection: str, path: str
+) -> RequestedFile:
     """Find a file; read a small one at once, because finding another thread for that takes longer."""
     principal = context.identify_principal(request)
     found_files = collection_files.find_files(context, principal, collection, [path])
@@ -93,13 +95,13 @@ def _find_requested_file(context: ServiceContext, request: Request, collection: 
     successor_url = None
     if row["release"]:
         successor_url = collection_files.find_successor_url(context, row["url"], row["release"], principal)
-    root, _ = find_file_root(path, row["roots"])
+    root, _ = find_file_root_and_relative_path(path, row["roots"])
     file_path = None
     body = None
     read_error = None
     if root.scheme is None and not root.redirects_clients:
         try:
-            file_path = collection_files.find_file_path(context.site.settings, row)
+            file_path = collection_files.find_unchanged_file_path(context.site.settings, row)
             if request.method == "GET" and row["bytes"] <= PIECE_BYTES:
                 read_pieces = collection_files.create_file_reader(context, row, file_path)
                 body = b"".join(piece for piece in read_pieces(0, row["bytes"]) if piece is not None)
@@ -118,10 +120,10 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
             collection_url = f"{base_url}/collections/{percent_encode(name)}"
             part_url = f"{collection_url}/as/fits/{percent_encode(path)}?PART={percent_encode(part, safe='')}"
             return RedirectResponse(part_url, headers=FILE_HEADERS)
-    requested_file = await anyio.to_thread.run_sync(_find_requested_file, context, request, name, path)
+    requested_file = await anyio.to_thread.run_sync(_read_requested_file_and_log_access, context, request, name, path)
     row = requested_file.row
     is_public = requested_file.access_key == "public"
-    root, path_below = find_file_root(path, row["roots"])
+    root, path_below = find_file_root_and_relative_path(path, row["roots"])
     headers = {**FILE_HEADERS}
     if row["release"] is not None:
         successor_url = requested_file.successor_url

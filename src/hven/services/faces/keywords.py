@@ -56,7 +56,7 @@ def build_fits_header_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         found_files.record_access("header seen", path)
         all_cards = _read_cards(collection_files.open_file_place(context, principal, name, row), path)
         cards = _select_hdu(all_cards, params.read_one(HDU_PARAM.name), path)
-        write_page = context.find_page_writer(FACE.name, request, params)
+        write_page = context.find_requested_page_writer(FACE.name, request, params)
         if write_page is not None:
             return write_page(request, context, {"rows": cards.to_pylist()})
         output_format, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
@@ -91,9 +91,9 @@ def _select_hdu(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
     if not hdu:
         return table
     extension_names = pc.utf8_upper(pc.coalesce(table["extension"], pa.scalar("")))
-    has_name = pc.equal(extension_names, hdu.upper())
+    is_named = pc.equal(extension_names, hdu.upper())
     has_number = pc.equal(table["hdu"].cast(pa.string()), hdu)
-    hdu_rows = table.filter(pc.or_(has_name, has_number))
+    hdu_rows = table.filter(pc.or_(is_named, has_number))
     if not hdu_rows.num_rows:
         raise NotFoundError(format_message("the file {name} has no HDU {hdu!r}", path, hdu[:60]))
     return hdu_rows

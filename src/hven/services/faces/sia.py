@@ -272,7 +272,7 @@ def build_sia_cutout_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         return await anyio.to_thread.run_sync(_answer_cutouts, context, request, params, limiter=cutout_limiter)
 
     query_route = create_query_route(CUTOUTS_FACE.path, answer_request, FACE.error_responder)
-    return [query_route, *CUTOUTS_FACE.build_all_routes(context)]
+    return [query_route, *CUTOUTS_FACE.build_routes_and_register_standard_ids(context)]
 
 
 def _answer_cutouts(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:

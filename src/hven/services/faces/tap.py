@@ -202,7 +202,7 @@ class _SyncQueryService:
         names_objects = query.has_object_name_call(text)
         planned = None
         if as_of is None and not uploaded_tables and not names_objects and len(text) < MAX_INLINE_QUERY_CHARACTERS:
-            planned = query.find_planned_query(text, principal, site=context.site, policies=context.policies)
+            planned = query.find_cached_query_plan(text, principal, site=context.site, policies=context.policies)
         if planned is not None:
             result = run_query(planned=planned)
         else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param
 
 
-def parse_operator_job_params(
+def check_operator_and_parse_job_params(
     work: RunningJob, params: Sequence[Param], refusal: str
 ) -> tuple[ServiceContext, dict[str, Any]]:
     """Read the parameters of a job that only operators of a collection may run.

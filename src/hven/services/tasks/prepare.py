@@ -17,7 +17,7 @@ from hven.model.params import Param
 from hven.model.types import BOOLEAN, INT32
 from hven.services import file_preparation
 from hven.services.params import parse_values
-from hven.services.tasks import parse_operator_job_params
+from hven.services.tasks import check_operator_and_parse_job_params
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -67,11 +67,11 @@ def run_preparation_job(work: RunningJob) -> None:
     HvenError
         The files cannot be prepared.
     """
-    context, parsed_values = parse_operator_job_params(
+    context, parsed_values = check_operator_and_parse_job_params(
         work, PREPARE_PARAMS, format_message("only operators of the site may prepare files")
     )
     deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
-    report = file_preparation.prepare_files(
+    report = file_preparation.prepare_files_and_remove_stale_products(
         context,
         work.principal,
         parsed_values["COLLECTION"],

@@ -30,7 +30,7 @@ from hven.site.auth._access_control import (
     with_single_table_policy,
 )
 from hven.site.auth._external_accounts import ExternalAccounts, list_login_links
-from hven.site.auth._passwords import change_password
+from hven.site.auth._passwords import change_password_and_end_sessions
 
 __all__ = [
     "ANONYMOUS_PRINCIPAL",
@@ -45,7 +45,7 @@ __all__ = [
     "apply_access_control",
     "build_access_scope",
     "can_see_whole_collection",
-    "change_password",
+    "change_password_and_end_sessions",
     "collect_column_masks",
     "collect_row_filters",
     "has_same_access_as_public",

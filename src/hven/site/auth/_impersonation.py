@@ -191,7 +191,7 @@ def apply_impersonation_cookie(
         return principal
 
 
-def log_file_access(
+def log_restricted_file_access(
     store: StateStore,
     principal: Principal,
     action: str,

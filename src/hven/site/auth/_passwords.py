@@ -25,7 +25,7 @@ _DIGEST_KEY = secrets.token_bytes(32)
 _MAX_VERIFIED_HASHES = 1024
 
 
-def change_password(store: StateStore, account: str, password: str, *, changed_by: str) -> None:
+def change_password_and_end_sessions(store: StateStore, account: str, password: str, *, changed_by: str) -> None:
     """Give an account another password; its sessions end.
 
     Parameters

@@ -62,7 +62,7 @@ def create_url_signer(
         base_url = next((base_url for base_url in base_urls if url_path.startswith(f"{base_url}/")), None)
         if base_url is None:
             return url
-        query = remove_signature(query.encode())[0].decode()
+        query = split_signature_from_query(query.encode())[0].decode()
         signature = _compute_signature(key, expiry_timestamp, unquote(url_path.removeprefix(base_url)), query)
         separator = "&" if query else ""
         signature_value = f"{expiry_timestamp}.{encoded_name}.{signature}"
@@ -71,7 +71,7 @@ def create_url_signer(
     return sign_url
 
 
-def remove_signature(query: bytes) -> tuple[bytes, str | None]:
+def split_signature_from_query(query: bytes) -> tuple[bytes, str | None]:
     """Remove the signature from the query of an address.
 
     Parameters
@@ -99,7 +99,9 @@ def remove_signature(query: bytes) -> tuple[bytes, str | None]:
     return b"&".join(other_parts), signatures[0] if signatures else None
 
 
-def find_account_of_signed_address(store: StateStore, method: str, path: str, query: str, signature_text: str) -> str:
+def verify_signature_and_find_account(
+    store: StateStore, method: str, path: str, query: str, signature_text: str
+) -> str:
     """Return the account for which an address was signed.
 
     Parameters

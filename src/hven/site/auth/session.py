@@ -124,7 +124,7 @@ def compute_visitor_hash(headers: Mapping[str, str]) -> str:
     return ""
 
 
-def create_visitor_cookie(*, path: str, is_secure: bool) -> tuple[str, str]:
+def create_visitor_cookie_and_hash(*, path: str, is_secure: bool) -> tuple[str, str]:
     """Create the cookie of a new visitor. Nobody can guess it, and no script can read it.
 
     Parameters
@@ -206,7 +206,7 @@ class LoginAttempts:
         """
         return self._delayed_answers[address, account] < MAX_DELAYED_ANSWERS
 
-    def count_failure(self, address: str, account: str, *, is_guessable: bool = True) -> float:
+    def count_failure_and_compute_delay(self, address: str, account: str, *, is_guessable: bool = True) -> float:
         """Count a failure; the caller delays its answer, then calls `end_delayed_answer`.
 
         Parameters

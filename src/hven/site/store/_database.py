@@ -22,8 +22,8 @@ from hven.model.errors import ConflictError, OverloadedError, StorageError, Stor
 from hven.site.store._package_tables import (
     PACKAGE_KEY_PREFIX,
     are_package_tables_usable,
+    create_or_upgrade_package_tables,
     read_package_values,
-    update_package_tables,
 )
 from hven.site.store._table_definitions import define_table
 
@@ -570,7 +570,7 @@ class StateDatabase:
     def _update_package_tables(self, connection: sa.Connection) -> None:
         """Create or upgrade the tables of plug-in packages."""
         stored_values = read_package_values(connection)
-        self._package_values = update_package_tables(connection, stored_values, self.display_address)
+        self._package_values = create_or_upgrade_package_tables(connection, stored_values, self.display_address)
         for key, value in self._package_values.items():
             if key not in stored_values:
                 insert_meta_value(connection, key, value)
@@ -657,7 +657,7 @@ class StateDatabase:
                 connection.execute(sa.text(lock_call))
             yield connection
 
-    def read_counter(self, counter_name: str) -> int:
+    def check_formats_and_read_counter(self, counter_name: str) -> int:
         """Return a counter of `meta` in one statement: each process reads it many times a second.
 
         Parameters

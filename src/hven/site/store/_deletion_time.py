@@ -82,7 +82,7 @@ class DeletionClock:
             f"{trusted_until}"
         )
 
-    def get_trusted_time(self) -> str:
+    def compute_and_record_trusted_time(self) -> str:
         """Return the time by which things are deleted, as ISO text in UTC, and record it."""
         with self._database.begin_read() as connection:
             stored_time = _read_stored_time(connection)

@@ -153,7 +153,7 @@ class AccessGrantStore:
         values |= {"facts": json.dumps(new_grant.facts), "hash": secret_digest}
         with self._database.begin_write() as connection:
             connection.execute(sa.insert(grants).values(values))
-            log_grant_change(connection, f"{grant_kind} given", new_grant, actor)
+            log_grant_change_and_increment_version(connection, f"{grant_kind} given", new_grant, actor)
         self._last_poll = 0.0
         return new_grant, proof
 
@@ -184,7 +184,7 @@ class AccessGrantStore:
                 raise NotFoundError(f"there is no grant with the number {grant_id!r:.40}")
             revoked_grant = _grant_from_row(row)
             connection.execute(sa.delete(grants).where(row_condition))
-            log_grant_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
+            log_grant_change_and_increment_version(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
         self._last_poll = 0.0
         return revoked_grant
 
@@ -278,7 +278,7 @@ class AccessGrantStore:
             deleted_count = connection.execute(statement).rowcount
             if deleted_count:
                 log_grant = AccessGrant(id="", kind="grants", object="grants", facts={"count": deleted_count})
-                log_grant_change(connection, "removed, long over", log_grant, "hven")
+                log_grant_change_and_increment_version(connection, "removed, long over", log_grant, "hven")
         self._last_poll = 0.0
         return deleted_count
 
@@ -353,10 +353,14 @@ def delete_account_grants(connection: sa.Connection, account: str) -> None:
     is_own_delegation = (grants.c.kind == "delegation") & (grants.c.by == account)
     row_condition = (grants.c.subject == account) | is_own_delegation
     if connection.execute(sa.delete(grants).where(row_condition)).rowcount:
-        log_grant_change(connection, "account removed", AccessGrant(id="", kind="account", subject=account), "owner")
+        log_grant_change_and_increment_version(
+            connection, "account removed", AccessGrant(id="", kind="account", subject=account), "owner"
+        )
 
 
-def log_grant_change(connection: sa.Connection, action: str, grant: AccessGrant, actor: str) -> None:
+def log_grant_change_and_increment_version(
+    connection: sa.Connection, action: str, grant: AccessGrant, actor: str
+) -> None:
     """Log a change, and let all processes see that there is one."""
     version_text = read_meta_value(connection, GRANTS_VERSION_KEY)
     next_version_text = str(int(version_text or 0) + 1)

@@ -185,7 +185,7 @@ class JobStore:
 
     def get_phase_change_count(self) -> int:
         """Return the number of changes of phases so far; cheap enough to call ten times a second."""
-        return self._database.read_counter("jobs")
+        return self._database.check_formats_and_read_counter("jobs")
 
     def add_job(
         self, job: JobRecord, *, counted_phases: Sequence[str] = (), job_limit: int | None = None, visitor: str = ""
@@ -427,7 +427,7 @@ class JobStore:
             _increment_job_version(connection)
             return is_updated
 
-    def set_dependencies(
+    def set_dependencies_or_find_cycle(
         self, job_id: str, dependency_ids: Sequence[str], *, allowed_phases: Sequence[str]
     ) -> list[str] | None:
         """Make a job wait for others.
@@ -520,7 +520,7 @@ class JobStore:
             _increment_job_version(connection)
             return phase
 
-    def delete_jobs(self, *job_ids: str) -> list[str]:
+    def delete_jobs_and_descendants(self, *job_ids: str) -> list[str]:
         """Delete jobs and the jobs that are part of them; a process that runs one notices.
 
         Returns
@@ -537,7 +537,7 @@ class JobStore:
 
     # --- running ---------------------------------------------------------------------------------------------
 
-    def count_waiting(self) -> int:
+    def resolve_dependencies_and_count_waiting(self) -> int:
         """Count the jobs that wait for their turn, after those whose dependencies have ended got theirs.
 
         Returns
@@ -602,7 +602,9 @@ class JobStore:
             _increment_job_version(connection)
             return _job_from_row(connection.execute(sa.select(jobs).where(is_job)).one())
 
-    def record_heartbeat(self, job: JobRecord, progress: Mapping[str, Any] | None = None) -> int | None:
+    def record_heartbeat_and_read_duration(
+        self, job: JobRecord, progress: Mapping[str, Any] | None = None
+    ) -> int | None:
         """Record that the holder of a job lives.
 
         Parameters
@@ -630,7 +632,7 @@ class JobStore:
             return int(connection.execute(duration_query).scalar_one())
 
     def find_duration_if_owned(self, job: JobRecord) -> int | None:
-        """Return what `record_heartbeat` returns, without recording anything: this is cheap.
+        """Return what `record_heartbeat_and_read_duration` returns, without recording anything: this is cheap.
 
         Parameters
         ----------
@@ -644,7 +646,7 @@ class JobStore:
             return None
         return int(duration_seconds)
 
-    def finish_job(self, job: JobRecord, phase: str, **extra_values: Any) -> bool:
+    def finish_job_and_notify_owner(self, job: JobRecord, phase: str, **extra_values: Any) -> bool:
         """End a job that this process runs.
 
         Parameters
@@ -700,7 +702,7 @@ class JobStore:
                 _increment_job_version(connection)
             return bool(update_result.rowcount)
 
-    def list_executing(self) -> list[JobRecord]:
+    def list_jobs_held_by_processes(self) -> list[JobRecord]:
         """List every job that a process holds.
 
         Returns

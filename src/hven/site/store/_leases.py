@@ -117,7 +117,7 @@ class LeaseStore:
                 )
         return replace(lease, expires=expires)
 
-    def keep_process_lease(self, lease: Lease | None, kind: str, description: str) -> Lease | None:
+    def acquire_or_renew_process_lease(self, lease: Lease | None, kind: str, description: str) -> Lease | None:
         """Acquire or renew the lease by which this process tells newer versions of Hven that it uses the store.
 
         Returns

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.plugins import PackageStateTables
-    from hven.site.store._table_definitions import StoreTableSet
+    from hven.site.store._table_definitions import PackageTableSet
 
 log = logging.getLogger("hven")
 PACKAGE_KEY_PREFIX = "package "  # of keys in `meta`; the name of the package follows
 
 
-def list_store_tables() -> dict[str, PackageStateTables]:
+def map_store_tables_by_package() -> dict[str, PackageStateTables]:
     """List the tables of the packages that this process uses, by the names of the packages."""
     packages = plugins.list_plugin_packages()
     return {package.name: package.store_tables for package in packages if package.store_tables is not None}
 
 
-def load_table_set(package_name: str, tables: PackageStateTables) -> StoreTableSet:
+def load_table_set(package_name: str, tables: PackageStateTables) -> PackageTableSet:
     """Load the definitions of the tables of a package."""
-    table_set: StoreTableSet = plugins.load_named_object(tables.definitions, f"the plug-in package {package_name}")
+    table_set: PackageTableSet = plugins.load_named_object(tables.definitions, f"the plug-in package {package_name}")
     return table_set
 
 
@@ -46,7 +46,7 @@ def list_package_tables() -> list[sa.Table]:
         The definitions, sorted so that each follows those that it refers to.
     """
     tables: list[sa.Table] = []
-    for name, store_tables in list_store_tables().items():
+    for name, store_tables in map_store_tables_by_package().items():
         tables += load_table_set(name, store_tables).metadata.sorted_tables
     return tables
 
@@ -58,7 +58,7 @@ def read_package_values(connection: sa.Connection) -> dict[str, str]:
     return {row.key: row.value for row in connection.execute(query)}
 
 
-def update_package_tables(
+def create_or_upgrade_package_tables(
     connection: sa.Connection, stored_values: Mapping[str, str], display_address: str
 ) -> dict[str, str]:
     """Create or upgrade the tables of the packages that this process uses.
@@ -81,7 +81,7 @@ def update_package_tables(
         Tables have a later version than this Hven knows.
     """
     values = {}
-    for name, tables in list_store_tables().items():
+    for name, tables in map_store_tables_by_package().items():
         key = f"{PACKAGE_KEY_PREFIX}{name}"
         value = format_package_tables(tables)
         if key in stored_values and are_package_tables_usable(stored_values[key], value):
@@ -159,7 +159,7 @@ def find_absent_package_tables(connection: sa.Connection) -> dict[str, list[str]
         names.update(json.loads(value)["tables"])
     inspector = sa.inspect(connection)
     tables = {}
-    for package_name in sorted(names_by_package.keys() - list_store_tables().keys()):
+    for package_name in sorted(names_by_package.keys() - map_store_tables_by_package().keys()):
         names = names_by_package[package_name]
         existing_tables = [sa.table(name) for name in sorted(names) if inspector.has_table(name)]
         tables[package_name] = [table.name for table in existing_tables if has_rows(connection, table)]

@@ -60,7 +60,9 @@ def move_snapshot_pointers(
     for table, snapshot in sorted(snapshots_by_table.items()):
         values = {"table_name": table, "collection": collection, "snapshot": snapshot, "since": since}
         connection.execute(sa.insert(pointers).values(values))
-    return record_publication_event(connection, collection, snapshots_by_table, action, run_id=run_id, event_time=since)
+    return record_event_as_new_version(
+        connection, collection, snapshots_by_table, action, run_id=run_id, event_time=since
+    )
 
 
 def is_collection_held_by_rollback(connection: sa.Connection, collection: str) -> bool:
@@ -70,7 +72,7 @@ def is_collection_held_by_rollback(connection: sa.Connection, collection: str) -
     return last_action in HOLDING_ACTIONS
 
 
-def record_publication_event(
+def record_event_as_new_version(
     connection: sa.Connection,
     collection: str,
     snapshots_by_table: Mapping[str, str],

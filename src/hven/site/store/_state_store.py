@@ -173,7 +173,7 @@ class StateStore:
 
     def get_version(self) -> int:
         """Return the number of pointer moves so far; cheap enough to call several times a second."""
-        return self._database.read_counter("version")
+        return self._database.check_formats_and_read_counter("version")
 
     def read_published_records(self) -> tuple[int, dict[str, SnapshotRecord]]:
         """Return the record of every published table, as one state.
@@ -369,7 +369,7 @@ class StateStore:
         """
         return snapshot.path in self.map_kept_snapshot_paths().get(snapshot.engine, ())
 
-    def map_held_collections(self) -> dict[str, str]:
+    def map_hold_start_times(self) -> dict[str, str]:
         """Return the collections that a rollback holds, and since when.
 
         No schedule changes them, nor does a change of the collections that they are made from.
@@ -472,7 +472,7 @@ class StateStore:
                 )
                 version = pointer_moves.move_snapshot_pointers(connection, collection, state, action, run_id)
                 if is_held:
-                    version = pointer_moves.record_publication_event(
+                    version = pointer_moves.record_event_as_new_version(
                         connection, collection, state, "hold", run_id=run_id
                     )
             pointer_moves.rewrite_snapshot_records(connection, amended_records)
@@ -546,11 +546,11 @@ class StateStore:
             is_held = pointer_moves.is_collection_held_by_rollback(connection, collection)
             if is_held:
                 state = pointer_moves.read_snapshot_pointers(connection, collection)
-                pointer_moves.record_publication_event(connection, collection, state, "resume", run_id=None)
+                pointer_moves.record_event_as_new_version(connection, collection, state, "resume", run_id=None)
             return is_held
 
     def unpublish_collection(self, collection: str) -> list[str]:
-        """Stop publishing a collection; its snapshots stay (see `delete_unpinned_snapshots`).
+        """Stop publishing a collection; its snapshots stay (see `delete_unreferenced_snapshots`).
 
         Returns
         -------
@@ -575,7 +575,7 @@ class StateStore:
                 pointer_moves.move_snapshot_pointers(connection, collection, {}, "remove", None)
             return table_names
 
-    def delete_unpinned_snapshots(self, collection: str) -> list[Snapshot]:
+    def delete_unreferenced_snapshots(self, collection: str) -> list[Snapshot]:
         """Delete a collection's snapshots that are neither published nor pinned from the store.
 
         Returns

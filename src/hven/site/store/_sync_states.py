@@ -48,7 +48,7 @@ class SyncStateStore:
             if not connection.execute(statement).rowcount:
                 connection.execute(sa.insert(sync_state).values(snapshot=snapshot_id, **values))
 
-    def map_ledger_names(self, collection: str) -> dict[str, str | None]:
+    def map_ledgers_by_snapshot(self, collection: str) -> dict[str, str | None]:
         """Return the names of the ledgers of a collection's snapshots, by snapshot.
 
         A state names every file, so it is not parsed for this.

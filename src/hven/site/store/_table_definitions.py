@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float": sa.Float}
 
 
-class StoreTableSet:
+class PackageTableSet:
     """The tables of a plug-in package, as `hven.model.plugins.PackageStateTables` names them.
 
     Parameters
@@ -53,7 +53,7 @@ class StoreTableSet:
 
 
 def define_table(metadata: sa.MetaData, name: str, columns: str, *indexes: sa.Index) -> sa.Table:
-    """Define a table from a text with one column a line: see `StoreTableSet.define_table`."""
+    """Define a table from a text with one column a line: see `PackageTableSet.define_table`."""
     table_columns = [_define_column(line) for line in columns.strip().splitlines()]
     return sa.Table(name, metadata, *table_columns, *indexes)
 

@@ -28,7 +28,7 @@ class UserTableStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def list_owner_tables(self, owner: str) -> list[tuple[SnapshotRecord, str]]:
+    def list_unexpired_owner_tables(self, owner: str) -> list[tuple[SnapshotRecord, str]]:
         """Return the tables of one user that have not expired, with their times of expiry."""
         is_current = user_tables.c.expires > format_current_time()
         query = sa.select(user_tables).where(user_tables.c.owner == owner, is_current)
@@ -42,7 +42,7 @@ class UserTableStore:
         with self._database.begin_read() as connection:
             return [(user_table_record_from_row(row), row.expires) for row in connection.execute(query)]
 
-    def has_expired_entries(self, time_text: str) -> bool:
+    def is_expiry_cleanup_due(self, time_text: str) -> bool:
         """Return whether `delete_expired_tables_and_sessions` has something to do."""
         expiry_queries = (
             sa.select(user_tables.c.name).where(user_tables.c.expires <= time_text),
@@ -61,7 +61,7 @@ class UserTableStore:
             Number of deleted tables, and the snapshots that no query can begin to read any more: the caller drops
             their files.
         """
-        if not self.has_expired_entries(time_text):
+        if not self.is_expiry_cleanup_due(time_text):
             return 0, []
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.expires <= time_text))

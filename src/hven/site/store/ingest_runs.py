@@ -173,7 +173,7 @@ class IngestRunStore:
             row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"there is no run {run_id!r}")
-        return _run_from_row(row)
+        return _run_from_row_checking_holder(row)
 
     def list_runs(self, collection: str, row_limit: int = 50) -> list[IngestRun]:
         """List the runs of a collection. A run whose process died is shown as ABORTED.
@@ -191,7 +191,7 @@ class IngestRunStore:
         query = sa.select(runs).where(runs.c.collection == collection)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(runs.c.number.desc()).limit(row_limit))
-            return [_run_from_row(row) for row in rows]
+            return [_run_from_row_checking_holder(row) for row in rows]
 
     def find_latest_runs(self) -> dict[str, tuple[IngestRun | None, IngestRun | None]]:
         """Return the last run and the last successful run of each collection, without dry runs and samples."""
@@ -204,13 +204,13 @@ class IngestRunStore:
         runs_by_collection: dict[str, tuple[IngestRun | None, IngestRun | None]] = {}
         with self._database.begin_read() as connection:
             for row in connection.execute(sa.select(runs).where(runs.c.number.in_(newest_numbers))):
-                runs_by_collection[row.collection] = (_run_from_row(row), None)
+                runs_by_collection[row.collection] = (_run_from_row_checking_holder(row), None)
             for row in connection.execute(sa.select(runs).where(runs.c.number.in_(good_numbers))):
                 last_run, _ = runs_by_collection.get(row.collection, (None, None))
-                runs_by_collection[row.collection] = (last_run, _run_from_row(row))
+                runs_by_collection[row.collection] = (last_run, _run_from_row_checking_holder(row))
         return runs_by_collection
 
-    def mark_dead_runs(self, collection: str) -> list[str]:
+    def abandon_unfinished_runs(self, collection: str) -> list[str]:
         """Mark runs that never ended as ABORTED; the caller holds the collection's lease.
 
         Returns
@@ -242,7 +242,7 @@ class IngestRunStore:
             connection.execute(sa.delete(runs).where(runs.c.id.in_(run_ids)))
 
 
-def _run_from_row(row: Any) -> IngestRun:
+def _run_from_row_checking_holder(row: Any) -> IngestRun:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
     del values["number"]
     values["summary"] = json.loads(values["summary"] or "{}")

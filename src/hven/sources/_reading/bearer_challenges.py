@@ -18,7 +18,7 @@ _CHALLENGE_PATTERN = re.compile(r"""\bivoa_bearer\s+((?:[\w-]+\s*=\s*(?:"[^"]*"|
 _PARAMETER_PATTERN = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""")
 
 
-def parse_challenges(text: str) -> Iterator[tuple[str, str]]:
+def find_ivoa_token_endpoints(text: str) -> Iterator[tuple[str, str]]:
     """Find the standard and the address for a token in a header WWW-Authenticate."""
     for match in _CHALLENGE_PATTERN.finditer(text):
         parameters = {name.lower(): quoted or word for name, quoted, word in _PARAMETER_PATTERN.findall(match[1])}
@@ -46,7 +46,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
     SourceError
         The password would go over http, or it is not the right one.
     """
-    for standard, url in parse_challenges(challenge_header):
+    for standard, url in find_ivoa_token_endpoints(challenge_header):
         if standard not in {TLS_WITH_PASSWORD, BASIC_AUTH}:
             continue
         host = split_address(url).hostname or url[:80]

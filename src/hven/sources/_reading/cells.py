@@ -274,7 +274,7 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
     remaining_text = _replace_masked_with_null(text, short)
     bad = None
     if remaining_text.null_count < len(remaining_text):
-        other_values, bad = _parse_long_integers(remaining_text)
+        other_values, bad = _parse_unusual_integers(remaining_text)
         values = pc.coalesce(values, other_values)
     if arrow_type != pa.int64():
         limits = np.iinfo(arrow_type.to_pandas_dtype())
@@ -289,7 +289,7 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
     return values, bad
 
 
-def _parse_long_integers(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+def _parse_unusual_integers(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     """Parse integers of 19 digits, and those that are written as 12.0 or 1e3."""
     has_19_digits = pc.match_substring_regex(text, r"^-?\d{19}$")
     is_small_enough = pc.less_equal(pc.utf8_ltrim(text, "-"), str(2**63 - 1))

@@ -339,7 +339,7 @@ def _detect_layout(
     if is_barred:
         sample = [strip_bars(line) for line in sample]
     rows = split_fields(sample, cut, quote)
-    width = _find_record_width(rows, cut, sample_place)
+    width = _find_usual_record_width(rows, cut, sample_place)
     if width == 1 and delimiter is None and names is None and has_header is None:
         divided_count = sum(len(row) > 1 for row in rows)
         format_detection.refuse_prose_lines(sample, divided_count, sample_place)
@@ -361,7 +361,7 @@ def _detect_layout(
         start = lines.offset
         rows = rows[1:]
     if has_names:
-        start = lines.skip_blank_lines(comment_sign)
+        start = lines.skip_to_next_record(comment_sign)
     final_names, renamed_columns = _resolve_column_names(names, header_cells, width, rows, file=file)
     columns_by_name = _describe_columns(final_names, head_comments.texts_by_number, unit_cells)
     columns_by_name |= _describe_commented_columns(final_names, head_comments.texts_by_name)
@@ -459,7 +459,7 @@ def _sample_records(lines: _LineCursor, sign: str | None) -> list[str]:
     return sample
 
 
-def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: TextPlace) -> int:
+def _find_usual_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: TextPlace) -> int:
     """Find the most frequent number of fields in a record; 0 without a record."""
     if not rows:
         return 0
@@ -696,7 +696,7 @@ class _LineCursor:
 
     def skip_record(self, comment: str | None, quote: str | None) -> None:
         """Skip one record, whose quoted values may hold line ends, and the lines above it that hold no record."""
-        self.skip_blank_lines(comment)
+        self.skip_to_next_record(comment)
         inside = False
         while self.has_more():
             text = self.skip_and_return_last_line(1)
@@ -704,7 +704,7 @@ class _LineCursor:
             if not inside:
                 break
 
-    def skip_blank_lines(self, comment: str | None) -> int:
+    def skip_to_next_record(self, comment: str | None) -> int:
         """Skip blank lines, comments and rules below a head; return the offset of the next record."""
         while self.has_more():
             line = self.peek_line()

@@ -51,7 +51,7 @@ class FetchedFile(DataFile):
         if self.path.exists():
             return super().open_unhashed(buffer_bytes)
         return self._service.retry(
-            lambda: DecompressedStream(self, _AnswerStream(self._service, self._check_answer), buffer_bytes)
+            lambda: DecompressedStream(self, _AnswerStream(self._service, self._adopt_valid_answer), buffer_bytes)
         )
 
     def copy_unread(self) -> FetchedFile:
@@ -108,13 +108,13 @@ class FetchedFile(DataFile):
                 self._headers = answer.headers
                 return
         with self._service.request("GET", self._service.url) as answer:  # some say 405 to HEAD
-            self._check_answer(answer)
+            self._adopt_valid_answer(answer)
 
     def _download(self) -> None:
         part = self.path.with_name(".part")
         try:
             with self._service.request("GET", self._service.url) as answer:
-                self._check_answer(answer)
+                self._adopt_valid_answer(answer)
                 with part.open("wb") as file:
                     for data in answer.parts:
                         file.write(data)
@@ -133,7 +133,7 @@ class FetchedFile(DataFile):
                 f"{self.name} could not be saved: {error.strerror}", remedy="free some space for temporary files"
             ) from error
 
-    def _check_answer(self, answer: StreamedAnswer) -> None:
+    def _adopt_valid_answer(self, answer: StreamedAnswer) -> None:
         """Take the facts of the file from an answer; an answer without the file is an error."""
         if answer.status in {500, 408}:
             raise BrokenAnswerError(f"the service returned status {answer.status}: {extract_error_text(answer)}")

@@ -103,7 +103,7 @@ class FileListing(Sequence[DataFile]):
         selected_files = [listed_file for listed_file, name in named_files if name in wanted_names]
         return FileListing(selected_files, self._path_prefix)
 
-    def refresh_stats(self) -> FileListing:
+    def copy_with_current_stats(self) -> FileListing:
         """Read size and time of each file again.
 
         Raises
@@ -297,7 +297,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
                 remedy=f"write `files: {pattern.rstrip('/')}/*` to read the files in the directory",
             )
         raise SourceError(
-            f"there is no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path)
+            f"there is no file {pattern}{_format_directory_phrase(pattern, directory)}", remedy=_suggest_path(path)
         )
     anchor = directory
     relative = pattern
@@ -319,7 +319,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
         ) from error
     if not matches:
         raise SourceError(
-            f"no file matches {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path)
+            f"no file matches {pattern}{_format_directory_phrase(pattern, directory)}", remedy=_suggest_path(path)
         )
     return matches
 
@@ -364,7 +364,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _describe_directory(pattern: str, directory: Path) -> str:
+def _format_directory_phrase(pattern: str, directory: Path) -> str:
     if Path(pattern).expanduser().is_absolute():
         return ""
     return f" in {directory}"

@@ -66,7 +66,7 @@ class FileSource(ABC):
             A row for each file (`hven.sources.build_file_list`).
         """
         if isinstance(self.files, FileListing):
-            return (self.files if self.context.run_name else self.files.refresh_stats()).to_arrow_table()
+            return (self.files if self.context.run_name else self.files.copy_with_current_stats()).to_arrow_table()
         return build_file_list(file.copy_unread().build_unread_version() for file in self.files)
 
     def select_files(self, file_names: Collection[str]) -> Self:

@@ -226,7 +226,7 @@ class _AdaptiveHeaderReader:
         while len(headers) < len(files) and (concurrency < 2 or not self.is_io_bound):
             start_time = time.monotonic()
             start_cpu_time = time.thread_time()
-            one_file = _read_one_file(files[len(headers)], read_header)
+            one_file = _read_unchanging_header(files[len(headers)], read_header)
             headers.append(one_file)
             self.file_count += 1
             self.wall_seconds += time.monotonic() - start_time
@@ -247,14 +247,14 @@ def _read_header_when_free(
     try:
         key = (file.stat.st_dev, concurrency)
     except OSError:
-        return _read_one_file(file, read_header)
+        return _read_unchanging_header(file, read_header)
     with _semaphores_lock:
         gate = _semaphores.setdefault(key, threading.BoundedSemaphore(concurrency))
     with gate:
-        return _read_one_file(file, read_header)
+        return _read_unchanging_header(file, read_header)
 
 
-def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]) -> FileHeader | SourceError:
+def _read_unchanging_header(file: DataFile, read_header: Callable[[DataFile], FileHeader]) -> FileHeader | SourceError:
     try:
         before = (file.stat.st_size, file.stat.st_mtime_ns)
         header = read_header(file)

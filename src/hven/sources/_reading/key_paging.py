@@ -214,17 +214,17 @@ class KeyOrderedPager:
                 cut = self._move_cut_to_key_change(table, cut)
                 if not cut:
                     break
-                yield from self._split_page(table.slice(0, cut))
+                yield from self._iterate_page_batches(table.slice(0, cut))
                 rows -= cut
                 waiting = table.slice(cut).to_batches()
             if keyed_rows.num_rows < batch.num_rows:
                 if rows:
-                    yield from self._split_page(pa.Table.from_batches(waiting))
+                    yield from self._iterate_page_batches(pa.Table.from_batches(waiting))
                     waiting = []
                     rows = 0
                 yield batch.filter(nameless).select(self.names), ""
         if rows:
-            yield from self._split_page(pa.Table.from_batches(waiting))
+            yield from self._iterate_page_batches(pa.Table.from_batches(waiting))
 
     def _move_cut_to_key_change(self, table: pa.Table, cut: int) -> int:
         """Move a cut back to where the key changes; or forward, if a key has more rows than a page."""
@@ -235,7 +235,7 @@ class KeyOrderedPager:
         )  # the row behind the cut and those like it
         return before or self.key.count_first_key_rows(table)
 
-    def _split_page(self, table: pa.Table) -> Iterator[tuple[pa.RecordBatch, str]]:
+    def _iterate_page_batches(self, table: pa.Table) -> Iterator[tuple[pa.RecordBatch, str]]:
         place = self.key.write_token(table, table.num_rows - 1, table.column(ROW_NUMBER_COLUMN)[-1].as_py() + 1)
         parts = table.select(self.names).combine_chunks().to_batches()
         for part in parts[:-1]:  # text beyond 2 GB

@@ -378,10 +378,12 @@ class ServiceClient:
                     raise SourceError(
                         message, remedy="try again later; until then, the published rows stay as they are"
                     ) from error
-                self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
+                self._wait_notifying_listener(
+                    compute_backoff(number) if retry_after_seconds is None else retry_after_seconds
+                )
         raise AssertionError("`tries` must be at least 1")
 
-    def _wait(self, duration_seconds: float) -> None:
+    def _wait_notifying_listener(self, duration_seconds: float) -> None:
         if self.on_wait is not None:
             self.on_wait()
         time.sleep(duration_seconds)
@@ -451,7 +453,7 @@ class ServiceClient:
             begin = max(self._next_request_time, now)
             self._next_request_time = max(self._next_request_time, now) + self._min_interval_seconds
         if begin > now:
-            self._wait(begin - now)
+            self._wait_notifying_listener(begin - now)
         is_own_server = split_address(url)[:2] == split_address(self.url)[:2]
         for first in (True, False):
             with http_client.stream_answer(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql import quote_adql_name
-from hven.model.literal import detect_date_formats
+from hven.model.literal import detect_date_formats_and_non_dates
 from hven.sources._reading.cells import build_null_words, guess_column_type, parse_cells, strip_blanks
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _build_null_hint(name: str, odd_values: pa.Array) -> str:
 def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str) -> tuple[str, str] | None:
     """Explain texts that are dates of forms that `parse_time` takes, perhaps with a few exceptions."""
     samples = pc.unique(values)[:MAX_DATE_SAMPLES].to_pylist()
-    forms, unparsed_words = detect_date_formats([str(word) for word in samples])
+    forms, unparsed_words = detect_date_formats_and_non_dates([str(word) for word in samples])
     strange = pc.is_in(values, value_set=pa.array(unparsed_words, pa.string()))
     if not forms or (unparsed_words and not _are_few_exceptions(pc.sum(strange).as_py(), len(values))):
         return _explain_date_styles(name, values, text_hint)

@@ -353,7 +353,7 @@ def _infer_value_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
                 return KIND_WHOLE
             return KIND_NUMBER
         case BinaryOperation(op=sign, left=left, right=right):
-            return _infer_sum_kind(sign, (left, right), columns)
+            return _infer_arithmetic_kind(sign, (left, right), columns)
         case FunctionCall(args=args):
             kinds = {_infer_value_kind(arg, columns) for arg in args}
             if kinds == {KIND_WHOLE, KIND_NUMBER}:
@@ -365,7 +365,7 @@ def _infer_value_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
             raise _InexpressibleError
 
 
-def _infer_sum_kind(sign: str, terms: tuple[Expr, Expr], columns: Mapping[str, Column]) -> str:
+def _infer_arithmetic_kind(sign: str, terms: tuple[Expr, Expr], columns: Mapping[str, Column]) -> str:
     for term in terms:
         # sums in single precision differ from engine to engine
         is_single = isinstance(term, _SourceColumn) and str(columns[term.name].type) == "float32"

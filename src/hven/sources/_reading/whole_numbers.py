@@ -40,7 +40,9 @@ def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
     return low is not None and (low < MIN_INT64 or high > MAX_INT64)
 
 
-def convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
+def cast_integers_masking_overflow(
+    values: pa.Array, arrow_type: pa.DataType
+) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
     """Convert unsigned 64-bit integers, and decimals without a fraction, to `int64` or to decimal text.
 
     Parameters

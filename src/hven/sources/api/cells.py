@@ -20,7 +20,7 @@ from hven.sources._reading.whole_numbers import (
     INT64_REASON,
     MAX_UINT64_DIGITS,
     build_int64_overflow_deviation,
-    convert_whole_numbers,
+    cast_integers_masking_overflow,
     has_values_beyond_int64,
 )
 
@@ -31,7 +31,7 @@ __all__ = [
     "Nulls",
     "build_int64_overflow_deviation",
     "build_rounding_deviation",
-    "convert_whole_numbers",
+    "cast_integers_masking_overflow",
     "explain_unparsable_text",
     "explain_unparsable_value",
     "has_values_beyond_int64",

@@ -21,7 +21,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.sky import Regions
 from hven.plugins.image_regions import contours
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 ROWS = int(os.environ.get("HVEN_ROWS", hfc.ROWS if FULL else 240))
@@ -32,7 +32,7 @@ CHANGED = 1_000 if FULL else 20
 def test_all_outlines_of_the_hfc_and_a_day_of_changes(tmp_path, monkeypatch):
     if not FULL:
         monkeypatch.setattr(_transform, "CONTOUR_PIECE_ROWS", 100)
-    with open_site_with_descriptor(tmp_path, holes.DESCRIPTOR) as site:
+    with open_site_with_uningested_files(tmp_path, holes.DESCRIPTOR) as site:
         base = holes.fill(tmp_path / "collections/holes/holes.sqlite", ROWS, codes(min(DISTINCT, ROWS)))
         steps = base.execute("SELECT AVG(LENGTH(CC)), MAX(LENGTH(CC)) FROM CORONALHOLES").fetchone()
         begun, spent = time.perf_counter(), time.process_time()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hven.ingest.api.runs import ingest_collection
 from hven.query import run_query
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
 from requirements import require
 
@@ -77,7 +77,7 @@ def test_lsdb_finds_the_same_partners(tmp_path: Path) -> None:
     )
     expected_pairs = {tuple(pair) for pair in json.loads(answer.stdout.splitlines()[-1])}
     files = {"first.csv": write_csv(first).decode(), "second.csv": write_csv(second).decode()}
-    with open_site_with_descriptor(tmp_path / "site", DESCRIPTOR, files) as site:
+    with open_site_with_uningested_files(tmp_path / "site", DESCRIPTOR, files) as site:
         ingest_collection(site, "sky")
         with run_query("SELECT id, candidate_id FROM sky.matched", site=site, maxrec=STARS) as result:
             rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]

@@ -22,7 +22,7 @@ from bench.data import TYCHO_ROWS, tycho_csv
 from hven.ingest.api.runs import ingest_collection
 from hven.query import run_query
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor
+from hven.testing.site import open_site_with_uningested_files
 from requirements import require
 
 HIPPARCOS_PACKAGE = "d3-celestial@0.7.35"
@@ -85,7 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         sink = pa.BufferOutputStream()
         pyarrow.csv.write_csv(table, sink)
         files[name] = sink.getvalue().to_pybytes().decode()
-    with open_site_with_descriptor(directory / "site", DESCRIPTOR, files) as opened:
+    with open_site_with_uningested_files(directory / "site", DESCRIPTOR, files) as opened:
         ingest_collection(opened, "sky")
         yield opened
 

@@ -16,7 +16,7 @@ import pytest
 from asgi_client import Client
 from granule_rows import build_granule_table, build_granules, build_observation_table, build_observations
 
-from hven.app._server import create_application
+from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.model.table import Column
@@ -79,7 +79,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def documents(directory: Path) -> list[dict[str, Any]]:
     """Read the documents of the service, and those of an export."""
     with Site(load_settings(directory)) as site:
-        client = Client(create_application(site))
+        client = Client(create_and_start_application(site))
         found = [json.loads(client.get("/stac").body)]
         found += json.loads(client.get("/stac/collections").body)["collections"]
         found += json.loads(client.get("/stac/search", limit=1000).body)["features"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hven.model.sky._geos import extract_ragged_polygon_arrays, merge_enclosed_faces
-from hven.model.sky._outline_rings import find_outline_rings
+from hven.model.sky._outline_rings import split_and_rank_outline_rings
 
 __all__ = [
     "extract_ragged_polygon_arrays",
-    "find_outline_rings",
     "merge_enclosed_faces",
+    "split_and_rank_outline_rings",
 ]

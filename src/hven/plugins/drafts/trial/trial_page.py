@@ -34,7 +34,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
     record_to_dict,
 )
-from hven.services.addresses import is_cross_site
+from hven.services.addresses import is_cross_site_change_request
 from hven.sources.site_programs import start_supervised_program
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def run_trial(page_context: PageContext) -> PageContent:
         check_curator(page_context)
-        if is_cross_site(page_context.request, settings):
+        if is_cross_site_change_request(page_context.request, settings):
             raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, max_file_bytes)
         try:

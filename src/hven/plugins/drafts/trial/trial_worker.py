@@ -47,7 +47,9 @@ def draft_and_check_descriptor(directory: Path, file_name: str) -> dict[str, Any
     site = settings.load_settings(directory)
     path = site.collections_directory / TRIAL_COLLECTION / "data" / file_name
     try:
-        source_kind = file_kinds.detect_file_kind(path) or file_kinds.find_file_kind_by_name(file_name) or "csv"
+        source_kind = (
+            file_kinds.detect_kind_from_file_content(path) or file_kinds.find_file_kind_by_name(file_name) or "csv"
+        )
         descriptor_path = create_descriptor(site, TRIAL_COLLECTION, str(path), kind=source_kind)
         resource, faults = descriptor.check_and_read_descriptor(descriptor_path, site)
     except HvenError as error:

@@ -78,7 +78,7 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
     span = instant, _parse_time_parameter(query_params.get("_to", ""), "_to")
     runner = build_query_runner(page_context)
     if "_elsewhere" in query_params:
-        remote_line = _count_remote_rows(query_params["_elsewhere"], span, page_context)
+        remote_line = _describe_remote_table_line(query_params["_elsewhere"], span, page_context)
         return PageContent(json_content={"lines": [remote_line]})
     bars_by_table: dict[str, dict[str, Any]] = {}
 
@@ -131,7 +131,7 @@ def _list_remote_tables(page_context: PageContext) -> list[tuple[SearchableTable
     return remote_targets[:MAX_TABLES]
 
 
-def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
+def _describe_remote_table_line(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
     """Count the rows of one remote table, and fetch the begins of the first ones."""
     runner = build_query_runner(page_context)
     remote_targets = {target.key: (target, kind) for target, kind in _list_remote_tables(page_context)}

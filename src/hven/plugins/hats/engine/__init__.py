@@ -87,7 +87,7 @@ def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) 
     }
 
 
-def _find_missing_setting(settings: Settings) -> str | None:
+def _describe_missing_setting(settings: Settings) -> str | None:
     """Return what the settings lack for this engine; None if nothing."""
     if get_hats_settings(settings).roots:
         return None
@@ -99,7 +99,7 @@ NO_ROOTS_REMEDY = "set roots under [hats] in hven.toml"
 KIND = EnginePluginRecord(
     section="hats",
     options=_build_engine_options,
-    lacks=_find_missing_setting,
+    lacks=_describe_missing_setting,
     remedy=NO_ROOTS_REMEDY,
     adoptable=f"{__name__}.catalogue_check:check_foreign_catalogue",
 )

@@ -88,7 +88,7 @@ class TableSelection:
     cells: Rows | None
 
     @property
-    def is_local_only(self) -> bool:
+    def is_unreadable_by_cluster(self) -> bool:
         """True if a cluster cannot read the table."""
         return self.manifest.is_on_web
 

@@ -95,7 +95,7 @@ def build_foreign_manifest(
     names = {column.name: (column_names or {}).get(column.name, column.name) for column in table.columns}
     _check_same_columns(names, files)
     _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
-    leaf_paths = _find_leaf_paths(files[0].schema, names) if files else {}
+    leaf_paths = _find_differing_leaf_paths(files[0].schema, names) if files else {}
     cell_column = find_cell_column(properties, files)
     indexed_columns = list_range_columns(table)
     indexed_schema = pa.schema([table.arrow_schema.field(name) for name in indexed_columns])
@@ -116,8 +116,10 @@ def build_foreign_manifest(
     if table.position is not None:
         lon_name, lat_name = table.position
         checks_all_rows = not is_on_web and row_count <= MAX_CHECKED_ROWS
-        checked_files = files if checks_all_rows else _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
-        null_counts = _count_missing_positions(
+        checked_files = (
+            files if checks_all_rows else _choose_files_with_small_first_group(files, SAMPLED_FILE_COUNTS[is_on_web])
+        )
+        null_counts = _count_null_coordinates(
             reader,
             checked_files,
             (leaf_paths.get(lon_name, lon_name), leaf_paths.get(lat_name, lat_name)),
@@ -130,9 +132,9 @@ def build_foreign_manifest(
     if position is None and partition_names[0] and partition_names[1] and files:
         # The partitions decide which files are read for a region, so their columns are checked, too.
         file_leaves = list_leaf_columns(files[0].schema)
-        _count_missing_positions(
+        _count_null_coordinates(
             reader,
-            _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web]),
+            _choose_files_with_small_first_group(files, SAMPLED_FILE_COUNTS[is_on_web]),
             (file_leaves[partition_names[0]][0], file_leaves[partition_names[1]][0]),
             reads_all=False,
             checks_partitions=True,
@@ -190,7 +192,7 @@ def _check_row_count(properties: Mapping[str, str], row_count: int, directory: s
         )
 
 
-def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict[str, str]:
+def _find_differing_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict[str, str]:
     """Return the paths of the columns that have another name in the files, or stand in structs."""
     leaf_paths = list_leaf_columns(schema)
     return {
@@ -364,7 +366,7 @@ def _find_column_statistics(row_group: Any, column_path: str) -> Any:
     return None
 
 
-def _count_missing_positions(
+def _count_null_coordinates(
     reader: RowGroupReader,
     files: Sequence[ForeignCatalogueFile],
     position_paths: tuple[str, str],
@@ -398,7 +400,9 @@ def _count_missing_positions(
     return sum(lon_count for lon_count, _ in counts), sum(lat_count for _, lat_count in counts)
 
 
-def _choose_smallest_files(files: Sequence[ForeignCatalogueFile], file_limit: int) -> list[ForeignCatalogueFile]:
+def _choose_files_with_small_first_group(
+    files: Sequence[ForeignCatalogueFile], file_limit: int
+) -> list[ForeignCatalogueFile]:
     """Choose the files whose first row groups have the fewest rows."""
     non_empty_files = [found_file for found_file in files if found_file.footer.num_row_groups]
     return sorted(non_empty_files, key=lambda found_file: found_file.footer.row_group(0).num_rows)[:file_limit]

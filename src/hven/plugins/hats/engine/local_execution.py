@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import DelegatingExecution, MemoryRelation
-from hven.engines.api.rows import cast_batch_to_schema
+from hven.engines.api.rows import cast_batch_and_replace_nan
 from hven.engines.row_fetching import FetchingExecution
 from hven.model.errors import OperationCancelledError
 from hven.plugins.hats import hats_layout
@@ -223,10 +223,10 @@ def _read_group_rows(
         read_names = [hats_layout.CELL_COLUMN, *read_names]
     rows = engine.reader.read_row_groups(path, groups, read_names, manifest.file_states[path], manifest.head.leaves)
     if filters_cells:
-        rows = select_rows_in_cells(rows, selection.cells)
+        rows = filter_rows_by_sorted_cells(rows, selection.cells)
     rows = rows.select(schema.names)
     if manifest.head.foreign or not rows.schema.equals(schema):
-        batches = [cast_batch_to_schema(batch, schema) for batch in rows.to_batches()]
+        batches = [cast_batch_and_replace_nan(batch, schema) for batch in rows.to_batches()]
         rows = pa.Table.from_batches(batches, schema)
     return rows
 
@@ -256,7 +256,7 @@ def read_rows_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection
     return pa.Table.from_batches(pieces, schema)
 
 
-def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
+def filter_rows_by_sorted_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     """Return the rows in some cells; return all rows if they are not in the order of their cells."""
     column = rows.column(hats_layout.CELL_COLUMN)
     if column.null_count:

@@ -224,7 +224,7 @@ class HatsPlan(QueryPlan):
     ) -> QueryExecution:
         if not self._engine.has_cluster:
             raise build_cluster_needed_error(selections, self._engine.near_bytes)
-        local_only = next((selection for selection in selections.values() if selection.is_local_only), None)
+        local_only = next((selection for selection in selections.values() if selection.is_unreadable_by_cluster), None)
         if local_only is not None:
             raise build_cluster_needed_error(selections, self._engine.near_bytes, local_only)
         cluster_plan = self._cluster_plan
@@ -323,7 +323,9 @@ class HatsPlan(QueryPlan):
             selections = {name: _limit_row_groups(selection, top) for name, selection in selections.items()}
         if is_streamed or not self._is_cluster_needed(selections):
             place = "near"
-        elif self._engine.has_cluster and not any(selection.is_local_only for selection in selections.values()):
+        elif self._engine.has_cluster and not any(
+            selection.is_unreadable_by_cluster for selection in selections.values()
+        ):
             place = "far"
         else:
             place = "too much without a cluster"

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from hven.engines.api.rows import (
     MISSING_KEY,
     PrimaryKeyLookup,
-    cast_batch_to_schema,
+    cast_batch_and_replace_nan,
     check_key_nulls,
     compute_stable_order,
     find_row_order_column,
-    take_rows_in_order,
+    take_rows_and_release_columns,
 )
 from hven.engines.api.snapshots import find_file_fault
 from hven.engines.api.statistics import compute_statistics, update_statistics
@@ -87,7 +87,7 @@ class CatalogueMergeStaging(CatalogueStaging):
             raise_if_duplicate_keys(self.table, added_keys)
         all_keys = pa.concat_tables([added_keys.cast(self._deleted_keys.schema), self._deleted_keys])
         jobs = self._iterate_file_jobs(PrimaryKeyLookup(all_keys, self._key_names))
-        head, groups = self._collect_manifest(run_jobs_in_order(jobs), None)
+        head, groups = self._complete_catalogue(run_jobs_in_order(jobs), None)
         base_head = self._base_manifest.head
         removed_rows = pa.concat_tables(self._removed_rows)
         statistics = update_statistics(
@@ -96,13 +96,13 @@ class CatalogueMergeStaging(CatalogueStaging):
             compute_statistics(self.table, removed_rows),
             compute_statistics(self.table, added_rows),
             (base_head.rows, removed_rows.num_rows, added_rows.num_rows),
-            read_column=lambda name: self._iterate_column(head, name),
+            read_column=lambda name: self._iterate_column_of_new_files(head, name),
         )
         self._remove_spilled_runs()
         revised_count = base_head.revised + removed_rows.num_rows + added_rows.num_rows
         return replace(head, statistics=statistics, revised=revised_count), groups
 
-    def _iterate_column(self, manifest_head: ManifestHead, column_name: str) -> Iterator[pa.ChunkedArray]:
+    def _iterate_column_of_new_files(self, manifest_head: ManifestHead, column_name: str) -> Iterator[pa.ChunkedArray]:
         """Yield a column of the new snapshot."""
         for file in manifest_head.files:
             file_rows = self._read_file_rows(str(self._work_directory / file.path), [column_name])
@@ -111,7 +111,7 @@ class CatalogueMergeStaging(CatalogueStaging):
     def _read_file_rows(self, path: str, column_names: Sequence[str]) -> pa.Table:
         schema = pa.schema([self._stored_schema.field(name) for name in column_names])
         rows = self._reader.read_row_groups(path, range(pq.read_metadata(path).num_row_groups), column_names)
-        return pa.Table.from_batches([cast_batch_to_schema(batch, schema) for batch in rows.to_batches()], schema)
+        return pa.Table.from_batches([cast_batch_and_replace_nan(batch, schema) for batch in rows.to_batches()], schema)
 
     # --- files -----------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class CatalogueMergeStaging(CatalogueStaging):
             for part in self._plan_files_for_keys(keys[unassigned], max_rows, None, kept_cells):
                 begin, end = np.searchsorted(keys, [part.low, part.high]).tolist()
                 part_rows = added_rows.slice(begin, end - begin)
-                jobs.append((part.low, partial(self._write_planned_file, part, part_rows, keys[begin:end])))
+                jobs.append((part.low, partial(self._write_single_planned_file, part, part_rows, keys[begin:end])))
         yield from (job for _, job in sorted(jobs, key=lambda numbered_job: numbered_job[0]))
         for file in unplaced_files:
             yield partial(
@@ -146,7 +146,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         first_number = 1 + max([int(file.path[-13:-8]) for file in unplaced_files], default=-1)
         for number, rows in enumerate(self._iterate_unplaced_rows(), first_number):
             part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
-            yield partial(self._write_planned_file, part, rows, None)
+            yield partial(self._write_single_planned_file, part, rows, None)
 
     def _find_file_key_bounds(self, files: list[ManifestFile]) -> list[tuple[int, int]]:
         """Return the range of keys of each file: that of its pixel, or up to the first key of the next file."""
@@ -177,13 +177,13 @@ class CatalogueMergeStaging(CatalogueStaging):
             kept_rows = kept_rows.filter(pa.array(~is_removed))
         if file.low >= MISSING_KEY:
             part = PlannedCatalogueFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
-            return self._write_planned_file(part, kept_rows, None) if kept_rows.num_rows else []
+            return self._write_single_planned_file(part, kept_rows, None) if kept_rows.num_rows else []
         kept_keys = self._compute_file_sort_keys(path, kept_rows)
         if self.table.position is not None:  # those are the keys of all rows of the file
             kept_keys = kept_keys[~is_removed]
         unordered_keys = np.concatenate([kept_keys, keys])
         order = compute_stable_order(unordered_keys)
-        columns = take_rows_in_order(pa.concat_tables([kept_rows, added_rows]).columns, order)
+        columns = take_rows_and_release_columns(pa.concat_tables([kept_rows, added_rows]).columns, order)
         rows = pa.Table.from_arrays(columns, schema=self._schema)
         all_keys = unordered_keys[order]
         max_rows = self._compute_file_rows(_measure_row_bytes(rows))

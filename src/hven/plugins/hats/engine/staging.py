@@ -20,7 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines import Snapshot
-from hven.engines.api.rows import MISSING_KEY, compute_stable_order, find_row_order_column, take_rows_in_order
+from hven.engines.api.rows import (
+    MISSING_KEY,
+    compute_stable_order,
+    find_row_order_column,
+    take_rows_and_release_columns,
+)
 from hven.engines.api.snapshots import (
     LOCK_FILE_NAME,
     FileStaging,
@@ -165,7 +170,7 @@ class CatalogueStaging(FileStaging):
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
         self._sort_remaining_rows()
         statistics = ColumnStatisticsCollector(self.table)
-        head, groups = self._collect_manifest(run_jobs_in_order(self._iterate_write_jobs()), statistics)
+        head, groups = self._complete_catalogue(run_jobs_in_order(self._iterate_write_jobs()), statistics)
         self._remove_spilled_runs()
         return replace(head, statistics=statistics.build_statistics()), groups
 
@@ -174,7 +179,7 @@ class CatalogueStaging(FileStaging):
         if self._sorted_runs and self._waiting_batches:
             self._spill_sorted_run()
         elif not self._sorted_runs:
-            self._sorted_runs.append(self._sort_waiting_rows())
+            self._sorted_runs.append(self._take_and_sort_waiting_rows())
 
     def _iterate_write_jobs(self) -> Iterator[Callable[[], list[WrittenCatalogueFile]]]:
         """Yield the jobs that write the files, in the order of their rows; rows without a key come last, unordered."""
@@ -182,13 +187,13 @@ class CatalogueStaging(FileStaging):
             yield partial(self._write_key_range, part)
         for number, rows in enumerate(self._iterate_unplaced_rows()):
             part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
-            yield partial(self._write_planned_file, part, rows, None)
+            yield partial(self._write_single_planned_file, part, rows, None)
 
     def _write_key_range(self, part: PlannedCatalogueFile) -> list[WrittenCatalogueFile]:
         rows, keys = self._select_key_range(part.low, part.high)
-        return self._write_planned_file(part, rows, keys)
+        return self._write_single_planned_file(part, rows, keys)
 
-    def _write_planned_file(
+    def _write_single_planned_file(
         self, part: PlannedCatalogueFile, rows: pa.Table, keys: Rows | None
     ) -> list[WrittenCatalogueFile]:
         return [self._write_partition_file(part, rows, keys)]
@@ -206,7 +211,7 @@ class CatalogueStaging(FileStaging):
             return pieces[1], key_arrays[1]
         keys = np.concatenate(key_arrays)
         order = compute_stable_order(keys)
-        columns = take_rows_in_order(pa.concat_tables(pieces).columns, order)
+        columns = take_rows_and_release_columns(pa.concat_tables(pieces).columns, order)
         return pa.Table.from_arrays(columns, schema=self._schema), keys[order]
 
     def _iterate_unplaced_rows(self) -> Iterator[pa.Table]:
@@ -243,7 +248,7 @@ class CatalogueStaging(FileStaging):
 
     # --- manifest and catalogue ----------------------------------------------------------------------------------
 
-    def _collect_manifest(
+    def _complete_catalogue(
         self, written_files: Iterable[WrittenCatalogueFile], statistics: ColumnStatisticsCollector | None
     ) -> tuple[ManifestHead, pa.Table]:
         """Collect the facts of the manifest, and write the other files of the catalogue."""
@@ -324,7 +329,7 @@ class CatalogueStaging(FileStaging):
     def _sync_snapshot_to_disk(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
         """Sync every file, and then the names: after this the snapshot survives a power failure."""
         manifest_text = write_manifest(self._work_directory / MANIFEST_FILE_NAME, head, groups)
-        total_bytes = self._sync_files()
+        total_bytes = self._sync_files_as_read_only()
         self._work_directory.rename(self.final_directory)
         sync_file(self.final_directory.parent)
         return Snapshot(
@@ -340,7 +345,7 @@ class CatalogueStaging(FileStaging):
             checksum=compute_text_checksum(manifest_text),
         )
 
-    def _sync_files(self) -> int:
+    def _sync_files_as_read_only(self) -> int:
         """Make all files read-only and sync them with their directories; return their total size."""
         total_bytes = 0
         for folder, _, names in os.walk(self._work_directory, topdown=False):

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import MemoryRelation, SnapshotVerificationResult, StorageEngine
-from hven.engines.api.rows import cast_batch_to_schema
+from hven.engines.api.rows import cast_batch_and_replace_nan
 from hven.engines.api.snapshots import (
     build_table_directory_name,
     find_file_fault,
@@ -278,7 +278,7 @@ class HatsEngine(StorageEngine):
             root.mkdir(exist_ok=True)
             owner = owner_file.read_text() if owner_file.exists() else ""
             if not owner:  # no site has written here, or one is about to write, or was killed before it could
-                owner = self._write_owner_if_absent(owner_file)
+                owner = self._claim_owner_file(owner_file)
         except OSError as error:
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
             raise StorageError(message, remedy="check the directory, its mount and its permissions") from error
@@ -289,7 +289,7 @@ class HatsEngine(StorageEngine):
             )
         self._is_claimed = True
 
-    def _write_owner_if_absent(self, owner_file: Path) -> str:
+    def _claim_owner_file(self, owner_file: Path) -> str:
         """Write the identity of this site unless another site has done so; return the former content."""
         with owner_file.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -331,7 +331,7 @@ class HatsEngine(StorageEngine):
                         path, groups, schema.names, manifest.file_states[path], manifest.head.leaves
                     )
                     for batch in rows.to_batches():
-                        yield cast_batch_to_schema(batch, schema)
+                        yield cast_batch_and_replace_nan(batch, schema)
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None

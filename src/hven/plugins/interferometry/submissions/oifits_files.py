@@ -28,7 +28,7 @@ def _check_file(path: Path, profile: str) -> list[FileFinding]:
                 section=OIFITS_RULES[finding.rule].origin,
                 count=finding.count,
                 rows=finding.rows,
-                repairable=OIFITS_RULES[finding.rule].is_repair,
+                repairable=OIFITS_RULES[finding.rule].is_repairable,
             )
         )
     return findings

@@ -12,7 +12,7 @@ from hven.plugins.lint import regions, row_rules
 from hven.plugins.lint.check_groups import CheckGroup
 from hven.plugins.lint.findings import FindingCollector, parse_lint_checks
 from hven.plugins.lint.groups.epncore import find_epn_tables
-from hven.plugins.lint.tap_service import format_example_key
+from hven.plugins.lint.tap_service import format_first_key_value
 
 if TYPE_CHECKING:
     from hven.plugins.lint.regions import RegionShape
@@ -73,7 +73,7 @@ def _check_table_footprints(
     for record in row_sample.records:
         finding_facts: dict[str, Any] = {
             "table": table.name,
-            "key": format_example_key(record, keys),
+            "key": format_first_key_value(record, keys),
             "row_count": len(row_sample.records),
             "sampled": not row_sample.is_complete,
         }

@@ -109,7 +109,7 @@ def _check_sync_queries(service: ExaminedTapService, collector: FindingCollector
     if answer_columns != [column.comparison_name for column in columns]:
         detail = f"the query selects {select_list}"
         collector.add_finding("query.columns", detail, table=table.name, value=", ".join(answer_columns))
-    _check_row_limits(service, collector, adql, table.name)
+    _check_maxrec_limits(service, collector, adql, table.name)
     _check_count_and_alias_queries(service, collector, table.name, names[0])
     _check_request_parameters(service, collector, top_adql, top_answer)
 
@@ -163,7 +163,7 @@ def _check_votable_document(answer: HttpAnswer, document: VOTableDocument, colle
             collector.add_finding("query.field", anomaly_text, column=column)
 
 
-def _check_row_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
+def _check_maxrec_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
     limited_answer = _run_checked_query(service, collector, adql, table_name, TEST_ROW_LIMIT)
     if limited_answer is not None:
         row_count = len(limited_answer.rows)

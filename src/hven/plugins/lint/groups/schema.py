@@ -100,17 +100,17 @@ def _check_tap_schema(service: ExaminedTapService, collector: FindingCollector) 
         if name in service.schema_faults:
             collector.add_finding("schema.absent", service.schema_faults[name], table=f"TAP_SCHEMA.{name}")
         else:
-            _check_schema_table_layout(service, collector, name)
+            _check_tap_schema_table(service, collector, name)
     _check_listed_names(collector, rows)
     _check_schema_references(collector, rows)
-    _check_listed_datatypes(service, collector, rows.get("columns", []))
+    _check_listed_column_types(service, collector, rows.get("columns", []))
     if "columns" in rows and "tables" in rows:
         _check_schema_lists_itself(collector, rows)
         if not service.is_tap_1_0 and not service.schema_faults:
             _check_tap_schema_foreign_keys(service, collector)
 
 
-def _check_schema_table_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
+def _check_tap_schema_table(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
     fields = {normalize_identifier(field.name): field for field in service.schema_fields[schema_table]}
     records = service.tap_schema_rows[schema_table]
     for column_spec in TAP_SCHEMA_LAYOUT[schema_table]:
@@ -184,7 +184,7 @@ def _is_usable_identifier(name: str) -> bool:
 
 
 def _check_schema_references(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    _check_foreign_key_targets(collector, rows_by_table)
+    _check_rows_reference_listed_names(collector, rows_by_table)
     columns = {
         (_get_normalized_name(record, "table_name"), _get_normalized_name(record, "column_name"))
         for record in rows_by_table.get("columns", [])
@@ -218,7 +218,9 @@ def _get_normalized_name(record: dict[str, Any], column: str) -> str:
     return normalize_identifier(str(record.get(column)))
 
 
-def _check_foreign_key_targets(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+def _check_rows_reference_listed_names(
+    collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]
+) -> None:
     """Check that the names in TAP_SCHEMA's foreign keys are listed in their target tables."""
     target_columns = {"schemas": "schema_name", "tables": "table_name", "keys": "key_id"}
     listed_names = {
@@ -241,7 +243,7 @@ def _check_foreign_key_targets(collector: FindingCollector, rows_by_table: dict[
                 )
 
 
-def _check_listed_datatypes(
+def _check_listed_column_types(
     service: ExaminedTapService, collector: FindingCollector, records: list[dict[str, Any]]
 ) -> None:
     for record in records:

@@ -138,7 +138,7 @@ def _compare_column_declarations(
     schema_column: DeclaredColumn, listed_column: DeclaredColumn, table_name: str, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table_name, "column": schema_column.name}
-    if _normalize_datatype(schema_column.datatype) != _normalize_datatype(listed_column.datatype):
+    if _to_votable_datatype(schema_column.datatype) != _to_votable_datatype(listed_column.datatype):
         detail = f"{schema_column.datatype} in TAP_SCHEMA, {listed_column.datatype} in /tables"
         collector.add_finding("tables.type", detail, **location, value=listed_column.datatype)
     for name, schema_value, listed_value in (
@@ -153,7 +153,7 @@ def _compare_column_declarations(
         collector.add_finding("tables.indexed", table=table_name, column=schema_column.name)
 
 
-def _normalize_datatype(datatype: str) -> str:
+def _to_votable_datatype(datatype: str) -> str:
     """Return a datatype as VOTable names it, in any version of TAP."""
     name = datatype.lower().removeprefix("adql:").removeprefix("vs:")
     name = re.sub(r"\(.*", "", name).strip()
@@ -189,7 +189,7 @@ def _compare_field_with_column(
 ) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
     is_geometry = column.datatype.lower().removeprefix("adql:") in GEOMETRY_DATATYPES
-    if _normalize_datatype(column.datatype) != _normalize_datatype(field.datatype) and not is_geometry:
+    if _to_votable_datatype(column.datatype) != _to_votable_datatype(field.datatype) and not is_geometry:
         collector.add_finding(
             "tables.field-type",
             f"{column.datatype} is declared, but {field.datatype} was sent",

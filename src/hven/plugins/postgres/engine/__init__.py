@@ -102,7 +102,7 @@ def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) 
     }
 
 
-def _find_missing_setting(settings: Settings) -> str | None:
+def _describe_missing_setting(settings: Settings) -> str | None:
     """Return what the settings lack for this engine; None if nothing."""
     if get_postgres_settings(settings).url is None:
         return NO_DATABASE_MESSAGE
@@ -114,7 +114,7 @@ NO_DATABASE_REMEDY = "set url under [postgres] in hven.toml"
 KIND = EnginePluginRecord(
     section="postgres",
     options=_build_engine_options,
-    lacks=_find_missing_setting,
+    lacks=_describe_missing_setting,
     remedy=NO_DATABASE_REMEDY,
     live="hven.plugins.postgres.live.engine",
 )

@@ -65,7 +65,7 @@ class _CopyState:
 
 
 @dataclass(frozen=True, slots=True)
-class _CopyScope:
+class _CopyPlan:
     """The rows that a copy adds to its base.
 
     Attributes
@@ -220,14 +220,14 @@ class AccessibleRowsCopies:
         if not self._is_catalog_ready:
             self._create_copy_catalog(connection)
             self._is_catalog_ready = True
-        copy_tables = self._find_copy(connection, copy)
+        copy_tables = self._mark_existing_copy_used(connection, copy)
         if copy_tables is not None:
             return copy_tables
         lock_key = [f"hven reach {self._engine.schema}.{copy.name}"]
         if not connection.execute(f"SELECT pg_try_advisory_lock({_LOCK_KEY_SQL})", lock_key).fetchone()[0]:
             return None
         try:
-            return self._find_copy(connection, copy) or self._build_copy(connection, copy)
+            return self._mark_existing_copy_used(connection, copy) or self._build_copy(connection, copy)
         finally:
             connection.execute(f"SELECT pg_advisory_unlock({_LOCK_KEY_SQL})", lock_key)
 
@@ -242,7 +242,7 @@ class AccessibleRowsCopies:
                 "used timestamptz NOT NULL DEFAULT now())"
             )
 
-    def _find_copy(self, connection: Any, copy: AccessibleRowsCopy) -> tuple[str, ...] | None:
+    def _mark_existing_copy_used(self, connection: Any, copy: AccessibleRowsCopy) -> tuple[str, ...] | None:
         """Return the tables of a copy that exists, and note that it is used; None if it does not exist."""
         row = connection.execute(
             f"SELECT base, rows FROM {self._quoted_catalog} WHERE name = $1 AND (base IS NULL OR base = path "
@@ -265,7 +265,7 @@ class AccessibleRowsCopies:
         """Copy the rows that meet the condition; if another copy has most of them, copy only the rest."""
         path = copy.snapshot.path
         self._remove_copies(connection, [copy.name])  # a former process may not have finished it
-        scope = self._choose_base_copy(connection, copy)
+        scope = self._plan_copy(connection, copy)
         if scope.base is not None:
             connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [scope.base])
         expected_bytes = copy.snapshot.bytes * scope.rows // max(scope.total_rows, 1)
@@ -284,10 +284,10 @@ class AccessibleRowsCopies:
                 f"INSERT INTO {self._quoted_catalog} VALUES ($1, $2, $3, $4, $5, $6)",
                 [copy.name, path, copy.condition, scope.base, scope.rows, size],
             )
-        copy_tables = self._find_copy(connection, copy)  # None if the base was removed meanwhile
+        copy_tables = self._mark_existing_copy_used(connection, copy)  # None if the base was removed meanwhile
         return copy_tables or ()
 
-    def _choose_base_copy(self, connection: Any, copy: AccessibleRowsCopy) -> _CopyScope:
+    def _plan_copy(self, connection: Any, copy: AccessibleRowsCopy) -> _CopyPlan:
         """Count the rows that meet the condition, and choose another copy that already has most of them."""
         path = copy.snapshot.path
         base_candidates = connection.execute(
@@ -305,13 +305,13 @@ class AccessibleRowsCopies:
                 f"{', '.join(condition_columns)} FROM {self._quote_table(path)} AS t0 OFFSET 0) AS t"
             ).fetchone()
         if matching_rows == total_rows:
-            return _CopyScope(path, copy.condition, 0, total_rows)
-        scope = _CopyScope(None, copy.condition, matching_rows, total_rows)
+            return _CopyPlan(path, copy.condition, 0, total_rows)
+        scope = _CopyPlan(None, copy.condition, matching_rows, total_rows)
         for (name, condition, base_rows), missing_rows in zip(base_candidates, missing_by_candidate, strict=True):
             added_rows = matching_rows - base_rows
             if not missing_rows and added_rows < min(scope.rows, max(base_rows // 4, self.min_rows)):
                 rest_condition = f"({copy.condition}) AND ({condition}) IS NOT TRUE"
-                scope = _CopyScope(name, rest_condition, added_rows, total_rows)
+                scope = _CopyPlan(name, rest_condition, added_rows, total_rows)
         return scope
 
     def _create_copy_table(self, connection: Any, copy: AccessibleRowsCopy, condition: str) -> int:

@@ -319,7 +319,7 @@ class ConnectionPool:
         try:
             kept_connection = self._take_kept_connection()
             if kept_connection is not None and self._checks_connections and not is_connection_alive(kept_connection):
-                self._discard_connection(kept_connection)
+                self._drop_stale_connections(kept_connection)
                 kept_connection = None
             if kept_connection is None:
                 kept_connection = self._open_connection()
@@ -380,7 +380,7 @@ class ConnectionPool:
             if item is not None:
                 _close_quietly(item)
 
-    def _discard_connection(self, connection: Any) -> None:
+    def _drop_stale_connections(self, connection: Any) -> None:
         """Close a connection whose server was away, and all free connections with it."""
         with self._lock:
             discarded = [item[1] for item in self._free_connections]

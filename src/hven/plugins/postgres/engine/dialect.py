@@ -224,7 +224,7 @@ class PostgresDialect(PostgresShapeDialect):
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
         """Write a comparison; ``DISTANCE(..) < r`` gets an additional condition that an index serves."""
         exact_condition = super().write_comparison(writer, node)
-        index_condition = self.table_writer.write_near_condition(self, writer, node)
+        index_condition = self.table_writer.write_distance_index_condition(self, writer, node)
         if not index_condition:
             return exact_condition
         return f"({index_condition} AND {exact_condition})"
@@ -351,9 +351,9 @@ class PostgresDialect(PostgresShapeDialect):
         """Write IVO_STRING_AGG beside a sum of lengths, which stops both if it becomes too large."""
         arguments_sql = ", ".join(writer.write_expression(arg) for arg in node.args)
         joined_sql = super().write_string_aggregate(writer, node, order_clause)
-        return self.write_length_check(arguments_sql, joined_sql)
+        return self.write_length_limited_aggregate(arguments_sql, joined_sql)
 
-    def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:
+    def write_length_limited_aggregate(self, arguments_sql: str, joined_sql: str) -> str:
         """Write joined texts beside a sum of their lengths."""
         return f"CASE WHEN hven_room({arguments_sql}, {MAX_AGGREGATED_TEXT_BYTES}) IS NOT NULL THEN {joined_sql} END"
 

@@ -69,7 +69,7 @@ class EmbeddedEngineFallback:
             return self._fallback_plan.execute(literal_values, relations, limits)
         return OverflowFallbackExecution(self, start_execution(), literal_values, relations, limits)
 
-    def execute_fallback(
+    def adopt_embedded_fallback(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         """Run the query by the embedded engine, now and from now on."""
@@ -108,7 +108,7 @@ class OverflowFallbackExecution(DelegatingExecution):
                 raise
             values, relations, limits = self._execution_arguments
             self._first_execution.close()
-            again = self._adopt_execution(self._range_fallback.execute_fallback(values, relations, limits))
+            again = self._adopt_execution(self._range_fallback.adopt_embedded_fallback(values, relations, limits))
             if has_yielded_rows:  # rows come in any order, so the missing ones are unknown
                 remedy = (
                     "run the query again; Hven then uses a different method, and such a number becomes infinite or 0"

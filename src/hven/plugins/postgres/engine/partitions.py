@@ -102,7 +102,7 @@ class TablePartitions:
         DataError
             The table would have too many partitions.
         """
-        keys, counts = np.unique(self._compute_partition_keys(rows, cells), return_counts=True)
+        keys, counts = np.unique(self._compute_row_partition_keys(rows, cells), return_counts=True)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             if key not in self.row_counts_by_key:
                 lower_bound, upper_bound, suffix = self._write_partition_bounds(key)
@@ -154,7 +154,7 @@ class TablePartitions:
         partition_name = build_partition_prefix(self.table.qualified_name, self.name) + suffix
         return f"{quote_identifier(self.schema)}.{quote_identifier(partition_name)}"
 
-    def _compute_partition_keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
+    def _compute_row_partition_keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
         """Return the partition key of each row that does not go to the default partition."""
         if self.partition_spec.by == "healpix":
             if cells is None:

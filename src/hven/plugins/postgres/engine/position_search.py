@@ -207,7 +207,7 @@ class PositionConditions:
             narrowable = analyse_select(select)
             position_conditions.table_refs.update(narrowable.table_refs)
             for condition, table_numbers in narrowable.conditions:
-                position_conditions._collect_comparisons(condition)
+                position_conditions._mark_false_like_null_conditions(condition)
                 for number in table_numbers:
                     position_conditions._collect_searches(condition, narrowable, number)
         return position_conditions
@@ -223,11 +223,11 @@ class PositionConditions:
             region_searches = self.region_searches.setdefault(table_number, [])
             region_searches.append(RegionSearch(*region_match))
 
-    def _collect_comparisons(self, condition: Expr) -> None:
+    def _mark_false_like_null_conditions(self, condition: Expr) -> None:
         """Collect the comparisons that a condition joins by AND and OR."""
         if isinstance(condition, Conjunction | Disjunction):
             for part in condition.parts:
-                self._collect_comparisons(part)
+                self._mark_false_like_null_conditions(part)
             return
         if not isinstance(condition, Comparison):
             return
@@ -377,7 +377,7 @@ class TableReferenceWriter:
         writer.parameter_slots.append(-len(self.extra_parameters))
         return dialect.write_parameter(len(writer.parameter_slots))
 
-    def write_near_condition(self, dialect: SearchDialect, writer: SqlWriter, node: Comparison) -> str:
+    def write_distance_index_condition(self, dialect: SearchDialect, writer: SqlWriter, node: Comparison) -> str:
         """Write the condition that an index serves, beside ``DISTANCE(..) < r``; empty if there is none."""
         if id(node) not in self._position_conditions.false_like_null:
             return ""
@@ -399,7 +399,7 @@ class TableReferenceWriter:
             return " AND ".join(conditions)
         return ""
 
-    def write_circle_condition(
+    def write_circle_index_condition(
         self,
         dialect: SearchDialect,
         writer: SqlWriter,
@@ -527,8 +527,8 @@ class TableReferenceWriter:
 
     def compute_extra_parameters(self, literal_values: Values) -> list[str] | None:
         """Return the extra parameters for these literals; None if the SQL text is not valid for them."""
-        for compute_radius in self.radius_constants:
-            radius = compute_radius(literal_values)
+        for compute_common_radius in self.radius_constants:
+            radius = compute_common_radius(literal_values)
             if not isinstance(radius, int | float) or not 0 <= radius <= MAX_RADIUS_DEGREES:
                 return None
         arguments_by_search: dict[int, tuple[str, ...]] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.plugins.postgres.engine.schema_installation import DatabaseFeatures
 
 
-class PostgresQueryEngine(StorageEngine):
+class PostgresEngineBase(StorageEngine):
     """An engine that answers queries with a database, and with the embedded engine where the database cannot.
 
     Parameters

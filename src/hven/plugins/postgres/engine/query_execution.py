@@ -134,7 +134,7 @@ class PostgresExecution(TimedExecution):
                 try:
                     batch = next(batches, None)
                 except error_translation.list_driver_error_classes() as error:
-                    if has_begun or self._stop_reason is not None or not self._can_retry(error):
+                    if has_begun or self._stop_reason is not None or not self._prepare_retry(error):
                         raise self._translate_error(error) from error
                     has_begun = True
                     self._running_batches = batches = self._run_query()
@@ -149,7 +149,7 @@ class PostgresExecution(TimedExecution):
         finally:
             self.close()
 
-    def _can_retry(self, error: Exception) -> bool:
+    def _prepare_retry(self, error: Exception) -> bool:
         """Return whether another attempt may succeed, after what the database lost is no longer used.
 
         The server may have closed a kept connection, or an extension or a copy for readers may be gone.
@@ -159,7 +159,7 @@ class PostgresExecution(TimedExecution):
         copies = self._engine.accessible_copies
         if error_translation.get_sqlstate(error) == "42P01" and copies is not None:
             return copies.forget_copies()
-        return error_translation.is_extension_missing(error) and self._engine.reload_features()
+        return error_translation.is_extension_missing(error) and self._engine.reload_features_if_owned()
 
     # --- prepared statements and streams
 
@@ -258,7 +258,7 @@ class PostgresExecution(TimedExecution):
             sent_request = self._sent_request
             self._sent_request = None
         with self._borrow_connection(self._engine.query_pool, sent_request) as connection:
-            self._set_interrupt_callback(connection.cancel)
+            self._set_interrupt_unless_stopped(connection.cancel)
             rows: list[tuple[Any, ...]]
             if sent_request is None:
                 rows = connection.fetch_all(*_build_limited_statement(parameterized_query, row_limit))
@@ -268,7 +268,7 @@ class PostgresExecution(TimedExecution):
                 self._answer_pace.add_answer_time(LATE_ANSWER_SECONDS, self._engine.query_pool.borrowed_count)
             else:
                 rows = connection.decode_rows(sent_request[1])
-            self._set_interrupt_callback(None)
+            self._set_interrupt_unless_stopped(None)
             return rows
 
     def _stream_batches(
@@ -284,9 +284,9 @@ class PostgresExecution(TimedExecution):
             is_complete = False
             batches_ahead: BatchReadAhead | None = None
             try:
-                self._set_interrupt_callback(cursor.adbc_cancel)
+                self._set_interrupt_unless_stopped(cursor.adbc_cancel)
                 cursor.execute("BEGIN")
-                self._prepare_transaction(cursor, parameterized_query)
+                self._send_query_inputs(cursor, parameterized_query)
                 _set_batch_size(cursor, FIRST_BATCH_BYTES if parameterized_query.sends_early else BATCH_BYTES)
                 cursor.execute(sql)
                 reader = open_batch_reader(cursor)
@@ -298,7 +298,7 @@ class PostgresExecution(TimedExecution):
                 reader.close()
                 is_complete = True
             finally:
-                self._set_interrupt_callback(None)
+                self._set_interrupt_unless_stopped(None)
                 if not is_complete:
                     self._is_interrupted = True
                     self._call_ignoring_driver_errors(cursor.adbc_cancel)
@@ -309,7 +309,7 @@ class PostgresExecution(TimedExecution):
                     with connection.cursor() as last_cursor:
                         last_cursor.execute("ROLLBACK")
 
-    def _prepare_transaction(self, cursor: Any, parameterized_query: ParameterizedQuery) -> None:
+    def _send_query_inputs(self, cursor: Any, parameterized_query: ParameterizedQuery) -> None:
         """Set the parameters and send the rows in memory; after this the transaction can only read."""
         if parameterized_query.uploads:
             cursor.execute("SET TRANSACTION READ WRITE")
@@ -334,7 +334,7 @@ class PostgresExecution(TimedExecution):
             connection = sent_request[0]
         return BorrowedConnection(self, pool, connection)
 
-    def _set_interrupt_callback(self, interrupt: Callable[[], None] | None) -> None:
+    def _set_interrupt_unless_stopped(self, interrupt: Callable[[], None] | None) -> None:
         with self._lock:
             self._interrupt_running = interrupt
         if interrupt is not None and self._stop_reason is not None:
@@ -351,9 +351,9 @@ class PostgresExecution(TimedExecution):
             if self._is_over or self._stop_reason is not None:
                 return
             self._stop_reason = reason
-        self._interrupt_query()
+        self._interrupt_until_finished()
 
-    def _interrupt_query(self) -> None:
+    def _interrupt_until_finished(self) -> None:
         """Interrupt the query, and repeat this until it is over.
 
         The server ignores a cancellation that comes just before the statement.
@@ -364,7 +364,7 @@ class PostgresExecution(TimedExecution):
             if self._interrupt_running is not None:
                 self._is_interrupted = True  # the cancellation may come late, so the connection is not used again
                 self._call_ignoring_driver_errors(self._interrupt_running)
-        retry_callback = build_weak_callback(self, PostgresExecution._interrupt_query)
+        retry_callback = build_weak_callback(self, PostgresExecution._interrupt_until_finished)
         self._deadline_watcher.call_at(time.monotonic() + STOP_RETRY_SECONDS, retry_callback)
 
     @property
@@ -373,7 +373,7 @@ class PostgresExecution(TimedExecution):
         return self._stop_reason is not None or self._is_over
 
     @property
-    def is_interrupted(self) -> bool:
+    def is_cancellation_pending(self) -> bool:
         """True if the connection may yet be hit by a cancellation."""
         return self._is_interrupted
 
@@ -486,7 +486,7 @@ class BorrowedConnection:
         is_broken = is_used_up = False
         if error is not None:
             is_broken = error_translation.is_connection_lost(error)
-            is_used_up = self._execution.is_interrupted or not isinstance(error, Exception)
+            is_used_up = self._execution.is_cancellation_pending or not isinstance(error, Exception)
         self._pool.return_connection(self._connection, is_broken=is_broken, is_used_up=is_used_up)
 
 
@@ -554,7 +554,7 @@ def open_batch_reader(cursor: Any) -> Any:
 
 def build_record_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
     """Build a batch of a few rows."""
-    struct_type = _find_struct_type(schema)
+    struct_type = _build_row_struct_type(schema)
     if struct_type is not None:  # one conversion of all columns takes half the time of one for each column
         return pa.RecordBatch.from_struct_array(pa.array(rows, struct_type))
     columns = []
@@ -579,7 +579,7 @@ def find_plain_type_oids(schema: pa.Schema) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=1024)
-def _find_struct_type(schema: pa.Schema) -> pa.StructType | None:
+def _build_row_struct_type(schema: pa.Schema) -> pa.StructType | None:
     """Return the type of a row; None if PostgreSQL sends a column in another form."""
     if any(is_complex_list(item.type) for item in schema):
         return None

@@ -92,7 +92,7 @@ class PostgresPlan(QueryPlan):
         position_conditions: PositionConditions | None = None,
     ) -> None:
         self._engine = engine
-        self._is_quick = position_conditions is None and is_quick_query(bound_query)
+        self._is_quick = position_conditions is None and is_small_answer_expected(bound_query)
         self._is_table_fetch = position_conditions is not None
         if position_conditions is None:
             # PostgreSQL's planner does not push conditions on a union to the indexes of its members.
@@ -107,7 +107,7 @@ class PostgresPlan(QueryPlan):
         self._copies_by_path: dict[str, Any] = {}  # copies of the rows that the reader sees, by snapshot path
         self._answer_pace = MeanAnswerTime()
         self._plain_type_oids = find_plain_type_oids(self.schema)
-        self._number_words = find_integer_cast_type(bound_query)
+        self._number_words = describe_integer_cast_target(bound_query)
         self._fallback_plan: EmbeddedFallbackPlan | None = None
         try:
             check_full_joins(bound_query)
@@ -372,7 +372,7 @@ class PostgresPlan(QueryPlan):
         return str(table_number)
 
 
-def is_quick_query(bound_query: BoundQuery) -> bool:
+def is_small_answer_expected(bound_query: BoundQuery) -> bool:
     """Return whether the answer is probably small: a condition, a short TOP, or one row of aggregates.
 
     A long list is part of the SQL text, which is then too long for a prepared statement.
@@ -389,7 +389,7 @@ def is_quick_query(bound_query: BoundQuery) -> bool:
     return not body.group_by and bool(body.items) and all(_is_aggregate(item) for item in body.items)
 
 
-def find_integer_cast_type(bound_query: BoundQuery) -> str:
+def describe_integer_cast_target(bound_query: BoundQuery) -> str:
     """Name the type of whole numbers to which the query casts, if it is one type.
 
     Messages about texts that are no such number mention it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines.api.region_cells import compute_shape_cell_ranges, cover_regions_with_cells
+from hven.engines.api.region_cells import compute_shape_cell_ranges, cover_regions_with_cells_and_caps
 from hven.model.sky import Moc, Point, healpix
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build_region_cell_lists(values: pa.Array) -> pa.ListArray:
     """Return the list of cells that the row of each region keeps; it is empty for values that are no region."""
     owner_arrays: list[Indexes] = [np.empty(0, np.int64)]
     code_arrays: list[Indexes] = [np.empty(0, np.int64)]
-    for row_numbers, touched_cells in cover_regions_with_cells(values):
+    for row_numbers, touched_cells in cover_regions_with_cells_and_caps(values):
         owners = row_numbers.astype(np.int64)
         parent_cells = touched_cells
         owner_arrays.append(owners)

@@ -51,7 +51,7 @@ def _describe_plan_estimates(
         with engine.query_pool.borrow_connection() as connection, connection.transaction():
             for number, value in enumerate(parameterized_query.arguments, 1):
                 connection.execute("SELECT set_config($1::text, $2::text, true)", [f"hven.p{number}", value])
-            shared_names = dict(_iterate_shared_table_names(connection, engine.schema, names_by_table))
+            shared_names = dict(_iterate_shared_table_query_names(connection, engine.schema, names_by_table))
             [(plan_json,)] = connection.execute(
                 f"EXPLAIN (FORMAT JSON) {parameterized_query.copy_sql}", prepare=False
             ).fetchall()
@@ -86,7 +86,7 @@ def _find_query_name(stored_name: str, names_by_table: Mapping[str, str]) -> str
     return names_by_table[max(matching_prefixes, key=len)]
 
 
-def _iterate_shared_table_names(
+def _iterate_shared_table_query_names(
     connection: Any, schema: str, names_by_table: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the names of shared tables and the prefixes of their partitions, each with its name in queries."""

@@ -91,7 +91,7 @@ class PostgresShapeDialect(EngineDialect):
     def _write_point_in_circle(self, writer: SqlWriter, node: FunctionCall, point: Expr, circle: Expr) -> str:
         lon, lat = self.write_point_coordinates(writer, point)
         circle_sql = self.write_circle_numbers(writer, circle)
-        index_condition = self.table_writer.write_circle_condition(
+        index_condition = self.table_writer.write_circle_index_condition(
             self, writer, node, circle_sql=circle_sql, point_expression=point, circle_expression=circle
         )
         exact_condition = write_in_circle_condition(lon, lat, *circle_sql)

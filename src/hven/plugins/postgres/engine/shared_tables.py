@@ -71,7 +71,7 @@ def write_snapshot_view_statement(
 ) -> str:
     """Write the statement that creates the view of a snapshot.
 
-    The view has the two state columns, too, for `write_difference_condition`.
+    The view has the two state columns, too, for `write_missing_rows_condition`.
     """
     column_list = ", ".join(map(quote_identifier, (*column_names, BORN_COLUMN, DIED_COLUMN)))
     view = f"{quote_identifier(schema)}.{quote_identifier(view_name)}"
@@ -88,7 +88,7 @@ def write_state_condition(shared_state: SharedTableState) -> str:
     )
 
 
-def write_difference_condition(first_record: SnapshotTableComment, second_record: SnapshotTableComment) -> str | None:
+def write_missing_rows_condition(first_record: SnapshotTableComment, second_record: SnapshotTableComment) -> str | None:
     """Write the condition of the rows of the first view that the second one does not have.
 
     None if the snapshots share no table.

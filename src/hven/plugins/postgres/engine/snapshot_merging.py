@@ -157,7 +157,7 @@ class TableMergeStaging(SharedTableStaging):
                     lock_statement = shared_tables.write_lock_statement(self._engine.schema, base_share.base_table)
                     _fetch_integer(cursor, lock_statement)
                 self._collect_removed_keys(cursor)
-                removed_statistics = self._collect_removed_statistics(cursor)
+                removed_statistics = self._summarize_removed_rows(cursor)
                 share = self._find_next_state(cursor)
                 if share is None:
                     self._copy_all_rows(cursor)
@@ -190,7 +190,7 @@ class TableMergeStaging(SharedTableStaging):
         key_condition = " AND ".join(f"n.{quote_identifier(key)} = o.{quote_identifier(key)}" for key in keys)
         self._removed_condition = f'EXISTS (SELECT 1 FROM pg_temp."gone" AS n WHERE {key_condition})'
 
-    def _collect_removed_statistics(self, cursor: Any) -> dict[str, dict[str, object]]:
+    def _summarize_removed_rows(self, cursor: Any) -> dict[str, dict[str, object]]:
         """Collect the statistics of the rows that are removed, their number and their cells."""
         removed_statistics = ColumnStatisticsCollector(self.table)
         column_list = ", ".join("o." + quote_identifier(name) for name in self._schema.names)

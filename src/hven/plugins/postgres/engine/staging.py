@@ -22,7 +22,7 @@ from hven.engines.api.rows import (
     MAX_REPORTED_KEYS,
     MISSING_KEY,
     build_duplicate_key_error,
-    cast_batch_to_schema,
+    cast_batch_and_replace_nan,
     check_key_nulls,
     compute_position_keys,
     compute_stable_order,
@@ -93,7 +93,7 @@ class PostgresSnapshotStaging:
         """Add rows; their columns are found by name and must have the types of the table."""
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
-        batch = cast_batch_to_schema(batch, self._schema)
+        batch = cast_batch_and_replace_nan(batch, self._schema)
         if not batch.num_rows:
             return
         self._row_count += batch.num_rows
@@ -164,7 +164,7 @@ class PostgresSnapshotStaging:
             return
         self._is_closed = True
         self._waiting_batches = []
-        self._engine.remove_table(self.name)
+        self._engine.remove_table_unless_read(self.name)
 
     @contextmanager
     def _abandon_on_error(self) -> Iterator[None]:
@@ -264,7 +264,7 @@ class PostgresSnapshotStaging:
             while pending_indexes:
                 connection.execute(f"CREATE INDEX ON {self._quoted_target} {pending_indexes.popleft()}")
 
-        with self._run_in_background(build_pending):
+        with self._run_in_background_if_possible(build_pending):
             self._set_connection_options(connection)
             try:
                 if self.table.primary:
@@ -286,7 +286,7 @@ class PostgresSnapshotStaging:
         )
 
     @contextmanager
-    def _run_in_background(self, work: Callable[[Any], None]) -> Iterator[None]:
+    def _run_in_background_if_possible(self, work: Callable[[Any], None]) -> Iterator[None]:
         """Run `work` in a thread with another connection, beside the block, unless no connection is free.
 
         Its errors are raised at the end of the block.

@@ -23,7 +23,7 @@ from hven.plugins.postgres.engine.connection_pool import (
     is_connection_alive,
 )
 from hven.plugins.postgres.engine.position_search import CELL_COLUMN
-from hven.plugins.postgres.engine.query_engine import PostgresQueryEngine
+from hven.plugins.postgres.engine.query_engine import PostgresEngineBase
 from hven.plugins.postgres.engine.query_execution import ParameterizedQuery, PostgresExecution
 from hven.plugins.postgres.engine.query_plan import PostgresPlan
 from hven.plugins.postgres.engine.schema_installation import quote_identifier
@@ -52,7 +52,7 @@ SAMPLE_CACHE_BYTES = 64 * 1024**2
 _MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's limit
 
 
-class PostgresEngine(PostgresQueryEngine):
+class PostgresEngine(PostgresEngineBase):
     """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe.
 
     It connects to the server when it first needs a connection.
@@ -135,7 +135,7 @@ class PostgresEngine(PostgresQueryEngine):
                 raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
         return features
 
-    def reload_features(self) -> bool:
+    def reload_features_if_owned(self) -> bool:
         """Look at the database again, because an extension is gone.
 
         Queries find positions without it: every table has cells.
@@ -317,8 +317,8 @@ class PostgresEngine(PostgresQueryEngine):
         """Read the rows that only one of two snapshots of a shared table has; of other snapshots read all rows."""
         old_record = self._read_table_record(old_snapshot)
         new_record = self._read_table_record(new_snapshot)
-        old_condition = shared_tables.write_difference_condition(old_record, new_record)
-        new_condition = shared_tables.write_difference_condition(new_record, old_record)
+        old_condition = shared_tables.write_missing_rows_condition(old_record, new_record)
+        new_condition = shared_tables.write_missing_rows_condition(new_record, old_record)
         old_rows = self._iterate_rows(old_snapshot, old_record, column_names, old_condition)
         new_rows = self._iterate_rows(new_snapshot, new_record, column_names, new_condition)
         return old_rows, new_rows
@@ -349,9 +349,9 @@ class PostgresEngine(PostgresQueryEngine):
 
         Queries that read it continue; it is removed when they are done.
         """
-        self.remove_table(snapshot.path)
+        self.remove_table_unless_read(snapshot.path)
 
-    def remove_table(self, table_name: str) -> bool:
+    def remove_table_unless_read(self, table_name: str) -> bool:
         """Drop the table or view of a snapshot; return False if queries read it. A later call tries again."""
         is_removed = True
         with self._borrow_write_connection() as connection:
@@ -406,7 +406,7 @@ class PostgresEngine(PostgresQueryEngine):
         if not lock_row[0]:
             return False  # another process writes it
         try:
-            return self.remove_table(table_name)
+            return self.remove_table_unless_read(table_name)
         finally:
             connection.execute(UNLOCK_SQL, [lock_key])
 

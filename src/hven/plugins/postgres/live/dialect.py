@@ -313,15 +313,15 @@ def find_comparable_raw_columns(live_table: LiveRelation) -> ComparableRawColumn
 class LivePositionConditions(PositionConditions):
     """The position conditions of a query, and its comparisons that may be FALSE in place of NULL."""
 
-    def _collect_comparisons(self, condition: Expr) -> None:
-        super()._collect_comparisons(condition)
+    def _mark_false_like_null_conditions(self, condition: Expr) -> None:
+        super()._mark_false_like_null_conditions(condition)
         if isinstance(condition, Conjunction | Disjunction):
             return
         if isinstance(condition, BetweenPredicate) and not condition.negated:
             self.false_like_null.add(id(condition))
 
 
-class PolygonCircleSearch(ShapeSearch):
+class BoundingCircleSearch(ShapeSearch):
     """A search for positions in the circle around a polygon."""
 
     def compute_search_parameters(self, literal_values: Values) -> tuple[str, ...] | None:
@@ -383,7 +383,7 @@ class LiveTableWriter(TableReferenceWriter):
         """Write a table reference unchanged: the source has no HEALPix cells."""
         return table_sql
 
-    def write_raw_column(self, node: Expr) -> tuple[str, str] | None:
+    def write_guarded_raw_column(self, node: Expr) -> tuple[str, str] | None:
         """Return the source's own column for a published one, and the condition beside it; None if there is none."""
         if not self._position_method or not isinstance(node, ColumnRef) or node.column is None:
             return None
@@ -398,7 +398,7 @@ class LiveTableWriter(TableReferenceWriter):
 
     def _write_raw_or_published_column(self, writer: SqlWriter, node: Expr) -> str:
         """Write the source's own column if there is one, otherwise the published column."""
-        raw_column = self.write_raw_column(node)
+        raw_column = self.write_guarded_raw_column(node)
         if raw_column is None:
             return writer.write_expression(node)
         return raw_column[0]
@@ -446,7 +446,7 @@ class LiveTableWriter(TableReferenceWriter):
         for shape_search in self._position_conditions.shape_searches.get(table_ref.number, ()):
             if shape_search.shape.kind in {"CIRCLE", "BOX", "MOC"}:
                 continue
-            circle = PolygonCircleSearch(shape_search.shape, shape_search.required_one)
+            circle = BoundingCircleSearch(shape_search.shape, shape_search.required_one)
             lon0, lat0, size = (
                 f"{self._write_extra_parameter(dialect, writer, circle, side)}::double precision" for side in range(3)
             )
@@ -524,7 +524,7 @@ class LivePostgresDialect(PostgresDialect):
         if is_text and node.op in _ORDER_OPERATORS:
             return f'({writer.write_expression(node.left)} COLLATE "C" {node.op} {writer.write_expression(node.right)})'
         if not is_text and node.op != "<>" and self.table_writer.can_be_false_for_null(node):
-            raw_columns = [self.table_writer.write_raw_column(side) for side in sides]
+            raw_columns = [self.table_writer.write_guarded_raw_column(side) for side in sides]
             has_call = any(isinstance(side, FunctionCall) for side in sides)
             if any(raw_columns) and not has_call:
                 side_texts = [
@@ -546,7 +546,7 @@ class LivePostgresDialect(PostgresDialect):
             )
         raw_column = None
         if self.table_writer.can_be_false_for_null(node):
-            raw_column = self.table_writer.write_raw_column(node.operand)
+            raw_column = self.table_writer.write_guarded_raw_column(node.operand)
         if raw_column is None:
             return super().write_between(writer, node)
         raw_sql, guard = raw_column
@@ -567,7 +567,7 @@ class LivePostgresDialect(PostgresDialect):
         return write_julian_timestamp_sql(writer.write_expression(node.args[0]), epoch_days)
 
     # The database has no aggregate of Hven.
-    def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002
+    def write_length_limited_aggregate(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002
         """Join texts of rows, up to the limit of PostgreSQL."""
         return joined_sql
 

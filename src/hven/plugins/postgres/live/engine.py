@@ -23,11 +23,11 @@ from hven.plugins.postgres.engine.connection_pool import (
     DatabaseConnector,
     count_pool_connections,
 )
-from hven.plugins.postgres.engine.query_engine import PostgresQueryEngine
+from hven.plugins.postgres.engine.query_engine import PostgresEngineBase
 from hven.plugins.postgres.engine.schema_installation import CASE_COLLATIONS, DatabaseFeatures, quote_identifier
 from hven.plugins.postgres.live.dialect import find_unsupported_function
 from hven.plugins.postgres.live.query_plan import LivePlan
-from hven.plugins.postgres.live.statement_limiter import StatementLimiter
+from hven.plugins.postgres.live.statement_limiter import ShortStatementLimiter
 from hven.plugins.postgres.settings import DRIVER_MODULES
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class LiveDatabaseConnector(DatabaseConnector):
             ) from error
 
 
-class LiveEngine(PostgresQueryEngine):
+class LiveEngine(PostgresEngineBase):
     """The engine of one database that is read in place (`hven.engines.StorageEngine` without writing). Thread-safe."""
 
     schema = ""
@@ -108,7 +108,7 @@ class LiveEngine(PostgresQueryEngine):
         self._url = url
         self._pool_size = pool_size
         self._connection_slots = ConnectionSlots(pool_size)
-        self.turnstile = StatementLimiter(at_once)
+        self.turnstile = ShortStatementLimiter(at_once)
         self._pools: tuple[ConnectionPool, ConnectionPool] | None = None
         self._database_features: DatabaseFeatures | None = None
         self._is_closed = False
@@ -238,11 +238,11 @@ class LiveEngine(PostgresQueryEngine):
     def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Do nothing: there are no snapshots here."""
 
-    def reload_features(self) -> bool:
+    def reload_features_if_owned(self) -> bool:
         """Do nothing, and return False: the database does not belong to Hven."""
         return False
 
-    def remove_table(self, table_name: str) -> bool:  # noqa: ARG002  (the machine's signature)
+    def remove_table_unless_read(self, table_name: str) -> bool:  # noqa: ARG002  (the machine's signature)
         """Do nothing: Hven has no tables here."""
         return True
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hven.plugins.postgres.engine.connection_pool import ConnectionPool
     from hven.plugins.postgres.engine.query_execution import ParameterizedQuery
     from hven.plugins.postgres.live.engine_protocol import LiveEngineProtocol
-    from hven.plugins.postgres.live.statement_limiter import StatementLimiter
+    from hven.plugins.postgres.live.statement_limiter import ShortStatementLimiter
 
 MAX_MEMORY_BYTES = 64 * 1024**2  # of batches; further ones go to a file
 _UNAVAILABLE_STATES = {"28P01", "28000", "3D000", "53300"}
@@ -131,10 +131,10 @@ class LiveExecution(PostgresExecution):
             sql = f"/* anew */ SELECT * FROM ({parameterized_query.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
             arguments = [*parameterized_query.arguments, str(row_limit)]
             with self._borrow_connection(self._engine.query_pool) as connection, connection.cursor() as cursor:
-                self._set_interrupt_callback(connection.cancel)
+                self._set_interrupt_unless_stopped(connection.cancel)
                 cursor.execute(sql, arguments, prepare=False, binary=True)
                 rows: list[tuple[Any, ...]] = cursor.fetchall()
-                self._set_interrupt_callback(None)
+                self._set_interrupt_unless_stopped(None)
                 return rows
 
     def _stream_batches(
@@ -175,7 +175,9 @@ class LiveExecution(PostgresExecution):
 class QueuedConnection(BorrowedConnection):
     """A connection that a query borrows when its turn has come."""
 
-    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, statement_limiter: StatementLimiter) -> None:
+    def __init__(
+        self, execution: PostgresExecution, pool: ConnectionPool, statement_limiter: ShortStatementLimiter
+    ) -> None:
         super().__init__(execution, pool)
         self._query_turnstile = statement_limiter
         self._turn_number: int | None = None

@@ -269,7 +269,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     tables: list[AvailableTable] = []
     for schema, name, kind, count in rows:
         table = AvailableTable(
-            option_value=_write_table_option(schema, name),
+            option_value=_write_qualified_table_option(schema, name),
             row_count=_to_row_count(count, kind),
             is_view=kind in {"v", "m"},
         )
@@ -601,7 +601,9 @@ def _foreign_key_from_json(document: Mapping[str, Any]) -> DatabaseForeignKey:
 
 def _build_missing_table_error(connection: Any, table: str) -> SourceError:
     rows = connection.execute(_TABLES_SQL).fetchall()
-    qualified_by_spelling = {_write_table_option(schema, name): f"{schema}.{name}" for schema, name, _, _ in rows}
+    qualified_by_spelling = {
+        _write_qualified_table_option(schema, name): f"{schema}.{name}" for schema, name, _, _ in rows
+    }
     spelling_by_short_name = {spelling.rpartition(".")[2]: spelling for spelling in qualified_by_spelling}
     close_match = find_close_match(table, qualified_by_spelling, 0.8)
     if not close_match:
@@ -629,7 +631,7 @@ def _quote_table_name(table: str) -> str:
     return ".".join(parts)
 
 
-def _write_table_option(schema: str, name: str) -> str:
+def _write_qualified_table_option(schema: str, name: str) -> str:
     """Write a name as the option `table` takes it: a part with a dot is quoted."""
     parts = [schema, name]
     return ".".join(_quote_name(part) if "." in part else part for part in parts)

@@ -22,7 +22,7 @@ MAX_SHORT_SECONDS = 0.05  # after this time the other statements no longer wait 
 CANCEL_CHECK_INTERVAL_SECONDS = 0.5  # time between two checks whether the waiting query was cancelled
 
 
-class StatementLimiter:
+class ShortStatementLimiter:
     """Let a limited number of short statements run at once. Thread-safe.
 
     A statement that takes longer than `MAX_SHORT_SECONDS` keeps running and no longer counts, so that a scan of a whole

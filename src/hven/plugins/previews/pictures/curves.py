@@ -568,7 +568,7 @@ def draw_dynamic_spectrum(
     if x[-1] < x[0]:
         values = values[:, ::-1]
         x = x[::-1]
-    values, normalization = _normalize_channels(values, array.scale_type)
+    values, normalization = _scale_channels_for_display(values, array.scale_type)
     axis_scale = axes[1].scale_type
     is_log_axis = bool(y[0] > 0 and (axis_scale == "log" if axis_scale else y[-1] / y[0] > _LOG_AXIS_RATIO))
     if is_log_axis:
@@ -602,7 +602,7 @@ def draw_dynamic_spectrum(
     return sheet, words
 
 
-def _normalize_channels(values: Numbers, scale_type: str | None) -> tuple[Numbers, str]:
+def _scale_channels_for_display(values: Numbers, scale_type: str | None) -> tuple[Numbers, str]:
     """Return logarithms, or else each channel without its median; and which of the two.
 
     If the file does not state the scale of the values, those of a large range become logarithms.

@@ -155,7 +155,7 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
 
 def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> RenderedPicture:
     if look.part is None and interferometry.is_oifits(product):
-        facts = _map_card_values((*_list_target_cards(product), *product.cards))
+        facts = _map_card_values((*_list_single_target_card(product), *product.cards))
         title = build_picture_title(facts, name)
         sheet, description = interferometry.draw_oifits(product, look, title)
         return _encode_picture(sheet, description, look, title)
@@ -230,7 +230,7 @@ def _encode_picture(sheet: PictureCanvas, description: str, look: PictureStyle, 
     return RenderedPicture(sheet.to_png(metadata_texts), description)
 
 
-def _list_target_cards(product: OpenProductFile) -> list[HeaderCard]:
+def _list_single_target_card(product: OpenProductFile) -> list[HeaderCard]:
     """Return the name of the target of an interferometer as a card, if there is only one target."""
     target_table = None
     for part in product.parts:

@@ -93,7 +93,7 @@ def read_drawn_values(
         return values, ", ".join(description_parts)
     count = array.axes[depth_axis].size
     if look.plane is not None or _has_distinct_planes(array, depth_axis):
-        plane = min(look.plane or _choose_plane(array, depth_axis, look), count) - 1
+        plane = min(look.plane or _choose_highest_frequency_plane(array, depth_axis, look), count) - 1
         values, _ = read_cell_means(array, *drawn_axes, {**fixed, depth_axis: plane}, cells)
         value = _format_axis_value(array, depth_axis, plane)
         plane_text = f"plane {plane + 1} of {count}"
@@ -133,7 +133,7 @@ def _has_distinct_planes(array: ArrayPart, depth_axis: int) -> bool:
     return bool(np.nanmax(wavelengths) / np.nanmin(wavelengths) > 1.2)
 
 
-def _choose_plane(array: ArrayPart, depth_axis: int, look: PictureStyle) -> int:
+def _choose_highest_frequency_plane(array: ArrayPart, depth_axis: int, look: PictureStyle) -> int:
     """Choose the plane, from 1, of the highest frequency that is not left out; or else the one in the middle."""
     axis = array.axes[depth_axis]
     middle = (axis.size + 1) // 2

@@ -292,7 +292,7 @@ class TextColumn(FixedWidthColumn):
     def measure(self, values: pa.Array) -> None:
         """Find the longest text, and count the texts that are changed."""
         texts = values.cast(pa.string())
-        ascii_texts = to_ascii_texts(texts)
+        ascii_texts = to_stripped_ascii_texts(texts)
         self.changed_count += pc.sum(pc.not_equal(texts, ascii_texts)).as_py() or 0
         lengths = pc.binary_length(ascii_texts)
         self.has_nulls |= values.null_count > 0 or pc.min(lengths).as_py() == 0
@@ -300,10 +300,10 @@ class TextColumn(FixedWidthColumn):
 
     def write_cells(self, values: pa.Array) -> Cells:
         """Write texts."""
-        return self._write_texts(to_ascii_texts(values.cast(pa.string())), is_right_aligned=False)
+        return self._write_texts(to_stripped_ascii_texts(values.cast(pa.string())), is_right_aligned=False)
 
 
-def to_ascii_texts(texts: pa.Array) -> pa.Array:
+def to_stripped_ascii_texts(texts: pa.Array) -> pa.Array:
     """Replace characters that are not printable ASCII, and remove blanks at the ends.
 
     Parameters

@@ -17,7 +17,7 @@ from hven.plugins.schema_life.votables.input_documents import (
     SourceField,
     find_source_fields,
     find_table,
-    parse_document,
+    parse_without_namespaces,
 )
 from hven.plugins.schema_life.votables.schema_rules import (
     fit_document,
@@ -126,11 +126,11 @@ class VotableForm:
         if has_source_names:
             self._documents, self._source_fields = find_source_fields(metadata)
             self.columns = [
-                self._restore_text_type(column, source_field)
+                self._restore_text_arraysize(column, source_field)
                 for column, source_field in zip(metadata.columns, self._source_fields, strict=True)
             ]
 
-    def _restore_text_type(self, column: Column, source_field: SourceField | None) -> Column:
+    def _restore_text_arraysize(self, column: Column, source_field: SourceField | None) -> Column:
         """Give a column of texts the length that its FIELD declares; all other types are those of the values."""
         if source_field is None or column.type.datatype not in TEXT_DATATYPES or not column.type.is_string:
             return column
@@ -152,7 +152,7 @@ class VotableForm:
         if not self.columns:
             self._closing = "</RESOURCE></VOTABLE>"
             return start_text
-        own_root = parse_document(start_text + START_CLOSING)
+        own_root = parse_without_namespaces(start_text + START_CLOSING)
         own_ids = [field.get("ID", "") for field in find_table(own_root).iterfind("FIELD")]
         if self._documents:
             root = _SourceDocumentBuilder(self._documents, self._source_fields, own_root).build_document()
@@ -164,9 +164,9 @@ class VotableForm:
             own_id: field.get("ID", "") for own_id, field in zip(own_ids, fields, strict=True) if own_id
         }
         root.set("version", self._version)
-        return self._write_document_start(root)
+        return self._split_document_at_rows(root)
 
-    def _write_document_start(self, root: etree._Element) -> str:
+    def _split_document_at_rows(self, root: etree._Element) -> str:
         for element in root.iter():
             if element.tag not in {"DESCRIPTION", "INFO", "OPTION", "VALUES"}:
                 element.tail = "\n"
@@ -200,7 +200,7 @@ class VotableForm:
         """Write the descriptor of a service with the document's IDs; 1.1 has no GROUP for its inputs."""
         if self._version == "1.1":
             return ""
-        resource = parse_document(text)
+        resource = parse_without_namespaces(text)
         for element in resource.iter():
             reference = element.get("ref")
             if reference is not None and not self._new_ids.get(reference, reference):
@@ -262,7 +262,7 @@ class _SourceDocumentBuilder:
                 field = all_fields[source_field.position]
                 kept_keys |= source_keys[source_field.position]
             if source_field is not None:
-                _set_written_type(field, own_field)
+                _set_written_type_with_null(field, own_field)
             fields.append(field)
         self._replace_fields(all_fields, fields)
         lost_keys = set().union(*source_keys) - kept_keys
@@ -348,7 +348,7 @@ def _list_field_keys(field: etree._Element) -> set[str]:
     return {key for key in (field.get("ID"), field.get("name")) if key}
 
 
-def _set_written_type(field: etree._Element, own_field: etree._Element) -> None:
+def _set_written_type_with_null(field: etree._Element, own_field: etree._Element) -> None:
     """Declare the type that the values are written in, and the number that stands for null in them."""
     if not field.get("name"):
         field.set("name", own_field.get("name", ""))

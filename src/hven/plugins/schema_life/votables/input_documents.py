@@ -76,7 +76,7 @@ def find_table(root: etree._Element) -> etree._Element:
     return next(root.iter("TABLE"))
 
 
-def parse_document(text: str | bytes) -> etree._Element:
+def parse_without_namespaces(text: str | bytes) -> etree._Element:
     """Parse a VOTable without rows, and remove namespaces and blanks between elements.
 
     Parameters
@@ -159,6 +159,6 @@ def load_input_document(kept: Mapping[str, Any]) -> InputDocument:
     document = _document_cache.find(text)
     if document is None:
         data = zlib.decompressobj().decompress(base64.b64decode(text), MAX_DOCUMENT_BYTES)
-        document = InputDocument(parse_document(data))
+        document = InputDocument(parse_without_namespaces(data))
         _document_cache.store(text, document, TREE_BYTES_PER_CHARACTER * len(data))
     return document

@@ -140,10 +140,10 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     status = services.find_http_status(error)
     default_type = "IllegalArgument" if isinstance(error, UserError) else "ServerError"
     exception_type = EXCEPTION_TYPES.get(status, default_type)
-    message = services.write_error_message(error, services.get_request_id(request))
+    message = services.log_error_and_write_message(error, services.get_request_id(request))
     body = streams.write_das2_exception_packet(exception_type, message, packet_kind="stream")
     headers = {
-        **services.build_error_headers(error),
+        **services.build_retry_after_header(error),
         **CACHE_HEADERS,
         "cache-control": "no-store",
         "content-type": STREAM_MEDIA_TYPE,
@@ -185,7 +185,7 @@ class _Das2Request(sample_sets.SeriesRequest):
         return data_sets_by_path
 
     def require_data_set(self, path: str) -> SampleDataSet:
-        data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
+        data_set = self.find_readable_data_set(path.strip("/").removesuffix(".dsdf"))
         if data_set is None:
             raise NotFoundError(
                 "the requested data source does not exist",
@@ -470,7 +470,7 @@ def _answer_sample_data(
                 das2_request, data_set, parameters, start=start, stop=stop, bin_microseconds=bin_microseconds
             )
         request_id = services.get_request_id(das2_request.request)
-        write_message = partial(services.write_error_message, request_id=request_id)
+        write_message = partial(services.log_error_and_write_message, request_id=request_id)
         return streams.write_das2_stream(segments, full_format, f"No data in the interval {time_range}", write_message)
 
     return iterate_chunks, headers

@@ -294,10 +294,10 @@ def _read_packet_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, i
     end = offset + 10 + int(head[4:])
     if end > len(stream_bytes):
         raise BrokenAnswerError("the stream ends in the middle of a header")
-    return parse_header_xml(stream_bytes[offset + 10 : end]), end
+    return parse_header_unless_exception(stream_bytes[offset + 10 : end]), end
 
 
-def parse_header_xml(text: bytes) -> ET.Element:
+def parse_header_unless_exception(text: bytes) -> ET.Element:
     """Parse the XML of a header.
 
     Raises

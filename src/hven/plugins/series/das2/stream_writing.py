@@ -281,7 +281,7 @@ def _write_samples(
         time_texts = write_times(times, stream_format.stamp, extra_nanoseconds=nanoseconds)
         time_characters = time_texts.view(np.uint8).reshape(len(times), -1)
         time_characters[:, -1] = ord(" ")
-        parts = [time_characters, *map(_write_numbers, parts)]
+        parts = [time_characters, *map(_format_numbers_in_fixed_width, parts)]
     else:
         fraction = 0.0 if nanoseconds is None else nanoseconds / 1000
         microseconds = (times - US2000_EPOCH_MICROSECONDS) + fraction
@@ -302,7 +302,7 @@ def _write_samples(
     return records.tobytes()
 
 
-def _write_numbers(values: Numbers) -> Numbers:
+def _format_numbers_in_fixed_width(values: Numbers) -> Numbers:
     """Write numbers with the fewest digits that identify them, right-aligned, with a space after each if it fits.
 
     Returns

@@ -137,12 +137,12 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     else:
         code = 1400
     code_status, code_text = STATUS_CODES[code]
-    error_message = services.write_error_message(error, services.get_request_id(request))
+    error_message = services.log_error_and_write_message(error, services.get_request_id(request))
     body = _build_status(code, f"HAPI error {code}: {code_text}; {error_message}")
     # HTTP's own status tells clients to log in, to slow down or to come again; otherwise it is that of HAPI's code
     is_busy = code == 1500 and status == BUSY_STATUS
     http_status = status if code == 1400 or is_busy else code_status
-    return _answer_json(request, body, http_status, services.build_error_headers(error))
+    return _answer_json(request, body, http_status, services.build_retry_after_header(error))
 
 
 def _build_modified_header(update_time: str) -> dict[str, str]:
@@ -340,7 +340,7 @@ class _HapiRequest(sample_sets.SeriesRequest):
         if "dataset" not in self.params:
             raise HapiError(1400, "'dataset' is missing; see the list of data sets in the catalog")
         name = self.params["dataset"]
-        data_set = self.find_data_set(name) or derived.find_computed_set(self, self.data_sets, name)
+        data_set = self.find_readable_data_set(name) or derived.find_computed_set(self, self.data_sets, name)
         if data_set is None:
             raise HapiError(1406, "see the list of data sets in the catalog")
         return data_set

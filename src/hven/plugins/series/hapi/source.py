@@ -116,10 +116,10 @@ class HapiSource(TimeWindowSource):
 
     @cached_property
     def _dataset_info(self) -> dict[str, Any]:
-        return self._request_document("info", dataset=self._dataset_id)
+        return self._request_document("info", dataset=self._dataset_id_at_cadence)
 
     @cached_property
-    def _dataset_id(self) -> str:
+    def _dataset_id_at_cadence(self) -> str:
         """The data set that is read: a linked one, where a cadence is requested."""
         wanted_cadence = self.options.cadence
         name = self.options.dataset
@@ -312,7 +312,7 @@ class HapiSource(TimeWindowSource):
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
         wanted_names = [name for name in column_names if name != self.time_column_name]
         url_parameters = {
-            "dataset": self._dataset_id,
+            "dataset": self._dataset_id_at_cadence,
             "start": f"{np.datetime64(start, 'us')}Z",
             "stop": f"{np.datetime64(stop, 'us')}Z",
         }

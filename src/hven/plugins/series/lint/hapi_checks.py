@@ -119,13 +119,13 @@ EARLIEST_TIME = hapi.parse_hapi_time("0002-01-01")
 
 def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) -> None:
     if server.version_numbers >= (3,):
-        about = _fetch_hapi_document(server, collector, "about")
+        about = _fetch_checked_document(server, collector, "about")
         if about:
             for key in ABOUT_KEYS:
                 if not about.get(key):
                     collector.add_finding("hapi.about-key", key)
-    capabilities = _fetch_hapi_document(server, collector, "capabilities") or {}
-    catalog = _fetch_hapi_document(server, collector, "catalog") or {}
+    capabilities = _fetch_checked_document(server, collector, "capabilities") or {}
+    catalog = _fetch_checked_document(server, collector, "catalog") or {}
     if "csv" not in server.output_formats:
         collector.add_finding("hapi.formats", value=server.output_formats)
     ids = _list_data_set_ids(collector, catalog)
@@ -134,7 +134,7 @@ def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) 
         return
     infos_by_id: dict[str, Any] = {}
     if server.version_numbers >= (3, 2) and "all" in (capabilities.get("catalogDepthOptions") or ()):
-        deep_catalog = _fetch_hapi_document(server, collector, "catalog", depth="all") or {}
+        deep_catalog = _fetch_checked_document(server, collector, "catalog", depth="all") or {}
         entries = [entry for entry in deep_catalog.get("catalog", ()) if isinstance(entry, dict)]
         infos_by_id = {str(entry.get("id")): entry.get("info") for entry in entries}
     step = max(len(ids) // MAX_DATA_SETS, 1)
@@ -165,7 +165,7 @@ def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> 
     return ids
 
 
-def _fetch_hapi_document(
+def _fetch_checked_document(
     server: ExaminedHapiServer, collector: FindingCollector, endpoint: str, **params: str
 ) -> dict[str, Any] | None:
     """Fetch a document, and check what all documents have in common."""
@@ -239,7 +239,7 @@ class _DataSetCheck:
         return True
 
     def _fetch_info(self, **params: str) -> dict[str, Any] | None:
-        return _fetch_hapi_document(self._server, self._collector, "info", dataset=self.data_set_id, **params)
+        return _fetch_checked_document(self._server, self._collector, "info", dataset=self.data_set_id, **params)
 
     @property
     def parameter_names(self) -> list[str]:

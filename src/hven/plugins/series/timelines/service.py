@@ -88,7 +88,7 @@ class _TimelineRequest(sample_sets.SeriesRequest):
 
     def require_data_set(self) -> SampleDataSet:
         set_id = self.request.path_params["id"]
-        data_set = self.find_data_set(set_id)
+        data_set = self.find_readable_data_set(set_id)
         if data_set is None:
             raise NotFoundError(
                 format_message("there is no data set {name!r:.80} here", set_id),
@@ -145,7 +145,7 @@ def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
         return write_page(timeline_request.request, context, page_values)
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        page = context.find_page_writer(FACE.name, request, params)
+        page = context.find_requested_page_writer(FACE.name, request, params)
         timeline_request = _TimelineRequest(request, context)
         if page is None or params.read_one("TILE") is not None:
             return await anyio.to_thread.run_sync(answer_data, timeline_request, params)
@@ -301,7 +301,7 @@ def _write_line_tile(
     has_samples = np.zeros(BINS_PER_TILE, bool)
     for indexes, bins in bin_chunks:
         has_samples[indexes] = True
-        tile_values[indexes] = _combine_bin_statistics(bins, parameter.name)
+        tile_values[indexes] = _combine_min_mean_max(bins, parameter.name)
     sampled_values = tile_values[has_samples]
     tile_values[has_samples] = np.where(np.isnan(sampled_values), np.inf, sampled_values)
     return _write_npy(np.ascontiguousarray(tile_values.T, np.float32))
@@ -341,7 +341,7 @@ def _write_npy(array: npt.NDArray[Any]) -> bytes:
     return npy_file.getvalue()
 
 
-def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
+def _combine_min_mean_max(bins: BinRecords, parameter_name: str) -> Numbers:
     """Return minimum, mean and maximum of each element.
 
     For vectors, whose minima are not kept, it is three times the mean.

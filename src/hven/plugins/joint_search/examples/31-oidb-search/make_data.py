@@ -1,4 +1,4 @@
-"""Writes made-up observation logs and OIFITS granules of the VLTI, in the words of OiDB; one target has no logs and 13 files."""
+"""Writes made-up observation logs and OIFITS granules of the VLTI in the words of OiDB."""
 
 import csv
 import random
@@ -34,18 +34,64 @@ def compute_release_date(begin: float, months: int) -> str:
 
 
 logs: list[list[object]] = [
-    ["exp_id", "target_name", "target_ra", "target_dec", "exp_mjd_min", "exp_mjd_max", "instrument_name", "instrument_em_min",
-     "instrument_em_max", "obs_type", "calib_level", "obs_program", "obs_collection", "exp_date_release"]
-]  # fmt: skip
+    [
+        "exp_id",
+        "target_name",
+        "target_ra",
+        "target_dec",
+        "exp_mjd_min",
+        "exp_mjd_max",
+        "instrument_name",
+        "instrument_em_min",
+        "instrument_em_max",
+        "obs_type",
+        "calib_level",
+        "obs_program",
+        "obs_collection",
+        "exp_date_release",
+    ]
+]
 for number in range(300):
     star = rng.choice(list(STARS)[:4])
     instrument, short, long, begin, end, category, program = make_observation(number)
-    logs.append([f"{instrument[:5]}.{number:04d}", star, *STARS[star], round(begin, 5), round(end, 5), instrument, short * 1e6, long * 1e6,
-                 category, 0, program, "eso_vlti", compute_release_date(begin, 12)])  # fmt: skip
+    logs.append(
+        [
+            f"{instrument[:5]}.{number:04d}",
+            star,
+            *STARS[star],
+            round(begin, 5),
+            round(end, 5),
+            instrument,
+            short * 1e6,
+            long * 1e6,
+            category,
+            0,
+            program,
+            "eso_vlti",
+            compute_release_date(begin, 12),
+        ]
+    )
 granules: list[list[object]] = [
-    ["id", "target_name", "s_ra", "s_dec", "t_min", "t_max", "instrument_name", "em_min", "em_max", "dataproduct_category", "calib_level",
-     "progid", "proposal_subid", "obs_collection", "data_rights", "obs_release_date", "quality_level"]
-]  # fmt: skip
+    [
+        "id",
+        "target_name",
+        "s_ra",
+        "s_dec",
+        "t_min",
+        "t_max",
+        "instrument_name",
+        "em_min",
+        "em_max",
+        "dataproduct_category",
+        "calib_level",
+        "progid",
+        "proposal_subid",
+        "obs_collection",
+        "data_rights",
+        "obs_release_date",
+        "quality_level",
+    ]
+]
 for number in range(60):
     star = "Sirius" if number % 60 < 13 else rng.choice(list(STARS)[:4])
     instrument, short, long, begin, end, category, program = make_observation(4 * number)
@@ -57,8 +103,26 @@ for number in range(60):
     else:
         rights, release = "public", compute_release_date(begin, 0)
     subid = rng.choice(["A", "B", ""])
-    granules.append([number + 1, star, *STARS[star], round(begin, 5), round(end, 5), instrument, short, long, category, level, program,
-                     subid, rng.choice(COLLECTIONS), rights, release, rng.choice(["good", "fair", "trash"])])  # fmt: skip
+    granules.append(
+        [
+            number + 1,
+            star,
+            *STARS[star],
+            round(begin, 5),
+            round(end, 5),
+            instrument,
+            short,
+            long,
+            category,
+            level,
+            program,
+            subid,
+            rng.choice(COLLECTIONS),
+            rights,
+            release,
+            rng.choice(["good", "fair", "trash"]),
+        ]
+    )
 for collection, rows in (("vlti_logs", logs), ("oidb", granules)):
     folder = here / collection / "data"
     folder.mkdir(parents=True, exist_ok=True)
