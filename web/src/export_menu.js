@@ -6,7 +6,8 @@ import { formatBytes } from "./byte_size.js";
 /** @import {ExportOptions} from "./answers.js" */
 /** @import {StateChanges, Workspace} from "./workspace.js" */
 
-const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
+const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 
 /** The menus of formats, files and code. */
 class ExportMenu {

@@ -8,7 +8,8 @@ import { RowPages } from "./row_pages.js";
 /** @import {Column, Rows, Value} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
+const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 const MAX_CARDS = 5000;
 
 /** The gallery of a search. */

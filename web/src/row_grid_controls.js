@@ -6,7 +6,8 @@ import { PHONE_MEDIA_QUERY } from "./phone_cards.js";
 /** @import {RowGrid} from "./row_grid.js" */
 /** @import {State} from "./workspace.js" */
 
-const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
+const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 
 /**
  * Format the parameters of a search without those of its display.

@@ -2,7 +2,7 @@
 
 QUERY_STRINGS = {
     "/watches": [""],
-    "/watches/stream": [""],
+    "/watches/stream": ["seconds=0"],
     "/watches/{watch}": [""],
     "/watches/{watch}/unsubscribe": [""],
     "/watches/{watch}/events.atom": [""],

@@ -30,13 +30,13 @@ def _build_routes(context: ServiceContext) -> Sequence[Route]:
     return [*entry_pages.build_entry_routes(context), *comment_pages.build_comment_routes(context)]
 
 
-def _is_entries_link_shown(request: Request, context: ServiceContext) -> bool:
-    """Return whether the header of pages links to the entries: for accounts, if tables of the site take entries."""
+def _is_entries_link_shown(request: Request, context: ServiceContext) -> bool | None:
+    """Return True if pages link to the entries, else None: for accounts, if tables of the site take entries."""
     if context.identify_principal(request).name is None:
-        return False
+        return None
     keys = {ENTRIES_KEY, COMMENTS_KEY}
     published_tables = context.site.get_published_state().tables_by_name.values()
-    return any(not keys.isdisjoint(item.table.extensions) for item in published_tables)
+    return any(not keys.isdisjoint(item.table.extensions) for item in published_tables) or None
 
 
 def _list_contribution_links(table: Table, page_context: PageContext) -> list[TableLink]:

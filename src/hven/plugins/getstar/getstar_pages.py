@@ -242,10 +242,10 @@ def _build_text_response(lines: Sequence[str], status: int) -> Response:
     return PlainTextResponse("".join(f"{line}\n" for line in lines), status_code=status, headers=headers)
 
 
-def _build_page_address(table_view: TableView, page_context: PageContext) -> str:
-    """Build the address of the page of stars for the page of their table; empty for other tables."""
+def _build_page_address(table_view: TableView, page_context: PageContext) -> str | None:
+    """Build the address of the page of stars for the page of their table; None for other tables."""
     if GETSTAR_KEY not in table_view.table.extensions:
-        return ""
+        return None
     return f"{page_context.base}/getstar?{urlencode({'table': table_view.table.qualified_name})}"
 
 

@@ -186,8 +186,7 @@ def build_list_query(
         )
         select = syntax_tree.Select(items, table_search.search.build_from_item(), where=table_search.condition)
         body = select if body is None else syntax_tree.SetOperation("UNION", body, select, all=True)
-    if body is None:
-        raise ValueError("a list needs at least one table")
+    assert body is not None  # noqa: S101  (callers have at least one table)
     source = syntax_tree.DerivedTable(syntax_tree.Query(body), syntax_tree.Ident("found"))
     outer_items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in translated[0].items)
     top = None if row_limit is None else syntax_tree.Literal(row_limit)

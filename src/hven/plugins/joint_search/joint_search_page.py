@@ -24,7 +24,7 @@ from hven.plugins.joint_search.joint_queries import (
     find_choice_faults,
     translate_search,
 )
-from hven.plugins.joint_search.joint_search_keys import find_joint_search_rules
+from hven.plugins.joint_search.joint_search_keys import JOINT_SEARCH_KEY, find_joint_search_rules
 from hven.portal.api.page_rows import RowPage, build_query_runner, build_table_address, parse_search
 from hven.portal.api.pages import (
     SWITCH_PARAMETERS,
@@ -444,7 +444,7 @@ def _list_downloads(adql: str, page_context: PageContext) -> list[PageLink]:
     ]
 
 
-def list_joint_searches(request: Request, context: ServiceContext) -> tuple[tuple[str, str], ...]:
+def list_joint_searches(request: Request, context: ServiceContext) -> tuple[tuple[str, str], ...] | None:
     """List the collections with a joint search that the reader may use, with the headings of their pages.
 
     Parameters
@@ -453,11 +453,19 @@ def list_joint_searches(request: Request, context: ServiceContext) -> tuple[tupl
         The request of a page.
     context
         The context of the service.
+
+    Returns
+    -------
+    searches
+        Names of the collections, and headings; None: no collection has a joint search.
     """
+    published_resources = context.site.get_published_state().resources.values()
+    if not any(JOINT_SEARCH_KEY in resource.extensions for resource in published_resources):
+        return None
     try:
         page_context = build_page_context(request, context)
     except HvenError:  # error pages have a frame, too
-        return ()
+        return None
     resources: Mapping[str, CollectionSpec] = page_context.published_state.resources
     searches = []
     for schema in page_context.catalogue.schemas:

@@ -91,7 +91,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     code = INTERNAL_ERROR if status >= 500 else INVALID_PARAMS
     if isinstance(error, TooManyRequestsError):
         code = -32000
-    request_id = getattr(request.state, "message_id", None)
+    request_id = request.scope.get("state", {}).get("message_id")
     body = write_error(request_id, ProtocolError(code, message))
     return Response(body, status, {**HEADERS, **services.build_retry_after_header(error)})
 

@@ -273,11 +273,11 @@ class _ChoicePages:
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
 
-def _has_choices_link(request: Request, context: ServiceContext) -> bool:
-    """Return whether the header of pages links to the choices: for accounts, if the site has channels."""
+def _has_choices_link(request: Request, context: ServiceContext) -> bool | None:
+    """Return True if pages link to the choices, else None: for accounts, if the site has channels."""
     if context.identify_principal(request).name is None:
-        return False
-    return bool(get_notification_settings(context.site.settings).channels)
+        return None
+    return bool(get_notification_settings(context.site.settings).channels) or None
 
 
 PAGES = PortalPages(

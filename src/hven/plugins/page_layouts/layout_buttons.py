@@ -25,7 +25,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:  # noqa: ARG001
 
 
 def join_opened_panes(table_view: TableView, page_context: PageContext) -> str:  # noqa: ARG001
-    """Join the panes that the page of a table shows first; an empty text: those of all pages."""
+    """Join the panes that the page of a table shows first; an empty text: those of all tables."""
     return " ".join(table_view.table.extensions.get(OPENS_KEY, ()))
 
 

@@ -50,7 +50,6 @@ from hven.plugins.stacked_plots.plot_pictures import (
     write_svg_document,
 )
 from hven.plugins.stacked_plots.plot_reading import PanelContent, PlotReader
-from hven.plugins.stacked_plots.table_events import has_events
 from hven.portal.api.page_rows import to_unix_microseconds
 from hven.portal.api.pages import (
     PageContent,
@@ -397,7 +396,7 @@ def _suggest_panels(reader: PlotReader, address: PlotAddress, words: str) -> Ite
     for table in reader.page_context.catalogue.iterate_tables():
         name = table.qualified_name
         is_current = name in tables_by_name and table.release is None
-        if not is_current or not has_events(table) or list_table_series(table) or table.schema == "tap_schema":
+        if not is_current or not _has_events(table) or list_table_series(table) or table.schema == "tap_schema":
             continue
         resource = reader.published_state.resources.get(table.schema)
         text = f"{name} {table.title or ''} {table.description or ''} {resource.title if resource else ''}".lower()
@@ -500,6 +499,11 @@ def _read_file_samples(reader: PlotReader, address: PlotAddress, span: tuple[int
     return sample_list
 
 
+def _has_events(table: Table) -> bool:
+    """Return whether rows of a table have times, and can be drawn as events."""
+    return find_begin_and_end_time_columns(table)[0] is not None
+
+
 def list_plot_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the plots of a table: of its data sets, or of its rows."""
     if table.release is not None:
@@ -510,7 +514,7 @@ def list_plot_links(table: Table, page_context: PageContext) -> list[TableLink]:
     else:
         names = []
     panels = [PanelAddress(name=name) for name in names]
-    if not panels and has_events(table):
+    if not panels and _has_events(table):
         panels = [PanelAddress(name=table.qualified_name, is_table=True)]
     return [
         TableLink(

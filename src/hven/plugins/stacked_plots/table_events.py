@@ -106,11 +106,6 @@ class TableEvents:
         return [(number, self.pictures[number]) for number in numbers[::step]]
 
 
-def has_events(table: Table) -> bool:
-    """Return whether rows of a table have times, and can be drawn as events."""
-    return find_begin_and_end_time_columns(table)[0] is not None
-
-
 def find_table_span(query_rows: RowQuery, table: Table) -> tuple[int, int] | None:
     """Find the times of the first and the last row that the reader may see; None if there are none."""
     begin, end = _require_time_columns(table)

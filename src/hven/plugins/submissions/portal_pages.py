@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 
-def _has_submission_tables(request: Request, context: ServiceContext) -> bool:
-    """Return whether the header of pages links to the submissions: for accounts, if tables of the site take them."""
+def _has_submission_tables(request: Request, context: ServiceContext) -> bool | None:
+    """Return True if pages link to the submissions, else None: for accounts, if tables of the site take them."""
     if context.identify_principal(request).name is None:
-        return False
+        return None
     published_tables = context.site.get_published_state().tables_by_name.values()
-    return any(SUBMISSIONS_KEY in item.table.extensions for item in published_tables)
+    return any(SUBMISSIONS_KEY in item.table.extensions for item in published_tables) or None
 
 
 def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:

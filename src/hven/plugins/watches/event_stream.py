@@ -46,7 +46,7 @@ class EventStreams:
         self._create_writer = create_writer
         self._counts: Counter[str] = Counter()
 
-    def open_stream(self, principal: Principal, watch_name: str, last_id: str) -> StreamingResponse:
+    def open_stream(self, principal: Principal, watch_name: str, last_id: str, duration: str = "") -> StreamingResponse:
         """Open a stream of events.
 
         Parameters
@@ -57,11 +57,14 @@ class EventStreams:
             Name of a watch; empty: all of the account.
         last_id
             Id of the last event that the client has seen; empty: the stream begins with what is found from now on.
+        duration
+            Seconds after which the stream ends; empty, or at most: `MAX_STREAM_SECONDS`. With 0, it ends after the
+            events that are stored.
 
         Raises
         ------
         ParamError
-            The id is not one of an event.
+            The id is not one of an event, or the duration is not a number of seconds.
         TooManyRequestsError
             There are too many streams.
         """
@@ -70,18 +73,26 @@ class EventStreams:
             raise ParamError(message, name="Last-Event-ID", remedy="send the last `id` that the stream contained")
         if self._counts.total() >= MAX_STREAMS or self._counts[principal.name or ""] >= MAX_ACCOUNT_STREAMS:
             raise TooManyRequestsError("too many streams are open", remedy="close one, or read the feed of the watch")
-        events = self._iterate_events(principal, watch_name, last_id)
+        if duration and not (duration.isdecimal() and len(duration) < 6):
+            message = format_message("{seconds!r} is not a number of seconds", duration[:40])
+            raise ParamError(
+                message, name="seconds", remedy=format_message("write 0 to {limit:.0f}", MAX_STREAM_SECONDS)
+            )
+        duration_seconds = min(float(duration or MAX_STREAM_SECONDS), MAX_STREAM_SECONDS)
+        events = self._iterate_events(principal, watch_name, last_id, duration_seconds)
         return StreamingResponse(events, media_type=EVENT_STREAM_MEDIA_TYPE, headers=STREAM_HEADERS)
 
-    async def _iterate_events(self, principal: Principal, watch_name: str, last_id: str) -> AsyncIterator[str]:
+    async def _iterate_events(
+        self, principal: Principal, watch_name: str, last_id: str, duration_seconds: float
+    ) -> AsyncIterator[str]:
         account = principal.name or ""
         self._counts[account] += 1
         try:
             last_number = int(last_id) if last_id else time.time_ns() // 1000
             yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
-            end = last_sent = time.monotonic()
-            end += MAX_STREAM_SECONDS
-            while time.monotonic() < end:
+            last_sent = time.monotonic()
+            end = last_sent + duration_seconds
+            while True:
                 read_events = self._read_events
                 last_number, events = await anyio.to_thread.run_sync(read_events, principal, watch_name, last_number)
                 if last_number < 0:
@@ -91,6 +102,8 @@ class EventStreams:
                 for event in events:
                     last_sent = time.monotonic()
                     yield event
+                if time.monotonic() >= end:
+                    return
                 await anyio.sleep(POLL_INTERVAL_SECONDS)
         finally:
             self._counts[account] -= 1

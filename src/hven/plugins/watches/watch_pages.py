@@ -76,7 +76,15 @@ FORM_PATH = "/collections/{name}/{table}/watch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchListPage(TemplateContext):
-    """The page of an account's watches: their documents, and the most that the account may have."""
+    """The page of an account's watches.
+
+    Attributes
+    ----------
+    watches
+        Documents of the watches.
+    limit
+        Maximum number of watches that the account may have.
+    """
 
     template = "watches/watch_list.html"
     watches: Sequence[Mapping[str, Any]]
@@ -85,7 +93,15 @@ class WatchListPage(TemplateContext):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchPage(TemplateContext):
-    """The page of a watch: its document, and its matches."""
+    """The page of a watch.
+
+    Attributes
+    ----------
+    watch
+        Document of the watch.
+    matches
+        Documents of what it has found.
+    """
 
     template = "watches/watch.html"
     watch: Mapping[str, Any]
@@ -124,7 +140,15 @@ class WatchFormPage(TemplateContext):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsubscribePage(TemplateContext):
-    """The page of a link in a mail: the title of the watch, and where its button posts (empty: it is done)."""
+    """The page of a link in a mail.
+
+    Attributes
+    ----------
+    watch_title
+        Title of the watch.
+    form_url
+        Address to which the button posts; empty: the watch is removed.
+    """
 
     template = "watches/unsubscribe.html"
     watch_title: str
@@ -387,13 +411,16 @@ class _WatchPages:
         self.find_account(page_context)
         request = page_context.request
         last_id = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
-        return self._streams.open_stream(page_context.principal, request.query_params.get("watch", ""), last_id)
+        watch_name, duration = (request.query_params.get(name, "") for name in ("watch", "seconds"))
+        return self._streams.open_stream(page_context.principal, watch_name, last_id, duration)
 
 
-def _has_account(request: Request, context: ServiceContext) -> bool:
-    """Return whether the header of pages links to the watches."""
+def _has_account(request: Request, context: ServiceContext) -> bool | None:
+    """Return True if the header of pages links to the watches, else None."""
     name = context.identify_principal(request).name
-    return name is not None and context.site.store.users.has_account(name)
+    if name is None:
+        return None
+    return context.site.store.users.has_account(name) or None
 
 
 def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hven import query, services
+from hven.engines import Snapshot
 from hven.model.errors import ForbiddenError, ParamError, format_message
 from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
 from hven.plugins.notifications.settings import get_notification_settings
@@ -63,7 +64,7 @@ class WatchRequest:
             channel=channel,
             webhook=webhook,
             language=self.page_context.language,
-            snapshot=str(getattr(relation, "id", "")),
+            snapshot=relation.id if isinstance(relation, Snapshot) else "",
         )
         site = self.page_context.context.site
         max_count = get_watch_settings(site.settings).per_account

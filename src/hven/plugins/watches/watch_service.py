@@ -49,10 +49,9 @@ class WatchService:
 
     def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002
         """Describe watches that deliver nothing any more."""
-        stopped_watches = store.get_or_create(WatchStore).list_watches(watches.c.problem != "")
+        stopped_watches = store.get_or_create(WatchStore).find_stopped_watches(MAX_PROBLEMS_SHOWN)
         return [
-            f"what a watch of {watch.account} finds is no longer delivered: {watch.problem}"
-            for watch in stopped_watches[:MAX_PROBLEMS_SHOWN]
+            f"what a watch of {account} finds is no longer delivered: {problem}" for account, problem in stopped_watches
         ]
 
 

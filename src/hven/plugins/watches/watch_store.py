@@ -34,6 +34,7 @@ STOPPED_KIND = "watches.stopped"  # of the event that tells an account that a wa
 WAITING, SENT, FAILED, DROPPED, KEPT = "waiting", "sent", "failed", "dropped", "kept"  # kept: for feeds alone
 CLAIM_SECONDS = 600.0  # a claimed match is due again after this time, if its process has died
 RETENTION_SECONDS = 30 * 86_400.0
+STOPPED_WATCHES_SECONDS = 60.0
 MAX_LISTED_MATCHES = 200
 
 
@@ -162,6 +163,7 @@ class WatchStore:
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
+        self._stopped_watches: tuple[float, list[tuple[str, str]]] | None = None  # when they were read, and they
 
     # --- watches ----------------------------------------------------------------------------------------------
 
@@ -205,6 +207,20 @@ class WatchStore:
             rows = connection.execute(sa.select(watches).where(*conditions).order_by(watches.c.number))
             return [_watch_from_row(row) for row in rows]
 
+    def find_stopped_watches(self, limit: int) -> list[tuple[str, str]]:
+        """Find the accounts and the problems of some watches that deliver nothing any more.
+
+        Each page about the health of the site asks for them, so an answer is kept for a minute.
+        """
+        now = time.monotonic()
+        if self._stopped_watches is None or self._stopped_watches[0] < now - STOPPED_WATCHES_SECONDS:
+            is_stopped = watches.c.problem != ""
+            query = sa.select(watches.c.account, watches.c.problem).where(is_stopped).order_by(watches.c.number)
+            with self._database.begin_read() as connection:
+                rows = connection.execute(query.limit(limit))
+                self._stopped_watches = now, [(account, problem) for account, problem in rows]
+        return self._stopped_watches[1]
+
     def list_watched_states(self) -> list[tuple[str, str]]:
         """List the tables of watches, each with the states up to which changes have been matched."""
         query = sa.select(watches.c.table_name, watches.c.snapshot).distinct().order_by(watches.c.table_name)
@@ -213,6 +229,7 @@ class WatchStore:
 
     def update_watch(self, name: str, **values: Any) -> None:
         """Change columns of a watch."""
+        self._stopped_watches = None
         with self._database.begin_write() as connection:
             connection.execute(sa.update(watches).where(watches.c.name == name).values(**values))
 
@@ -224,6 +241,7 @@ class WatchStore:
         conditions
             Conditions on columns of `watches`.
         """
+        self._stopped_watches = None
         with self._database.begin_write() as connection:
             if not sa.inspect(connection).has_table(watches.name):
                 return
@@ -368,6 +386,7 @@ class WatchStore:
             "Hven no longer delivers what the watch {title!r} finds: {reason}", watch.title, reason
         )
         event = SiteEvent(kind=STOPPED_KIND, accounts=(watch.account,), message=message, path=f"/watches/{watch.name}")
+        self._stopped_watches = None
         with self._database.begin_write() as connection:
             connection.execute(sa.update(watches).where(watches.c.name == watch.name).values(problem=reason))
             values = {"state": FAILED, "ended": time.time(), "error": reason}

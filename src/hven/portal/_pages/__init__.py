@@ -20,7 +20,7 @@ from hven.portal._pages.package_pages import (
     compute_package_frame_values,
     find_package_page_address,
     list_page_part_templates,
-    list_shown_table_part_templates,
+    list_shown_part_templates,
     load_package_pages,
 )
 from hven.portal._pages.package_scripts import find_package_asset_path, map_pane_script_paths
@@ -91,7 +91,7 @@ def load_templates(language: str = "en") -> Environment:
     environment.globals["_"] = translate
     environment.globals["language"] = language
     environment.globals["page_parts"] = list_page_part_templates
-    environment.globals["table_parts"] = list_shown_table_part_templates
+    environment.globals["shown_parts"] = list_shown_part_templates
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)

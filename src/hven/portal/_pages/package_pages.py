@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
@@ -76,7 +77,8 @@ class PortalPages:
         variables of its place.
     compute_frame_value
         Function that computes a value for each request, which all templates have as ``frame_values.PACKAGE``. The tags
-        of cached pages contain its `repr`. None: the package has no such value.
+        of cached pages contain its `repr`. If the value is None, the package shows nothing in frames and pages of
+        tables. None: the package has no such value.
     word_search_path
         Path of a page that searches for the words in its parameter ``q``. Other pages link words to it, such as the
         subjects of a collection. Empty: the package has no such page.
@@ -147,23 +149,26 @@ def list_page_part_templates(place: str) -> tuple[str, ...]:
     )
 
 
-def list_shown_table_part_templates(place: str, table_values: Mapping[str, object]) -> tuple[str, ...]:
-    """List the templates that packages add to a place of the page of a table, if they have something to show there.
+def list_shown_part_templates(
+    place: str, frame_values: Mapping[str, object], table_values: Mapping[str, object] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """List the templates that packages add to a place of a page, if they have something to show there.
 
     Parameters
     ----------
     place
         A key of `PAGE_PLACES`.
-    table_values
-        Values that packages compute for the page (`TablePageExtension.compute_value`). A package whose value is None
-        shows nothing.
+    frame_values, table_values
+        Values that packages compute for the frame (`PortalPages.compute_frame_value`) and for the page of a table
+        (`TablePageExtension.compute_value`). A package with the value None in one of them shows nothing.
 
     Returns
     -------
     templates
         Names of the templates, with the names of their packages.
     """
-    silent_packages = {package for package, value in table_values.items() if value is None}
+    values = (*frame_values.items(), *table_values.items())
+    silent_packages = {package for package, value in values if value is None}
     templates = list_page_part_templates(place)
     return tuple(template for template in templates if template.partition("/")[0] not in silent_packages)
 

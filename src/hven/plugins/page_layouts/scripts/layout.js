@@ -24,7 +24,10 @@ class PageLayout {
     this.results = results;
     this.workspace = workspace;
     /** @type {Record<string, HTMLDetailsElement | null>} */
-    this.details = { map: findElement(results, "details.map"), plot: findElement(results, "details.plot") };
+    this.details = {
+      map: /** @type {HTMLDetailsElement | null} */ (findElement(results, "details.map")),
+      plot: /** @type {HTMLDetailsElement | null} */ (findElement(results, "details.plot")),
+    };
     const names = { rows: t("Rows"), map: t("Map"), plot: t("Plot"), card: t("One row") };
     /** @type {Record<string, HTMLButtonElement>} */
     this.buttons = {};
@@ -61,7 +64,7 @@ class PageLayout {
     const panes = names.map((name) => (name === GALLERY ? "rows" : name)).filter((name) => name in this.buttons);
     this.isArranged = panes.length > 0;
     this.panes = this.isArranged ? panes : this.listOpenPanes();
-    this.arrangePanes();
+    this.showPanes();
   }
 
   /** List the panes that are open on the page. */
@@ -71,7 +74,7 @@ class PageLayout {
   }
 
   /** Show the panes of the arrangement, and close the others. */
-  arrangePanes() {
+  showPanes() {
     const { panes, results } = this;
     if (this.isArranged) {
       const places = panes.filter((name) => name !== CARD);
@@ -139,7 +142,7 @@ class PageLayout {
   /** Write the arrangement to the address. */
   writeAddress({ replace = false } = {}) {
     this.workspace.state.set({ [PANES_PARAMETER]: this.panes.join(",") }, { replace });
-    this.arrangePanes();
+    this.showPanes();
   }
 }
 
