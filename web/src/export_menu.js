@@ -1,13 +1,11 @@
 // The export menu of a result: formats, file scripts and code lines, for all rows or only the marked ones.
+import { DISPLAY_PARAMETERS } from "./display_parameters.js";
 import { addCopyButton } from "./copy_button.js";
 import { findElements, requireElement, createElement, findElement } from "./dom.js";
 import { initializeMenus } from "./menus.js";
 import { formatBytes } from "./byte_size.js";
 /** @import {ExportOptions} from "./answers.js" */
 /** @import {StateChanges, Workspace} from "./workspace.js" */
-
-const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
-const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 
 /** The menus of formats, files and code. */
 class ExportMenu {

@@ -1,4 +1,5 @@
 // The gallery of a search: pictures as cards, loaded while the user scrolls. A click opens the row.
+import { DISPLAY_PARAMETERS } from "./display_parameters.js";
 import { createPlaceholder } from "./broken_pictures.js";
 import { findElements, requireAncestor, createButton, createElement, readTableUrl, getEventTarget } from "./dom.js";
 import { enableHoverZoom } from "./hover_zoom.js";
@@ -8,8 +9,6 @@ import { RowPages } from "./row_pages.js";
 /** @import {Column, Rows, Value} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
-const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
-const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 const MAX_CARDS = 5000;
 
 /** The gallery of a search. */

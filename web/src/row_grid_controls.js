@@ -1,13 +1,11 @@
 // What a grid listens to: the workspace, the pointer and the keyboard. Arrows move between rows and to the headings,
 // Enter opens a row, the space bar marks it.
+import { DISPLAY_PARAMETERS } from "./display_parameters.js";
 import { getEventTarget } from "./dom.js";
 import { enableHoverZoom } from "./hover_zoom.js";
 import { PHONE_MEDIA_QUERY } from "./phone_cards.js";
 /** @import {RowGrid} from "./row_grid.js" */
 /** @import {State} from "./workspace.js" */
-
-const DISPLAY_NAMES = ["_row", "_panes", "_look", "_view", "_map", "_plot", "_compare"];
-const DISPLAY_PARAMETERS = Object.fromEntries(DISPLAY_NAMES.map((name) => [name, null]));
 
 /**
  * Format the parameters of a search without those of its display.

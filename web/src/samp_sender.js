@@ -1,4 +1,5 @@
 // Send a table, its rows, and what they link to by SAMP.
+import { DISPLAY_PARAMETERS } from "./display_parameters.js";
 import { acceptsMessage } from "./samp_client.js";
 import { buildPositionMessage, buildRegionMessages, chooseFileMessages, findLinkUrl } from "./samp_messages.js";
 /** @import {Link, Row, ExportOptions} from "./answers.js" */
@@ -7,7 +8,6 @@ import { buildPositionMessage, buildRegionMessages, chooseFileMessages, findLink
 /** @import {StateChanges, Workspace} from "./workspace.js" */
 
 const MAX_ADDRESS_CHARACTERS = 8000; // longest address that programs and servers accept
-const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
 /** Sends the data of one table to the programs at the hub. */
 export class SampSender {
