@@ -77,8 +77,8 @@ class PortalPages:
         variables of its place.
     compute_frame_value
         Function that computes a value for each request, which all templates have as ``frame_values.PACKAGE``. The tags
-        of cached pages contain its `repr`. If the value is None, the package shows nothing in frames and pages of
-        tables. None: the package has no such value.
+        of cached pages contain its `repr`. If the value is None, the package adds no parts to pages, unless its value
+        for a table (`TablePageExtension`) is another one. None: the package has no such value.
     word_search_path
         Path of a page that searches for the words in its parameter ``q``. Other pages link words to it, such as the
         subjects of a collection. Empty: the package has no such page.
@@ -160,15 +160,16 @@ def list_shown_part_templates(
         A key of `PAGE_PLACES`.
     frame_values, table_values
         Values that packages compute for the frame (`PortalPages.compute_frame_value`) and for the page of a table
-        (`TablePageExtension.compute_value`). A package with the value None in one of them shows nothing.
+        (`TablePageExtension.compute_value`). A package whose value is None shows nothing; on the page of a table, its
+        value for the table decides, if it has one.
 
     Returns
     -------
     templates
         Names of the templates, with the names of their packages.
     """
-    values = (*frame_values.items(), *table_values.items())
-    silent_packages = {package for package, value in values if value is None}
+    values = {**frame_values, **table_values}
+    silent_packages = {package for package, value in values.items() if value is None}
     templates = list_page_part_templates(place)
     return tuple(template for template in templates if template.partition("/")[0] not in silent_packages)
 
