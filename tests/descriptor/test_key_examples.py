@@ -98,7 +98,7 @@ def read_faults(text: str, parent: str, directory: Path) -> list[str]:
         table = "epn_core" if text.startswith("standard: epn-tap") else "main"
         text = f"tables:\n  {table}:\n" + ("" if has_rows else "    source: main.csv\n") + indent(text, "    ")
         text += OTHER_TABLES
-    elif "tables:" not in text and "files:" not in text:
+    elif not re.search(r"^(tables|files):", text, re.MULTILINE):  # a key of the example may have tables, too
         text += "tables:\n  main: {source: main.csv}\n"
     match = re.match(r"collection: (\w+)", text)
     name = match[1] if match else "demo"
