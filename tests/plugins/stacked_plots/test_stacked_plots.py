@@ -225,3 +225,9 @@ def test_titles_and_labels_cannot_become_markup(client: Client) -> None:
     page = ask(client, "<script>alert(1)</script>", "field;bx", q="<b>")
     assert "<script>alert" not in page.text
     assert "<b>" not in page.text.replace("<b>1", "")
+
+
+def test_a_plot_of_rows_alone_offers_no_files_of_samples() -> None:
+    rows_only = parse_plot_address({}, ["table:sky.events"])
+    assert rows_only.list_sample_panels() == []
+    assert [panel.name for panel in parse_plot_address({}, ["table:sky.events", "a;b"]).list_sample_panels()] == ["a"]

@@ -92,6 +92,10 @@ class PlotAddress:
     start: int | None = None
     stop: int | None = None
 
+    def list_sample_panels(self) -> list[PanelAddress]:
+        """List the visible panels with samples; the others show rows of tables."""
+        return [panel for panel in self.panels if not panel.is_table and not panel.is_hidden]
+
     def list_parameters(self) -> list[tuple[str, str]]:
         """List the parameters of the address."""
         parameters = []

@@ -81,11 +81,10 @@ def read_plot_samples(reader: PlotReader, address: PlotAddress, start: int, stop
         A panel cannot be read, there are none with samples, or there are too many samples.
     """
     parameters_by_set: dict[str, dict[str, None]] = {}
-    for panel in address.panels:
-        if not panel.is_table and not panel.is_hidden:
-            selection = select_samples(reader, reader.require_portal_data_set(panel.name), panel.parameters)
-            names = panel.parameters or tuple(selection.names)
-            parameters_by_set.setdefault(panel.name, {}).update(dict.fromkeys(names))
+    for panel in address.list_sample_panels():
+        selection = select_samples(reader, reader.require_portal_data_set(panel.name), panel.parameters)
+        names = panel.parameters or tuple(selection.names)
+        parameters_by_set.setdefault(panel.name, {}).update(dict.fromkeys(names))
     if not parameters_by_set:
         message = format_message("this plot has no panel with samples")
         raise NotFoundError(

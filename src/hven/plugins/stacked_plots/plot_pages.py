@@ -84,6 +84,7 @@ SERIES_FACE = "timelines"
 SUN_WORDS = ("sun", "solar", "helio")
 HELIOVIEWER_ADDRESS = "https://helioviewer.org/"
 SDO_START = 1_275_436_800_000_000  # 2010-06-02: images of SOHO before, of SDO after
+SAMPLE_FILE_TYPES = ("csv", "cdf")  # a plot of rows alone has no such files
 FILE_TYPES = {
     "svg": "image/svg+xml",
     "png": "image/png",
@@ -280,7 +281,7 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
                 f"{page_context.base}/plots/plot.{name}?{query_string}",
             )
             for name in FILE_TYPES
-            if span
+            if span and (name not in SAMPLE_FILE_TYPES or address.list_sample_panels())
         ],
         words=words,
         suggestions=suggestions[:MAX_SUGGESTIONS],

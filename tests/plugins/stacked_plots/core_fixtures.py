@@ -1,0 +1,3 @@
+"""What tests of the core need to try what this package adds (`tests/plugin_needs.py`)."""
+
+LINKED_PAGES = {"/plots": "the pages of tables with times"}
