@@ -384,6 +384,8 @@ POST_BODIES: dict[str, Sequence[str]] = {  # route that only accepts POST -> bod
     "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["id,n\n3,4\n"],
     "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main", "SELECT * FROM obs.free")],
 }  # fmt: skip
+POST_ROUTES = frozenset(POST_BODIES)  # of the core; routes of packages also answer GET, at least in words
+POST_BODIES = merge_package_rights("POST_BODIES", POST_BODIES)
 PUT_BODIES = {"/tap/tables/{table}": "id,n\n1,2\n"}  # likewise
 PACKAGE_REQUESTS = load_package_modules("rights_requests")
 # route -> values of its parameters, instead of `PATH_VALUES`
@@ -487,6 +489,15 @@ def list_routes(site: Site) -> set[str]:
     return {path for path in found if path == "/" or not path.endswith("/")}
 
 
+def find_content_type(path: str, body: str) -> tuple[tuple[str, str], ...]:
+    """Find the headers that tell what a body is."""
+    if path.startswith("/tap/load"):
+        return (("content-type", "text/csv"),)
+    if body.startswith("{"):
+        return (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+    return FORM
+
+
 def build_requests() -> dict[str, list[RightsRequest]]:
     """Build the requests of routes, formats and queries."""
     ways = {}
@@ -495,8 +506,11 @@ def build_requests() -> dict[str, list[RightsRequest]]:
             RightsRequest(one, "PUT", body, (("content-type", "text/csv"),)) for one in fill_route(path)
         ]
     for path, bodies in POST_BODIES.items():
-        kind = (("content-type", "text/csv"),) if path.startswith("/tap/load") else FORM
-        ways[f"POST {path}"] = [RightsRequest(one, "POST", body, kind) for one in fill_route(path) for body in bodies]
+        ways[f"POST {path}"] = [
+            RightsRequest(one, "POST", body, find_content_type(path, body))
+            for one in fill_route(path)
+            for body in bodies
+        ]
     for path, lines in QUERY_STRINGS.items():
         shown = f"{path} " if path in QUERIES else path
         ways[shown] = [RightsRequest(f"{one}?{line}" if line else one) for one in fill_route(path) for line in lines]
@@ -964,6 +978,7 @@ def _mask_job_names(answer: Answer) -> Answer:
 __all__ = [
     "PEOPLE",
     "POST_BODIES",
+    "POST_ROUTES",
     "PUT_BODIES",
     "QUERY_STRINGS",
     "ROWS",

@@ -30,7 +30,7 @@ from normal_form import describe_answer, mask_address
 from rights_clock import stop_policy_clock
 from rights_matrix import (
     PATH_VALUES,
-    POST_BODIES,
+    POST_ROUTES,
     PUT_BODIES,
     QUERY_STRINGS,
     TABLE_ROUTE,
@@ -283,7 +283,7 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
     """Write the addresses of a route: for each table or collection, with its query strings."""
     site = recorder.site
     if "{" not in path:
-        if path not in {*POST_BODIES, *PUT_BODIES, *find_job_routes([path])}:
+        if path not in {*POST_ROUTES, *PUT_BODIES, *find_job_routes([path])}:
             yield path
         return
     if path.startswith(TABLE_ROUTE):
