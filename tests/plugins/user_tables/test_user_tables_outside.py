@@ -119,7 +119,7 @@ def test_a_table_through_pyvo(place: Place) -> None:
                 ask(ALL)
     (row,) = json.loads(run_hven("tables", "--json", "--site", place.site).stdout)
     assert (row["owner"], row["table"], row["rows"]) == ("anna", "tap_user.mine", 4)
-    mine.remove_table_unless_read("tap_user.mine")
+    mine.remove_table("tap_user.mine")
     for _ in range(10):
         with pytest.raises(pyvo.dal.DALQueryError, match="no table"):
             mine.search(ALL)
@@ -138,7 +138,7 @@ def test_a_vosi_table_of_our_own_is_made_again_by_pyvo(place: Place) -> None:
         "SELECT ucd FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.like_stars' AND column_name = 'ra'"
     )
     assert told["ucd"] == "pos.eq.ra;meta.main"
-    mine.remove_table_unless_read("tap_user.like_stars")
+    mine.remove_table("tap_user.like_stars")
 
 
 def test_an_index_through_pyvo(place: Place) -> None:
@@ -178,7 +178,7 @@ def test_an_index_through_pyvo(place: Place) -> None:
     assert place.session(None).get(f"{place.server.url}/tap/table-update", timeout=30).status_code == 401
     with pytest.raises(RuntimeError, match="401"):
         place.service(None).create_index("tap_user.mine", "note")
-    mine.remove_table_unless_read("tap_user.mine")
+    mine.remove_table("tap_user.mine")
 
 
 def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_what_the_capabilities_say_is_enough_for_pyvo_to_log_in(place: Place) ->
     try:
         assert len(service.search(ALL)) == 1
     finally:
-        place.service(place.anna).remove_table_unless_read("tap_user.mine")
+        place.service(place.anna).remove_table("tap_user.mine")
 
 
 def test_load_query_and_delete_at_once(place: Place) -> None:
