@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # plug-ins that report or store all outcomes run in the collecting process only
-CONTROLLER_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml")
+CONTROLLER_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml", "failed_tests")
 
 
 @dataclass(eq=False)

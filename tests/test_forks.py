@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BEGINNING = "import os, time, warnings, pytest\n"
-CONFTEST = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); pytest_plugins = ['forks']"
+CONFTEST = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); pytest_plugins = ['failure_log', 'forks']"
 
 
 def run(place: Path, *words: str, **modules: str) -> tuple[int, str]:
@@ -19,7 +19,7 @@ def run(place: Path, *words: str, **modules: str) -> tuple[int, str]:
     (place / "pytest.ini").write_text("[pytest]\n")
     for name, text in modules.items():
         (place / f"test_{name}.py").write_text(BEGINNING + text)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--forks", "3", *words]
+    command = [sys.executable, "-m", "pytest", "-ra", "--forks", "3", *words]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -39,6 +39,24 @@ def test_outcomes_are_those_of_the_tests(tmp_path):
     assert {"3 failed", "21 passed", "1 skipped", "1 xfailed", "1 error", "1 warning"} <= set(last.split(", ")), told
     for words in ("assert (1 + 1) == 3", "what it said", "a reason", "broken fixture", "(n='1')", "mind the gap"):
         assert words in told
+
+
+def test_a_failure_is_written_before_the_run_ends(tmp_path):
+    failures = tmp_path / ".pytest_cache" / "d" / "failures" / "failures.txt"
+    code, told = run(
+        tmp_path,
+        bad="def test_wrong():\n    assert 1 + 1 == 3\n",
+        waits=f"""
+from pathlib import Path
+def test_that_waits_for_the_line():
+    until = time.monotonic() + 120
+    while not (words := Path({str(failures)!r}).read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert words == "test_bad.py::test_wrong (call): assert (1 + 1) == 3\\n"
+""",
+    )
+    assert code == 1
+    assert "1 failed, 1 passed" in told
 
 
 def test_modules_are_collected_once_and_fixtures_are_those_of_a_worker(tmp_path):
