@@ -262,6 +262,7 @@ class _ColumnConverter:
                 self.faults[name] = (bad, cells, explain_unparsable_text(kind))
         elif name in self.reader.text_columns:
             self._parse_texts(name, cells, kind)
+            self._record_number_oddities(name, cells, kind)
         elif pa.types.is_string(kind):
             if self.may_be_padded:
                 cells = strip_blanks(cells)
@@ -285,6 +286,11 @@ class _ColumnConverter:
         elif name in self.reader.newly_as_text:
             layout.text_first_columns.add(name)
         self.arrays[name] = values
+
+    def _record_number_oddities(self, name: str, cells: pa.Array, kind: pa.DataType) -> None:
+        """Record the parsed numbers that are respelt, or rounded because they are integers beyond 2**53."""
+        layout = self.layout
+        values = self.arrays[name]
         is_number_type = pa.types.is_floating(kind) or pa.types.is_integer(kind)
         if self.may_be_respelt and is_number_type:
             matches_respelt = pc.match_substring_regex(cells, RESPELT_NUMBER_PATTERN)
