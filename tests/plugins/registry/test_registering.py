@@ -121,7 +121,7 @@ def test_descriptor_faults_are_reported_at_their_line(site_files: tuple[Path, Pa
 def test_five_columns_without_a_description_are_named(count: int, end: str) -> None:
     columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
     record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
-    ((_, message, *_),) = registry_validation._find_tableset_violations(record)
+    ((_, message, *_),) = registry_validation._find_missing_descriptions(record)
     assert message == f"these columns of s.t ({count}) have no description: c0, c1, c2, c3, {end}"
 
 
