@@ -233,10 +233,10 @@ class SourceContract:
         """The estimated size is what progress counts at the last batch."""
         source = self.open_source(tmp_path)
         self.read_source_table(source)
-        size = source.estimate_size()
+        size = source.estimate_progress_total()
         assert size is None or size >= 0
         if isinstance(source, ProgressSource) and size is not None:
-            assert source.count_bytes_read() == size
+            assert source.count_progress_units() == size
 
     def test_rows_know_their_file(self, tmp_path: Path) -> None:
         """Every row knows its file; sources without files give nulls."""

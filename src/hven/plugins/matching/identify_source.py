@@ -143,7 +143,7 @@ class IdentifySource:
             tables.append(self.options.overrides.table)
         return [InputVersion(name="identify", detail=table) for table in dict.fromkeys(tables)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown before the end."""
         return None
 

@@ -68,7 +68,7 @@ class UserStore:
             connection.execute(sa.insert(users).values(**values, created=format_current_time()))
         return f"{account}.{secret}"
 
-    def renew_token(self, account: str) -> str:
+    def renew_token_and_end_sessions(self, account: str) -> str:
         """Renew the token of an account; its old token and its sessions end, its tables and jobs stay.
 
         Raises

@@ -134,7 +134,7 @@ def parse_delimited_block(
         data = block.data
     column_names = list(column_names) or layout.names[:1]  # one column must count the rows
     table_reader = _DelimitedBlockReader(block, data, layout, column_names, file)
-    table = table_reader.read_table()
+    table = table_reader.read_table_within_reject_limit()
     ragged = table_reader.ragged
     if table is None:
         rejects = [_describe_ragged_row(row) for row in ragged]
@@ -186,7 +186,7 @@ class _DelimitedBlockReader:
         self.newly_as_text: set[str] = set()
         self.ragged: list[csv.InvalidRow] = []
 
-    def read_table(self) -> pa.Table | None:
+    def read_table_within_reject_limit(self) -> pa.Table | None:
         """Read the table; None: the block has enough rejects."""
         while True:
             self.ragged = []
