@@ -147,7 +147,7 @@ def token(directory: Path, name: str = "anna") -> str:
 
     with Site(site_settings.load_settings(directory)) as site:
         return (
-            site.store.users.renew_token(name)
+            site.store.users.renew_token_and_end_sessions(name)
             if name in dict(site.store.users.list_accounts())
             else site.store.users.add_account(name)
         )

@@ -232,7 +232,7 @@ def test_rows_seen_before_are_those_of_a_set(batches):
         for value in batch:
             expected.append(value is not None and value in known)
             known.add(value)
-        assert seen.find_repeated_rows(code, mask).tolist() == expected
+        assert seen.add_rows_and_find_repeated(code, mask).tolist() == expected
 
 
 def test_hashes_of_slices_and_of_several_columns():

@@ -73,7 +73,7 @@ class Observers:
     def __init__(self, store, settings):
         self.store = store
 
-    def verify_token(self, token):
+    def find_or_create_account_by_token(self, token):
         name, issuer, signature = token.split(".")
         if issuer != "hven":
             return None

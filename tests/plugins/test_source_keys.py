@@ -71,7 +71,7 @@ class SourceWithLengths:
     def list_input_versions(self):
         return self.source.list_input_versions()
 
-    def estimate_size(self):
+    def estimate_progress_total(self):
         return None
 
 

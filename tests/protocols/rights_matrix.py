@@ -615,7 +615,7 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
         tokens = {one.account: site.store.users.add_account(one.account) for one in PEOPLE if one.account}
         for one in PEOPLE:
             if one.refused and one.account:
-                site.store.users.renew_token(one.account)
+                site.store.users.renew_token_and_end_sessions(one.account)
         give = site.store.grants.add_grant
         give("member", subject="hana", object="hesiod", role="reader", actor="owner")
         give("member", subject="ines", object="hesiod", role="curator", actor="owner")

@@ -209,7 +209,7 @@ class ChangingSite:
     def renew_token(self) -> str:
         name = self.chance.choice(ACCOUNTS[:2])
         before = self.browsers[name]
-        self.tokens[name] = self.site.store.users.renew_token(name)
+        self.tokens[name] = self.site.store.users.renew_token_and_end_sessions(name)
         for address, status, text in self.fetch_all(before):
             assert status == 401, f"a token of {name} that was revoked: {address}: {status} {text[:200]}"
         before.headers = {"authorization": f"Bearer {self.tokens[name]}"}

@@ -268,7 +268,7 @@ def test_a_wrong_token_pays_for_no_password(
         assert send(client, {"name": "anna", "token": "a guess"}).status == 401
     del login_pauses[:]
     old = {"authorization": f"Bearer {star_site.store.users.add_account('bert')}"}
-    star_site.store.users.renew_token("bert")
+    star_site.store.users.renew_token_and_end_sessions("bert")
     for _ in range(session.FREE_ADDRESS_FAILURES):
         assert client.ask("GET", "/tap/tables", headers=old).status == 401
     assert login_pauses == [0.0] * session.FREE_ADDRESS_FAILURES
@@ -339,7 +339,7 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
     assert [store.sessions.find_session_owner(one) for one in (proof, many[0])] == [None, None], (
         "an account has so many, the newest"
     )
-    store.users.renew_token("anna")
+    store.users.renew_token_and_end_sessions("anna")
     assert other.sessions.find_session_owner(many[-1]) is None
     store.close()
     other.close()

@@ -206,7 +206,7 @@ LOSERS = (
     ),
     Loser(
         "an account whose token was renewed", "zqnight", lambda world: world.account("mia"),
-        lambda world, _: world.site.store.users.renew_token("mia"), "mia",
+        lambda world, _: world.site.store.users.renew_token_and_end_sessions("mia"), "mia",
     ),
 )  # fmt: skip
 

@@ -253,7 +253,7 @@ def test_nobody_gets_more_than_they_have(roles_site: Site, client: Client) -> No
         assert look(client, olga, whom).status == 403, whom
     evil = look(client, olga, "anna", origin="https://evil.example")
     assert evil.status in {401, 403}
-    token = roles_site.store.users.renew_token("olga")
+    token = roles_site.store.users.renew_token_and_end_sessions("olga")
     assert look(client, {"authorization": f"Bearer {token}"}, "anna").status == 303
     given = client.ask("POST", "/login/tokens", body=b"scope=all", headers={**FORM, "authorization": f"Bearer {token}", "accept": "application/json"})  # fmt: skip
     personal = {"authorization": f"Bearer {json.loads(given.body)['token']}"}
@@ -277,7 +277,7 @@ def test_the_cookie_is_good_for_its_account_and_its_hour(roles_site: Site, clien
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={past}"}) == []
     anonymous = client.ask("GET", "/", headers={"cookie": f"hven_as={proof}"})
     assert "You see this site" not in anonymous.text
-    roles_site.store.users.renew_token("olga")
+    roles_site.store.users.renew_token_and_end_sessions("olga")
     assert ids(client, {"cookie": f"{session(roles_site, 'olga')['cookie']}; hven_as={proof}"}) == []
 
 

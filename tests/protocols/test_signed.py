@@ -179,7 +179,7 @@ def test_it_dies_with_the_right(night_site: Site, client: Client, token: str) ->
 def test_it_dies_with_the_account(night_site: Site, client: Client, token: str, end: str) -> None:
     address = sign_address(client, FILE, token)
     if end == "renew":
-        night_site.store.users.renew_token("anna")
+        night_site.store.users.renew_token_and_end_sessions("anna")
     else:
         night_site.store.users.remove_account("anna")
         if end == "anew":

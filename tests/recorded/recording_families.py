@@ -53,7 +53,7 @@ def record_stored_site(directory: Path) -> dict[str, list[str]]:
     stored.unpack_site(site_directory)
     facts = json.loads(stored.FACTS.read_text(encoding="utf-8"))
     with stored.open_site(site_directory) as (site, client):
-        token = site.store.users.renew_token("anna")
+        token = site.store.users.renew_token_and_end_sessions("anna")
         answers = record_site(site, site_directory)
         recorder = Recorder(site, site_directory, answers, {facts["result"]: "/results/RESULT", token: "TOKEN"})
         for key, answer in stored.ask_stored(client, facts, token):

@@ -46,7 +46,7 @@ def balance_workers(counts: list[int], *, busy: float = 0.9, back: float = 0.5, 
         for number, worker in enumerate(workers):
             for _again in range(3):
                 for client in sorted(held[number]):
-                    if worker.should_close(client):
+                    if worker.count_request_and_decide_close(client):
                         held[number].remove(client)
                         port += 1
                         whose = number if (port * 0.618) % 1 < back else (number + 1) % len(counts)
@@ -78,9 +78,9 @@ def test_nothing_is_left_to_workers_that_say_nothing() -> None:
     other.report_and_rebalance()
     time.now += MAX_SILENCE_SECONDS + 0.5
     for port in range(32):
-        one.should_close(port)
+        one.count_request_and_decide_close(port)
     one.report_and_rebalance()
-    assert not one.should_close(0), "the other one hangs, or is dead"
+    assert not one.count_request_and_decide_close(0), "the other one hangs, or is dead"
 
 
 def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

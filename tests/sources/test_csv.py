@@ -403,7 +403,7 @@ def test_files_are_read_in_order_with_their_metadata(tmp_path):
         (3, "c", 1, "b/2.csv", "2", 8),
     ]
     assert found[2]["file.md5"] == hashlib.md5(b"x,y\n3,c\n").hexdigest()
-    assert source.count_bytes_read() == source.estimate_size() == 20
+    assert source.count_progress_units() == source.estimate_progress_total() == 20
 
 
 def test_a_file_without_a_column_is_told(tmp_path):

@@ -98,7 +98,7 @@ def test_types_that_tables_do_not_have(tmp_path):
         1,
     ]
     assert list(found[1].values()) == [2**40, None, datetime(2020, 1, 1, 12), "y", None, 1.0, None, None, 2]
-    assert (source.estimate_size(), source.count_bytes_read()) == (2, 2)
+    assert (source.estimate_progress_total(), source.count_progress_units()) == (2, 2)
 
 
 def test_metadata_in_the_footer(tmp_path):

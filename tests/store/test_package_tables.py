@@ -159,7 +159,7 @@ def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tm
         store.get_or_create(Notebook).add("clouds")
     install()
     with closing(StateStore(tmp_path, url)) as store:
-        assert store.find_absent_package_tables() == {"notebook": ["notes"]}
+        assert store.find_tables_of_unused_packages() == {"notebook": ["notes"]}
         with store.get_or_create(BACKUPS["StateBackupAccess"]).pin_snapshots_and_open_export(
             "label", include_rows=True
         ) as export:
@@ -175,7 +175,7 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     settings = load_settings(create_site_directory(tmp_path / "site", name="Uraniborg"), {})
     with Site(settings) as site:
         site.store.get_or_create(Notebook).add("clouds")
-        assert site.store.find_absent_package_tables() == {}
+        assert site.store.find_tables_of_unused_packages() == {}
     whole, left_out, gone = (tmp_path / f"{name}.tar" for name in ("whole", "left_out", "gone"))
     with Site(settings) as site:
         BACKUPS["write"](site, whole)

@@ -37,11 +37,11 @@ def test_another_token_ends_the_old_one_and_all_sessions(tmp_path):
     store = StateStore(tmp_path)
     old = store.users.add_account("anna")
     proof = store.sessions.begin_session("anna", 100.0)
-    new = store.users.renew_token("anna")
+    new = store.users.renew_token_and_end_sessions("anna")
     assert [store.users.find_account_by_token(one) for one in (old, new)] == [None, "anna"]
     assert store.sessions.find_session_owner(proof) is None
     with pytest.raises(NotFoundError, match="hven user list"):
-        store.users.renew_token("bert")
+        store.users.renew_token_and_end_sessions("bert")
     store.close()
 
 

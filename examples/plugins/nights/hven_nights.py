@@ -62,7 +62,7 @@ class Nights:
         """Say what was read."""
         return [InputVersion(name="nights", detail=f"{self.options.nights} from {self.options.first}")]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Count the rows to come."""
         return self.options.nights
 

@@ -19,7 +19,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hven.adql._parser import parse_condition, parse_expression
-from hven.adql.adql_writer import quote_identifier, write_adql
+from hven.adql.adql_writer import quote_identifier_if_needed, write_adql
 from hven.adql.binder import bind_condition
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.syntax_tree import (
@@ -634,7 +634,7 @@ def _describe_policy_alternative(alternative: Expr) -> str:
 def _write_people_operand(value: Expr) -> str:
     """Write a column or string that names people; quote a column as queries must."""
     if isinstance(value, ColumnRef) and not value.qualifier:
-        return quote_identifier(value.name)
+        return quote_identifier_if_needed(value.name)
     return write_adql(value)
 
 

@@ -100,7 +100,7 @@ def write_adql(tree: SyntaxNode) -> str:
     return _AdqlWriter(is_mapping=is_mapping).write_node(tree)
 
 
-def quote_identifier(ident: Ident) -> str:
+def quote_identifier_if_needed(ident: Ident) -> str:
     """Write an identifier, in double quotes if it was quoted or needs them.
 
     Parameters
@@ -133,7 +133,7 @@ def quote_adql_name(text: str) -> str:
     name
         The name as a query contains it.
     """
-    return quote_identifier(Ident(text))
+    return quote_identifier_if_needed(Ident(text))
 
 
 def quote_table_name(table: Table) -> str:
@@ -205,7 +205,9 @@ class _AdqlWriter:
         text = self.write_parenthesized(node.body, with_parentheses=isinstance(node.body, Query))
         if node.ctes:
             keyword = "WITH RECURSIVE" if node.ctes[0].recursive else "WITH"
-            table_texts = [f"{quote_identifier(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
+            table_texts = [
+                f"{quote_identifier_if_needed(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes
+            ]
             text = f"{keyword} {', '.join(table_texts)} {text}"
         if node.order_by:
             text += f" ORDER BY {self.write_node_list(node.order_by)}"
@@ -253,7 +255,8 @@ class _AdqlWriter:
             parts.append(f"HAVING {self.write_node(node.having)}")
         if node.windows:
             window_texts = [
-                f"{quote_identifier(window.name)} AS {self.write_window_definition(window)}" for window in node.windows
+                f"{quote_identifier_if_needed(window.name)} AS {self.write_window_definition(window)}"
+                for window in node.windows
             ]
             parts.append(f"WINDOW {', '.join(window_texts)}")
         return " ".join(parts)
@@ -264,7 +267,7 @@ class _AdqlWriter:
     def write_aliased_text(self, text: str, alias: Ident | None) -> str:
         if alias is None:
             return text
-        return f"{text} AS {quote_identifier(alias)}"
+        return f"{text} AS {quote_identifier_if_needed(alias)}"
 
     # --- FROM ------------------------------------------------------------------------------------------------
 
@@ -291,7 +294,7 @@ class _AdqlWriter:
             if link.on is not None:
                 text += f" ON {self.write_node(link.on)}"
             elif link.using:
-                text += f" USING ({', '.join(map(quote_identifier, link.using))})"
+                text += f" USING ({', '.join(map(quote_identifier_if_needed, link.using))})"
         return text
 
     # --- conditions and values -------------------------------------------------------------------------------
@@ -342,10 +345,10 @@ class _AdqlWriter:
         first, *later_parts = (*node.qualifier, node.name)
         if self.is_mapping and not later_parts and not first.quoted and first.name.upper() == "PI":
             return first.name  # a mapping reads it as a column: the principal investigator of an observation
-        part_texts = [quote_identifier(first)]
+        part_texts = [quote_identifier_if_needed(first)]
         for part in later_parts:
             needs_no_quotes = self.is_mapping and not part.quoted and _REGULAR_IDENTIFIER.fullmatch(part.name)
-            part_texts.append(part.name if needs_no_quotes else quote_identifier(part))
+            part_texts.append(part.name if needs_no_quotes else quote_identifier_if_needed(part))
         return ".".join(part_texts)
 
     def write_function(self, node: FunctionCall) -> str:
@@ -366,7 +369,7 @@ class _AdqlWriter:
         if node.name is None:
             window_text = self.write_window_definition(node)
         else:
-            window_text = quote_identifier(node.name)
+            window_text = quote_identifier_if_needed(node.name)
         return f"{self.write_function(node.function)} OVER {window_text}"
 
     def write_window_definition(self, node: WindowExpression | NamedWindow) -> str:
@@ -412,11 +415,13 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     Select: _AdqlWriter.write_select,
     SetOperation: _AdqlWriter.write_operations,
     SelectItem: _AdqlWriter.write_select_item,
-    SelectStar: lambda _, node: "".join([f"{quote_identifier(part)}." for part in node.qualifier]) + "*",
+    SelectStar: lambda _, node: "".join([f"{quote_identifier_if_needed(part)}." for part in node.qualifier]) + "*",
     OrderItem: lambda writer, node: f"{writer.write_node(node.expr)}{' DESC' if node.descending else ''}",
     Join: _AdqlWriter.write_joins,
     DerivedTable: lambda writer, node: writer.write_aliased_text(f"({writer.write_query(node.query)})", node.alias),
-    TableRef: lambda writer, node: writer.write_aliased_text(".".join(map(quote_identifier, node.parts)), node.alias),
+    TableRef: lambda writer, node: writer.write_aliased_text(
+        ".".join(map(quote_identifier_if_needed, node.parts)), node.alias
+    ),
     Conjunction: _AdqlWriter.write_condition_parts,
     Disjunction: _AdqlWriter.write_condition_parts,
     Negation: _AdqlWriter.write_negation,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.adql_writer import quote_identifier, write_adql
+from hven.adql.adql_writer import quote_identifier_if_needed, write_adql
 from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.syntax_tree import ColumnRef, FunctionCall, Ident, Select, SelectItem, walk_tree
 from hven.adql.value_kinds import is_null_in_every_row
@@ -82,7 +82,7 @@ class ObscoreViewMember:
         select_items = ", ".join(
             (
                 f"{self.column_expressions.get(column.name) or _write_typed_null(column)} AS "
-                f"{quote_identifier(Ident(column.name, quoted=True))}"
+                f"{quote_identifier_if_needed(Ident(column.name, quoted=True))}"
             )
             for column in columns
         )
@@ -230,7 +230,7 @@ def compile_obscore_view_member(
         },
         view_name,
     )
-    table_name = ".".join(quote_identifier(Ident(part, quoted=True)) for part in (table.schema, table.name))
+    table_name = ".".join(quote_identifier_if_needed(Ident(part, quoted=True)) for part in (table.schema, table.name))
     column_expressions = {
         column.name: _write_typed_expression(trees[column.name], column)
         for column in mapping.table.columns

@@ -93,7 +93,7 @@ class ColumnRuleChecker:
             if rejected_mask is not None:
                 counted_mask = counted_mask & ~rejected_mask
             seen_rows = self.seen_hashes.setdefault(rule.name, SeenRowHashes())
-            repeated_mask = seen_rows.find_repeated_rows(row_hashes, counted_mask)
+            repeated_mask = seen_rows.add_rows_and_find_repeated(row_hashes, counted_mask)
             if repeated_mask.any():
                 yield rule, columns, pa.array(repeated_mask)
 

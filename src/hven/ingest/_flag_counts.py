@@ -31,7 +31,7 @@ def count_flagged_rows(staged_site: StagedSite, table: Table, flags: QualityFlag
     group_columns = ", ".join([*keys, "f"])
     count_query = f"SELECT {group_columns}, COUNT(*) AS n FROM ({row_query}) AS q GROUP BY {group_columns}"
     with ExitStack() as stack:
-        batches = list(staged_site.answer_query(count_query, {}, stack))
+        batches = list(staged_site.answer_query_and_record_inputs(count_query, {}, stack))
     return _sum_flag_counts(batches, keys, flags)
 
 

@@ -522,8 +522,8 @@ class CollectionRun:
         stage_table
             Fills the table; it may change the `SyncState`, which is stored for the next sync.
         answer_query
-            Answers the queries of a table that is made from others, as `StagedSite.answer_query` does; None: the staged
-            site answers them.
+            Answers the queries of a table that is made from others, as `StagedSite.answer_query_and_record_inputs`
+            does; None: the staged site answers them.
         """
         table_name = spec.table.qualified_name
         settings = self.site.settings
@@ -544,7 +544,7 @@ class CollectionRun:
 
         with ExitStack() as stack:
             ledger_writer: LedgerWriter | None = None
-            answer = answer_query or self.staged_site.answer_query
+            answer = answer_query or self.staged_site.answer_query_and_record_inputs
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, settings.directory),
@@ -671,7 +671,9 @@ class CollectionRun:
         published_records = self.site.store.read_published_records()[1]
         published_record = published_records.get(spec.table.qualified_name)
         published_bytes = published_record.snapshot.bytes if published_record is not None else 0
-        file_sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
+        file_sizes = [
+            entry.source.estimate_progress_total() or 0 for entry in entries if has_byte_progress(entry.source)
+        ]
         disk_space.check_disk_space(self.site, self.resource.name, max(published_bytes, sum(file_sizes)))
 
     def _build_snapshot_record(self, spec: TableSpec, loaded_table: LoadedTable) -> SnapshotRecord:

@@ -148,4 +148,4 @@ class SourceRowGrouper:
 
     def iterate_groups(self) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
         """Yield groups as source rows, and for each column its second value in groups where it has several."""
-        yield from self.group_collector.read_groups(MAX_BATCH_ELEMENTS)
+        yield from self.group_collector.read_groups_with_conflicts(MAX_BATCH_ELEMENTS)

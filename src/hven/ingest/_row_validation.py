@@ -73,7 +73,7 @@ class RowValidator:
             if labels:
                 self._enum_codes[column.name] = pa.array([str(code) for code in labels], pa.string())
 
-    def find_violations(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def find_violations_and_set_flags(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield the violations of mapped rows; `batch` is the prepared source batch that they came from.
 
         A rejected row takes no key from another row, and gives no observation; so keys and observations are checked

@@ -121,7 +121,7 @@ class StagedSite(SingletonRegistry):
         """Return the tables as they will be: staged tables, and published tables of other collections."""
         return {**self._published, **self._staged}
 
-    def answer_query(
+    def answer_query_and_record_inputs(
         self,
         text: str | Query,
         inputs: dict[str, str],

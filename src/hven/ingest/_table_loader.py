@@ -430,7 +430,7 @@ class TableLoader:
         transform = MappingTransform(self.evaluator, entry.mapping, sizes, self.python_limits, stop_event)
         validation = RowValidator(self.evaluator, entry.mapping, seen_hashes=self._seen_hashes)
         batches = entry.source.read_batches(self.list_columns_to_read(entry), row_limit=self.sample_rows)
-        total = entry.source.estimate_size()
+        total = entry.source.estimate_progress_total()
         read_row_count = 0
         with ExitStack() as stack:
             grouper: SourceRowGrouper | None = None
@@ -459,7 +459,7 @@ class TableLoader:
                 self._check_rejected_share()
                 done = read_row_count
                 if isinstance(entry.source, ProgressSource):
-                    done = entry.source.count_bytes_read()
+                    done = entry.source.count_progress_units()
                 self._report_progress("read", done, total)
             if grouper is not None:
                 self._load_groups(grouper, transform, validation, writer)
@@ -641,7 +641,7 @@ class TableLoader:
             else:
                 source_positions = np.arange(batch.num_rows)
             reached_mask[source_positions] = True
-            violations = list(validator.find_violations(mapped, mapped_batch.prepared))
+            violations = list(validator.find_violations_and_set_flags(mapped, mapped_batch.prepared))
             rows = mapped.rows
             valid_positions = source_positions
             if violations:

@@ -16,7 +16,7 @@ class SeenRowHashes:
     def __init__(self) -> None:
         self._sorted_runs: list[Hashes] = []
 
-    def find_repeated_rows(self, row_hashes: Hashes, valid_mask: Flags) -> Flags:
+    def add_rows_and_find_repeated(self, row_hashes: Hashes, valid_mask: Flags) -> Flags:
         """Return the mask of the rows that repeat an earlier row, of this batch or of earlier batches.
 
         Rows outside of `valid_mask` do not count.

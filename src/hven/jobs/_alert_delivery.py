@@ -55,7 +55,8 @@ def list_alert_channels(settings: Settings) -> list[str]:
 def send_due_alerts(settings: Settings, store: StateStore) -> int:
     """Send every alert that is due; return the number of alerts that went out by all channels."""
     delivered_count = 0
-    for due_alert in store.schedules.list_due_alerts():
+    due_alerts = store.schedules.list_due_alerts()
+    for due_alert in due_alerts:
         if not store.schedules.claim_alert(due_alert, CLAIM_SECONDS):
             continue
         channels, is_incomplete = _send_alert(settings, due_alert)
@@ -65,6 +66,8 @@ def send_due_alerts(settings: Settings, store: StateStore) -> int:
             retry_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
         store.schedules.record_delivery(due_alert, channels, retry_seconds)
         delivered_count += not is_incomplete
+    if due_alerts:
+        store.schedules.delete_surplus_alerts()
     return delivered_count
 
 

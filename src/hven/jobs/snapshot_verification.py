@@ -46,7 +46,7 @@ def list_all_snapshot_records(store: StateStore) -> list[SnapshotRecord]:
         The snapshots, the published ones first.
     """
     published_ids = set(store.read_published_snapshot_ids()[1].values())
-    user_records = [record for record, _ in store.user_tables.list_user_tables()]
+    user_records = [record for record, _ in store.user_tables.list_tables_with_expiry()]
     all_records = [*store.list_all_snapshots(), *user_records]
     return sorted(
         all_records, key=lambda record: (record.id not in published_ids, record.table.qualified_name, record.id)
@@ -82,7 +82,7 @@ def find_snapshots_to_verify(settings: Settings, store: StateStore) -> tuple[lis
     for collection in damaged_collections:
         # another snapshot of the collection is served instead of the damaged one
         records_by_id |= {record.id: record for record in store.list_snapshots(collection)}
-    records_by_id |= {record.id: record for record, _ in store.user_tables.list_user_tables()}
+    records_by_id |= {record.id: record for record, _ in store.user_tables.list_tables_with_expiry()}
     current_records = [record for record in records_by_id.values() if record.snapshot.checksum]
     new_records = [record for record in current_records if record.id not in verifications]
     if request_time:

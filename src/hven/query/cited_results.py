@@ -174,7 +174,7 @@ def create_cited_result(
         "software": SERVER_SOFTWARE,
         "columns": [column.name for column in result.columns],
     }
-    return site.store.results.save_result(identifier, maker_digest, body)
+    return site.store.results.insert_result_if_absent(identifier, maker_digest, body)
 
 
 def _compute_maker_digest(maker_name: str, site: Site) -> str:

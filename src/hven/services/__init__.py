@@ -5,7 +5,7 @@ from __future__ import annotations
 from hven.model.params import RequestParams
 from hven.query import build_unused_parameter_warnings
 from hven.services._document_cache import DocumentCache
-from hven.services._proof_verification import verify_proof
+from hven.services._proof_verification import verify_proof_with_attempt_limit
 from hven.services._responses import (
     answer_with_body,
     answer_with_etag,
@@ -46,7 +46,7 @@ __all__ = [
     "read_body",
     "read_chunks",
     "read_params",
-    "verify_proof",
+    "verify_proof_with_attempt_limit",
     "wait_for_disconnect",
     "write_json_error",
 ]

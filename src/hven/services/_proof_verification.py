@@ -24,7 +24,7 @@ T = TypeVar("T")
 PASSWORD_LIMITER = anyio.CapacityLimiter(4)
 
 
-async def verify_proof(
+async def verify_proof_with_attempt_limit(
     request: HTTPConnection,
     store: StateStore,
     account: str,

@@ -737,7 +737,7 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
     UpstreamError, StorageUnavailableError, GoneError
         It does not exist any more, or was changed since.
     """
-    remote_state = remote_files.request_file_state(context, row, with_first_block=True)
+    remote_state = remote_files.request_unchanged_file_state(context, row, with_first_block=True)
     if remote_state is None:
         return Path(find_unchanged_file_path(context.site.settings, row))
     file_cache = remote_files.get_remote_file_cache(context)
@@ -749,7 +749,7 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
         ranges = None
         found_files = find_files(context, principal, collection, [path])
         if path in found_files.rows or path in found_files.refused:
-            state = remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
+            state = remote_files.request_unchanged_file_state(context, found_files.get_row(path), with_first_block=True)
             if state is not None:
                 ranges = RemoteFileRanges(file_cache, state)
         ranges_by_path[path] = ranges
@@ -903,7 +903,7 @@ def create_file_reader(
 
 def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, stop: int) -> Generator[FilePiece]:
     yield None
-    file = remote_files.request_file_state(context, row)
+    file = remote_files.request_unchanged_file_state(context, row)
     assert file is not None  # noqa: S101  (the file is remote)
     file_cache = remote_files.get_remote_file_cache(context)
     with remote_files.add_file_path_to_errors(row):

@@ -300,7 +300,7 @@ def get_modification_time(row: dict[str, Any]) -> datetime | None:
     return datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
-def request_file_state(
+def request_unchanged_file_state(
     context: ServiceContext, row: dict[str, Any], *, with_first_block: bool = False
 ) -> RemoteFileState | None:
     """Request the current state of a file on another server, in a thread.
@@ -443,7 +443,7 @@ def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> 
 
 def request_file_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
     """Return a key that identifies the current state of a file."""
-    remote_state = request_file_state(context, row)
+    remote_state = request_unchanged_file_state(context, row)
     if remote_state is None:
         return str(row["tag"])
     return remote_state.key

@@ -330,7 +330,7 @@ class EngineRegistry:
                 problems[f"the snapshot {snapshot.id} cannot be removed at the moment: {error}"] = None
         return list(problems)
 
-    def probe_engines(self, engine_names: Iterable[str]) -> list[str]:
+    def find_engine_problems(self, engine_names: Iterable[str]) -> list[str]:
         """Open the engines that tables need. This may take a while: do not call it while a request waits.
 
         Parameters

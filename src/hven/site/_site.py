@@ -443,7 +443,7 @@ class Site(SingletonRegistry):
         paths = {record.id: record.snapshot.path for record in self._published_records.values()}
         for collection in {verification.collection for verification in self._failed_verifications.values()}:
             if collection == USER_SCHEMA:
-                collection_records = [record for record, _ in self.store.user_tables.list_user_tables()]
+                collection_records = [record for record, _ in self.store.user_tables.list_tables_with_expiry()]
             else:
                 collection_records = self.store.list_snapshots(collection)
             paths |= {record.id: record.snapshot.path for record in collection_records}
@@ -505,7 +505,7 @@ class Site(SingletonRegistry):
                 names.add(relation.engine)
         names.discard(EMBEDDED_ENGINE)
         self.check_snapshot_files_and_refresh()
-        return tuple(self.engines.probe_engines(names))
+        return tuple(self.engines.find_engine_problems(names))
 
     def _watch_engines(self) -> None:
         """Open the other engines before a user queries their tables, and notice when they are away."""

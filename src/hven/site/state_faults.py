@@ -46,7 +46,7 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
     except HvenError:
         return []
     try:
-        tables_by_package = store.find_absent_package_tables()
+        tables_by_package = store.find_tables_of_unused_packages()
         records = store.read_published_records()[1]
     except HvenError:
         return []

@@ -534,8 +534,8 @@ class Source(Protocol):
             One for each file or service.
         """
 
-    def estimate_size(self) -> int | None:
-        """Return the bytes or rows to come, for a progress bar; None if unknown."""
+    def estimate_progress_total(self) -> int | None:
+        """Return the number of bytes, rows or files to read, for a progress bar; None if unknown."""
 
 
 # --- abilities of some sources; `sync` checks them by isinstance --------------------------------------------------
@@ -775,10 +775,10 @@ class FileListSource(Protocol):
 
 @runtime_checkable
 class ProgressSource(Protocol):
-    """A source of files, whose size and progress are bytes."""
+    """A source that tells how much of it is read: bytes, or files whose headers alone are read."""
 
-    def count_bytes_read(self) -> int:
-        """Return the bytes read so far."""
+    def count_progress_units(self) -> int:
+        """Return how many of the units of `estimate_progress_total` are read."""
 
 
 @runtime_checkable
@@ -851,7 +851,7 @@ class TimeSamplesSource(Protocol):
 class GeoFeatureSource(Protocol):
     """A source of features, whose geometries and properties stay columns of their own in a table of a standard."""
 
-    def list_derived_utypes(self) -> frozenset[str]:
+    def list_helper_column_utypes(self) -> frozenset[str]:
         """List the utypes of the columns that only serve to fill columns of a standard.
 
         Returns

@@ -310,7 +310,7 @@ class DelimitedTextSource(TextFileSource):
             file_text = ""
             if len(self.files) > 1:
                 file_text = f" in {file.name}"
-            for is_front, records in self._sample_records(block.data, dialect):
+            for is_front, records in self._sample_front_middle_end_records(block.data, dialect):
                 for number, record in enumerate(records, 1):
                     place = f"further down{file_text}"
                     if is_front:
@@ -328,7 +328,9 @@ class DelimitedTextSource(TextFileSource):
                 kinds[name] = self._guess_type(name, cells.get(name, []), first)
         return first, kinds, cells, places
 
-    def _sample_records(self, data: bytes, dialect: TextDialect) -> Iterator[tuple[bool, list[list[str]]]]:
+    def _sample_front_middle_end_records(
+        self, data: bytes, dialect: TextDialect
+    ) -> Iterator[tuple[bool, list[list[str]]]]:
         """Yield some thousand records, and whether they are from the front of a block.
 
         The row numbers of those are known; the others are from the middle and the end of the block.

@@ -190,7 +190,7 @@ class CuratorProcess:
             for buffer in buffers:
                 self._channel.send_bytes(buffer)
         except OSError:
-            raise self._build_exit_error() from None
+            raise self._stop_and_build_exit_error() from None
 
     def receive_answer(self, timeout_seconds: float) -> tuple[bytes, bytes]:
         """Wait for an answer.
@@ -228,7 +228,7 @@ class CuratorProcess:
                 )
             message = self._channel.recv_bytes()
         except (EOFError, OSError):
-            raise self._build_exit_error() from None
+            raise self._stop_and_build_exit_error() from None
         if message[:1] == b"E":
             error = json.loads(message[1:])
             if error["memory"]:
@@ -250,8 +250,8 @@ class CuratorProcess:
         self._channel = None
         self._loaded_functions.clear()
 
-    def _build_exit_error(self) -> CuratorCodeError:
-        """Describe how the process ended by itself."""
+    def _stop_and_build_exit_error(self) -> CuratorCodeError:
+        """Stop what is left of a process whose connection is closed, and describe how it ended."""
         process = self._process
         if process is None:
             raise AssertionError
@@ -259,20 +259,7 @@ class CuratorProcess:
             process.wait(5.0)
         code = process.poll()
         self.stop_process()
-        if code is None:
-            return CuratorCodeError("the Python code closed its connection to Hven, so Hven stopped the process")
-        if code >= 0:
-            return CuratorCodeError(f"the Python code ended its process with exit code {code} (perhaps by os._exit)")
-        if -code in set(signal.Signals):
-            name = signal.Signals(-code).name
-        else:
-            name = str(-code)
-        why = (
-            ": perhaps the machine had no memory left"
-            if name == "SIGKILL"
-            else ": compiled code failed, perhaps because there was no memory left"
-        )
-        return CuratorCodeError(f"the process ended with {name}{why}")
+        return _build_exit_error(code)
 
     def _start_process(self) -> None:
         ours, theirs = socket.socketpair()
@@ -305,6 +292,23 @@ class CuratorProcess:
         main = threading.current_thread() is threading.main_thread()  # Linux ties such an end to the thread
         self.send_request(("begin", os.getpid(), main, list(sys.path), self.limits.memory, self._module))
         self.receive_answer(STARTUP_TIMEOUT_SECONDS)
+
+
+def _build_exit_error(exit_code: int | None) -> CuratorCodeError:
+    """Describe how a process ended by itself; None: it was still running."""
+    if exit_code is None:
+        return CuratorCodeError("the Python code closed its connection to Hven, so Hven stopped the process")
+    if exit_code >= 0:
+        return CuratorCodeError(f"the Python code ended its process with exit code {exit_code} (perhaps by os._exit)")
+    name = str(-exit_code)
+    if -exit_code in set(signal.Signals):
+        name = signal.Signals(-exit_code).name
+    why = (
+        ": perhaps the machine had no memory left"
+        if name == "SIGKILL"
+        else ": compiled code failed, perhaps because there was no memory left"
+    )
+    return CuratorCodeError(f"the process ended with {name}{why}")
 
 
 def _kill_process_and_descendants(process: subprocess.Popen[bytes], channel: Connection, mark: str) -> None:

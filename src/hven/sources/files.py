@@ -238,7 +238,7 @@ class ListedOrQueriedFileSource:
         detail = f"names, sizes and times of {self._file_count} files"
         return [InputVersion(name=name, sha256=self._list_digest.hexdigest(), detail=detail)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of files is unknown."""
         return None
 

@@ -73,11 +73,11 @@ class ParquetSource(FileByFileSource):
         """List the columns that have a VOTable form. The VOTable of the footer describes them if there is one."""
         return self._columns
 
-    def estimate_size(self) -> int:
+    def estimate_progress_total(self) -> int:
         """Count the rows."""
         return sum(_open_parquet(file).metadata.num_rows for file in self.files)
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the rows read so far."""
         return self.read_count
 

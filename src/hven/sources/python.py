@@ -237,7 +237,7 @@ class PythonFunctionSource:
         )
         return [version]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown before the end."""
         return None
 

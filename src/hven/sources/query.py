@@ -82,7 +82,7 @@ class QuerySource:
         """Name the query; ingest adds its tables' snapshots."""
         return [InputVersion(name="query", detail=self.adql)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown before the end."""
         return None
 

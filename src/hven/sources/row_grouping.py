@@ -135,7 +135,7 @@ class RowGrouper:
         finally:
             self._connection.unregister("batch")
 
-    def read_groups(self, batch_row_limit: int) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
+    def read_groups_with_conflicts(self, batch_row_limit: int) -> Iterator[tuple[pa.RecordBatch, dict[str, pa.Array]]]:
         """Yield groups, a batch at a time.
 
         Parameters

@@ -228,10 +228,15 @@ class SourceContract:
         assert all(isinstance(pin, InputVersion) and pin.name for pin in pins)
         if self.has_files:
             assert all(pin.sha256 and len(pin.sha256) == 64 for pin in pins)
-        size = source.estimate_size()
+
+    def test_progress_reaches_the_estimated_size(self, tmp_path: Path) -> None:
+        """The estimated size is what progress counts at the last batch."""
+        source = self.open_source(tmp_path)
+        self.read_source_table(source)
+        size = source.estimate_progress_total()
         assert size is None or size >= 0
         if isinstance(source, ProgressSource) and size is not None:
-            assert source.count_bytes_read() == size
+            assert source.count_progress_units() == size
 
     def test_rows_know_their_file(self, tmp_path: Path) -> None:
         """Every row knows its file; sources without files give nulls."""
@@ -364,7 +369,7 @@ class SourceContract:
         assert _sort_rows(rows_so_far) == _sort_rows(self.rows)
 
     def test_block_checksums_are_repeatable(self, tmp_path: Path) -> None:
-        """Blocks have all rows, the same checksum each time, and each block gives its own rows."""
+        """A second source computes the same checksums of blocks."""
         source = self.open_source(tmp_path)
         if not isinstance(source, BlockChecksumSource):
             return
@@ -376,6 +381,14 @@ class SourceContract:
         second_sums = second_source.compute_block_checksums(self.key, list(self.rows[0]))
         assert second_sums is not None
         assert _sort_rows(second_sums.to_pylist()) == _sort_rows(block_sums.to_pylist())
+
+    def test_blocks_give_their_own_rows(self, tmp_path: Path) -> None:
+        """Each block gives as many rows as its checksum counts, and all blocks give all rows."""
+        source = self.open_source(tmp_path)
+        if not isinstance(source, BlockChecksumSource):
+            return
+        block_sums = source.compute_block_checksums(self.key, list(self.rows[0]))
+        assert block_sums is not None
         block_rows: list[dict[str, Any]] = []
         for block in block_sums.to_pylist():
             blocks = source.select_blocks(self.key, [block["block"]])

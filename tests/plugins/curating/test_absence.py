@@ -42,7 +42,7 @@ def read_pages(site: Site) -> dict[str, tuple[int, bool]]:
     """Read pages as an operator: their status, and whether they link to pages for editing."""
     if not site.store.users.has_account("olga"):
         site.store.users.add_account("olga")
-    token = site.store.users.renew_token("olga")
+    token = site.store.users.renew_token_and_end_sessions("olga")
     client = Client(create_and_start_application(site))
     answers = {
         path: client.ask("GET", path, headers={"authorization": f"Bearer {token}", "accept": "text/html"})
@@ -57,7 +57,7 @@ def test_the_rest_is_served_and_drafts_are_kept(directory: Path) -> None:
         pages = read_pages(site)
         assert pages["/"] == pages["/news"] == (200, False)
         assert pages["/edit"][0] == 404
-        assert site.store.find_absent_package_tables() == {"curating": ["drafts"]}
+        assert site.store.find_tables_of_unused_packages() == {"curating": ["drafts"]}
     (directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(directory)) as site:
         pages = read_pages(site)

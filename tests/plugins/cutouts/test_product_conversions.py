@@ -17,7 +17,7 @@ from hven.model.errors import ParamError, SourceError, TooLargeError
 from hven.plugins.cutouts.pixel_windows import CutoutSelection
 from hven.plugins.cutouts.product_conversions import write_product_as_fits, write_product_as_votable
 from hven.plugins.cutouts.product_cutting import cut_product, join_hdus, write_primary_hdu
-from hven.plugins.cutouts.table_selection import select_rows, write_table_hdu
+from hven.plugins.cutouts.table_selection import select_rows_or_elements, write_table_hdu
 from shared import shared
 
 
@@ -116,7 +116,7 @@ def test_a_table_beyond_the_limit_is_not_written():
 def test_batches_of_a_cut_can_be_read_from_any_row():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        rows = select_rows(product.find_part("1"), CutoutSelection(time=(58330.0, 58331.0)))
+        rows = select_rows_or_elements(product.find_part("1"), CutoutSelection(time=(58330.0, 58331.0)))
         whole = pa.Table.from_batches(rows.read_batches(0, rows.row_count))
         piece = pa.Table.from_batches(rows.read_batches(100, 50))
     assert whole.num_rows == rows.row_count

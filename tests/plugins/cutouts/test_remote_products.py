@@ -77,7 +77,7 @@ def test_copies_of_cubes_and_cuts_of_sia_are_made_of_them(open_far_client, store
     if there is not None:
         monkeypatch.setattr(
             remote_files,
-            "request_file_state",
+            "request_unchanged_file_state",
             lambda *_, **__: (_ for _ in ()).throw(remote_stores.build_timeout_error()),
         )
         assert "did not respond in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text

@@ -126,7 +126,7 @@ def test_the_next_batch_is_mapped_before_this_one_is_checked_but_where_rows_are_
             base.execute("UPDATE d SET v = v + 0.25")
         base.close()
     monkeypatch.setattr(source_rows, "BATCH_ROWS", 100)
-    apply, broken = MappingTransform.map_batch, RowValidator.find_violations
+    apply, broken = MappingTransform.map_batch, RowValidator.find_violations_and_set_flags
     mapped, done, order = [], threading.Event(), []
 
     def mapping(self, batch: pa.RecordBatch):
@@ -143,6 +143,6 @@ def test_the_next_batch_is_mapped_before_this_one_is_checked_but_where_rows_are_
         yield from broken(self, *given)
 
     monkeypatch.setattr(MappingTransform, "map_batch", mapping)
-    monkeypatch.setattr(RowValidator, "find_violations", checking)
+    monkeypatch.setattr(RowValidator, "find_violations_and_set_flags", checking)
     do(site, "c", **({"accept_changes": True} if do is sync_collection else {}))
     assert order == (["mapped"] * 2 + ["checked"] * 2 if do is ingest_collection else ["mapped", "checked"] * 2)

@@ -153,3 +153,6 @@ class TestSqliteByOdbc(TestSqlite):
     def test_block_checksums_are_repeatable(self, tmp_path):
         """It has no hash for that, and says so."""
         assert self.open_source(tmp_path).compute_block_checksums(["n"], ["name"]) is None
+
+    def test_blocks_give_their_own_rows(self, tmp_path):
+        """Without checksums, it has no blocks."""

@@ -56,7 +56,7 @@ class Rows:
         """Name nothing."""
         return []
 
-    def estimate_size(self) -> int:
+    def estimate_progress_total(self) -> int:
         """Count them."""
         return DOCUMENTS
 

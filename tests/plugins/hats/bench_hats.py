@@ -273,7 +273,7 @@ def scale(home: Path) -> Iterator[Journey]:
             manifests.ManifestFile(f"dataset/{at}.parquet", 999_424, 36_600_000) for at in range(-(-count // 61))
         )
         head = manifests.ManifestHead(rows=count * 16_384, files=files, schema=table().arrow_schema.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
-        manifests.write_manifest(directory / manifests.MANIFEST_FILE_NAME, head, groups)
+        manifests.write_manifest_with_json_head(directory / manifests.MANIFEST_FILE_NAME, head, groups)
         manifest = manifests.CatalogueManifest(directory)
         asked = RowGroupLookupContext(manifest, None, bound.literal_values)
         took[count] = median(lambda asked=asked: choice.find_row_groups("sky.stars", asked), 200, 20)  # type: ignore[misc]

@@ -366,7 +366,7 @@ def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, file_
     here = kind.open(kind.Options(path=str(tmp_path / "far")), SourceContext())
     source = kind.open(kind.Options(path=f"{file_server.address}/all/"), SourceContext(allow_private=True))
     assert source.list_columns() == here.list_columns()
-    assert source.estimate_size() == here.estimate_size() == 2000
+    assert source.estimate_progress_total() == here.estimate_progress_total() == 2000
     assert pa.Table.from_batches(source.read_batches()).equals(pa.Table.from_batches(here.read_batches()))
     assert pa.Table.from_batches(source.read_batches(["mag"], 100)).num_rows >= 100
     assert (

@@ -319,7 +319,7 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
     assert engine.find_missing_or_resized_file(snapshot) is None
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=str(where)), SourceContext())
-    assert pa.Table.from_batches(source.read_batches()).num_rows == source.estimate_size() == 2000
+    assert pa.Table.from_batches(source.read_batches()).num_rows == source.estimate_progress_total() == 2000
     for one in (engine, local):
         one.close()
 

@@ -86,7 +86,7 @@ def test_a_hips_is_made_of_them(kind: str, tmp_path: Path, monkeypatch: pytest.M
             assert np.nanmin(np.abs(tile - (2000 * y + x))) < 1  # values are linear: any interpolation is exact
             monkeypatch.setattr(
                 surveys.remote_files,
-                "request_file_state",
+                "request_unchanged_file_state",
                 lambda *_, **__: (_ for _ in ()).throw(remote_stores.build_timeout_error()),
             )
             with pytest.raises(UpstreamError):

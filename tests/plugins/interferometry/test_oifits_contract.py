@@ -48,4 +48,4 @@ class TestOifits(SourceContract):
         self.read_source_table(source)
         files = source.list_files().num_rows
         assert [pin.detail for pin in source.list_input_versions()] == ["header only"] * files
-        assert (source.estimate_size(), source.count_bytes_read()) == (files, files)
+        assert (source.estimate_progress_total(), source.count_progress_units()) == (files, files)

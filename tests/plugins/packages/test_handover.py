@@ -110,7 +110,7 @@ def test_the_seal_has_16_answers(old_site: Path) -> None:
 
 def test_the_pages_are_for_operators(old_site: Path) -> None:
     with Site(load_settings(old_site)) as site:
-        token = site.store.users.renew_token("tycho")
+        token = site.store.users.renew_token_and_end_sessions("tycho")
         other = site.store.users.add_account("bert")
         client = Client(create_and_start_application(site))
         for path in ("/handover", "/handover/seal"):

@@ -315,7 +315,7 @@ def test_jobs_and_user_tables_of_the_target_stay(sites: SitePair) -> None:
             assert result.read_table().to_pylist() == [{"n": 7}]
         return_to_earlier_publication(gold, "stars")
         assert gold.store.jobs.get_job(job).phase == "COMPLETED"
-        assert [record for record, _ in gold.store.user_tables.list_user_tables()]
+        assert [record for record, _ in gold.store.user_tables.list_tables_with_expiry()]
 
 
 def test_the_target_checks_the_descriptor_with_its_own_packages(sites: SitePair) -> None:

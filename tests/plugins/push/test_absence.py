@@ -82,7 +82,7 @@ def test_the_rest_is_served_and_nothing_is_lost(directory: Path) -> None:
         with pytest.raises(DescriptorError, match="'push' belongs to the plug-in package push"):
             ingest_collection(site, "night")
         assert query_column(site, "SELECT note FROM night.lines") == ["clouds"]
-        assert site.store.find_absent_package_tables() == {"push": ["pushed", "pushes"]}
+        assert site.store.find_tables_of_unused_packages() == {"push": ["pushed", "pushes"]}
     (directory / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(directory)) as site:
         ingest_collection(site, "night")

@@ -63,7 +63,7 @@ def test_the_rest_is_served_and_records_keep_their_dates(directory: Path) -> Non
         answer = client.get("/tap/sync", LANG="ADQL", QUERY="SELECT name FROM stars.main", RESPONSEFORMAT="csv")
         assert answer.text.split() == ["name", "Vega"]
         assert client.get("/oai", verb="Identify").status == 404
-        assert site.store.find_absent_package_tables() == {"registry": ["registered", "registered_parts"]}
+        assert site.store.find_tables_of_unused_packages() == {"registry": ["registered", "registered_parts"]}
     (directory / "hven.toml").write_text(TOML)
     with Site(load_settings(directory)) as site:
         assert "ivo://tycho.example/bright" in list_records(site)

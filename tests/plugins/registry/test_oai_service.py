@@ -320,11 +320,11 @@ def test_a_plugin_service_registers_its_own_capabilities(oai_site: Site) -> None
     around = replace(
         ServiceContext.create_for_principal(oai_site, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "own": own}
     )
-    PublishingRegistry(around).refresh()
+    PublishingRegistry(around).refresh_listing_conflicts()
     told = oai_site.store.get_or_create(RegistryRecordStore).find_record("ivo://tycho.example/own")
     assert told is not None
     assert "ivo://x.example/std/own" in told.body
-    PublishingRegistry(replace(around, faces=load_service_faces())).refresh()
+    PublishingRegistry(replace(around, faces=load_service_faces())).refresh_listing_conflicts()
     gone = oai_site.store.get_or_create(RegistryRecordStore).find_record("IVO://Tycho.example/own")
     assert gone is not None
     assert gone.deleted
@@ -341,7 +341,7 @@ def test_a_failing_service_removes_no_other_records(oai_site: Site, caplog: pyte
     before = {
         one.ivoid for one in oai_site.store.get_or_create(RegistryRecordStore).list_records(0, 1_000) if not one.deleted
     }
-    PublishingRegistry(around).refresh()
+    PublishingRegistry(around).refresh_listing_conflicts()
     assert {
         one.ivoid for one in oai_site.store.get_or_create(RegistryRecordStore).list_records(0, 1_000) if not one.deleted
     } == before

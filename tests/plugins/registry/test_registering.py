@@ -121,7 +121,7 @@ def test_descriptor_faults_are_reported_at_their_line(site_files: tuple[Path, Pa
 def test_five_columns_without_a_description_are_named(count: int, end: str) -> None:
     columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
     record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
-    ((_, message, *_),) = registry_validation._find_tableset_violations(record)
+    ((_, message, *_),) = registry_validation._find_missing_descriptions(record)
     assert message == f"these columns of s.t ({count}) have no description: c0, c1, c2, c3, {end}"
 
 
@@ -202,7 +202,7 @@ def test_the_registry_itself_and_a_kind(judging: ServiceContext) -> None:
 def test_shown_records_equal_harvested_records(judging: ServiceContext) -> None:
     around = judging
     draft = {one.ivoid: one for found in registry_validation.build_draft_records(around).values() for one in found}
-    PublishingRegistry(around).refresh()
+    PublishingRegistry(around).refresh_listing_conflicts()
     try:
         for ivoid, one in draft.items():
             told = around.site.store.get_or_create(RegistryRecordStore).find_record(ivoid)

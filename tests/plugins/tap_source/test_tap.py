@@ -177,7 +177,7 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
         "Right ascension",
     )
     assert source.read_title_and_description() == (None, "Three stars.")
-    assert source.estimate_size() == 3
+    assert source.estimate_progress_total() == 3
     assert source.list_input_versions()[0].detail == "SELECT * FROM far.stars"
     assert [
         offer.option_value
@@ -330,7 +330,7 @@ def test_watermarks(server, expression, value, newer):
     assert source.can_filter_by(expression)
     part = source.select_since(expression, value)
     assert sorted(ids(part)) == sorted(row["id"] for row in build_many_rows().to_pylist() if newer(row))
-    assert part.estimate_size() == len(ids(part))
+    assert part.estimate_progress_total() == len(ids(part))
 
 
 def test_keys_are_asked_for_in_portions(proxy):

@@ -49,7 +49,7 @@ def test_the_rest_is_served_and_the_sums_are_kept(directory: Path) -> None:
     with Site(load_settings(directory)) as site:
         read_page(site, "/help", 200)
         read_page(site, "/usage", 404)
-        assert site.store.find_absent_package_tables() == {"usage": ["uses"]}
+        assert site.store.find_tables_of_unused_packages() == {"usage": ["uses"]}
     (directory / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(directory)) as site:
         read_page(site, "/usage", 401)

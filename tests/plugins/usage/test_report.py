@@ -29,7 +29,7 @@ def site_directory(tmp_path: Path) -> Path:
     with Site(settings.load_settings(root)) as site:
         for name, requests in {"stars": 3, "hidden": 5}.items():
             for table, service in (("", ""), ("", "tap"), ("main", "tap")):
-                site.store.get_or_create(UsageCountStore).add_counts({UsageKey(MONTH, name, table, service, "machine"): (2 * requests, requests, 2, 1, 4, 5, 6_000_000)})  # fmt: skip
+                site.store.get_or_create(UsageCountStore).add_counts_and_delete_old_months({UsageKey(MONTH, name, table, service, "machine"): (2 * requests, requests, 2, 1, 4, 5, 6_000_000)})  # fmt: skip
     return root
 
 

@@ -337,14 +337,14 @@ def test_counts_are_kept_while_they_cannot_be_written(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     request_status(client, "/collections/stars")
-    add, failing = get_count_store(site).add_counts, [True]
+    add, failing = get_count_store(site).add_counts_and_delete_old_months, [True]
 
     def add_or_fail(given: object) -> None:
         if failing[0]:
             raise StorageError("the disk is full")
         add(given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(get_count_store(site), "add_counts", add_or_fail)
+    monkeypatch.setattr(get_count_store(site), "add_counts_and_delete_old_months", add_or_fail)
     with caplog.at_level(logging.WARNING):
         assert sums(site) == {}
         assert sums(site) == {}
@@ -357,7 +357,7 @@ def test_counts_are_kept_while_they_cannot_be_written(
 
 
 def _put(site: Site, month: str, collection: str = "stars", access: str = "regular", requests: int = 3) -> None:
-    get_count_store(site).add_counts({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
+    get_count_store(site).add_counts_and_delete_old_months({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
 
 
 def test_missing_future_and_earlier_months_are_reported(site: Site) -> None:

@@ -57,7 +57,7 @@ def count_rows(site: Site, account: str) -> int:
 def test_tables_are_read_until_they_end_and_stay_away_when_the_package_is_back(directory: Path) -> None:
     with Site(load_settings(directory, {})) as site:
         client = Client(create_and_start_application(site))
-        headers = {"authorization": f"Bearer {site.store.users.renew_token('anna')}"}
+        headers = {"authorization": f"Bearer {site.store.users.renew_token_and_end_sessions('anna')}"}
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n8\n", headers=headers).status in {404, 405}
         assert "table-load-sync" not in client.get("/tap/capabilities").text
         assert count_rows(site, "anna") == count_rows(site, "bert") == 1

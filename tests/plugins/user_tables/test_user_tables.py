@@ -200,7 +200,7 @@ def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], st
     star_site._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
     assert delete_expired_user_tables(star_site) == 1
-    assert star_site.store.user_tables.list_user_tables() == []
+    assert star_site.store.user_tables.list_tables_with_expiry() == []
 
 
 def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person, Person, Person]) -> None:

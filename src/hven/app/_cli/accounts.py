@@ -66,7 +66,7 @@ def renew_token(
     valid, unless you use --all.
     """
     with open_site(context) as site:
-        print_token(account, site.store.users.renew_token(account))
+        print_token(account, site.store.users.renew_token_and_end_sessions(account))
         grants = site.store.grants.list_grants(subject=account)
         other_credentials = [grant for grant in grants if grant.kind in {"token", "password"}]
         if end_all:

@@ -73,7 +73,7 @@ def create_and_start_application(
         An application for `hven.app._server.serve_site`, or for any ASGI server.
     """
     application = ReloadingApplication(site, policies, identify_principal)
-    application.start()
+    application.start_background_work()
     return application
 
 
@@ -102,7 +102,7 @@ class ReloadingApplication:
     def _build(self) -> ASGIApp:
         return _build_application(self._site, self._policies, self._identify, self._started, self._observers)
 
-    def start(self) -> None:
+    def start_background_work(self) -> None:
         """Begin what this process does besides answering."""
         self._site.add_change_listener(self._problems.log_problem_changes, is_first_process_only=True)
         self._observers.update_observers()
@@ -112,7 +112,7 @@ class ReloadingApplication:
         if self._site.settings is not self._settings:
             self._settings = self._site.settings
             self._application = self._build()
-            self.start()
+            self.start_background_work()
         await self._application(scope, receive, send)
 
 

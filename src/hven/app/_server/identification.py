@@ -178,7 +178,7 @@ class RequestAuthenticator:
         account = get_claimed_account(credentials)
         if SIGNATURE_SCOPE_KEY in scope:
             identify_by_signature = partial(self._identify_by_signature, scope)
-            return await services.verify_proof(
+            return await services.verify_proof_with_attempt_limit(
                 HTTPConnection(scope), self._store, account, identify_by_signature, verify_token=identify_by_signature
             )
         digest = self._compute_credential_digest(credentials, is_proxy=bool(proxy_account))
@@ -194,7 +194,7 @@ class RequestAuthenticator:
         verify_token = check_credentials
         if is_basic:  # only Basic credentials can have a password
             verify_token = partial(self._identify_by_token, trusted_headers)
-        principal = await services.verify_proof(
+        principal = await services.verify_proof_with_attempt_limit(
             HTTPConnection(scope),
             self._store,
             account,

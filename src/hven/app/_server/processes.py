@@ -79,7 +79,7 @@ def create_worker_application() -> ASGIApp:
     memory_watchdog.end_process = _end_worker_over_memory_limit
     try:
         site, worker_application = _get_or_build_application()
-        worker_application.start()
+        worker_application.start_background_work()
         site.start_published_state_refresh(is_first_process=is_first_worker())
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.request_full_verification()

@@ -224,7 +224,7 @@ class ConnectionBalancer:
         """Whether the server is about to stop."""
         return bool(self._reports[2 * self._workers])
 
-    def should_close(self, client: object) -> bool:
+    def count_request_and_decide_close(self, client: object) -> bool:
         """Count a request on a connection, and return whether to close the connection after the answer."""
         if self.is_draining:
             return True
@@ -270,7 +270,7 @@ _process_share: ConnectionBalancer | None = None
 
 def count_request_and_decide_close(client: object) -> bool:
     """Return whether the connection of a client should be closed after the present answer."""
-    return _process_share is not None and client is not None and _process_share.should_close(client)
+    return _process_share is not None and client is not None and _process_share.count_request_and_decide_close(client)
 
 
 def is_server_draining() -> bool:

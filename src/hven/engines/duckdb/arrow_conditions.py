@@ -79,7 +79,7 @@ class BatchColumnNumbers:
     table_number: int
     number_by_name: dict[str, int]
 
-    def find_column(self, expression: Expr) -> tuple[int, ColumnType] | None:
+    def register_column(self, expression: Expr) -> tuple[int, ColumnType] | None:
         """Return position and type of a column of the table, or None if `expression` is something else."""
         if not isinstance(expression, ColumnRef) or expression.source != self.table_number or expression.column is None:
             return None
@@ -112,8 +112,8 @@ def _find_position_columns(
     """Return the positions of two numeric columns in the frame, or None if they are something else."""
     if columns is None:
         return None
-    lon = column_numbers.find_column(columns[0])
-    lat = column_numbers.find_column(columns[1])
+    lon = column_numbers.register_column(columns[0])
+    lat = column_numbers.register_column(columns[1])
     if lon is None or lat is None or not lon[1].is_numeric or not lat[1].is_numeric:
         return None
     return lon[0], lat[0]
@@ -188,7 +188,7 @@ def _compile_connective(
 def _compile_null_predicate(
     expression: NullPredicate, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    column_match = column_numbers.find_column(find_null_deciding_expression(expression.operand, free_slots))
+    column_match = column_numbers.register_column(find_null_deciding_expression(expression.operand, free_slots))
     if column_match is not None:
         column_number = column_match[0]
         test = pc.is_valid if expression.negated else pc.is_null
@@ -264,7 +264,7 @@ def _compile_shape_operand(
 
     A column of regions has lists of numbers or texts.
     """
-    column_match = column_numbers.find_column(expression)
+    column_match = column_numbers.register_column(expression)
     if column_match is not None:
         return _compile_region_column(*column_match)
     pair = match_column_pair(match_point_coordinates(expression))
@@ -323,8 +323,8 @@ def _compile_spatial_predicate(
     required_constant = compile_constant(required_result, free_slots)
     if shape_constant is None or columns is None or required_constant is None:
         raise UnsupportedByArrowError
-    lon_match = column_numbers.find_column(columns[0])
-    lat_match = column_numbers.find_column(columns[1])
+    lon_match = column_numbers.register_column(columns[0])
+    lat_match = column_numbers.register_column(columns[1])
     if lon_match is None or lat_match is None:
         raise UnsupportedByArrowError
     lon_number = lon_match[0]
@@ -458,7 +458,7 @@ def _compile_text_column(expression: Expr, column_numbers: BatchColumnNumbers) -
     if isinstance(expression, FunctionCall) and expression.name in _CASE_FUNCTIONS and len(expression.args) == 1:
         case_function = _CASE_FUNCTIONS[expression.name]
         expression = expression.args[0]
-    column_match = column_numbers.find_column(expression)
+    column_match = column_numbers.register_column(expression)
     if column_match is None or not column_match[1].is_string:
         return None
     column_number = column_match[0]
@@ -481,7 +481,7 @@ def _is_ascii(column: pa.Array) -> bool:
 def _compile_long_in_list(
     expression: InPredicate, choices: Sequence[Expr], column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    column_match = column_numbers.find_column(expression.operand)
+    column_match = column_numbers.register_column(expression.operand)
     list_values = compile_constant_list(choices, free_slots)
     negated = expression.negated
     if column_match is None or list_values is None or not (column_match[1].is_integer or column_match[1].is_string):
@@ -526,7 +526,7 @@ def _compile_column_comparison(
         evaluate_text = _compile_text_column(expression, column_numbers)
         if evaluate_text is not None:
             return _build_text_comparison(evaluate_text, operator, value)
-    column_match = column_numbers.find_column(expression)
+    column_match = column_numbers.register_column(expression)
     if column_match is None:
         evaluate_remainder = _compile_remainder(expression, column_numbers, free_slots)
         if evaluate_remainder is not None:
@@ -587,7 +587,7 @@ def _compile_remainder(
         divisor_expression = expression.right
     else:
         return None
-    column_match = column_numbers.find_column(dividend)
+    column_match = column_numbers.register_column(dividend)
     divisor_constant = compile_constant(divisor_expression, free_slots)
     if column_match is None or divisor_constant is None or not column_match[1].is_integer:
         raise UnsupportedByArrowError

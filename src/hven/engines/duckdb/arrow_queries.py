@@ -357,7 +357,7 @@ def _compile_output_item(
         evaluate_condition = compile_arrow_condition(condition, column_numbers, free_slots)
         return lambda frame, values: to_bool_array(evaluate_condition(frame, values), frame.num_rows)
 
-    return compile_arrow_value(expression, column_numbers.find_column, free_slots, compile_mask)
+    return compile_arrow_value(expression, column_numbers.register_column, free_slots, compile_mask)
 
 
 def _compile_sort_key(
@@ -368,7 +368,7 @@ def _compile_sort_key(
         expression = _find_item_by_position(expression, items, free_slots).expr
     if isinstance(expression, ColumnRef) and expression.source != column_numbers.table_number:
         expression = _find_output_by_name(expression, items)
-    column_match = column_numbers.find_column(expression)
+    column_match = column_numbers.register_column(expression)
     if column_match is None:
         compute_distance = compile_arrow_distance(expression, column_numbers, free_slots)
         return ArrowSortKey(compute_distance, order.descending, None)

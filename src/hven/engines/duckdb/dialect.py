@@ -210,8 +210,8 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         "ARR_MAX": ".write_array_function",
         "ARR_STDDEV": ".write_array_function",
         "ARR_DOT": ".write_dot_product",
-        "REPLACE": ".write_replace",
-        "REGEXP_REPLACE": ".write_replace",
+        "REPLACE": ".write_length_limited_replace",
+        "REGEXP_REPLACE": ".write_length_limited_replace",
         "URL_ENCODE": "hven_url({0}, 32768)",
         "PARSE_TIME": ".write_parse_time",
         "ROW_NUMBER": "row_number() OVER ()",
@@ -385,7 +385,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
             f"CASE WHEN {size} > {self.max_text_bytes} THEN {TOO_LONG_SQL.format(self.max_text_bytes)} ELSE {plain} END"
         )
 
-    def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_length_limited_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
         """REPLACE and REGEXP_REPLACE."""
         args = [writer.write_expression(arg) for arg in node.args]
         if self.lenient:
@@ -406,7 +406,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         """Write an array as text."""
         return f"array_to_string(CAST({array_sql} AS VARCHAR[]), ' ')"
 
-    def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_round_or_truncate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "round" if node.name == "ROUND" else "trunc"
         value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])

@@ -316,7 +316,7 @@ class DuckEngine(StorageEngine):
     ) -> DuckSnapshotStaging:
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         snapshot_path = self._build_snapshot_path(table, snapshot_id)
-        return DuckSnapshotStaging(table, snapshot_id, *snapshot_path, self._keep_staging_lock)
+        return DuckSnapshotStaging(table, snapshot_id, *snapshot_path, self._keep_or_release_staging_lock)
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
@@ -327,7 +327,7 @@ class DuckEngine(StorageEngine):
             table,
             snapshot_id,
             *snapshot_path,
-            self._keep_staging_lock,
+            self._keep_or_release_staging_lock,
             base_snapshot=self.open_snapshot(base_snapshot),
             deleted_keys=deleted_keys,
         )
@@ -344,7 +344,7 @@ class DuckEngine(StorageEngine):
             raise StorageError(message)
         return final, relative
 
-    def _keep_staging_lock(self, staging: DuckSnapshotStaging) -> None:
+    def _keep_or_release_staging_lock(self, staging: DuckSnapshotStaging) -> None:
         """Keep the lock of a finished snapshot, so that no process removes it before it is published."""
         if staging.final_directory.exists():
             with self._lock:

@@ -31,7 +31,7 @@ from hven.engines._query_analysis.shape_conditions import (
 )
 from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 from hven.engines._query_analysis.union_pushdown import match_prefixed_column
-from hven.engines.duckdb.long_lists import find_index_places
+from hven.engines.duckdb.long_lists import find_place_ranges_of_values
 from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class KeyRangeAccess(IndexAccess):
         index = stored.get_key_index(self.column)
         if index is None:
             return None
-        places = self.find_index_places(index, literal_values)
+        places = self.find_index_place_range(index, literal_values)
         if places is None:
             return None
         begin, end = places
@@ -181,7 +181,7 @@ class KeyRangeAccess(IndexAccess):
             return None
         return CandidateRows(end - begin, pieces=(index.list_row_numbers(begin, end),))
 
-    def find_index_places(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
+    def find_index_place_range(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
         """Return the first place in the index and that behind the last one; None if it cannot look a bound up."""
         low = None if self.low is None else self.low(literal_values)
         if self.high is self.low:
@@ -287,7 +287,7 @@ class KeyListAccess(IndexAccess):
         index = stored.get_key_index(self.column)
         if index is None:
             return None
-        ranges = find_index_places(index, self.choice_values(literal_values))
+        ranges = find_place_ranges_of_values(index, self.choice_values(literal_values))
         if ranges is None:
             return None
         count = int((ranges[:, 1] - ranges[:, 0]).sum())

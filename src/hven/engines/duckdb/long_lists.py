@@ -327,7 +327,7 @@ def test_membership(column: pa.Array, values: list[Any]) -> pa.Array | None:
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 
-def find_index_places(index: KeyIndex, values: list[Any]) -> Rows | None:
+def find_place_ranges_of_values(index: KeyIndex, values: list[Any]) -> Rows | None:
     """Find the places of many values in an index at once.
 
     Returns

@@ -166,7 +166,7 @@ class NearestRowsAccess(IndexAccess):
         begin = 0
         end = index.count
         for key_range in self.key_ranges:
-            places = key_range.find_index_places(index, literal_values)
+            places = key_range.find_index_place_range(index, literal_values)
             if places is None:
                 return None
             begin = max(begin, places[0])

@@ -431,7 +431,7 @@ class DuckPlan(QueryPlan):
         )
         for access in accesses:
             if isinstance(access, KeyRangeAccess) and access.column == self._order_key:
-                place_range = access.find_index_places(index, literal_values) or place_range
+                place_range = access.find_index_place_range(index, literal_values) or place_range
         return place_range
 
     count_description: ClassVar[str] = "the number of rows is known; no row is read"

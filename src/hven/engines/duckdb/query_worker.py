@@ -65,7 +65,7 @@ class QueryChannelWorker:
         """Whether a query is being computed."""
         return self._running_execution is not None
 
-    def stop_query(self) -> None:
+    def stop_all_queries(self) -> None:
         """Cancel the running query, because the client is gone."""
         with self._lock:
             self._is_abandoned = True
@@ -155,7 +155,7 @@ def run_query_worker(socket_number: int) -> None:
     send_frame(control, END_FRAME, b"%d" % ((int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")))
     workers = _serve_channels(engine, control)
     for worker in workers:
-        worker.stop_query()
+        worker.stop_all_queries()
     stop_deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while any(worker.is_busy for worker in workers) and time.monotonic() < stop_deadline:
         time.sleep(CHECK_INTERVAL_SECONDS / 10)
@@ -176,7 +176,7 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Qu
             if file != control.fileno():
                 poller.unregister(file)
                 os.close(file)
-                workers.pop(file).stop_query()
+                workers.pop(file).stop_all_queries()
                 continue
             message, files, _, _ = socket.recv_fds(control, 1, 1)
             if not message:

@@ -73,7 +73,7 @@ class DuckSnapshotStaging(FileStaging):
         with self._abandon_on_error():
             self._write_parts_and_position_index()
             manifest = self._write_indexes_and_build_manifest()
-            checksum = self._sync_snapshot_to_disk(manifest)
+            checksum = self._complete_snapshot_directory(manifest)
         self._close()
         size = sum(item.stat().st_size for item in self.final_directory.iterdir())
         return Snapshot(
@@ -180,7 +180,7 @@ class DuckSnapshotStaging(FileStaging):
             order=find_row_order_column(self.table),
         )
 
-    def _sync_snapshot_to_disk(self, manifest: SnapshotManifest) -> str:
+    def _complete_snapshot_directory(self, manifest: SnapshotManifest) -> str:
         """Make every file durable, then the names; return the checksum of the manifest.
 
         After this the snapshot survives a power failure.

@@ -150,7 +150,7 @@ def find_body_ctype_code(body_name: str) -> str:
     return _BODY_CODES.get(body.name, kinds.get(kind, "OB"))
 
 
-def create_sky_mapping(cards: Iterable[HeaderCard]) -> Callable[[], footprints.ImageWcs | None] | None:
+def create_sky_mapping_builder(cards: Iterable[HeaderCard]) -> Callable[[], footprints.ImageWcs | None] | None:
     """Create the function that builds the mapping of an array between pixels and directions.
 
     Parameters

@@ -162,7 +162,7 @@ def _create_product(
         dtype=dtype,
         read=partial(_refuse_to_read_pixels, name),
         cards=cards,
-        create_sky_mapping=map_projections.create_sky_mapping(cards),
+        create_sky_mapping=map_projections.create_sky_mapping_builder(cards),
     )
     return OpenProductFile(medium=medium, parts=(image,), cards=tuple(label_cards))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hven.formats.media._map_projections import create_sky_mapping, find_body_ctype_code, write_map_projection_cards
+from hven.formats.media._map_projections import (
+    create_sky_mapping_builder,
+    find_body_ctype_code,
+    write_map_projection_cards,
+)
 from hven.formats.media._number_types import MAX_INT64, VOTABLE_TYPES, format_arraysize
 from hven.formats.media._product import MISSING_INSTANT, Instants, ProductVariable, StoredHdu
 from hven.formats.media._spectral_axes import STOKES_WORDS, normalize_length_unit
@@ -30,7 +34,7 @@ __all__ = [
     "compute_strides",
     "convert_library_errors",
     "copy_remote_file_to_disk",
-    "create_sky_mapping",
+    "create_sky_mapping_builder",
     "create_time_converter",
     "create_unpacked_size_error",
     "estimate_read_bytes",

@@ -70,7 +70,7 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
         invalid, the rows break off, or a QUERY_STATUS of ERROR follows them.
     """
     document = _VotableDocumentReader(file)
-    table_metadata = document.find_table(table)
+    table_metadata = document.read_table_metadata(table)
     batches = document.read_batches(batch)
     return TableStream(metadata=table_metadata, batches=batches, deviations=document.deviations)
 
@@ -134,7 +134,7 @@ class _VotableDocumentReader:
 
     # -- finding the table
 
-    def find_table(self, requested_table: int | str | None) -> TableMetadata:
+    def read_table_metadata(self, requested_table: int | str | None) -> TableMetadata:
         """Read up to the rows of the requested table."""
         fallback_metadata: TableMetadata | None = None
         table_names: list[str] = []

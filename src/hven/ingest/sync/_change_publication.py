@@ -105,7 +105,7 @@ def publish_collection_change(
 
     def should_publish(run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> bool:
         change.check_report(run.report, run.staged_site)
-        return sync_context.should_publish(run, loaded_tables)
+        return sync_context.decide_publication_or_save_amendments(run, loaded_tables)
 
     hooks = CollectionRunHooks(
         make_table=make_or_keep_table,

@@ -66,7 +66,7 @@ class BufferedRowSource(SourceWrapper):
         """Yield the buffered rows."""
         yield from self._rows
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Count the buffered rows."""
         return int(sum(batch.num_rows for batch in self._rows))
 
@@ -95,17 +95,17 @@ class FileSubsetSource(SourceWrapper):
             pins += list_source_inputs(self._read_files)
         return sorted(pins, key=itemgetter("name"))
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the bytes of the selected files."""
         if self._read_files is None:
             return 0
-        return self._read_files.estimate_size()
+        return self._read_files.estimate_progress_total()
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the bytes that are read."""
         read_files: object = self._read_files
         if isinstance(read_files, ProgressSource):
-            return read_files.count_bytes_read()
+            return read_files.count_progress_units()
         return 0
 
 
@@ -225,7 +225,7 @@ class IncrementalSourceReader:
     def _select_unknown_rows(self, entry_number: int, batch: pa.RecordBatch) -> pa.RecordBatch:
         if entry_number in self._sifted_entries:
             return batch
-        return self.ledger_comparison.select_unknown_rows(entry_number, batch)
+        return self.ledger_comparison.claim_known_and_select_unknown_rows(entry_number, batch)
 
     def _choose_and_read_source(self, entry_number: int, entry: OpenedSource) -> Source:
         source: Source = entry.source
@@ -463,7 +463,7 @@ class IncrementalSourceReader:
         with closing(ReadAheadIterator(batches)) as read_ahead:
             for batch in read_ahead:
                 self.watermark_tracker(entry_number, batch)
-                unknown_batch = self.ledger_comparison.select_unknown_rows(entry_number, batch)
+                unknown_batch = self.ledger_comparison.claim_known_and_select_unknown_rows(entry_number, batch)
                 if unknown_batch.num_rows:
                     unknown_rows.append(unknown_batch)
                     identity_parts.append(ledger_writer.compute_row_identities(entry_number, unknown_batch))

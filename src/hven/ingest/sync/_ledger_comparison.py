@@ -62,7 +62,7 @@ class LedgerComparison:
         max_share_of_rows = int(MAX_MAPPED_SHARE * ledger.num_rows)
         self._max_unknown_rows = max(MIN_MAPPED_ROWS_LIMIT, max_share_of_rows)
 
-    def select_unknown_rows(self, entry_number: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def claim_known_and_select_unknown_rows(self, entry_number: int, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows that the ledger lacks (for `TableLoader`)."""
         self.read_count += batch.num_rows
         first, second = hash_entry_rows(batch, entry_number, self.ledger_writer.hashed_columns[entry_number])

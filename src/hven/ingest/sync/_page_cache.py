@@ -68,9 +68,9 @@ class SourceWrapper:
         """List the inputs that the source read."""
         return self.wrapped_source.list_input_versions()  # type: ignore[no-any-return]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the number of rows to come, if it is known."""
-        return self.wrapped_source.estimate_size()  # type: ignore[no-any-return]
+        return self.wrapped_source.estimate_progress_total()  # type: ignore[no-any-return]
 
 
 class PageCachingSource(SourceWrapper):

@@ -134,7 +134,7 @@ def sync_collection(
         context = SyncRunContext(reads_everything=read_everything)
         hooks = CollectionRunHooks(
             make_table=lambda run, spec: TableSync(context, run, spec).make_or_keep_table(),
-            should_publish=context.should_publish,
+            should_publish=context.decide_publication_or_save_amendments,
             record_changes=context.store_and_prune_change_sets,
         )
         return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=hooks)
@@ -272,7 +272,7 @@ class SyncRunContext:
                 base_records[table] = record
         return base_records
 
-    def should_publish(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> bool:
+    def decide_publication_or_save_amendments(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> bool:
         """Return whether anything changed; without changes nothing is tested or published."""
         has_new_table = any(loaded_table.published_record is None for loaded_table in loaded_tables)
         loaded_names = {loaded_table.table.qualified_name for loaded_table in loaded_tables}
@@ -425,7 +425,7 @@ class TableSync:
             raise AssertionError  # a keyed refresh has a base
         query = refresh_plan.traced_query.query
         key_upload = refresh_plan.build_key_upload(self.published_record.table)
-        return self.run.staged_site.answer_query(query, inputs, stack, key_upload)
+        return self.run.staged_site.answer_query_and_record_inputs(query, inputs, stack, key_upload)
 
     def _stage_table(self, loader: TableLoader, state: SyncState) -> LoadedTable:
         """Fill the table: compute the keys or rows that may have changed, or all rows."""

@@ -34,7 +34,7 @@ from hven.formats.media.api import (
     ProductVariable,
     convert_library_errors,
     copy_remote_file_to_disk,
-    create_sky_mapping,
+    create_sky_mapping_builder,
     find_body_ctype_code,
     format_arraysize,
     read_window_values,
@@ -569,7 +569,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             read=variable.read_values,
             unit=variable.read_text_attribute("units") or None,
             cards=(*cards, *_list_attribute_cards(variable.attributes)),
-            create_sky_mapping=create_sky_mapping(cards),
+            create_sky_mapping=create_sky_mapping_builder(cards),
             scale_type=istp.read_scale_type(variable.attributes),
         )
         index += 1

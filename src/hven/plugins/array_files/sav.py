@@ -21,7 +21,7 @@ from hven.formats.media.api import (
     VOTABLE_TYPES,
     convert_library_errors,
     copy_remote_file_to_disk,
-    create_sky_mapping,
+    create_sky_mapping_builder,
     create_unpacked_size_error,
     format_arraysize,
 )
@@ -366,7 +366,7 @@ def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], 
         dtype=native_values.dtype,
         read=lambda window: np.array(native_values[tuple(window)]),
         cards=tuple(cards),
-        create_sky_mapping=create_sky_mapping(cards),
+        create_sky_mapping=create_sky_mapping_builder(cards),
     )
 
 

@@ -312,7 +312,7 @@ class _EditEndpoints:
                 base = part.digest
             else:
                 base = params.read_one(f"BASE.{part.name.upper()}") or part.digest
-            new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
+            new_text = editable_texts.normalize_and_check_text(part, params.read_one(part.name.upper()) or "")
             if editable_texts.compute_text_digest(new_text) != base:
                 texts[part.name] = new_text
                 bases[part.name] = base

@@ -193,7 +193,7 @@ def is_shared_file(folder_or_file: str, brand: PortalBrand, settings: Settings) 
     return False
 
 
-def clean_text(part: EditableTextPart, text: str) -> str:
+def normalize_and_check_text(part: EditableTextPart, text: str) -> str:
     """Return a text in the form in which it is stored.
 
     Raises

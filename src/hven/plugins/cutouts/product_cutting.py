@@ -23,7 +23,7 @@ from hven.plugins.cutouts.fits_header_cards import (
     write_grid_cards,
 )
 from hven.plugins.cutouts.pixel_windows import find_window
-from hven.plugins.cutouts.table_selection import select_rows, write_table_hdu
+from hven.plugins.cutouts.table_selection import select_rows_or_elements, write_table_hdu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +102,7 @@ def cut_product(
     """
     main_part = product.find_part(part_name)
     if isinstance(main_part, TablePart):
-        selected_rows = select_rows(main_part, selection, product.cards)
+        selected_rows = select_rows_or_elements(main_part, selection, product.cards)
         if selected_rows is None:
             return None
         primary_hdu = write_primary_hdu(product.cards, product.medium)

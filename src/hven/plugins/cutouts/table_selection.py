@@ -112,7 +112,9 @@ def _is_structural_keyword(keyword: str) -> bool:
     return keyword not in _TIME_KEYWORDS and _STRUCTURAL_KEYWORDS.fullmatch(keyword) is not None
 
 
-def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[HeaderCard] = ()) -> TablePart | None:
+def select_rows_or_elements(
+    table: TablePart, selection: CutoutSelection, cards: Sequence[HeaderCard] = ()
+) -> TablePart | None:
     """Select the rows of a table that lie in intervals; of a spectrum in one row select the elements of its arrays.
 
     Parameters

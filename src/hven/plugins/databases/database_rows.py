@@ -123,7 +123,7 @@ class DatabaseSource(WatermarkSource):
             return f"table {self.options.table}"
         return "the query"
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown without a query for all of them."""
         return None
 

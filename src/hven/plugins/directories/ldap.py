@@ -154,7 +154,7 @@ class LdapSource:
         """Name the directory and the search."""
         return [InputVersion(name=self.options.url[0], detail=f"{self.options.base} {self.options.filter}")]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: a directory does not count its entries."""
         return None
 

@@ -419,7 +419,7 @@ class _OaiRepository:
                         f"{self.url} returned status {answer.status}: {extract_error_text(answer)}",
                         remedy=f"check the address; {UNCHANGED_REMARK}",
                     )
-                return self.budget.read_answer(answer.parts, MAX_ANSWER_BYTES)
+                return self.budget.read_answer_within_limit(answer.parts, MAX_ANSWER_BYTES)
 
         data = self.service.retry(request_once)
         try:

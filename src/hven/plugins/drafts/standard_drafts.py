@@ -162,7 +162,7 @@ class StandardTableDraft:
         """Columns that the table has beside those of the standard."""
         if self.feature_source is None:
             return []
-        derived_utypes = self.feature_source.list_derived_utypes()
+        derived_utypes = self.feature_source.list_helper_column_utypes()
         return [guess for guess in self.guesses if guess.column.utype not in derived_utypes]
 
     def _write_credit_lines(self) -> list[str]:

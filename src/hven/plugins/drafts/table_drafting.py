@@ -285,7 +285,7 @@ class TableDrafter:
         self._samples_by_name, self._row_count, is_complete = sample_columns(self._source, self._columns, row_limit)
         # a service may give less than it is asked for
         if is_complete and self._is_service:
-            is_complete = self._source.estimate_size() == self._row_count
+            is_complete = self._source.estimate_progress_total() == self._row_count
         self._is_complete = is_complete
 
     def _guess_columns(self) -> None:

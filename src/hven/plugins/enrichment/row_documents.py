@@ -405,9 +405,9 @@ class DocumentEnrichedSource:
         versions: list[InputVersion] = self.source.list_input_versions()
         return versions
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the estimate of the source."""
-        size: int | None = self.source.estimate_size()
+        size: int | None = self.source.estimate_progress_total()
         return size
 
 
@@ -443,7 +443,7 @@ _DELEGATING_METHODS: Mapping[Any, Mapping[str, Callable[..., Any]]] = {
     **{
         contract: {name: _delegate_call(name)}
         for contract, name in (
-            (ProgressSource, "count_bytes_read"),
+            (ProgressSource, "count_progress_units"),
             (DoubtfulTypesSource, "list_type_doubts"),
             (SourceWithDescription, "read_title_and_description"),
             (MetadataSource, "read_metadata"),

@@ -96,7 +96,7 @@ class JobClient(Protocol):
     def read_job(self, type_name: str, job_id: str) -> Mapping[str, Any]:
         """Read the document of a job."""
 
-    def wait_for_change(self, type_name: str, job_id: str, phase: str) -> Mapping[str, Any]:
+    def wait_briefly_for_change(self, type_name: str, job_id: str, phase: str) -> Mapping[str, Any]:
         """Read a job when it has left a phase, or after some time.
 
         Parameters
@@ -164,7 +164,7 @@ class LocalJobClient:
             job, f"{type_name}/{job_id}", queue_place=outlook.place, expected_end=outlook.quote, note=outlook.note
         )
 
-    def wait_for_change(self, type_name: str, job_id: str, phase: str) -> dict[str, Any]:  # noqa: ARG002
+    def wait_briefly_for_change(self, type_name: str, job_id: str, phase: str) -> dict[str, Any]:  # noqa: ARG002
         """Read a job after a moment: the store of this site is near."""
         time.sleep(POLL_INTERVAL_SECONDS)
         return self.read_job(type_name, job_id)
@@ -295,7 +295,7 @@ class RemoteJobClient:
             raise SourceError(f"{url} is not a job")
         return document
 
-    def wait_for_change(self, type_name: str, job_id: str, phase: str) -> Mapping[str, Any]:
+    def wait_briefly_for_change(self, type_name: str, job_id: str, phase: str) -> Mapping[str, Any]:
         """Read a job when its phase has changed: the other site waits with its answer."""
         query = urlencode({"WAIT": WAIT_SECONDS, "PHASE": phase})
         return self._read_job(f"{self._build_url(type_name, job_id)}?{query}")

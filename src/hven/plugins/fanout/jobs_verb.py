@@ -333,7 +333,7 @@ def _show_progress_until_end(client: JobClient, type_name: str, job_id: str) -> 
         if isinstance(share, int | float):
             print_percentage(share)
             has_printed = True
-        job = client.wait_for_change(type_name, job_id, job["phase"])
+        job = client.wait_briefly_for_change(type_name, job_id, job["phase"])
     if has_printed and sys.stderr.isatty():
         print(file=sys.stderr)
     return job

@@ -203,7 +203,15 @@ class ListRunner:
     ) -> None:
         """Write the joined table, and what became of each row; the results need the rights of the rows' results."""
         _ = running_job.principal  # its rights are needed to read the results
-        self._write_joined_table(running_job, rows, last_jobs)
+        if self.joined_result is not None:
+            joined_table, access_rules = self._join_step_results(running_job, rows, last_jobs, *self.joined_result)
+            earlier_rules = running_job.progress.get(ACCESS_RULES_KEY, {})
+            running_job.report_progress(
+                rows=joined_table.row_count,
+                overflow=joined_table.is_truncated or None,
+                **{ACCESS_RULES_KEY: {**earlier_rules, **access_rules}},
+            )
+            joined_table.write_results(running_job)
         states: dict[str, Sequence[str]] = {}
         errors = [""] * len(rows)
         for step in self.steps:
@@ -221,12 +229,15 @@ class ListRunner:
             return str(error["message"]) if error else ""
         return ""
 
-    def _write_joined_table(
-        self, running_job: RunningJob, rows: Sequence[Sequence[str]], last_jobs: Mapping[tuple[str, int], StepJob]
-    ) -> None:
-        if self.joined_result is None:
-            return
-        step_name, result_name = self.joined_result
+    def _join_step_results(
+        self,
+        running_job: RunningJob,
+        rows: Sequence[Sequence[str]],
+        last_jobs: Mapping[tuple[str, int], StepJob],
+        step_name: str,
+        result_name: str,
+    ) -> tuple[JoinedTable, dict[str, object]]:
+        """Join the tables that the jobs of a step wrote; return them with the rules on who may read them."""
         _, row_limit = running_job.site.settings.job_row_limits
         joined_table = JoinedTable(settings=running_job.site.settings, params=self.schema.columns, row_limit=row_limit)
         rules: dict[str, object] = {}
@@ -240,12 +251,7 @@ class ListRunner:
                 path = _find_result_path(running_job, job, result_name)
                 if path is not None:
                     joined_table.add_result(number, row, path)
-        running_job.report_progress(
-            rows=joined_table.row_count,
-            overflow=joined_table.is_truncated or None,
-            **{ACCESS_RULES_KEY: {**running_job.progress.get(ACCESS_RULES_KEY, {}), **rules}},
-        )
-        joined_table.write_results(running_job)
+        return joined_table, rules
 
 
 def load_stored_rows(directory: Path) -> list[list[str]] | None:

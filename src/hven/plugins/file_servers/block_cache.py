@@ -252,7 +252,7 @@ class RemoteBlockCache:
                 raise build_changed_file_error()
         except UpstreamError as error:
             if not isinstance(error, NoRangesError):
-                self._note_failed_file(file, error)
+                self._record_read_failure(file, error)
             raise
         return span_content
 
@@ -338,12 +338,18 @@ class RemoteBlockCache:
         if error.remedy == LATER_REMEDY and error.message != CHANGED_MESSAGE:
             self._unreachable_servers[root_key] = (time.monotonic() + SERVER_RETRY_SECONDS, error)
 
-    def _note_failed_file(self, file: RemoteFileState, error: UpstreamError) -> None:
-        """Remember that a file could not be read, and forget its state, so that it is requested again."""
+    def _record_read_failure(self, file: RemoteFileState, error: UpstreamError) -> None:
+        """Let requests for a file, or for all files of a server that timed out, fail at once for a while.
+
+        The state of the file is forgotten, so that it is requested again afterwards.
+        """
         root_key = _make_root_key(file.root)
         self._file_states.pop((root_key, file.path), None)
         if isinstance(error, UpstreamTimeoutError):  # other errors may concern this file alone
             self._note_server_if_unreachable(root_key, error)
+        self._note_failed_file(root_key, file, error)
+
+    def _note_failed_file(self, root_key: str, file: RemoteFileState, error: UpstreamError) -> None:
         if len(self._failed_files) >= MAX_CACHED_FILES:
             self._failed_files.clear()
         self._failed_files[root_key, file.path] = (time.monotonic() + FAILURE_MEMORY_SECONDS, error)
@@ -396,7 +402,7 @@ class RemoteBlockCache:
                     future.set_result(None)
         except BaseException as error:  # noqa: BLE001  (it is raised where a thread waits for the block)
             if isinstance(error, UpstreamError):
-                self._note_failed_file(file, error)
+                self._record_read_failure(file, error)
             for future in futures_by_block.values():
                 if not future.done():
                     future.set_exception(error)

@@ -128,13 +128,11 @@ class S3Store(WebStore):
                     yield path[len(self._prefix) :], _parse_file_entry(entry)
             continuation_token = page.findtext("{*}NextContinuationToken") or None
 
-    def _is_below_root(self, url: str) -> bool:
-        if not super()._is_below_root(url):
-            raise UpstreamError(
-                "the server redirects to another address, perhaps because the bucket is in a different region",
-                remedy="set `region` to the region of the bucket",
-            )
-        return True
+    def _build_redirect_error(self) -> UpstreamError:
+        return UpstreamError(
+            "the server redirects to another address, perhaps because the bucket is in a different region",
+            remedy="set `region` to the region of the bucket",
+        )
 
 
 def _parse_file_entry(entry: object) -> RemoteFileFacts:

@@ -180,7 +180,7 @@ class WebStore:
                         return
                     url = answer.location
                     if not self._is_below_root(url):
-                        raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
+                        raise self._build_redirect_error()
         except UserError as error:
             raise (build_timeout_error() if http_client.is_timeout(error) else build_unreachable_error()) from error
         raise UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
@@ -188,6 +188,10 @@ class WebStore:
     def _is_below_root(self, url: str) -> bool:
         inside = url.startswith(f"{self._address}/")
         return inside and ".." not in unquote(split_address(url).path).split("/")
+
+    def _build_redirect_error(self) -> UpstreamError:
+        """Build the error about a redirection to an address outside the root."""
+        return UpstreamError(REDIRECTED_MESSAGE, remedy=OWNER_REMEDY)
 
 
 def _parse_headers(headers: Mapping[str, str], length: str) -> RemoteFileFacts:

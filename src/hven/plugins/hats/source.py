@@ -213,15 +213,15 @@ class HatsSource:
             return versions
         return [InputVersion(**row) for row in self._partition_source.list_files().to_pylist()]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Count the rows."""
         if self._is_on_web:
             return self.read_stated_row_count()
-        return int(self._partition_source.estimate_size())
+        return int(self._partition_source.estimate_progress_total())
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the rows read so far."""
-        return int(self._partition_source.count_bytes_read())
+        return int(self._partition_source.count_progress_units())
 
     # --- what a first descriptor says ------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class _RemoteCatalogueFolder:
                     raise SourceError(
                         format_message("{url} returned status {status}", service.url, answer.status), remedy=let_in
                     )
-                return self._budget.read_answer(answer.parts, MAX_SMALL_FILE_BYTES)
+                return self._budget.read_answer_within_limit(answer.parts, MAX_SMALL_FILE_BYTES)
 
         return service.retry(request_once)
 

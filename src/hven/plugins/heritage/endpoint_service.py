@@ -131,7 +131,8 @@ async def _answer_rows(
     context, request, params, published_state, table, endpoint = sitools_request
     declared_params = [endpoint_param.param for endpoint_param in endpoint.params]
     values_by_name = {param.name: _read_value(params, param) for param in declared_params}
-    active_params = _choose_active_params(endpoint, values_by_name)
+    active_params = _list_active_params(endpoint, values_by_name)
+    _check_no_param_is_missing(endpoint, active_params, values_by_name)
     columns = _choose_columns(endpoint, values_by_name)
     active_names = tuple(endpoint_param.client_name for endpoint_param in active_params)
     fixed_values = tuple((name, value) for name, value in values_by_name.items() if isinstance(value, bool))
@@ -243,15 +244,25 @@ def _normalize_choice(value: object) -> str:
     return str(value).lower()
 
 
-def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
-    """Choose the parameters whose conditions apply.
-
-    All parameters in these conditions must have a value, and a value without a condition that uses it is refused.
-    """
-    given_params = [
-        endpoint_param for endpoint_param in endpoint.params if values[endpoint_param.param.name] is not None
+def _list_active_params(endpoint: TableEndpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
+    """List the parameters whose conditions apply: those with a value."""
+    return [
+        endpoint_param
+        for endpoint_param in endpoint.params
+        if endpoint_param.condition is not None and values[endpoint_param.param.name] is not None
     ]
-    active_params = [endpoint_param for endpoint_param in given_params if endpoint_param.condition is not None]
+
+
+def _check_no_param_is_missing(
+    endpoint: TableEndpoint, active_params: Sequence[EndpointParameter], values: Mapping[str, object]
+) -> None:
+    """Raise an error if a condition uses a parameter without a value, or no condition uses a value.
+
+    Raises
+    ------
+    ParamError
+        The request must give one more parameter.
+    """
     params_by_name = {endpoint_param.param.name: endpoint_param for endpoint_param in endpoint.params}
     user_by_name: dict[str, EndpointParameter] = {}
     for endpoint_param in active_params:
@@ -273,7 +284,6 @@ def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object])
         if possible_users:
             missing_name = possible_users[0].client_name
             raise _build_missing_param_error(missing_name, endpoint_param, f"also give {missing_name}")
-    return active_params
 
 
 def _build_missing_param_error(missing_name: str, dependent_param: EndpointParameter, remedy: str) -> ParamError:

@@ -276,35 +276,16 @@ class _HipsBuilder:
             # tiles about as large as the pixels of the image need
             image_order = np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale)
             first_order = int(np.clip(image_order, 0, order))
-            for tile_number in self._find_image_tiles(self.open_image(name), first_order, order):
+            image = self.open_image(name)
+            lon, lat = _sample_image_positions(image)
+            if not len(lon):
+                continue
+            self.initial_view = _choose_initial_view(image, lon, lat)
+            for tile_number in _find_image_tiles(image, lon, lat, first_order, order):
                 self.images_by_tile.setdefault(tile_number, []).append(name)
         for tile_order in range(order + 1):
             shift = 2 * (order - tile_order)
             self.tiles_by_order.append({tile >> shift for tile in self.images_by_tile})
-
-    def _find_image_tiles(self, image: SkyImage, first_order: int, order: int) -> list[int]:
-        """Find the tiles that may contain an image, from about the order of its own pixels down."""
-        step = TILE_WIDTH_PIXELS // 8
-        grid_points = [np.unique(np.append(np.arange(1, size, step), [1, size])) for size in image.size]
-        x, y = (grid_axis.ravel().astype(float) for grid_axis in np.meshgrid(*grid_points))
-        lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
-        is_known = np.isfinite(lon) & np.isfinite(lat)
-        if not is_known.any():
-            return []
-        middle = int(is_known.sum()) // 2
-        field_degrees = min(60.0, max(image.size) * image.sky_mapping.scale * 1.2)
-        known_lon, known_lat = lon[is_known], lat[is_known]
-        self.initial_view = float(known_lon[middle]), float(known_lat[middle]), field_degrees
-        cell_indexes = healpix.compute_cell_indexes(first_order, lon[is_known], lat[is_known])
-        first_tiles = np.unique(cell_indexes)
-        shift = 2 * (healpix.MAX_ORDER - first_order)
-        ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
-        neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(ranges), first_order)
-        tile_numbers = list_near_tiles(image, first_order, neighbourhood >> shift)
-        for tile_order in range(first_order + 1, order + 1):
-            child_ranges = np.array([(4 * tile, 4 * tile + 4) for tile in tile_numbers], np.int64)
-            tile_numbers = list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
-        return tile_numbers
 
     def write_tiles(self, look: PictureStyle) -> ColourStretch:
         """Write all tiles: FITS from the finest up, then PNG in colours that fit all of them."""
@@ -334,7 +315,9 @@ class _HipsBuilder:
         if order == self.survey.order:
             self.report_progress(0.05 + 0.7 * self.finished_tiles / len(self.images_by_tile))
             self.finished_tiles += 1
-            tile_values = self._interpolate_tile(tile, used_images)
+            tile_values = self._compute_tile_means(tile, used_images)
+            if tile_values is not None:
+                self._record_tile_values(tile, tile_values)
         else:
             tile_values = self._write_children_into_mean_tile(order, tile, used_images)
         if tile_values is not None:
@@ -364,7 +347,8 @@ class _HipsBuilder:
             tile_values[x : x + half_width, y : y + half_width] = mean_tile
         return tile_values
 
-    def _interpolate_tile(self, tile: int, used_images: set[str]) -> Tile | None:
+    def _compute_tile_means(self, tile: int, used_images: set[str]) -> Tile | None:
+        """Compute the mean of all images at each pixel of a tile; None: none has a value there."""
         total = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS)
         value_counts = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32)
         pixels = (tile << 2 * TILE_PIXEL_ORDERS) + list_nested_cells(TILE_PIXEL_ORDERS)
@@ -387,14 +371,16 @@ class _HipsBuilder:
             return None
         with np.errstate(invalid="ignore"):
             pixel_means = total / np.where(value_counts, value_counts, np.nan)
-        mean_values = pixel_means.astype(np.float32).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+        return pixel_means.astype(np.float32).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+
+    def _record_tile_values(self, tile: int, mean_values: Tile) -> None:
+        """Add the cells of a tile with values to the coverage, and some values to the samples for the stretch."""
         cells_per_side = 1 << COVERAGE_ORDERS
         cell_width = TILE_WIDTH_PIXELS >> COVERAGE_ORDERS
         cell_values = np.isfinite(mean_values).reshape(cells_per_side, -1, cells_per_side, cell_width)
         cells = cell_values.any((1, 3)).ravel()
         self.coverage_cells.append((tile << 2 * COVERAGE_ORDERS) + list_nested_cells(COVERAGE_ORDERS)[cells])
         self.sampled_values.append(mean_values[np.isfinite(mean_values)][::SAMPLE_STEP])
-        return mean_values
 
     def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> WrittenSkySurvey:
         """Write the files that describe the tiles."""
@@ -548,3 +534,38 @@ def write_allsky(directory: Path, tiles: Sequence[int]) -> None:
                 top = 64 * (tile // tiles_per_row)
                 allsky_image.paste(tile_image.resize((64, 64)), (left, top))
     allsky_image.save(directory / f"Norder{MIN_ORDER}" / "Allsky.png")
+
+
+def _sample_image_positions(image: SkyImage) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Compute the longitudes and latitudes of a grid of an image's pixels; those without a position are left out."""
+    step = TILE_WIDTH_PIXELS // 8
+    grid_points = [np.unique(np.append(np.arange(1, size, step), [1, size])) for size in image.size]
+    x, y = (grid_axis.ravel().astype(float) for grid_axis in np.meshgrid(*grid_points))
+    lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
+    is_known = np.isfinite(lon) & np.isfinite(lat)
+    return lon[is_known], lat[is_known]
+
+
+def _choose_initial_view(
+    image: SkyImage, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Choose where a survey opens: the middle one of an image's positions, and the width of the field in degrees."""
+    middle = len(lon) // 2
+    field_degrees = min(60.0, max(image.size) * image.sky_mapping.scale * 1.2)
+    return float(lon[middle]), float(lat[middle]), field_degrees
+
+
+def _find_image_tiles(
+    image: SkyImage, lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64], first_order: int, order: int
+) -> list[int]:
+    """Find the tiles of an order that may contain an image, from the tiles of its positions in the first order down."""
+    cell_indexes = healpix.compute_cell_indexes(first_order, lon, lat)
+    first_tiles = np.unique(cell_indexes)
+    shift = 2 * (healpix.MAX_ORDER - first_order)
+    ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
+    neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(ranges), first_order)
+    tile_numbers = list_near_tiles(image, first_order, neighbourhood >> shift)
+    for tile_order in range(first_order + 1, order + 1):
+        child_ranges = np.array([(4 * tile, 4 * tile + 4) for tile in tile_numbers], np.int64)
+        tile_numbers = list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
+    return tile_numbers

@@ -235,6 +235,7 @@ def build_hips_survey(
     files, inaccessible_files = _find_accessible_images(context, principal, collection, patterns)
     properties = build_properties(context, collection, title)
     collection_directory = settings.var_directory / "hips" / collection
+    _remove_abandoned_directories(collection_directory)
     work_directory = _create_work_directory(collection_directory, survey_name)
     try:
         if program == "hipsgen" or (program is None and _is_hipsgen_preferred(files)):
@@ -400,11 +401,15 @@ def _has_product_format(path: str) -> bool:
     return medium is not None and not medium.is_label
 
 
-def _create_work_directory(directory: Path, name: str) -> Path:
-    """Create a directory for building, and remove those of processes that died."""
-    directory.mkdir(parents=True, exist_ok=True)
+def _remove_abandoned_directories(directory: Path) -> None:
+    """Remove the work directories of processes that died."""
     for leftover in list_abandoned_files(directory):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _create_work_directory(directory: Path, name: str) -> Path:
+    """Create a directory for building that tells the number of this process."""
+    directory.mkdir(parents=True, exist_ok=True)
     work_directory = directory / f".{os.getpid()}-{name}.{secrets.token_hex(6)}"
     work_directory.mkdir()
     return work_directory

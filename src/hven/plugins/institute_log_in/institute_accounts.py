@@ -39,7 +39,7 @@ class InstituteAccounts:
             for provider_settings in get_identity_settings(settings)
         }
 
-    def verify_token(self, token: str) -> tuple[str, AbstractSet[str]] | None:
+    def find_or_create_account_by_token(self, token: str) -> tuple[str, AbstractSet[str]] | None:
         """Verify a token of one of the providers."""
         issuer = _parse_unverified_issuer(token)
         for provider in self.providers.values():

@@ -76,7 +76,7 @@ class _ProviderEndpoints:
             own_state = pending_state if name == provider.provider_settings.name else ""
             finish_login = partial(provider.finish_login, self.site.store, return_address, query_params, own_state)
             state_key = query_params.get("state", "")[:128]
-            account = await services.verify_proof(
+            account = await services.verify_proof_with_attempt_limit(
                 request, self.site.store, state_key, finish_login, may_be_password=True
             )
             response = await begin_browser_session_and_redirect(request, self.context, account, next_path)

@@ -239,6 +239,8 @@ class _FileCheck:
                 self.add_finding("OIFITS_TABLE_NOT_V2", hdu, message="OIFITS 1 has no such table")
             self._check_keywords(hdu, standard_table)
             self._check_revision(hdu)
+            self._report_unknown_columns(hdu, standard_table)
+            _resolve_column_aliases(hdu)
             self._check_columns(hdu, standard_table)
             self._check_table_values(hdu)
         self._check_inspol_names([hdu for hdu in tables if hdu.kind == "OI_INSPOL"])
@@ -359,20 +361,19 @@ class _FileCheck:
             )
             self.add_finding("GENERIC_OIREV_FIX", hdu, "OI_REVN", message=message)
 
-    def _check_columns(self, hdu: OifitsHdu, standard: StandardTable) -> None:
-        channel_count = self._count_channels(hdu)
-        columns: dict[str, OifitsColumn] = {}
+    def _report_unknown_columns(self, hdu: OifitsHdu, standard: StandardTable) -> None:
         for name, column in hdu.columns.items():
-            standard_name = resolve_column_alias(hdu.kind, name)
-            if standard.find_column(standard_name) is None:
+            if standard.find_column(resolve_column_alias(hdu.kind, name)) is None:
                 message = format_message(
                     "column {name} ({width}{code}) is not part of the standard", name, column.repeat, column.code
                 )
                 self.add_finding("UNKNOWN_COLUMN", hdu, name, message=message)
-            columns.setdefault(standard_name, column)
-        hdu.columns = columns
+
+    def _check_columns(self, hdu: OifitsHdu, standard: StandardTable) -> None:
+        """Check the columns of the standard: those that must be present, and the type, width and unit of each."""
+        channel_count = self._count_channels(hdu)
         for name, standard_column in standard.columns.items():
-            found_column = columns.get(name)
+            found_column = hdu.columns.get(name)
             if found_column is not None:
                 self._check_column(hdu, found_column, standard_column, channel_count)
             elif not standard_column.optional:
@@ -710,3 +711,11 @@ def _list_first_integers(hdu: OifitsHdu, name: str) -> Any:
     if values is None or values.dtype.kind != "i":
         return None
     return values[:, 0]
+
+
+def _resolve_column_aliases(hdu: OifitsHdu) -> None:
+    """Rename the columns of a table to their names in the standard."""
+    columns: dict[str, OifitsColumn] = {}
+    for name, column in hdu.columns.items():
+        columns.setdefault(resolve_column_alias(hdu.kind, name), column)
+    hdu.columns = columns

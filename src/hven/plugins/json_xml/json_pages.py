@@ -160,7 +160,7 @@ class PagedJsonSource(JsonSource):
     def _title(self) -> str:
         return self.source_name
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the number of records that the service states; None: it was not asked, or does not state it."""
         return self._stated_count
 
@@ -326,7 +326,7 @@ class PagedJsonSource(JsonSource):
                     raise BrokenAnswerError(f"the service returned status {answer.status}: {error_text}")
                 if answer.status >= 400:
                     raise self._build_refusal_error(answer.status, extract_error_text(answer))
-                data = self._budget.read_answer(answer.parts)
+                data = self._budget.read_answer_within_limit(answer.parts)
             start = data[:64].lstrip()[:1]
             if start not in {b"{", b"["}:
                 answer_text = extract_error_text(data)

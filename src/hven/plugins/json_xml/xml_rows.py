@@ -167,12 +167,17 @@ class XmlSource(JsonFileSource):
             stream.close()
 
     def _iterate_records(self, file: DataFile) -> Iterator[Any]:
-        """Yield one record after the other; elements that were read are released."""
+        """Yield the element of one record after the other; elements that were read are released.
+
+        Names are without their namespaces, unless the options declare namespaces.
+        """
         *ancestor_names, name = self._record_steps
         local_name = name.rpartition(":")[2]
         for _, element in self._parse_events(file, ("end",), (f"{{*}}{local_name}", "{*}INFO")):
             _check_no_votable_overflow(element, file)
             if _find_element_name(element) == local_name and self._is_on_record_path(element, ancestor_names):
+                if not self.options.namespaces:
+                    _remove_namespaces(element)
                 yield element
                 element.clear(keep_tail=False)
                 while element.getprevious() is not None:
@@ -191,9 +196,6 @@ class XmlSource(JsonFileSource):
 
     def _extract_records(self, element: Any) -> Iterator[tuple[int, Any]]:
         """Extract the records of an element, each with its line: texts, lists and objects of texts."""
-        if not self.options.namespaces:
-            for tree_element in (*element.iter(etree.Element), *element.iterancestors()):
-                tree_element.tag = _find_element_name(tree_element)
         nodes: Sequence[Any] = [element]
         if self._each is not None:
             nodes = self._find_nodes(self._each, element)
@@ -286,6 +288,12 @@ def _check_no_votable_overflow(element: Any, file: DataFile) -> None:
             place=TextPlace(file=file.name, line=element.sourceline),
             remedy="request more rows from the service (MAXREC), or request a smaller part of the table",
         )
+
+
+def _remove_namespaces(element: Any) -> None:
+    """Remove the namespaces from the names of an element, its descendants and its ancestors."""
+    for tree_element in (*element.iter(etree.Element), *element.iterancestors()):
+        tree_element.tag = _find_element_name(tree_element)
 
 
 def _find_element_name(element: Any) -> str:

@@ -145,10 +145,10 @@ class FindingCollector:
             return
         message = check.summary
         if detail:
-            message += f": {shorten_text(detail, MAX_DETAIL_CHARACTERS)}"
+            message += f": {shorten_printable_text(detail, MAX_DETAIL_CHARACTERS)}"
         shown_value = ""
         if value is not None:
-            shown_value = shorten_text(str(value))
+            shown_value = shorten_printable_text(str(value))
         self._findings_by_key[finding_key] = LintFinding(
             code=code,
             severity=check.severity,
@@ -157,7 +157,7 @@ class FindingCollector:
             remedy=check.remedy,
             table=table,
             column=column,
-            key=shorten_text(key),
+            key=shorten_printable_text(key),
             value=shown_value,
             count=count,
             row_count=row_count,
@@ -175,7 +175,7 @@ class FindingCollector:
         return tuple(self._findings_by_key.values())
 
 
-def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
+def shorten_printable_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Shorten a text of a service for a screen, and remove its control characters."""
     printable_text = "".join(character if character.isprintable() else " " for character in text)
     clean_text = printable_text.strip()

@@ -143,7 +143,7 @@ class IdentifySource:
             tables.append(self.options.overrides.table)
         return [InputVersion(name="identify", detail=table) for table in dict.fromkeys(tables)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown before the end."""
         return None
 
@@ -317,7 +317,8 @@ class IdentifySource:
         }
         if len(objects) == 1:
             texts["catalogue"] = pa.array(list(objects)).take(pa.array(np.zeros(len(target_rows), np.int64)))
-        main_names, separations = self._find_decided_objects(texts, target_rows, targets, objects)
+        main_names, separations, is_unknown = _find_decided_objects(texts, target_rows, targets, objects)
+        self._report_unknown_objects(int(is_unknown.sum()))
         has_object = texts["id"].is_valid()
         reasons = pc.if_else(has_object, RULES[DECIDED].reason, RULES[DECIDED_NONE].reason)
         nulls = pa.nulls(len(target_rows), pa.string())
@@ -339,30 +340,10 @@ class IdentifySource:
             values[name] = pc.replace_with_mask(values[name], is_decided, array.cast(values[name].type))
         return self._build_output_table(values)
 
-    def _find_decided_objects(
-        self,
-        texts: Mapping[str, pa.Array],
-        target_rows: Rows,
-        targets: ReferenceStars,
-        objects: Mapping[str, CatalogueObjects],
-    ) -> tuple[pa.Array, Floats]:
-        """Find the main names and the distances of the objects in decisions; report those that no catalogue has."""
-        main_names = pa.nulls(len(target_rows), pa.string())
-        separations = np.full(len(target_rows), np.nan)
-        is_unknown = np.asarray(texts["id"].is_valid())
-        for name, item in objects.items():
-            stars = pc.index_in(texts["id"], value_set=item.stars.ids.cast(pa.string()))
-            is_here = np.asarray(pc.fill_null(pc.equal(texts["catalogue"], name), False))
-            is_here &= np.asarray(stars.is_valid()) & np.asarray(texts["id"].is_valid())
-            star_rows = np.asarray(stars.filter(pa.array(is_here)), np.int64)
-            main_names = pc.replace_with_mask(main_names, pa.array(is_here), item.main_names.take(pa.array(star_rows)))
-            separations[is_here] = _measure_separations(targets, target_rows[is_here], item.stars, star_rows)
-            is_unknown &= ~is_here
-        if is_unknown.any() and self.context.on_notice is not None:
-            self.context.on_notice(
-                f"for {int(is_unknown.sum()):,} targets, people chose objects that are in no catalogue"
-            )
-        return main_names, separations
+    def _report_unknown_objects(self, count: int) -> None:
+        """Report how many targets people identified with objects that are in no catalogue."""
+        if count and self.context.on_notice is not None:
+            self.context.on_notice(f"for {count:,} targets, people chose objects that are in no catalogue")
 
     def _build_output_table(self, values: Mapping[str, pa.Array]) -> pa.Table:
         schema = pa.schema([pa.field(column.name, column.type.arrow) for column in self._columns])
@@ -401,3 +382,24 @@ def _measure_separations(targets: ReferenceStars, target_rows: Rows, stars: Refe
 
 def _to_nullable(values: Floats) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
+
+
+def _find_decided_objects(
+    texts: Mapping[str, pa.Array],
+    target_rows: Rows,
+    targets: ReferenceStars,
+    objects: Mapping[str, CatalogueObjects],
+) -> tuple[pa.Array, Floats, npt.NDArray[np.bool_]]:
+    """Find the objects of decisions: main names, separations from the targets, and a mask of those in no catalogue."""
+    main_names = pa.nulls(len(target_rows), pa.string())
+    separations = np.full(len(target_rows), np.nan)
+    is_unknown = np.asarray(texts["id"].is_valid())
+    for name, item in objects.items():
+        stars = pc.index_in(texts["id"], value_set=item.stars.ids.cast(pa.string()))
+        is_here = np.asarray(pc.fill_null(pc.equal(texts["catalogue"], name), False))
+        is_here &= np.asarray(stars.is_valid()) & np.asarray(texts["id"].is_valid())
+        star_rows = np.asarray(stars.filter(pa.array(is_here)), np.int64)
+        main_names = pc.replace_with_mask(main_names, pa.array(is_here), item.main_names.take(pa.array(star_rows)))
+        separations[is_here] = _measure_separations(targets, target_rows[is_here], item.stars, star_rows)
+        is_unknown &= ~is_here
+    return main_names, separations, is_unknown

@@ -102,7 +102,7 @@ class MatchSource:
         tables = [self.options.reference.table, *(catalogue.table for catalogue in self.options.catalogues.values())]
         return [InputVersion(name="match", detail=table) for table in dict.fromkeys(tables)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: the number of rows is unknown before the end."""
         return None
 

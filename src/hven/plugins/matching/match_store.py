@@ -110,8 +110,8 @@ class MatchStore:
             key = _build_match_key(options, name, readers)
             self._directories[name] = root / hashlib.sha256(key.encode()).hexdigest()[:32]
         for directory in root.glob("*"):
-            if directory not in self._directories.values():
-                self._release_stored_match(directory)
+            if directory not in self._directories.values() and self._end_use_of_match(directory):
+                _delete_match_without_users(directory)
 
     def load_match(self, catalogue: str) -> StoredMatch | None:
         """Load the last match of a catalogue with the same options; None: there is none.
@@ -209,14 +209,13 @@ class MatchStore:
         user_file.parent.mkdir(exist_ok=True)
         user_file.touch()
 
-    def _release_stored_match(self, directory: Path) -> None:
-        """Note that the table doesn't use a stored match, and remove it if no other table does."""
+    def _end_use_of_match(self, directory: Path) -> bool:
+        """Remove the table from those that use a stored match; return False if it is none of them."""
         user_file = directory / "tables" / self._table_name
         if not user_file.exists():
-            return
+            return False
         user_file.unlink()
-        if not any(user_file.parent.iterdir()):
-            shutil.rmtree(directory, ignore_errors=True)
+        return True
 
 
 def _build_match_key(options: Options, catalogue: str, readers: Mapping[str, CatalogueReader]) -> str:
@@ -247,3 +246,9 @@ def _write_table(path: Path, columns: dict[str, object]) -> None:
 def _read_table(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
+
+
+def _delete_match_without_users(directory: Path) -> None:
+    """Delete a stored match that no table uses."""
+    if not any((directory / "tables").iterdir()):
+        shutil.rmtree(directory, ignore_errors=True)

@@ -68,7 +68,7 @@ class MatchTrial:
     nearest: Counts
     second: Counts
 
-    def summarize(self, bin_count: int) -> dict[str, float]:
+    def summarize_first_bins(self, bin_count: int) -> dict[str, float]:
         """Summarize the first bins: what a match finds with the last edge of them as the radius.
 
         Parameters
@@ -101,7 +101,7 @@ class MatchTrial:
             "edges": self.edges.tolist(),
             "pairs": self.pairs.tolist(),
             "chance_pairs": self.chance_pairs.tolist(),
-            "radii": [self.summarize(number) for number in range(1, len(self.edges))],
+            "radii": [self.summarize_first_bins(number) for number in range(1, len(self.edges))],
         }
 
 

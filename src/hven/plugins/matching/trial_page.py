@@ -254,7 +254,7 @@ def _build_histogram_bars(
     width = PLOT_WIDTH / bin_count
     bars = []
     for number in range(bin_count):
-        facts = trial.summarize(number + 1)
+        facts = trial.summarize_first_bins(number + 1)
         address = page_context.request.url.include_query_params(radius=f"{facts['radius']:g}")
         bars.append(
             TrialBar(

@@ -198,7 +198,7 @@ class RemoteHvenSource(TapSource):
                     raise SourceError(
                         f"the feed of {self.source_name} returned status {answer.status}: {extract_error_text(answer)}"
                     )
-                data = self._budget.read_answer(answer.parts)
+                data = self._budget.read_answer_within_limit(answer.parts)
             try:
                 plugin = plugins.load_plugin("formats", FEED_FORMAT)
                 read = plugin.FORMAT.read(io.BytesIO(data))

@@ -23,7 +23,7 @@ from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
 from hven.plugins.notifications.digests import find_digest_day, list_due_digest_kinds
 from hven.plugins.notifications.event_kinds import load_event_kinds
 from hven.plugins.notifications.message_texts import MessageWriter
-from hven.plugins.notifications.outbox import CONFIRMATION_KIND, DROPPED, FAILED, SENT, Outbox
+from hven.plugins.notifications.outbox import CONFIRMATION_KIND, DROPPED, FAILED, SENT, Outbox, has_attempts_left
 from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.notifications.settings import get_notification_settings
 from hven.site import Site
@@ -103,13 +103,13 @@ class NotificationDelivery:
         for message in self._outbox.list_due_messages(self._settings.channels):
             if len(self._failed_targets) > MAX_FAILED_TARGETS:
                 return  # the others are still due; this process must not take hours
-            if self._outbox.count_recent_messages() >= self._settings.per_hour:
+            if self._outbox.count_sent_messages() >= self._settings.per_hour:
                 self._outbox.hold_messages(POSTPONE_SECONDS)
                 return
             target = MAIL if message.channel == MAIL else message.account
             if target in self._failed_targets:
                 continue
-            if self._outbox.count_recent_messages(message.account) >= self._settings.per_account:
+            if self._outbox.count_sent_messages(message.account) >= self._settings.per_account:
                 self._outbox.hold_messages(POSTPONE_SECONDS, account=message.account)
                 self._failed_targets.add(message.account)
                 continue
@@ -147,11 +147,13 @@ class NotificationDelivery:
             text = text.replace(webhook_path, "/..")
         reason = self._redactor.redact_text(" ".join(text.split()))[:300]
         log.warning("the message %s to %s failed: %s", message.number, message.account, reason)
-        if is_permanent_delivery_error(error):
+        is_permanent = is_permanent_delivery_error(error)
+        is_given_up = is_permanent or not has_attempts_left(message)
+        if is_given_up:
             self._outbox.end_message(message, FAILED, reason)
-            is_given_up = True
         else:
-            is_given_up = self._outbox.retry_message(message, reason)
+            self._outbox.schedule_retry(message, reason)
+        if not is_permanent:
             self._failed_targets.add(target)
             own_account = "" if message.channel == MAIL else message.account
             self._outbox.hold_messages(POSTPONE_SECONDS, account=own_account, channel=message.channel)

@@ -166,18 +166,23 @@ class Outbox:
         is_due = (columns.state == WAITING) & (columns.due <= time.time())
         return self.list_messages(is_due, columns.channel.in_(enabled_channels))
 
-    def count_recent_messages(self, account: str = "", kind: str = "", seconds: float = HOUR_SECONDS) -> int:
-        """Count the messages that were sent in the last time, or for a kind of events those that were written."""
+    def count_sent_messages(self, account: str = "") -> int:
+        """Count the messages that were sent in the last hour, to all accounts or to one."""
         columns = notification_messages.c
-        since = time.time() - seconds
-        joined_tables = notification_messages.join(notification_events, columns.event == notification_events.c.number)
-        query = sa.select(sa.func.count()).select_from(joined_tables)
-        if kind:
-            query = query.where(notification_events.c.kind == kind, notification_events.c.at > since)
-        else:
-            query = query.where(columns.state == SENT, columns.ended > since)
+        query = sa.select(sa.func.count()).select_from(notification_messages)
+        query = query.where(columns.state == SENT, columns.ended > time.time() - HOUR_SECONDS)
         if account:
             query = query.where(columns.account == account)
+        with self._database.begin_read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def count_messages_about(self, account: str, kind: str, seconds: float) -> int:
+        """Count the messages to an account about events of a kind in the last time, sent or not."""
+        columns = notification_messages.c
+        joined_tables = notification_messages.join(notification_events, columns.event == notification_events.c.number)
+        query = sa.select(sa.func.count()).select_from(joined_tables)
+        query = query.where(notification_events.c.kind == kind, notification_events.c.at > time.time() - seconds)
+        query = query.where(columns.account == account)
         with self._database.begin_read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -195,15 +200,10 @@ class Outbox:
         """Record how a message ended."""
         self._update_message(message.number, state=state, ended=time.time(), error=error)
 
-    def retry_message(self, message: OutboxMessage, error: str) -> bool:
-        """Record that an attempt failed, and return whether it was the last one."""
-        attempts = message.attempts + 1
-        if attempts >= MAX_ATTEMPTS or message.event.at + LIFETIME_SECONDS < time.time():
-            self.end_message(message, FAILED, error)
-            return True
-        pause_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
+    def schedule_retry(self, message: OutboxMessage, error: str) -> None:
+        """Record that an attempt failed, and when the next one is due."""
+        pause_seconds = min(FIRST_RETRY_SECONDS * 2.0**message.attempts, MAX_RETRY_SECONDS)
         self._update_message(message.number, due=time.time() + pause_seconds, error=error)
-        return False
 
     def hold_messages(self, seconds: float, account: str = "", channel: str = "") -> None:
         """Postpone messages that are due: all, those of an account, or those of a channel."""
@@ -344,3 +344,8 @@ def _message_from_row(row: Any) -> OutboxMessage:
     names = [name for name in OutboxMessage.__slots__ if name != "event"]
     values = {name: getattr(row, f"notification_messages_{name}") for name in names}
     return OutboxMessage(**values, event=_event_from_row(row, "notification_events_"))
+
+
+def has_attempts_left(message: OutboxMessage) -> bool:
+    """Return whether a message may be sent again after an attempt that failed."""
+    return message.attempts + 1 < MAX_ATTEMPTS and message.event.at + LIFETIME_SECONDS >= time.time()

@@ -233,7 +233,7 @@ class _ChoicePages:
         resolve_url(url, allow_private=is_private_allowed)
 
     def _check_confirmation_count(self, account: str) -> None:
-        count = self._outbox.count_recent_messages(account, CONFIRMATION_KIND, DAY_SECONDS)
+        count = self._outbox.count_messages_about(account, CONFIRMATION_KIND, DAY_SECONDS)
         if count >= MAX_CONFIRMATIONS_PER_DAY:
             message = format_message("you can enter at most {count} addresses per day", MAX_CONFIRMATIONS_PER_DAY)
             raise TooManyRequestsError(message, remedy="try again tomorrow")

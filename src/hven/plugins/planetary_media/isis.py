@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import (
+    ArrayLayout,
+    create_sky_mapping_builder,
+    normalize_length_unit,
+    write_map_projection_cards,
+)
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.record_tables import RecordField, create_fixed_record_table
@@ -95,7 +100,7 @@ def open_isis(file: Place) -> OpenProductFile:
         axes=(band_axis, line_axis, sample_axis),
         dtype=dtype,
         read=read,
-        create_sky_mapping=create_sky_mapping(wcs_cards),
+        create_sky_mapping=create_sky_mapping_builder(wcs_cards),
         cards=tuple(wcs_cards),
     )
     parts: list[Part] = [cube_array]

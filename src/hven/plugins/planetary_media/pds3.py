@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
-from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import (
+    ArrayLayout,
+    create_sky_mapping_builder,
+    normalize_length_unit,
+    write_map_projection_cards,
+)
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.label_values import find_companion_file, parse_label_constant
@@ -378,7 +383,7 @@ def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str
         read=read,
         unit=_read_unit(label_object, "UNIT", "SAMPLE_UNIT"),
         cards=(*wcs_cards, *label_object.list_cards()),
-        create_sky_mapping=create_sky_mapping(wcs_cards),
+        create_sky_mapping=create_sky_mapping_builder(wcs_cards),
     )
 
 

@@ -20,7 +20,12 @@ from hven.formats.media import (
     ProductFileFormat,
     convert_to_wavelengths,
 )
-from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_length_unit, write_map_projection_cards
+from hven.formats.media.api import (
+    ArrayLayout,
+    create_sky_mapping_builder,
+    normalize_length_unit,
+    write_map_projection_cards,
+)
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media.label_values import RadixInteger, find_companion_file, parse_label_constant
 from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
@@ -233,7 +238,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         dtype=value_type,
         read=read,
         unit=unit,
-        create_sky_mapping=create_sky_mapping(cards),
+        create_sky_mapping=create_sky_mapping_builder(cards),
         cards=tuple(cards),
         role=_find_array_role(title) if index else "data",
     )

@@ -67,11 +67,10 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     """
     data_files = find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)
     table_hdus = list_table_hdus(data_files[0])
-    table_numbers = [index for index, _, _, is_axes in table_hdus if not is_axes]
-    default = next(iter(table_numbers), None)
+    default = next((hdu.index for hdu in table_hdus if not hdu.holds_only_image_axes), None)
     return [
-        AvailableTable(option_value=index, name=name, row_count=rows, is_default=index == default)
-        for index, name, rows, _ in table_hdus
+        AvailableTable(option_value=hdu.index, name=hdu.name, row_count=hdu.row_count, is_default=hdu.index == default)
+        for hdu in table_hdus
     ]
 
 

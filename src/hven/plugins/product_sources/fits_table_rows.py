@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -365,11 +365,17 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
     return names_beyond
 
 
-def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
-    """List number, EXTNAME and rows of each table HDU, and whether it only holds the axes of an image.
+class TableHdu(NamedTuple):
+    """A table HDU of a file; that of a spectrogram may only hold the axes of an image."""
 
-    Spectrograms have such tables.
-    """
+    index: int
+    name: str
+    row_count: int
+    holds_only_image_axes: bool
+
+
+def list_table_hdus(file: DataFile) -> list[TableHdu]:
+    """List the table HDUs of a file, by its headers."""
     hdus = []
     axes: set[int] = set()
     stream = file.open_unhashed(BUFFER_BYTES)
@@ -381,7 +387,7 @@ def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
                 is_axes = False
                 if rows == 1 and axes:
                     is_axes = all(item.repeat in axes for item in read_fits_fields(header, file.name))
-                hdus.append((index, header.name, rows, is_axes))
+                hdus.append(TableHdu(index, header.name, rows, is_axes))
             else:
                 axis_count = header.read_integer("NAXIS")
                 if axis_count > 1:

@@ -61,7 +61,7 @@ class CollectionFileTarget:
         self.digest = compute_file_digest(path) if path.exists() else ""
 
     @contextmanager
-    def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:
+    def replace_file_temporarily(self, body: Path | None, file_push: FilePush) -> Iterator[None]:
         """Replace the file by another one, or delete it; at the end undo this, unless the push keeps its files.
 
         Raises

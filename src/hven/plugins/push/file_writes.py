@@ -228,7 +228,7 @@ class ClientFileWrite(ClientWrite):
             with ExitStack() as stack:
                 file_push = FilePush(run=run, table=self.table)
                 for target, (_, body) in zip(targets, self.sent_files, strict=True):
-                    stack.enter_context(target.replace_file(body, file_push))
+                    stack.enter_context(target.replace_file_temporarily(body, file_push))
                 self.publish_push(resource, report, push, lease)
                 file_push.keep_files = not write.dry_run
         except StorageUnavailableError as error:

@@ -142,7 +142,7 @@ class PushedRowSource:
         """Name the state that was read."""
         return [InputVersion(name="pushed rows", detail=self.read_state_name())]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Count the rows."""
         if self._journal is not None:
             return int(self._merge_journal_pieces().num_rows)
@@ -203,7 +203,7 @@ class _PushedRowSelection:
         batches = iterate_pushed_batches(names, self._rows, options)
         yield from split_batches(batches, self._pushed_source.context.batch_row_limit, row_limit)
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Count the rows."""
         return int(self._rows.num_rows)
 

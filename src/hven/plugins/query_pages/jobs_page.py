@@ -223,6 +223,20 @@ class JobListPage(TemplateContext):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _StartedJob:
+    """A job that a form started.
+
+    Attributes
+    ----------
+    visitor_cookie
+        The cookie for a visitor who has none yet; empty for others.
+    """
+
+    id: str
+    visitor_cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
     """The answers of the page of jobs; all but `answer_job_form` take long, and run in threads."""
 
@@ -308,7 +322,7 @@ class JobsPage:
             return self._render_page(request, self._build_form(filled_type, principal, form_params))
         if action is None:
             try:
-                name, cookie = self._start_job(request, form_params)
+                started_job = self._start_or_reuse_job(request, form_params)
             except ParamError as error:
                 job_type = self.job_types.get(form_params.read_one("TYPE") or "")
                 if job_type is None:
@@ -321,8 +335,9 @@ class JobsPage:
                 principal = self.context.identify_principal(request)
                 refused_form = self._build_form(job_type, principal, form_params, fault)
                 return self._render_page(request, refused_form, 400)
-            if cookie:
-                headers["set-cookie"] = cookie
+            name = started_job.id
+            if started_job.visitor_cookie:
+                headers["set-cookie"] = started_job.visitor_cookie
         else:
             name = self._cancel_or_delete_jobs(request, action.lower(), form_params.read_all("JOB"))
         base = find_portal_brand(request, self.context.site.settings).base
@@ -354,11 +369,8 @@ class JobsPage:
 
     # --- changing --------------------------------------------------------------------------------------------
 
-    def _start_job(self, request: Request, form_params: services.RequestParams) -> tuple[str, str]:
-        """Create a job, or find the same job if it was sent a moment ago.
-
-        Return its id, and a cookie for a visitor who has none yet.
-        """
+    def _start_or_reuse_job(self, request: Request, form_params: services.RequestParams) -> _StartedJob:
+        """Create a job, or find the same job if it was sent a moment ago."""
         requester = self._find_requester(request)
         cookie = ""
         if requester.has_ownerless_jobs and not requester.visitor:
@@ -382,10 +394,10 @@ class JobsPage:
         if not cookie and not files:
             existing_job = self._find_duplicate_job(job_service, requester, job_params)
             if existing_job:
-                return existing_job, ""
+                return _StartedJob(id=existing_job)
         all_params = collect_params([*job_params, ("PHASE", "RUN")], files)
         job = job_service.create_job(all_params, requester)
-        return job.id, cookie
+        return _StartedJob(id=job.id, visitor_cookie=cookie)
 
     def _find_duplicate_job(
         self, job_service: JobService, requester: JobRequester, job_params: Sequence[tuple[str, str]]

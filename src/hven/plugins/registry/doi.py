@@ -106,6 +106,7 @@ def doi(
         elif registered_doi is not None:
             stored_citation = doi_minting.record_external_doi(site.store, citation, registered_doi)
             _report_doi_outcome(context, citation, stored_citation, "kept")
+            _add_doi_to_descriptor(citation, stored_citation)
         elif withdraw is not None and not dry_run:
             _record_withdrawal(context, site, citation, withdrawal_reason)
         elif (draft or publish) and not dry_run:
@@ -113,6 +114,7 @@ def doi(
             state = "draft" if draft else "findable"
             stored_citation, outcome = doi_minting.mint_doi(site.settings, site.store, citation, state, suffix)
             _report_doi_outcome(context, citation, stored_citation, outcome)
+            _add_doi_to_descriptor(citation, stored_citation)
         else:
             if withdraw is not None:
                 citation = replace(citation, withdrawal_reason=withdrawal_reason)
@@ -269,12 +271,19 @@ def _report_doi_outcome(
             context, "doi", citation.resource.name, *_build_release_arguments(citation), "--publish"
         )
         print(f"to publish the DOI permanently, run: {command}")
-    elif not citation.label and citation.resource.doi is None and doi_name is not None:
-        descriptor_path = citation.resource.path
-        if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):
-            print(f"wrote `doi: {doi_name}` to {descriptor_path}")
-        else:
-            print(f"add `doi: {doi_name}` to {descriptor_path}, so that results and registries cite the DOI")
+
+
+def _add_doi_to_descriptor(citation: CitationMetadata, stored_citation: DoiRecord) -> None:
+    """Write the DOI of a collection into its descriptor, unless it is a draft or the descriptor has one; print that."""
+    doi_name = stored_citation.doi
+    has_doi = bool(citation.label) or citation.resource.doi is not None
+    if stored_citation.state == "draft" or has_doi or doi_name is None:
+        return
+    descriptor_path = citation.resource.path
+    if doi_minting.write_doi_to_descriptor(descriptor_path, doi_name):
+        print(f"wrote `doi: {doi_name}` to {descriptor_path}")
+    else:
+        print(f"add `doi: {doi_name}` to {descriptor_path}, so that results and registries cite the DOI")
 
 
 def _list_dois(context: typer.Context, *, as_json: bool) -> None:

@@ -113,7 +113,7 @@ class _OaiRepository:
                 remedy="set contact_email in hven.toml",
             )
         response_date = vosi.format_time(datetime.now(UTC))
-        self._publishing_registry.refresh()
+        self._publishing_registry.refresh_listing_conflicts()
         argument_values = dict(arguments)
         try:
             verb = _check_arguments(arguments)

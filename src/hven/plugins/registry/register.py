@@ -79,7 +79,9 @@ def register(
     elif check_records or show_records:
         with open_site(context) as site:
             service_context = _create_service_context(site)
-            records_by_collection = _draft_registry_records(service_context, name)
+            records_by_collection = registry_validation.build_draft_records(service_context)
+            if name is not None:
+                _require_collection_record(name, records_by_collection)
             faults = []
             if check_records:
                 faults = registry_validation.find_record_faults(service_context, records_by_collection)
@@ -129,24 +131,16 @@ def _create_service_context(site: Site) -> ServiceContext:
     return replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_service_faces())
 
 
-def _draft_registry_records(
-    service_context: ServiceContext, collection_name: str | None
-) -> Mapping[str, Sequence[RegistryRecord]]:
-    """Draft the records of all collections.
-
-    Raises
-    ------
-    NotFoundError
-        The collection that the user names has no record.
-    """
-    records = registry_validation.build_draft_records(service_context)
-    if collection_name is not None and collection_name not in records:
+def _require_collection_record(
+    collection_name: str, records_by_collection: Mapping[str, Sequence[RegistryRecord]]
+) -> None:
+    """Raise `NotFoundError` if a collection has no record."""
+    if collection_name not in records_by_collection:
         remedy = (
             "check with `hven status` and `hven check` that the collection is published, public and without errors, "
             "and that its descriptor does not contain `registry: {publish: false}`"
         )
         raise NotFoundError(f"there are no registry records for the collection {collection_name!r}", remedy=remedy)
-    return records
 
 
 def _print_record_faults_with_exit_code(faults: list[Fault], record_count: int, *, as_json: bool) -> None:

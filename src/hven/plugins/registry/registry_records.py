@@ -90,11 +90,11 @@ class PublishingRegistry:
 
     def _refresh_logging_errors(self) -> None:
         try:
-            self.refresh()
+            self.refresh_listing_conflicts()
         except Exception:  # the next request reports it
             logger.warning("registry: the records cannot be updated", exc_info=True)
 
-    def refresh(self) -> Sequence[str]:
+    def refresh_listing_conflicts(self) -> Sequence[str]:
         """Update the records to what everybody may see now.
 
         Returns
@@ -147,7 +147,7 @@ class PublishingRegistry:
                     "registry: the records of %s cannot be created; Hven keeps the previous records", part or "the site"
                 )
         for part in known_digests:
-            if part not in builder.digests_by_part and builder.is_removed(part):
+            if part not in builder.digests_by_part and builder.is_no_longer_registered(part):
                 changed_parts[part] = None
         return changed_parts
 
@@ -283,7 +283,7 @@ class _RegistryRecordBuilder:
     def _has_descriptor(self, collection: str) -> bool:
         return self._settings.locate_descriptor(collection).exists()
 
-    def is_removed(self, collection: str) -> bool:
+    def is_no_longer_registered(self, collection: str) -> bool:
         """Return whether a collection without records has none because it was removed, or is not public any more."""
         if collection in self.schemas and self._is_registration_published(collection):
             return False  # it exists, and its records are not known now

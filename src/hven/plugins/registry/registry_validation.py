@@ -231,7 +231,7 @@ class _RegistryRecordChecker:
             current_time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
             violations = [*_find_record_violations(root, current_time)]
             if has_descriptor:
-                violations += _find_tableset_violations(root)
+                violations += [*_find_coverage_violations(root), *_find_missing_descriptions(root)]
             for violation in violations:
                 ids_by_violation.setdefault(violation, []).append(_get_element_text(root, "identifier"))
         for violation, (first_id, *other_ids) in ids_by_violation.items():
@@ -542,8 +542,8 @@ def _find_epn_table_violations(
         )
 
 
-def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordViolation]:
-    """Check the coverage of a record, and the descriptions of its tables and columns."""
+def _find_coverage_violations(root: etree._Element) -> Iterator[RegistryRecordViolation]:
+    """Find intervals of time and energy in the coverage of a record that are not possible."""
     for axis_name, lowest, highest, unit in COVERAGE_LIMITS:
         for element in root.iterfind(f"coverage/{axis_name}"):
             span_text = str(element.text)
@@ -556,6 +556,10 @@ def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordVi
                     "check the unit of the column, and declare its fill values",
                     "warning",
                 )
+
+
+def _find_missing_descriptions(root: etree._Element) -> Iterator[RegistryRecordViolation]:
+    """Find the tables and columns of a record without a description."""
     for table in root.iterfind("tableset/schema/table"):
         table_name = _get_element_text(table, "name")
         if not _get_element_text(table, "description"):

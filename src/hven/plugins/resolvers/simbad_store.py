@@ -16,6 +16,8 @@ from hven.site.store import format_current_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy.engine import Connection
+
     from hven.site.api.store_tables import StateDatabase
 
 SERVICE_NAME = "simbad"
@@ -93,10 +95,7 @@ class SimbadSnapshot:
             connection.execute(sa.insert(objects).values(values))
             name_rows = [{"name_key": key, "main_name": resolved.name} for key in sorted(name_keys)]
             connection.execute(sa.insert(names), name_rows)
-            count = connection.execute(sa.select(sa.func.count()).select_from(objects)).scalar_one()
-            if count > MAX_OBJECTS:
-                oldest = sa.select(objects.c.main_name).order_by(objects.c.fetched).limit(int(count * REMOVED_SHARE))
-                _remove_objects(connection, list(connection.execute(oldest).scalars()))
+            _remove_oldest_objects_above_limit(connection)
 
     def list_old_names(self, max_days: float, row_limit: int) -> list[str]:
         """List the main names of objects that are older than some days, the oldest first.
@@ -172,3 +171,10 @@ def _build_resolved_name(facts: dict[str, Any], fetched: str) -> ResolvedName:
 
 def _compute_age(fetched: str) -> float:
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(fetched)).total_seconds())
+
+
+def _remove_oldest_objects_above_limit(connection: Connection) -> None:
+    count = connection.execute(sa.select(sa.func.count()).select_from(objects)).scalar_one()
+    if count > MAX_OBJECTS:
+        oldest = sa.select(objects.c.main_name).order_by(objects.c.fetched).limit(int(count * REMOVED_SHARE))
+        _remove_objects(connection, list(connection.execute(oldest).scalars()))

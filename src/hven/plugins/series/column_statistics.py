@@ -34,7 +34,9 @@ def find_column_bounds(view: ReaderView, published: PublishedTable) -> Statistic
     has_lengths = all("max_length" in statistics.get(name, {}) for name in text_columns)
     if table.policy is not None or not has_lengths:
         statistics = view.find_or_compute(
-            "texts", table.qualified_name, lambda: _query_statistics(view, table, text_columns)
+            "texts",
+            table.qualified_name,
+            lambda: {**_query_max_text_bytes(view, table, text_columns), **_query_integer_extremes(view, table)},
         )
     array_columns = _list_text_array_series_columns(table)
     if not array_columns:
@@ -56,9 +58,9 @@ def _list_text_array_series_columns(table: Table) -> list[str]:
     return array_columns
 
 
-def _query_statistics(view: ReaderView, table: Table, text_columns: Sequence[str]) -> Statistics:
-    """Query the lengths of texts, and the extremes of the integers of 32 or 64 bits."""
-    statistics = _query_max_text_bytes(view, table, text_columns)
+def _query_integer_extremes(view: ReaderView, table: Table) -> dict[str, dict[str, Any]]:
+    """Query the minimum and the maximum of each column of integers of 32 or 64 bits."""
+    statistics: dict[str, dict[str, Any]] = {}
     types_by_name = {column.name: column.type for column in table.columns if column.type.is_integer}
     integer_columns = [name for name, column_type in types_by_name.items() if column_type.datatype in {"int", "long"}]
     if integer_columns:

@@ -420,13 +420,16 @@ def list_bin_widths(view: ReaderView, data_set: SampleDataSet, extent: TimeExten
 
 
 def can_reduce_quickly(view: ReaderView, data_set: SampleDataSet, extent: TimeExtent) -> bool:
-    """Return whether a data set can be reduced at once: it is small, or its reductions are kept.
-
-    Missing reductions are requested.
-    """
+    """Return whether a data set can be reduced at once: it is small, or its reductions are kept."""
     if extent.row_count <= MAX_DIRECT_VALUES:
         return True
-    return bool(_find_or_request_pyramid_levels(view, data_set))
+    key = _make_pyramid_key(view, data_set)
+    return key is not None and bool(get_bin_pyramid_store(view.context.site).find_levels(key))
+
+
+def request_pyramid(view: ReaderView, data_set: SampleDataSet) -> None:
+    """Request the reductions of a data set if they are missing."""
+    _find_or_request_pyramid_levels(view, data_set)
 
 
 def read_bins(

@@ -36,7 +36,7 @@ from hven.sources.file_readers import open_with_reader
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import OpenProductFile
+    from hven.formats.media import OpenProductFile, Place
     from hven.model.table import Table, TimeSeriesSpec
     from hven.plugins.series.reader_view import ReaderView
 
@@ -338,7 +338,7 @@ class DataSetFiles:
         found_files, paths = self._query_accessible_files(paths)
         for path in paths:
             try:
-                product, state = self._open_product(found_files, path)
+                product, state = self._open_product_with_state(found_files, path)
                 with product:
                     instants = self._open_samples(product, path, state).instants
             except HvenError:  # a request for the samples reports it
@@ -412,7 +412,7 @@ class DataSetFiles:
         return None
 
     def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> DataSetLayout:
-        product, _ = self._open_product(found_files, path)
+        product, _ = self._open_product_with_state(found_files, path)
         with product:
             samples = FileTimeSamples(product, self.series, path.rpartition("/")[2])
             return DataSetLayout(
@@ -423,13 +423,20 @@ class DataSetFiles:
                 samples.has_nanoseconds,
             )
 
-    def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[OpenProductFile, Hashable]:
-        """Open a file; return it and what identifies its state."""
-        row = found_files.get_row(path)
+    def _check_and_record_access(self, found_files: collection_files.FoundFiles, path: str) -> Place:
+        """Check that the reader may take a file and its companions, record the access, and return where the file is."""
         reader = (self.view.context, self.view.principal, self.table.schema)
-        place = collection_files.open_file_place(*reader, row)
+        place = collection_files.open_file_place(*reader, found_files.get_row(path))
         collection_files.check_companions_and_list_etags(*reader, path, place)
         found_files.record_access("file taken", path)
+        return place
+
+    def _open_product_with_state(
+        self, found_files: collection_files.FoundFiles, path: str
+    ) -> tuple[OpenProductFile, Hashable]:
+        """Open a file that the reader may take; return it and what identifies its state."""
+        place = self._check_and_record_access(found_files, path)
+        row = found_files.get_row(path)
         try:
             name = path.rpartition("/")[2]
             state: tuple[Hashable, ...] = (row["tag"],)
@@ -505,7 +512,7 @@ class DataSetFiles:
             chunk_paths = {granule.path for granule, _, _ in chunk}
             found_files = self._query_files(list(chunk_paths))
             for path, file_segments in groupby(chunk, lambda segment: segment[0].path):
-                product, state = self._open_product(found_files, path)
+                product, state = self._open_product_with_state(found_files, path)
                 with product:
                     samples = self._open_samples(product, path, state)
                     for _, begin, end in file_segments:

@@ -164,7 +164,7 @@ class TimeWindowSource(WatermarkSource):
         """Narrow the source to a span: microseconds since 1970. The copy keeps what is known of the whole."""
         return self._copy_source((start, stop))
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return None: servers do not count samples."""
         return None
 

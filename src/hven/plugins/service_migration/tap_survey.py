@@ -191,7 +191,7 @@ class TapSurveyor:
         if sample is not None and sample.num_rows:
             values = sample.slice(0, 1).to_pylist()[0]
             table.sample = {name: str(value) for name, value in values.items() if name in SAMPLED_COLUMNS and value}
-        table.row_count = source.estimate_size()
+        table.row_count = source.estimate_progress_total()
         if table.row_count is None:
             table.problems.append("the service does not count its rows")
         elif vosi_table.row_count not in {None, table.row_count}:

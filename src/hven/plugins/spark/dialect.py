@@ -442,7 +442,7 @@ class SparkDialect(SparkShapeDialect):
         """Write RAND."""
         return "rand()"
 
-    def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_round_or_truncate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ROUND or TRUNCATE; the number of decimals may be negative."""
         value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         if len(node.args) > 1:

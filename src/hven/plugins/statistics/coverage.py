@@ -14,7 +14,7 @@ from hven.adql import syntax_tree
 from hven.model.table import find_begin_and_end_time_columns
 from hven.portal.api.column_values import COUNT_ITEM, build_column_ref
 from hven.portal.api.page_rows import build_histogram
-from hven.portal.api.plots import format_julian_day, write_svg_paths_of_shaded_cells
+from hven.portal.api.plots import format_julian_date_as_day, write_svg_paths_of_shaded_cells
 from hven.portal.api.table_places import find_position_columns, find_single_body, has_positions_on_body
 from hven.portal.api.table_rows import TableSearch
 
@@ -123,7 +123,7 @@ def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverageChart |
     if time_histogram.high <= time_histogram.low:
         return None
     base = column.epoch or 0.0
-    ends = [format_julian_day(value + base) for value in (time_histogram.low, time_histogram.high)]
+    ends = [format_julian_date_as_day(value + base) for value in (time_histogram.low, time_histogram.high)]
     if None in ends:
         return None
     max_count = max(time_histogram.counts)

@@ -860,7 +860,7 @@ class SubmissionWorkflow:
             query += " ORDER BY " + ", ".join(f'"{name}"' for name in spec.table.primary)
         dates_by_key: dict[tuple[str, ...], list[str]] = {}
         with ExitStack() as stack:
-            for batch in staged_site.answer_query(query, {}, stack):
+            for batch in staged_site.answer_query_and_record_inputs(query, {}, stack):
                 for date, *key_values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     dates = dates_by_key.setdefault(_build_text_key(key_values), [])
                     dates.append("" if date is None else str(date)[:19])

@@ -82,7 +82,7 @@ class TapSource(WatermarkSource):
 
     def with_context(self, context: SourceContext) -> Self:
         """Copy the source for another context, at its rate."""
-        self.tap.service.limit_rate(context.requests_per_second)
+        self.tap.service.reduce_rate_limit(context.requests_per_second)
         return super().with_context(context)
 
     @property
@@ -102,7 +102,7 @@ class TapSource(WatermarkSource):
         """Return the description of the table."""
         return None, self._description
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the number of rows, if the service can count them."""
         if self._key_portions is None and self._count is None:
             self._count = self._query_row_count()
@@ -297,7 +297,7 @@ class TapSource(WatermarkSource):
         number, last = key.parse_token(resume_token) if resume_token else (1, None)
         before = None
         if not self._conditions and last is None:
-            before = self.estimate_size()
+            before = self.estimate_progress_total()
         for table in self._read_ordered_pages(key, names, last):
             place = key.write_token(table, table.num_rows - 1, number + table.num_rows)
             requested_columns = self._list_requested_columns(names, key)

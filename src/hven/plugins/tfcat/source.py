@@ -181,7 +181,7 @@ class TfcatSource(FileByFileSource):
             params=[(constant, constant.value) for constant in constants],
         )
 
-    def list_derived_utypes(self) -> frozenset[str]:
+    def list_helper_column_utypes(self) -> frozenset[str]:
         """List the utypes of the columns that only serve to fill columns of a standard."""
         return frozenset({ID_UTYPE, DERIVED_UTYPE})
 

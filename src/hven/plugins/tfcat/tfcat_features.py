@@ -171,7 +171,8 @@ def parse_tfcat_feature(
             error_text = f"{error.msg}, character {error.pos + 1:,}"
         faults = [TfcatFault("", f"the text is not JSON ({error_text})", "check the file at this place")]
         return TfcatFeature(faults=faults)
-    _check_feature_type_and_id(members_by_name, feature)
+    _check_feature_type(members_by_name, feature)
+    feature.id = _read_feature_id(members_by_name, feature)
     properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
     _convert_feature_properties(properties, raw_properties, field_definitions, feature)
     _check_bounding_box(members_by_name, system, feature)
@@ -197,18 +198,23 @@ def _parse_feature_members(text: str, feature: TfcatFeature) -> dict[str, tuple[
     return members_by_name
 
 
-def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> None:
-    """Check the type and the identifier of a feature."""
+def _check_feature_type(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> None:
     kind, _ = members_by_name.get("type", (None, ""))
     if kind != "Feature":
         reason = f"{kind!r:.60} is not a Feature"
         feature.add_fault("type", reason, 'write "type": "Feature"')
-    feature.id, _ = members_by_name.get("id", (None, ""))
-    is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
-    if feature.id is not None and not is_text_or_number:
+
+
+def _read_feature_id(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> str | float | None:
+    """Read the identifier of a feature; None if it is missing, or neither a text nor a number, which is a fault."""
+    feature_id, _ = members_by_name.get("id", (None, ""))
+    if feature_id is None:
+        return None
+    if not isinstance(feature_id, str | int | float) or isinstance(feature_id, bool):
         remedy = "write a name or a number that is different for each feature"
         feature.add_fault("id", "it is neither a string nor a number", remedy)
-        feature.id = None
+        return None
+    return feature_id
 
 
 def _check_bounding_box(

@@ -140,7 +140,7 @@ class UsageCounter(RequestObserver):
         if not sums:
             return
         try:
-            self._usage_counts.add_counts(sums)
+            self._usage_counts.add_counts_and_delete_old_months(sums)
         except HvenError as error:
             if not self._has_write_failed:
                 log.warning("usage counts cannot be written at the moment: %s", error)

@@ -77,7 +77,7 @@ class UsageCountStore:
             f"INSERT INTO uses ({names}) VALUES ({placeholders}) ON CONFLICT ({key_names}) DO UPDATE SET {sums}"
         )
 
-    def add_counts(self, sums: Mapping[UsageKey, Sequence[int]]) -> None:
+    def add_counts_and_delete_old_months(self, sums: Mapping[UsageKey, Sequence[int]]) -> None:
         """Add counts to the sums, all at once.
 
         Parameters

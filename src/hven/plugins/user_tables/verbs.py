@@ -32,7 +32,9 @@ def list_user_tables(context: typer.Context, as_json: Json = False) -> None:
         return
     with open_site(context) as site:
         delete_expired_user_tables(site)
-        rows = [_user_table_to_json(record, expires) for record, expires in site.store.user_tables.list_user_tables()]
+        rows = [
+            _user_table_to_json(record, expires) for record, expires in site.store.user_tables.list_tables_with_expiry()
+        ]
     if as_json:
         print_json(rows)
         return

@@ -184,7 +184,7 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     )
 
 
-def format_julian_day(value: object, epoch: float) -> str:
+def format_days_since_epoch_as_date(value: object, epoch: float) -> str:
     """Return the day of a time that counts days from a Julian date; empty if the value is no such time."""
     first_day, last_day = JULIAN_DATE_RANGE
     if isinstance(value, int | float) and first_day <= value + epoch <= last_day:

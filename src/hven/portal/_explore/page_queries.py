@@ -343,10 +343,10 @@ class QueryRunner:
         item = self.published_state.tables_by_name[table.qualified_name]
         if not self.has_hidden_rows(table):
             return item
-        rows, statistics = self._count_visible_rows(table)
+        rows, statistics = self._count_visible_rows_and_values(table)
         return replace(item, rows=rows, statistics=statistics, byte_count=0, coverage=None)
 
-    def _count_visible_rows(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
+    def _count_visible_rows_and_values(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
         """Count the visible rows, and the distinct values of the columns with choices."""
         columns = [column for column in table.columns if column.type.can_be_choice and not column.hidden]
         items: list[str | syntax_tree.Expr] = [syntax_tree.FunctionCall("COUNT", star=True)]

@@ -416,13 +416,13 @@ class _SearchParser:
         first_orders: dict[str, bool] = {}
         for sort_name in _split_name_list(value):
             name = sort_name.removeprefix("-").removeprefix("+")
-            column_name = self._find_column(SORT_PARAMETER, name)
+            column_name = self._find_column_or_record_fault(SORT_PARAMETER, name)
             if column_name:  # only the first mention of a column counts
                 first_orders.setdefault(column_name, sort_name.startswith("-"))
         self.search = self.search.copy_with(order=tuple(first_orders.items()))
 
     def _read_columns(self, value: str) -> None:
-        column_names = [self._find_column(COLUMNS_PARAMETER, name) for name in _split_name_list(value)]
+        column_names = [self._find_column_or_record_fault(COLUMNS_PARAMETER, name) for name in _split_name_list(value)]
         known_names = [name for name in column_names if name]
         distinct_names = dict.fromkeys([*self.search.columns, *known_names])
         self.search = self.search.copy_with(columns=tuple(distinct_names))
@@ -469,7 +469,7 @@ class _SearchParser:
             wrong=tuple(self.invalid_values),
         )
 
-    def _find_column(self, parameter: str, name: str) -> str:
+    def _find_column_or_record_fault(self, parameter: str, name: str) -> str:
         column_name = self.column_names.get(unquote_name(name).lower())
         if column_name is None:
             message = format_message("there is no column {name!r}", name[:80])
@@ -480,7 +480,7 @@ class _SearchParser:
 
     def _read_unit(self, parameter: str, unit: str) -> None:
         """Read the unit that a column is shown in."""
-        name = self._find_column(parameter, parameter.removeprefix(UNIT_PREFIX))
+        name = self._find_column_or_record_fault(parameter, parameter.removeprefix(UNIT_PREFIX))
         if not name:
             return
         column = self.table.find_column(name)

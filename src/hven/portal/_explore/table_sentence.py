@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from hven.model.table import is_time_column
-from hven.portal._explore.cell_text import format_julian_day
+from hven.portal._explore.cell_text import format_days_since_epoch_as_date
 from hven.portal._explore.number_formatting import format_number, format_unit
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _format_years(labels: ColumnLabels) -> str:
     extremes = _find_extremes(TIME_COLUMNS, labels)
     if extremes is None or not is_time_column(extremes[0]):
         return ""
-    low, high = (format_julian_day(value, extremes[0].epoch or 0.0) for value in extremes[1:])
+    low, high = (format_days_since_epoch_as_date(value, extremes[0].epoch or 0.0) for value in extremes[1:])
     if not (low and high):
         return ""
     if low == high:

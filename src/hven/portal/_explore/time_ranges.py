@@ -34,14 +34,14 @@ def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None
     last = find_value_range(search, end, runner)
     if first is None or last is None:
         return None
-    low = format_julian_day(first[0] + (begin.epoch or 0.0))
-    high = format_julian_day(last[1] + (end.epoch or 0.0))
+    low = format_julian_date_as_day(first[0] + (begin.epoch or 0.0))
+    high = format_julian_date_as_day(last[1] + (end.epoch or 0.0))
     if low is None or high is None:
         return None
     return (low, high)
 
 
-def format_julian_day(julian_date: float) -> str | None:
+def format_julian_date_as_day(julian_date: float) -> str | None:
     """Format the day of a Julian date; None beyond the years 1 to 9999.
 
     Parameters

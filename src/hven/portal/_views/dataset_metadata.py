@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven import adql
-from hven.portal._explore.cell_text import format_julian_day
+from hven.portal._explore.cell_text import format_days_since_epoch_as_date
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.citations import find_licence_url, write_bibtex, write_citation_sentence
 
@@ -318,8 +318,8 @@ def summarize_column_statistics(published_table: PublishedTable, table: Table) -
         value_range: dict[str, Any] = {}
         first_day = last_day = ""
         if column.epoch is not None:
-            first_day = format_julian_day(low, column.epoch)
-            last_day = format_julian_day(high, column.epoch)
+            first_day = format_days_since_epoch_as_date(low, column.epoch)
+            last_day = format_days_since_epoch_as_date(high, column.epoch)
         if first_day and last_day:
             value_range = {"low": first_day, "high": last_day}
         elif column.type.is_numeric and isinstance(low, int | float) and isinstance(high, int | float):

@@ -168,7 +168,7 @@ class _HomeEndpoints:
         directory_states = [NOTE_CACHE.find_directory_state(folder) for folder in folders]
         has_tree = self.is_tree_counted(page_context) or await self.build_tree_in_time(page_context) is not None
         tree_state = (has_tree, self.count_uncounted_tables(page_context))
-        observation_counts = await self.count_observations_of_tables(page_context)
+        observation_counts = await self.count_observations_in_time(page_context)
         if observation_counts is None:
             counted_tables = None
         else:
@@ -185,7 +185,7 @@ class _HomeEndpoints:
             return None
         return dict(zip(tables_by_collection, overviews, strict=True))
 
-    async def count_observations_of_tables(self, page_context: PageContext) -> dict[str, int | None] | None:
+    async def count_observations_in_time(self, page_context: PageContext) -> dict[str, int | None] | None:
         """Return the number of observations of each table; None if they are not counted in time."""
         tables = _list_shown_tables(page_context)
         with anyio.move_on_after(TREE_WAIT_SECONDS):
@@ -223,7 +223,7 @@ class _HomeEndpoints:
         rows = await self.counts.count_rows_of_tables(
             page_context.published_state, _list_shown_tables(page_context), page_context.principal
         )
-        observation_counts = await self.count_observations_of_tables(page_context)
+        observation_counts = await self.count_observations_in_time(page_context)
         descriptions = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
         loaded_overviews = await self.build_collection_overviews_in_time(page_context)
         overviews = loaded_overviews or {}

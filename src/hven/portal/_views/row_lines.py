@@ -90,7 +90,7 @@ class FileOrObservationSearch:
         line_facts: dict[str, Any] = {"drawn": shown_columns}
         if self.observation_key is not None:
             files = [[observation_file_to_json(observation_file) for observation_file in files] for files in line_files]
-            line_facts |= {"files": files, **self.count_rows(table_view)}
+            line_facts |= {"files": files, **self.count_rows_of_observations(table_view)}
         return line_facts
 
     def list_shown_columns(self, table_view: TableView) -> list[str]:
@@ -100,7 +100,7 @@ class FileOrObservationSearch:
         )
         return list(initial_columns)
 
-    def count_rows(self, table_view: TableView) -> dict[str, Any]:
+    def count_rows_of_observations(self, table_view: TableView) -> dict[str, Any]:
         """Return the number of rows of all lines."""
         if self.observation_key is None:
             return {}

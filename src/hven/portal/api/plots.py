@@ -18,7 +18,7 @@ from hven.portal._explore.plots import (
 )
 from hven.portal._explore.plots_json import axes_to_json, density_to_json, histogram_to_json, points_to_json
 from hven.portal._explore.shaded_cells import write_svg_paths_of_shaded_cells
-from hven.portal._explore.time_ranges import find_time_range, format_julian_day
+from hven.portal._explore.time_ranges import find_time_range, format_julian_date_as_day
 from hven.portal._views.plot_data import build_histogram_json, build_points_or_density_json, find_plot_column
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "find_plot_column",
     "find_time_range",
     "find_value_range",
-    "format_julian_day",
+    "format_julian_date_as_day",
     "format_number",
     "format_unit",
     "histogram_to_json",

@@ -111,7 +111,7 @@ class _LoginEndpoints:
             else:
                 check_token_only = check_token
             account = claimed_name or get_account_claimed_by_token(token)
-            name, proof = await services.verify_proof(
+            name, proof = await services.verify_proof_with_attempt_limit(
                 request, self.site.store, account, check_token, verify_token=check_token_only, may_be_password=True
             )
         except (UnauthenticatedError, TooManyRequestsError) as error:
@@ -179,7 +179,7 @@ class _LoginEndpoints:
                 raise UserError("the two new passwords differ", remedy="write the same password twice")
             check_password = partial(self.accounts.check_account_secret, account, form_values.get("old", "").strip())
             check_token_only = partial(check_password, can_be_password=False)
-            await services.verify_proof(
+            await services.verify_proof_with_attempt_limit(
                 request, self.site.store, account, check_password, verify_token=check_token_only, may_be_password=True
             )
             stored_password = new_password or "-"  # "-" is refused: only the operator removes a password

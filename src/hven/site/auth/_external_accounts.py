@@ -20,7 +20,7 @@ class ExternalAccounts(Protocol):
     The class is called with the store and the settings of the site.
     """
 
-    def verify_token(self, token: str) -> tuple[str, AbstractSet[str]] | None:
+    def find_or_create_account_by_token(self, token: str) -> tuple[str, AbstractSet[str]] | None:
         """Verify a token that a program sends, and find its account.
 
         Parameters

@@ -196,7 +196,7 @@ class LocalIdentityProvider:
     def _verify_external_token(self, token: str) -> Principal:
         """Return the user for whom another site issued a token."""
         for external_accounts in self._external_accounts:
-            account_and_groups = external_accounts.verify_token(token)
+            account_and_groups = external_accounts.find_or_create_account_by_token(token)
             if account_and_groups is not None:
                 account, groups = account_and_groups
                 return self.build_principal(account, *groups)

@@ -142,7 +142,7 @@ def are_package_tables_usable(stored_value: str | None, own_value: str) -> bool:
     return is_extended and set(own["tables"]) <= set(stored["tables"])
 
 
-def find_absent_package_tables(connection: sa.Connection) -> dict[str, list[str]]:
+def find_tables_of_unused_packages(connection: sa.Connection) -> dict[str, list[str]]:
     """Find the tables with rows of packages that this process does not use.
 
     Returns
@@ -199,7 +199,7 @@ def list_package_tables_with_rows(connection: sa.Connection) -> list[sa.Table]:
         Their definitions; those of packages that this process does not use are read from the database.
     """
     used_tables = [table for table in list_package_tables() if has_rows(connection, table)]
-    absent_names = [name for names in find_absent_package_tables(connection).values() for name in names]
+    absent_names = [name for names in find_tables_of_unused_packages(connection).values() for name in names]
     reflected_metadata = sa.MetaData()
     if absent_names:
         reflected_metadata.reflect(connection, only=absent_names)

@@ -62,7 +62,7 @@ class CitedResultStore:
             )
             raise TooLargeError(message, remedy="continue tomorrow, or cite the collection")
 
-    def save_result(self, result_id: str, maker_digest: str, body: Mapping[str, Any]) -> CitedResult:
+    def insert_result_if_absent(self, result_id: str, maker_digest: str, body: Mapping[str, Any]) -> CitedResult:
         """Store a result; a stored one stays as it is.
 
         Parameters

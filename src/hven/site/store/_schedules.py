@@ -260,7 +260,11 @@ class SyncScheduleStore:
             if retry_seconds is not None:
                 values["due"] = read_shared_clock(connection) + retry_seconds
             connection.execute(sa.update(alerts).where(alerts.c.id == alert_record.id).values(values))
-            old_ids_query = sa.select(alerts.c.id).order_by(alerts.c.id.desc()).offset(MAX_STORED_ALERTS)
+
+    def delete_surplus_alerts(self) -> None:
+        """Delete the oldest alerts above the limit; those that wait for a delivery stay."""
+        old_ids_query = sa.select(alerts.c.id).order_by(alerts.c.id.desc()).offset(MAX_STORED_ALERTS)
+        with self._database.begin_write() as connection:
             old_ids = list(connection.execute(old_ids_query).scalars())
             if old_ids:
                 connection.execute(sa.delete(alerts).where(alerts.c.id.in_(old_ids), alerts.c.due.is_(None)))

@@ -18,6 +18,8 @@ from hven.site.store import _deletion_time as deletion_time
 from hven.site.store._database import format_current_time, get_or_create_secret, hash_secret, sessions, users
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from hven.site.store._database import StateDatabase
 
 SEAL_META_KEY = "seal"  # key in `meta` of the key that seals sessions
@@ -48,16 +50,11 @@ class SessionStore:
         secret = secrets.token_urlsafe(32)
         expiry_time = datetime.now(UTC) + timedelta(seconds=duration_seconds)
         expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        own_sessions = sa.select(sessions.c.hash).where(sessions.c.owner == owner)
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account no longer exists")
-            trusted_time = deletion_time.compute_trusted_clock_state(connection).trusted_time
-            is_over = sessions.c.expires <= deletion_time.format_timestamp(trusted_time)
-            connection.execute(sa.delete(sessions).where(is_over))
-            own_hashes = list(connection.execute(own_sessions.order_by(sessions.c.expires.desc())).scalars())
-            excess_hashes = own_hashes[MAX_SESSIONS_PER_ACCOUNT - 1 :]
-            connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(excess_hashes)))
+            _delete_expired_sessions(connection)
+            _delete_sessions_above_limit(connection, owner)
             values = {"hash": hash_secret(secret), "owner": owner, "expires": expiry_text}
             connection.execute(sa.insert(sessions).values(values))
         return f"{secret}.{self._compute_seal(secret)}"
@@ -117,3 +114,17 @@ class SessionStore:
         if self._seal_key is None:
             self._seal_key = get_or_create_secret(self._database, SEAL_META_KEY)
         return self._seal_key
+
+
+def _delete_expired_sessions(connection: Connection) -> None:
+    trusted_time = deletion_time.compute_trusted_clock_state(connection).trusted_time
+    is_over = sessions.c.expires <= deletion_time.format_timestamp(trusted_time)
+    connection.execute(sa.delete(sessions).where(is_over))
+
+
+def _delete_sessions_above_limit(connection: Connection, owner: str) -> None:
+    """Delete the sessions of an account that end first, so that one more does not exceed the limit."""
+    own_sessions = sa.select(sessions.c.hash).where(sessions.c.owner == owner)
+    own_hashes = list(connection.execute(own_sessions.order_by(sessions.c.expires.desc())).scalars())
+    excess_hashes = own_hashes[MAX_SESSIONS_PER_ACCOUNT - 1 :]
+    connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(excess_hashes)))

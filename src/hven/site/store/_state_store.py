@@ -38,7 +38,7 @@ from hven.site.store._descriptors import DescriptorStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore, describe_lease_holders
-from hven.site.store._package_tables import find_absent_package_tables
+from hven.site.store._package_tables import find_tables_of_unused_packages
 from hven.site.store._releases import ReleaseStore
 from hven.site.store._result_records import CitedResultStore
 from hven.site.store._schedules import SyncScheduleStore
@@ -144,7 +144,7 @@ class StateStore:
         """
         return self._package_objects.get_or_create(factory, self._database)
 
-    def find_absent_package_tables(self) -> dict[str, list[str]]:
+    def find_tables_of_unused_packages(self) -> dict[str, list[str]]:
         """Find the tables with rows of plug-in packages that this process does not use.
 
         Returns
@@ -153,7 +153,7 @@ class StateStore:
             Names of the tables, by the names of their packages.
         """
         with self._database.begin_read() as connection:
-            return find_absent_package_tables(connection)
+            return find_tables_of_unused_packages(connection)
 
     @property
     def display_address(self) -> str:

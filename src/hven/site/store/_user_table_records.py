@@ -36,7 +36,7 @@ class UserTableStore:
             rows = connection.execute(query.order_by(user_tables.c.name))
             return [(user_table_record_from_row(row), row.expires) for row in rows]
 
-    def list_user_tables(self) -> list[tuple[SnapshotRecord, str]]:
+    def list_tables_with_expiry(self) -> list[tuple[SnapshotRecord, str]]:
         """Return the tables of all users with their times of expiry, including expired ones."""
         query = sa.select(user_tables).order_by(user_tables.c.owner, user_tables.c.name)
         with self._database.begin_read() as connection:

@@ -18,6 +18,8 @@ from hven.site.store._user_table_records import schedule_table_deletion
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.engine import Connection
+
     from hven.site.store._database import StateDatabase
 
 ACCOUNT_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -62,11 +64,11 @@ class UserStore:
                     f"choose a different name; to remove the account and its tables, run `hven user remove {account}`"
                 )
                 raise ConflictError(f"there is already an account {account!r}", remedy=remedy)
-            delete_matching_jobs(connection, jobs.c.owner == account)  # jobs of an earlier account of that name
+            _delete_jobs_of_former_account(connection, account)
             connection.execute(sa.insert(users).values(**values, created=format_current_time()))
         return f"{account}.{secret}"
 
-    def renew_token(self, account: str) -> str:
+    def renew_token_and_end_sessions(self, account: str) -> str:
         """Renew the token of an account; its old token and its sessions end, its tables and jobs stay.
 
         Raises
@@ -161,3 +163,8 @@ class UserStore:
         if row is None or not is_match:
             return None
         return name
+
+
+def _delete_jobs_of_former_account(connection: Connection, account: str) -> None:
+    """Delete the jobs that a removed account of the same name left."""
+    delete_matching_jobs(connection, jobs.c.owner == account)

@@ -158,7 +158,7 @@ class DataFile:
             ) from error
         return DecompressedStream(self, self._raw)
 
-    def refresh_stat(self) -> bool:
+    def refresh_stat_if_present(self) -> bool:
         """Read size and time again.
 
         Returns

@@ -134,7 +134,7 @@ def parse_delimited_block(
         data = block.data
     column_names = list(column_names) or layout.names[:1]  # one column must count the rows
     table_reader = _DelimitedBlockReader(block, data, layout, column_names, file)
-    table = table_reader.read_table()
+    table = table_reader.read_table_within_reject_limit()
     ragged = table_reader.ragged
     if table is None:
         rejects = [_describe_ragged_row(row) for row in ragged]
@@ -186,7 +186,7 @@ class _DelimitedBlockReader:
         self.newly_as_text: set[str] = set()
         self.ragged: list[csv.InvalidRow] = []
 
-    def read_table(self) -> pa.Table | None:
+    def read_table_within_reject_limit(self) -> pa.Table | None:
         """Read the table; None: the block has enough rejects."""
         while True:
             self.ragged = []
@@ -262,6 +262,7 @@ class _ColumnConverter:
                 self.faults[name] = (bad, cells, explain_unparsable_text(kind))
         elif name in self.reader.text_columns:
             self._parse_texts(name, cells, kind)
+            self._record_number_oddities(name, cells, kind)
         elif pa.types.is_string(kind):
             if self.may_be_padded:
                 cells = strip_blanks(cells)
@@ -285,6 +286,11 @@ class _ColumnConverter:
         elif name in self.reader.newly_as_text:
             layout.text_first_columns.add(name)
         self.arrays[name] = values
+
+    def _record_number_oddities(self, name: str, cells: pa.Array, kind: pa.DataType) -> None:
+        """Record the parsed numbers that are respelt, or rounded because they are integers beyond 2**53."""
+        layout = self.layout
+        values = self.arrays[name]
         is_number_type = pa.types.is_floating(kind) or pa.types.is_integer(kind)
         if self.may_be_respelt and is_number_type:
             matches_respelt = pc.match_substring_regex(cells, RESPELT_NUMBER_PATTERN)

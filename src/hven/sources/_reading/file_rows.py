@@ -96,7 +96,7 @@ class FileSource(ABC):
         """List the files with their checksums."""
         return [file.build_input_version() for file in self.files]
 
-    def estimate_size(self) -> int:
+    def estimate_progress_total(self) -> int:
         """Count the bytes on disk.
 
         Returns
@@ -108,7 +108,7 @@ class FileSource(ABC):
             return self.files.total_bytes
         return sum(file.size for file in self.files)
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the bytes on disk read so far.
 
         Returns
@@ -144,7 +144,7 @@ class FilesAsRowsSource(FileSource):
         rebound.context = replace(context, directory=self.context.directory)
         return rebound
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the bytes read so far."""
         return self.read_count
 

@@ -211,11 +211,13 @@ class _AdaptiveHeaderReader:
     def list_existing_files(self, files: Sequence[DataFile], concurrency: int) -> list[DataFile]:
         """Read size and time of files; those of remote files in parallel."""
         if isinstance(files[0].product_path, Path):
-            return [file for file in files if file.refresh_stat()]
+            return [file for file in files if file.refresh_stat_if_present()]
         with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
             return [
                 file
-                for file, exists in zip(files, pool.map(lambda file: file.refresh_stat(), files), strict=True)
+                for file, exists in zip(
+                    files, pool.map(lambda file: file.refresh_stat_if_present(), files), strict=True
+                )
                 if exists
             ]
 

@@ -224,11 +224,11 @@ class FileHeaderSource(FileSource):
             versions.append(version)
         return versions
 
-    def estimate_size(self) -> int:
+    def estimate_progress_total(self) -> int:
         """Count the files."""
         return len(self.files)
 
-    def count_bytes_read(self) -> int:
+    def count_progress_units(self) -> int:
         """Count the files read so far."""
         return self.read_count
 

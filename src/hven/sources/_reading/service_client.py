@@ -187,7 +187,7 @@ class RunBudget:
             self.add_bytes(len(part))
             yield part
 
-    def read_answer(self, parts: Iterable[bytes], byte_limit: int | None = None) -> bytes:
+    def read_answer_within_limit(self, parts: Iterable[bytes], byte_limit: int | None = None) -> bytes:
         """Read the answer of a service into memory.
 
         Parameters
@@ -291,8 +291,8 @@ class ServiceClient:
         kind, _, login = (authorization or "").partition(" ")
         self._login = base64.b64decode(login).decode() if kind == "Basic" else None
         self._min_interval_seconds = 0.0
-        self.limit_rate(options.rate)
-        self.limit_rate(context.requests_per_second)
+        self.reduce_rate_limit(options.rate)
+        self.reduce_rate_limit(context.requests_per_second)
         self._next_request_time = 0.0
         self._pacing_lock = threading.Lock()
         self._allow_private = context.allow_private
@@ -326,7 +326,7 @@ class ServiceClient:
         if self.budget is not None:
             self.budget.reset()
 
-    def limit_rate(self, requests_per_second: float | None) -> None:
+    def reduce_rate_limit(self, requests_per_second: float | None) -> None:
         """Limit the number of requests a second; None: no change.
 
         Parameters

@@ -146,7 +146,7 @@ class _RemoteDataFile(DataFile):
 
     def copy_unread(self) -> DataFile:
         """Return the file itself."""
-        self.refresh_stat()
+        self.refresh_stat_if_present()
         return self
 
 
@@ -167,7 +167,7 @@ class RangedRemoteFile(_RemoteDataFile):
         self._first_bytes = b""
         self._address = address
 
-    def refresh_stat(self) -> bool:
+    def refresh_stat_if_present(self) -> bool:
         """Request size and time, and the first bytes, unless the server has listed them."""
         if not self._is_listed:
             self.__dict__.pop("stat", None)
@@ -322,9 +322,9 @@ class ArchiveMemberFile(_RemoteDataFile):
         size, checksum = self._archive.find_member_size_and_stamp(self.name.removeprefix(f"{self._archive.name}/"))
         return cast("os.stat_result", _RemoteStat(size, archive_stat.st_mtime, checksum, archive_stat.st_dev))
 
-    def refresh_stat(self) -> bool:
+    def refresh_stat_if_present(self) -> bool:
         """Check whether the archive is there."""
-        return self._archive.file.refresh_stat()
+        return self._archive.file.refresh_stat_if_present()
 
     def _open_file_bytes(self, path: str) -> _BlockwiseFileBytes | None:
         return self._archive.open_member_bytes(path.removeprefix(f"{self._archive.name}/"))

@@ -274,7 +274,7 @@ def list_range_columns(table: Any) -> list[str]:
     ]
 
 
-def write_manifest(path: Path, head: ManifestHead, row_groups: pa.Table) -> bytes:
+def write_manifest_with_json_head(path: Path, head: ManifestHead, row_groups: pa.Table) -> bytes:
     """Write a manifest; return its head as JSON."""
     text = json.dumps(asdict(head), default=str).encode()
     with (

@@ -178,9 +178,10 @@ class CatalogueMergeStaging(CatalogueStaging):
         if file.low >= MISSING_KEY:
             part = PlannedCatalogueFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
             return self._write_single_planned_file(part, kept_rows, None) if kept_rows.num_rows else []
-        kept_keys = self._compute_file_sort_keys(path, kept_rows)
-        if self.table.position is not None:  # those are the keys of all rows of the file
-            kept_keys = kept_keys[~is_removed]
+        if self.table.position is not None:
+            kept_keys = self._read_file_cells(path)[~is_removed]
+        else:
+            kept_keys = self._compute_row_sort_keys(kept_rows)
         unordered_keys = np.concatenate([kept_keys, keys])
         order = compute_stable_order(unordered_keys)
         columns = take_rows_and_release_columns(pa.concat_tables([kept_rows, added_rows]).columns, order)
@@ -193,11 +194,13 @@ class CatalogueMergeStaging(CatalogueStaging):
             written_files.append(self._write_partition_file(part, rows.slice(begin, end - begin), all_keys[begin:end]))
         return written_files
 
-    def _compute_file_sort_keys(self, path: str, rows: pa.Table) -> Rows:
-        """Return the sort keys of rows; for positions, those of all rows of the file, as they are stored."""
-        if self.table.position is not None:
-            file_rows = self._read_file_rows(path, [hats_layout.CELL_COLUMN])
-            return np.asarray(file_rows.column(0).combine_chunks()).astype(np.int64)
+    def _read_file_cells(self, path: str) -> Rows:
+        """Read the HEALPix cells of all rows of a file: the sort keys of a table with positions."""
+        file_rows = self._read_file_rows(path, [hats_layout.CELL_COLUMN])
+        return np.asarray(file_rows.column(0).combine_chunks()).astype(np.int64)
+
+    def _compute_row_sort_keys(self, rows: pa.Table) -> Rows:
+        """Compute the sort keys of rows without positions."""
         if self._compute_sort_keys is None:
             return np.full(rows.num_rows, MISSING_KEY)
         return self._compute_sort_keys(rows)
@@ -230,7 +233,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         keys = self._read_file_rows(path, self._key_names)
         cells = None
         if self.table.position is not None and file.pixel >= 0:
-            cells = self._compute_file_sort_keys(path, keys)
+            cells = self._read_file_cells(path)
         return WrittenCatalogueFile(file, pq.read_metadata(path), keys, cells)
 
 

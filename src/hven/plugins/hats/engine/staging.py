@@ -53,7 +53,7 @@ from hven.plugins.hats.engine.manifest import (
     RowGroupCollector,
     compute_column_byte_shares,
     list_range_columns,
-    write_manifest,
+    write_manifest_with_json_head,
 )
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ class CatalogueStaging(FileStaging):
 
     def _sync_snapshot_to_disk(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
         """Sync every file, and then the names: after this the snapshot survives a power failure."""
-        manifest_text = write_manifest(self._work_directory / MANIFEST_FILE_NAME, head, groups)
+        manifest_text = write_manifest_with_json_head(self._work_directory / MANIFEST_FILE_NAME, head, groups)
         total_bytes = self._sync_files_as_read_only()
         self._work_directory.rename(self.final_directory)
         sync_file(self.final_directory.parent)

@@ -231,7 +231,12 @@ class HatsEngine(StorageEngine):
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         final_directory, relative_path = self._build_snapshot_path(table, snapshot_id)
         return CatalogueStaging(
-            table, snapshot_id, final_directory, relative_path, on_sealed=self._keep_staging_lock, reader=self.reader
+            table,
+            snapshot_id,
+            final_directory,
+            relative_path,
+            on_sealed=self._keep_or_release_staging_lock,
+            reader=self.reader,
         )
 
     def stage_merge(
@@ -244,7 +249,7 @@ class HatsEngine(StorageEngine):
             snapshot_id,
             final_directory,
             relative_path,
-            on_sealed=self._keep_staging_lock,
+            on_sealed=self._keep_or_release_staging_lock,
             reader=self.reader,
             base_manifest=self.open_manifest(base_snapshot),
             deleted_keys=deleted_keys,
@@ -299,7 +304,7 @@ class HatsEngine(StorageEngine):
                 file.write(self._site_identity)
         return owner
 
-    def _keep_staging_lock(self, staging: CatalogueStaging) -> None:
+    def _keep_or_release_staging_lock(self, staging: CatalogueStaging) -> None:
         """Keep the lock of a finished snapshot, so that no process sweeps it before it is published."""
         if staging.final_directory.exists():
             with self._lock:

@@ -131,7 +131,9 @@ def _check_capabilities(service: ExaminedTapService, collector: FindingCollector
     if capabilities.tap_count:
         _check_tap_interfaces(service, collector, capabilities)
         _check_query_languages(collector, capabilities)
-        _check_formats_and_uploads(collector, capabilities)
+        _check_output_formats(collector, capabilities)
+        _check_upload_methods(collector, capabilities)
+        _check_data_model_ids(collector, capabilities)
         _check_declared_limits(collector, capabilities)
     for _, interfaces in capabilities.standards:
         for interface in interfaces:
@@ -201,7 +203,7 @@ def _check_language_feature(collector: FindingCollector, declared_type: str, for
         collector.add_finding("cap.geometry-name", value=form)
 
 
-def _check_formats_and_uploads(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+def _check_output_formats(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     media_types = [mime.lower() for mime, _, _ in capabilities.output_formats]
     if not media_types:
         collector.add_finding("cap.no-output")
@@ -212,12 +214,18 @@ def _check_formats_and_uploads(collector: FindingCollector, capabilities: Servic
             collector.add_finding("cap.media-type", value=mime)
         if ivoid.lower().startswith(TAPREGEXT_PREFIX) and ivoid.lower() not in OUTPUT_FORMAT_IDS:
             collector.add_finding("cap.output-key", value=ivoid)
+
+
+def _check_upload_methods(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     declared_methods = {upload_method.lower() for upload_method in capabilities.upload_methods}
     for upload_method in capabilities.upload_methods:
         if upload_method.lower().startswith(TAPREGEXT_PREFIX) and upload_method.lower() not in UPLOAD_METHODS:
             collector.add_finding("cap.upload-method", value=upload_method)
     if declared_methods and not declared_methods.issuperset(REQUIRED_UPLOAD_METHODS):
         collector.add_finding("cap.upload-missing", value=", ".join(sorted(declared_methods)))
+
+
+def _check_data_model_ids(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     for ivoid, _ in capabilities.data_models:
         if not ivoid.lower().startswith("ivo://"):
             collector.add_finding("cap.data-model", value=ivoid)

@@ -117,11 +117,11 @@ def _check_uws_jobs(service: ExaminedTapService, collector: FindingCollector) ->
         _check_job_execution(service, collector, job_url, adql)
     finally:
         _check_job_deletion(service, collector, job_url)
-    for query, phase in (("SELECT FROM WHERE", "RUN"), (adql, "ABORT")):
+    for query, check_job in (("SELECT FROM WHERE", _check_failing_job), (adql, _check_job_abortion)):
         other_job_url = _create_job(service, collector, query, is_quiet=True)
         if other_job_url is not None:
             try:
-                _check_failed_or_aborted_job(service, collector, other_job_url, phase)
+                check_job(service, collector, other_job_url)
             finally:
                 _check_job_deletion_by_post(service, collector, other_job_url)
 
@@ -289,20 +289,24 @@ def _check_job_execution(service: ExaminedTapService, collector: FindingCollecto
         collector.add_finding("uws.same", detail)
 
 
-def _check_failed_or_aborted_job(
-    service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str
-) -> None:
+def _change_job_phase(service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str) -> None:
+    """Start or abort a job, and report an answer that doesn't redirect to the job."""
     answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", phase)])
     if answer.status != 303:
         collector.add_finding("uws.redirect", "/phase", value=answer.status)
-    if phase == "RUN":
-        end_phase = _wait_for_final_phase(service, job_url)
-    else:
-        end_phase = _fetch_job_phase(service, job_url)
-    if phase == "ABORT":
-        if end_phase != "ABORTED":
-            collector.add_finding("uws.abort", value=end_phase)
-        return
+
+
+def _check_job_abortion(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
+    _change_job_phase(service, collector, job_url, "ABORT")
+    end_phase = _fetch_job_phase(service, job_url)
+    if end_phase != "ABORTED":
+        collector.add_finding("uws.abort", value=end_phase)
+
+
+def _check_failing_job(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
+    """Run a job whose query is wrong, and check its phase and its error document."""
+    _change_job_phase(service, collector, job_url, "RUN")
+    end_phase = _wait_for_final_phase(service, job_url)
     if end_phase != "ERROR":
         collector.add_finding("uws.error", value=end_phase)
         return

@@ -104,16 +104,22 @@ def _check_table_metadata(table: DeclaredTable, collector: FindingCollector) -> 
             row_count=len(table.columns),
         )
     for column in table.columns:
+        _report_blank_metadata(table, column, collector)
         _check_column_unit(table, column, collector)
         _check_column_ucd(table, column, collector)
+        _check_angle_has_unit(table, column, collector)
         _check_xtype_and_utype(table, column, collector)
+
+
+def _report_blank_metadata(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+    """Report a unit, UCD or utype of spaces."""
+    for metadata_text in (column.unit, column.ucd, column.utype):
+        if metadata_text and not metadata_text.strip():
+            collector.add_finding("meta.unit-blank", table=table.name, column=column.name)
 
 
 def _check_column_unit(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name, "value": column.unit}
-    for metadata_text in (column.unit, column.ucd, column.utype):
-        if metadata_text and not metadata_text.strip():
-            collector.add_finding("meta.unit-blank", table=table.name, column=column.name)
     try:
         unit = units.parse_unit(column.unit)
     except ValueError as error:
@@ -138,9 +144,12 @@ def _check_column_ucd(table: DeclaredTable, column: DeclaredColumn, collector: F
         if canonical_ucd != column.ucd.removeprefix("ivoa:"):
             detail = f"the list spells it {canonical_ucd!r}"
             collector.add_finding("meta.ucd-case", detail, **location, value=column.ucd)
+
+
+def _check_angle_has_unit(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     words = column.ucd.lower().split(";")
     if words[0] in ANGLE_UCDS and not column.unit and column.datatype in FLOAT_DATATYPES:
-        collector.add_finding("meta.angle-unit", **location, value=column.ucd)
+        collector.add_finding("meta.angle-unit", table=table.name, column=column.name, value=column.ucd)
 
 
 def _is_standard_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:

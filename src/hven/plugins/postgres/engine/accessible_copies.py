@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import HvenError
 from hven.plugins.postgres.engine import error_translation
+from hven.plugins.postgres.engine.engine_protocol import RequestedCopy
 from hven.plugins.postgres.engine.schema_installation import quote_identifier, quote_literal
 from hven.plugins.postgres.engine.staging import SORT_MEMORY_SETTING, write_table_index_sql
 
@@ -117,17 +118,10 @@ class AccessibleRowsCopies:
         name = f"r_{hashlib.sha256(repr(copy_key).encode()).hexdigest()[:40]}"
         return AccessibleRowsCopy(name, snapshot, table, condition)
 
-    def find_copy_sql(self, copy: AccessibleRowsCopy) -> str | None:
-        """Return the SQL of the rows of a copy, without waiting for it.
-
-        Returns
-        -------
-        rows
-            Empty if there is no copy yet: the query must test the condition on all rows before anything else. None if
-            there will be no copy.
-        """
+    def request_copy(self, copy: AccessibleRowsCopy) -> RequestedCopy:
+        """Return the SQL of the rows of a copy; let it be made if it is missing, without waiting for it."""
         if not self.max_bytes or copy.snapshot.rows < self.min_rows or self._is_closed:
-            return None
+            return RequestedCopy()
         with self._lock:
             state = self._states_by_name.setdefault(copy.name, _CopyState())
             self._states_by_name.move_to_end(copy.name)
@@ -137,15 +131,13 @@ class AccessibleRowsCopies:
                 self._schedule_copy(copy, state)
             tables = state.tables
             if tables is None:
-                if state.is_refused or copy.snapshot.rows > MAX_UNCOPIED_ROWS:
-                    return None
-                return ""
+                return RequestedCopy(is_pending=not state.is_refused and copy.snapshot.rows <= MAX_UNCOPIED_ROWS)
         schema = quote_identifier(self._engine.schema)
         quoted_tables = [f"{schema}.{quote_identifier(table_name)}" for table_name in tables]
         if len(quoted_tables) == 1:
-            return quoted_tables[0]
+            return RequestedCopy(quoted_tables[0])
         selects = [f"SELECT * FROM {quoted_table}" for quoted_table in quoted_tables]
-        return f"({' UNION ALL '.join(selects)})"
+        return RequestedCopy(f"({' UNION ALL '.join(selects)})")
 
     def _schedule_copy(self, copy: AccessibleRowsCopy, state: _CopyState) -> None:
         """Give a copy to the thread, and start the thread if it does not run; the caller holds the lock."""

@@ -316,7 +316,10 @@ class ConnectionPool:
         if not self._slots.take_slot(timeout_seconds):
             message = "all connections to the database are busy"
             raise OverloadedError(message, remedy="try again in a few seconds, or raise the engine's setting `pool`")
+        with self._lock:
+            self._borrowed_count += 1
         try:
+            self._close_idle_connections()
             kept_connection = self._take_kept_connection()
             if kept_connection is not None and self._checks_connections and not is_connection_alive(kept_connection):
                 self._drop_stale_connections(kept_connection)
@@ -330,19 +333,19 @@ class ConnectionPool:
             raise
         return kept_connection
 
-    def _take_kept_connection(self) -> Any:
-        """Count a connection as borrowed; return one that is kept, None if there is none, and close the idle ones."""
-        kept_connection = None
+    def _close_idle_connections(self) -> None:
+        """Close the connections that nobody has used for some minutes."""
         with self._lock:
             oldest_time = time.monotonic() - MAX_IDLE_SECONDS
             idle_connections = [item[1] for item in self._free_connections if item[0] < oldest_time]
             self._free_connections = [item for item in self._free_connections if item[0] >= oldest_time]
-            if self._free_connections:
-                kept_connection = self._free_connections.pop()[1]
-            self._borrowed_count += 1
         for connection in idle_connections:
             _close_quietly(connection)
-        return kept_connection
+
+    def _take_kept_connection(self) -> Any:
+        """Take the connection that was used last out of the pool; None: there is none."""
+        with self._lock:
+            return self._free_connections.pop()[1] if self._free_connections else None
 
     @property
     def borrowed_count(self) -> int:

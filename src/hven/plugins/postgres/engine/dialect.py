@@ -121,8 +121,8 @@ class PostgresDialect(PostgresShapeDialect):
         "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)",
         "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
         "ISO": f"hven_iso({_DOUBLE_ARGUMENT})",
-        "REPLACE": ".write_replace",
-        "REGEXP_REPLACE": ".write_replace",
+        "REPLACE": ".write_text_replacement",
+        "REGEXP_REPLACE": ".write_text_replacement",
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
         "URL_ENCODE": _URL_ENCODE_SQL,
         "LIGHT_TIME": f"({_DOUBLE_ARGUMENT} / CAST(299792.458 AS double precision))",
@@ -340,7 +340,7 @@ class PostgresDialect(PostgresShapeDialect):
         too_long_sql = f"hven_longer({size_sql}, {self.max_text_bytes})"
         return f"CASE WHEN {size_sql} > {self.max_text_bytes} THEN {too_long_sql} ELSE {plain_sql} END"
 
-    def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_text_replacement(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write REPLACE or REGEXP_REPLACE."""
         args = [writer.write_expression(arg) for arg in node.args]
         if not self.max_text_bytes:
@@ -369,7 +369,7 @@ class PostgresDialect(PostgresShapeDialect):
         """Write text with a collation that knows upper and lower case of all letters."""
         return f'({sql}) COLLATE "{self.case_collation}"'
 
-    def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_round_or_truncate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ROUND or TRUNCATE; the number of decimals may be negative."""
         function_name = "hven_round" if node.name == "ROUND" else "hven_truncate"
         value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -14,14 +15,30 @@ if TYPE_CHECKING:
     from hven.plugins.postgres.engine.schema_installation import DatabaseFeatures
 
 
+@dataclass(frozen=True, slots=True)
+class RequestedCopy:
+    """What is known of a copy of rows: nothing if there will be no copy.
+
+    Attributes
+    ----------
+    sql
+        The rows of the copy as SQL; empty if there is no copy yet.
+    is_pending
+        True until the copy exists: a query must test the condition on all rows before anything else.
+    """
+
+    sql: str = ""
+    is_pending: bool = False
+
+
 class AccessibleRowsCopiesProtocol(Protocol):
     """Copies of the rows that readers see, as plans and executions use them."""
 
     def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> Any:
         """Describe the copy of the rows of a snapshot that meet a condition, which is SQL over ``t0``."""
 
-    def find_copy_sql(self, copy: Any) -> str | None:
-        """Return the SQL of the rows of a copy; empty if it is being made, None if there will be none."""
+    def request_copy(self, copy: Any) -> RequestedCopy:
+        """Return the SQL of the rows of a copy; let it be made if it is missing, without waiting for it."""
 
     def forget_copies(self) -> bool:
         """Forget which copies exist, because one was removed; return False if none was ever known."""

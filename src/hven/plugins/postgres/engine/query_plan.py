@@ -34,6 +34,7 @@ from hven.model.errors import StorageError
 from hven.plugins.postgres.engine import error_translation
 from hven.plugins.postgres.engine.coverage_check import CoverageCheck, EmptyExecution
 from hven.plugins.postgres.engine.dialect import PostgresDialect, UnsupportedByPostgresError
+from hven.plugins.postgres.engine.engine_protocol import RequestedCopy
 from hven.plugins.postgres.engine.overflow_fallback import OUT_OF_RANGE_REASON, EmbeddedEngineFallback, can_overflow
 from hven.plugins.postgres.engine.partitions import build_partition_prefix
 from hven.plugins.postgres.engine.position_search import HEALPIX, PositionConditions, TableReferenceWriter
@@ -201,11 +202,11 @@ class PostgresPlan(QueryPlan):
             names[qualified_name], indexed[qualified_name] = self._write_rows_sql(table, relation)
             if qualified_name not in policies:
                 continue
-            accessible_rows = self._find_accessible_copy(table, relation, policies[qualified_name][0])
-            if accessible_rows:
-                names[qualified_name] = accessible_rows
+            requested_copy = self._request_accessible_copy(table, relation, policies[qualified_name][0])
+            if requested_copy.sql:
+                names[qualified_name] = requested_copy.sql
                 accessible_names.append(qualified_name)
-            elif accessible_rows is not None:  # no index may find rows before the policy is applied
+            elif requested_copy.is_pending:  # no index may find rows before the policy is applied
                 is_fenced = True
                 del indexed[qualified_name]
         methods = self._list_position_methods() if self._engine.uses_indexes else []
@@ -247,14 +248,14 @@ class PostgresPlan(QueryPlan):
         except UnsupportedByPostgresError:
             return {}
 
-    def _find_accessible_copy(self, table: Table, relation: Relation, condition: str) -> str | None:
+    def _request_accessible_copy(self, table: Table, relation: Relation, condition: str) -> RequestedCopy:
         copies = self._engine.accessible_copies
         if copies is None or not isinstance(relation, Snapshot):
-            return None
+            return RequestedCopy()
         copy = self._copies_by_path.get(relation.path)
         if copy is None:
             copy = self._copies_by_path[relation.path] = copies.describe_copy(relation, table, condition)
-        return copies.find_copy_sql(copy)
+        return copies.request_copy(copy)
 
     def _get_statement(
         self,

@@ -125,7 +125,7 @@ class TableMergeStaging(SharedTableStaging):
             removed_statistics, share = self._merge_rows()
             with self._engine.write_pool.borrow_connection() as connection:
                 if share is None:
-                    self._complete_snapshot(connection)
+                    self._prepare_table_for_readers(connection)
                 else:
                     self._quoted_target = (
                         f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}"
@@ -135,7 +135,9 @@ class TableMergeStaging(SharedTableStaging):
                 size = self._measure_table_bytes(connection)
             self._row_count += self._base_snapshot.rows - self._removed_count
             self._update_statistics(added_statistics, removed_statistics)
-            return self._build_snapshot(size, self._compute_coverage())
+            snapshot = self._build_snapshot(size, self._compute_coverage())
+            self._is_closed = True
+            return snapshot
 
     # --- rows
 

@@ -112,12 +112,14 @@ class PostgresSnapshotStaging:
             with self._engine.write_pool.borrow_connection() as connection:
                 if self._run_count > 1 and self.table.position is not None:
                     self._cluster_rows(connection)
-                self._complete_snapshot(connection)
+                self._prepare_table_for_readers(connection)
                 size = self._measure_table_bytes(connection)
-            return self._build_snapshot(size, self._compute_coverage())
+            snapshot = self._build_snapshot(size, self._compute_coverage())
+            self._is_closed = True
+            return snapshot
 
-    def _complete_snapshot(self, connection: Any) -> None:
-        """Complete the snapshot when the table has all rows."""
+    def _prepare_table_for_readers(self, connection: Any) -> None:
+        """Index and analyze the complete table, and let readers select from it."""
         self._build_indexes(connection)
         connection.execute(f"VACUUM (FREEZE, ANALYZE) {self._quoted_target}")
         for text in self._write_grants(self.name):
@@ -145,7 +147,6 @@ class PostgresSnapshotStaging:
 
     def _build_snapshot(self, size_bytes: int, coverage: str | None) -> Snapshot:
         """Build the record of the finished snapshot."""
-        self._is_closed = True
         return Snapshot(
             id=self._snapshot_id,
             table=self.table.qualified_name,
@@ -199,7 +200,9 @@ class PostgresSnapshotStaging:
         check_nul_characters(rows, self.table)
         keys = None
         if self.table.position is not None:
-            rows, keys = self._order_by_cell(rows)
+            rows, keys = self._sort_by_position(rows)
+            self._collect_coverage_cells(keys)
+            rows = rows.append_column(CELL_COLUMN, pa.array(keys, mask=keys == MISSING_KEY))
         for name in self._region_column_names:
             cell_lists = regions.build_region_cell_lists(rows.column(name).combine_chunks())
             rows = rows.append_column(regions.name_cell_column(name), cell_lists)
@@ -216,18 +219,19 @@ class PostgresSnapshotStaging:
             )
         self._run_count += 1
 
-    def _order_by_cell(self, rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-        """Order rows by their HEALPix cells, and append the column of cells; return the keys, too."""
+    def _sort_by_position(self, rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        """Sort rows by the HEALPix cells of their positions; return the sorted cells, too."""
         if self.table.position is None:
             raise TypeError(f"{self.table.qualified_name} has no position")
         lon, lat = self.table.position
         unordered_keys = compute_position_keys(rows.column(lon), rows.column(lat))
         order = compute_stable_order(unordered_keys)
-        keys = unordered_keys[order]
-        valid_keys = keys[: np.searchsorted(keys, MISSING_KEY)]
+        return rows.take(pa.array(order)), unordered_keys[order]
+
+    def _collect_coverage_cells(self, sorted_keys: npt.NDArray[np.int64]) -> None:
+        """Collect the cells of the coverage in which there are rows."""
+        valid_keys = sorted_keys[: np.searchsorted(sorted_keys, MISSING_KEY)]
         self._cell_arrays.append(np.unique(valid_keys >> 2 * (29 - COVERAGE_ORDER)))
-        ordered_rows = rows.take(pa.array(order))
-        return ordered_rows.append_column(CELL_COLUMN, pa.array(keys, mask=keys == MISSING_KEY)), keys
 
     def _cluster_rows(self, connection: Any) -> None:
         """Rewrite the table in HEALPix order; it has one ordered run after the other."""

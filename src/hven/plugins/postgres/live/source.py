@@ -360,7 +360,7 @@ class LiveTableSource:
             name = self.options.url
         return [InputVersion(name=name, detail=self.options.table)]
 
-    def estimate_size(self) -> int | None:
+    def estimate_progress_total(self) -> int | None:
         """Return the planner's estimate of the rows."""
         return self.inspect_table().rows
 

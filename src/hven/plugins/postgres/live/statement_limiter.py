@@ -46,7 +46,8 @@ class ShortStatementLimiter:
         with self._changed:
             now = time.monotonic()
             deadline = now + TURN_TIMEOUT_SECONDS
-            while not self._has_free_turn(now):
+            self._forget_long_statements(now)
+            while len(self._start_times) >= self._turn_limit:
                 if is_cancelled():
                     self._changed.notify()  # this thread may have consumed the notification of another one
                     return None
@@ -61,16 +62,17 @@ class ShortStatementLimiter:
                 )
                 self._changed.wait(wake_time - now)
                 now = time.monotonic()
+                self._forget_long_statements(now)
             turn = next(self._turn_numbers)
             self._start_times[turn] = now
             return turn
 
-    def _has_free_turn(self, now: float) -> bool:
+    def _forget_long_statements(self, now: float) -> None:
+        """Forget the statements that take so long that others no longer wait for them."""
         for turn, start_time in list(self._start_times.items()):
             if start_time + MAX_SHORT_SECONDS > now:
                 break
             del self._start_times[turn]
-        return len(self._start_times) < self._turn_limit
 
     def return_turn(self, turn: int) -> None:
         """Return a turn."""

@@ -94,14 +94,14 @@ def read_cell_means(
         strip_cells = max(1, strip_values // max(1, read_width * slow_step))
         strip = strip_cells * slow_step
         for first in range(0, slow_size, strip):
-            strip_rows = reader.read_rows(first, min(slow_size, first + strip))
+            strip_rows = reader.read_reduced_rows(first, min(slow_size, first + strip))
             rows.append(_compute_cell_means(strip_rows, slow_step, fast_cell))
     else:
         for first in range(0, slow_size, slow_step):
             start = 0
             if slow_size > rows_per_cell:
                 start = min(slow_size - rows_per_cell, first + (slow_step - rows_per_cell) // 2)
-            cell_rows = reader.read_rows(start, min(slow_size, start + rows_per_cell))
+            cell_rows = reader.read_reduced_rows(start, min(slow_size, start + rows_per_cell))
             rows.append(_compute_cell_means(cell_rows, rows_per_cell, fast_cell))
     means = np.concatenate(rows)
     if slow_axis != vertical_axis:
@@ -135,7 +135,7 @@ class _RowReader:
     fast_step: int  # width of a cell along the faster axis
     end_time: float  # of `time.monotonic`
 
-    def read_rows(self, first: int, last: int) -> npt.NDArray[np.float64]:
+    def read_reduced_rows(self, first: int, last: int) -> npt.NDArray[np.float64]:
         """Read rows; if they are read in pieces, return the means of cells of each piece."""
         row_pieces = []
         for start, stop in self.pieces:

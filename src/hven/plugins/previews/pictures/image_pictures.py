@@ -163,7 +163,7 @@ def _format_axis_value(array: ArrayPart, axis_number: int, pixel: int) -> str:
         return ""
     value = values[pixel]
     if axis.kind == "spectral":
-        return format_wavelength(float(value))
+        return format_spectral_position(float(value))
     if axis.kind == "time":
         return format_mjd(float(value))
     if isinstance(value, str):
@@ -171,7 +171,7 @@ def _format_axis_value(array: ArrayPart, axis_number: int, pixel: int) -> str:
     return f"{value:.6g} {axis.unit or ''}".strip()
 
 
-def format_wavelength(metres: float) -> str:
+def format_spectral_position(metres: float) -> str:
     """Format a wavelength in the unit of its field: MHz, mm, µm, nm."""
     if not np.isfinite(metres) or metres <= 0:
         return ""

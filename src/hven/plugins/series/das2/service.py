@@ -752,6 +752,16 @@ SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
 }
 
 
+def _request_pyramids_at_changes(context: ServiceContext) -> None:
+    """Let the site request the missing pyramids of public data sets each time that its published state changes."""
+
+    def request_pyramids(published_state: PublishedState) -> None:
+        view = ReaderView(context, ANONYMOUS_PRINCIPAL, published_state)
+        pyramids.request_missing_pyramids(view, sample_sets.list_data_sets(view, FACE.name).values())
+
+    context.site.add_change_listener(request_pyramids, is_first_process_only=True)
+
+
 def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/das2/server`` and of the nodes of the catalogue."""
 
@@ -777,12 +787,8 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
 
         return answer_document
 
-    def request_pyramids(published_state: PublishedState) -> None:
-        view = ReaderView(context, ANONYMOUS_PRINCIPAL, published_state)
-        pyramids.request_missing_pyramids(view, sample_sets.list_data_sets(view, FACE.name).values())
-
     if not context.collections:  # a portal has no data sets that the site has not
-        context.site.add_change_listener(request_pyramids, is_first_process_only=True)
+        _request_pyramids_at_changes(context)
     document_builders = {
         "/das2/catalog.json": _answer_catalog_node,
         "/das2/catalog/{path:path}": _answer_catalog_node,

@@ -175,7 +175,7 @@ class Das2Source(TimeWindowSource):
     def _request_stream(self, parameters: dict[str, str]) -> Das2Stream:
         def request_once() -> Das2Stream:
             with self.service.request("GET", f"{self.service.url}?{urlencode(parameters, safe=':/,')}") as answer:
-                data = self._budget.read_answer(answer.parts)
+                data = self._budget.read_answer_within_limit(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
                     raise SourceError(
                         f"{self.source_name}: the server returned status {answer.status}: {extract_error_text(data)}",

@@ -203,10 +203,10 @@ def _check_bin_counts(
         faults.add_error(message, place, f"write {size} bins")
 
 
-def find_series_id_faults(
+def find_series_conflicts(
     resources: Sequence[CollectionSpec], earlier_resources: Sequence[CollectionSpec] = ()
 ) -> Iterator[Fault]:
-    """Find data sets that share a name, and links to data sets that do not exist.
+    """Find data sets that share a name, and links to data sets that no collection has.
 
     Only the data set of the first collection would be shown under a shared name.
 
@@ -223,7 +223,17 @@ def find_series_id_faults(
         One fault for each data set whose name an earlier one has, and for each link.
     """
     tables_by_identifier: dict[str, str] = {}
-    resources = tuple(resources)
+    yield from _find_repeated_series_names(tuple(resources), earlier_resources, tables_by_identifier)
+    ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
+    yield from _find_broken_series_links(resources, ids)
+
+
+def _find_repeated_series_names(
+    resources: Sequence[CollectionSpec],
+    earlier_resources: Sequence[CollectionSpec],
+    tables_by_identifier: dict[str, str],
+) -> Iterator[Fault]:
+    """Find data sets whose id or path an earlier one has; fill a dict with all of them: ``id NAME`` -> table."""
     for resource in (*earlier_resources, *resources):
         is_reported = resource not in earlier_resources
         for table, time_series in _iterate_time_series(resource):
@@ -234,7 +244,10 @@ def find_series_id_faults(
                 place = time_series.places.get(key, _find_series_key_place(time_series, "id"))
                 message = f"{table.qualified_name}: {other_table} already has a data set {name!r}"
                 yield Fault(message=message, place=place, remedy=f"give the data set another name with `{key}: NAME`")
-    ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
+
+
+def _find_broken_series_links(resources: Sequence[CollectionSpec], ids: Sequence[str]) -> Iterator[Fault]:
+    """Find the links of tables to data sets that do not exist."""
     for resource in resources:
         for spec in resource.tables:
             for name, place in spec.span_places.items():

@@ -9,7 +9,7 @@ from hven.plugins.series.descriptor.series_keys import TimeSeriesSection
 from hven.plugins.series.descriptor.series_loading import (
     build_granule_options,
     check_table_series,
-    find_series_id_faults,
+    find_series_conflicts,
     list_sample_time_columns,
     read_table_series,
 )
@@ -23,7 +23,7 @@ SERIES = TableDescriptorKey(
     check_table=check_table_series,
     list_indexed_columns=list_sample_time_columns,
     build_source_options=build_granule_options,
-    find_conflicts=find_series_id_faults,
+    find_conflicts=find_series_conflicts,
     propose=propose_series,
     reference_sections=SERIES_SECTIONS,
 )

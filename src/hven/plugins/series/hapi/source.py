@@ -293,7 +293,7 @@ class HapiSource(TimeWindowSource):
 
     def _build_refusal_error(self, answer: StreamedAnswer) -> Exception:
         """Build the error that an answer other than 200 means."""
-        data = self._budget.read_answer(answer.parts, MAX_DOCUMENT_BYTES)
+        data = self._budget.read_answer_within_limit(answer.parts, MAX_DOCUMENT_BYTES)
         code, message = _parse_hapi_status(data)
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
             return WindowTooLongError(message)
@@ -325,7 +325,7 @@ class HapiSource(TimeWindowSource):
                 return []
             if answer.status != 200:
                 raise self._build_refusal_error(answer)
-            data = self._budget.read_answer(answer.parts)
+            data = self._budget.read_answer_within_limit(answer.parts)
         if data[:1] == b"{":  # an error with the status 200
             code, message = _parse_hapi_status(data)
             if code == NO_DATA_STATUS:

@@ -147,7 +147,9 @@ def _check_hapi_server(server: ExaminedHapiServer, collector: FindingCollector) 
         except UserError as error:
             collector.add_unchecked_reason(f"{name}: {error.message}")
     if good_check is not None:
-        _check_wrong_requests(server, collector, good_check)
+        data_params = _choose_data_params(good_check)
+        _check_wrong_requests(server, collector, good_check, data_params)
+        _check_hapi_2_names(server, collector, good_check, data_params)
 
 
 def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> list[str]:
@@ -345,9 +347,16 @@ class _DataSetCheck:
             return
         if any(not start <= time < stop for time in times):
             self._add_finding("hapi.outside", interval, value=(self.rows[0][0], self.rows[-1][0]))
-        self._compare_data_formats(start, stop)
-        if len(set(times)) > 2:
-            self._check_interval_bounds(times)
+        self._check_header_answer(start, stop)
+        if "binary" in self._server.output_formats:
+            self._check_binary_answer(start, stop)
+        if "json" in self._server.output_formats:
+            self._check_json_answer(start, stop)
+        first_time, *later_times = sorted(set(times))
+        if len(later_times) > 1:
+            self._check_interval_bounds(times, later_times[0], later_times[1])
+            if later_times[0] - first_time > 2:
+                self._check_empty_interval(first_time + 1, first_time + 2)
 
     def _check_csv_records(self) -> list[int] | None:
         """Check lines of csv; return their times, or None if they cannot be read."""
@@ -376,52 +385,56 @@ class _DataSetCheck:
             self._add_finding("hapi.order", value=self.rows[0][0])
         return times
 
-    def _check_interval_bounds(self, times: list[int]) -> None:
-        """Check that an interval begins with its start and ends before its stop, and an interval without samples."""
-        first_time, second_time, third_time, *_ = sorted(set(times))
-        part_rows = _parse_csv_rows(self._request_samples(second_time, third_time).body)
-        expected_rows = [row for row, time in zip(self.rows, times, strict=True) if time == second_time]
+    def _check_interval_bounds(self, times: list[int], start: int, stop: int) -> None:
+        """Check that an interval from one sample to the next has the first one, and not the second one."""
+        part_rows = _parse_csv_rows(self._request_samples(start, stop).body)
+        expected_rows = [row for row, time in zip(self.rows, times, strict=True) if time == start]
         if [row[:1] for row in part_rows] != [row[:1] for row in expected_rows]:
             shown_times = [row[0] for row in part_rows[:3]]
             self._add_finding("hapi.outside", "in the interval from one sample to the next", value=shown_times)
-        if second_time - first_time <= 2:
-            return
-        empty_answer = self._request_samples(first_time + 1, first_time + 2)
-        header_answer = self._request_samples(first_time + 1, first_time + 2, include="header")
+
+    def _check_empty_interval(self, start: int, stop: int) -> None:
+        """Check the answers for an interval without samples."""
+        empty_answer = self._request_samples(start, stop)
+        header_answer = self._request_samples(start, stop, include="header")
         header, _ = _split_csv_header(header_answer.body)
         if empty_answer.status not in {200, 204} or empty_answer.body.strip():
             self._add_finding("hapi.nothing", f"status {empty_answer.status}, {len(empty_answer.body)} bytes")
         elif header.get("status", {}).get("code") not in {1200, 1201}:
             self._add_finding("hapi.nothing", "with include=header")
 
-    def _compare_data_formats(self, start: int, stop: int) -> None:
-        """Compare the other formats with the lines of csv."""
+    def _check_header_answer(self, start: int, stop: int) -> None:
+        """Check CSV with a header: its parameters, and the same samples as without it."""
         header, sample_bytes = _split_csv_header(self._request_samples(start, stop, include="header").body)
         if header.get("format") != "csv" or _list_parameter_names(header) != self.parameter_names:
             self._add_finding("hapi.header")
         elif _parse_csv_rows(sample_bytes) != self.rows:
             self._add_finding("hapi.header", "the samples differ from the samples without include=header")
-        if "binary" in self._server.output_formats:
-            answer = self._request_samples(start, stop, format="binary")
-            _check_media_type(self._collector, answer, "application/octet-stream", "/data with format=binary")
-            codes = {"double": "d", "integer": "i"}
-            record_struct = struct.Struct(
-                "<" + "".join(codes.get(cell["type"], f"{cell.get('length')}s") for cell in self._cells)
-            )
-            if len(answer.body) != record_struct.size * len(self.rows):
-                fault = f"{len(answer.body)} bytes instead of {len(self.rows)} records of {record_struct.size} bytes"
-                self._add_finding("hapi.binary", fault)
-            else:
-                binary_values = [_decode_binary_record(record) for record in record_struct.iter_unpack(answer.body)]
-                self._compare_records("hapi.binary", binary_values)
-        if "json" in self._server.output_formats:
-            answer = self._request_samples(start, stop, format="json")
-            _check_media_type(self._collector, answer, "application/json", "/data with format=json")
-            try:
-                records = hapi.parse_json_answer(answer)["data"]
-                self._compare_records("hapi.json", [list(_flatten_nested_lists(record)) for record in records])
-            except (hapi.NotJsonError, KeyError, TypeError) as error:
-                self._add_finding("hapi.json", str(error))
+
+    def _check_binary_answer(self, start: int, stop: int) -> None:
+        """Compare binary records with the lines of CSV."""
+        answer = self._request_samples(start, stop, format="binary")
+        _check_media_type(self._collector, answer, "application/octet-stream", "/data with format=binary")
+        codes = {"double": "d", "integer": "i"}
+        record_struct = struct.Struct(
+            "<" + "".join(codes.get(cell["type"], f"{cell.get('length')}s") for cell in self._cells)
+        )
+        if len(answer.body) != record_struct.size * len(self.rows):
+            fault = f"{len(answer.body)} bytes instead of {len(self.rows)} records of {record_struct.size} bytes"
+            self._add_finding("hapi.binary", fault)
+        else:
+            binary_values = [_decode_binary_record(record) for record in record_struct.iter_unpack(answer.body)]
+            self._compare_records("hapi.binary", binary_values)
+
+    def _check_json_answer(self, start: int, stop: int) -> None:
+        """Compare JSON records with the lines of CSV."""
+        answer = self._request_samples(start, stop, format="json")
+        _check_media_type(self._collector, answer, "application/json", "/data with format=json")
+        try:
+            records = hapi.parse_json_answer(answer)["data"]
+            self._compare_records("hapi.json", [list(_flatten_nested_lists(record)) for record in records])
+        except (hapi.NotJsonError, KeyError, TypeError) as error:
+            self._add_finding("hapi.json", str(error))
 
     def _compare_records(self, code: str, records: list[list[Any]]) -> None:
         """Report the first record of a format that differs from the record of csv."""
@@ -558,20 +571,29 @@ def _is_same_value(csv_value: Any, format_value: Any) -> bool:
 # --- wrong requests ----------------------------------------------------------------------------------------------
 
 
-def _check_wrong_requests(
-    server: ExaminedHapiServer, collector: FindingCollector, data_set_check: _DataSetCheck
-) -> None:
+def _choose_data_params(data_set_check: _DataSetCheck) -> dict[str, str]:
+    """Choose the parameters of a request for the samples of a data set that were found, or for its whole span."""
     info, rows = data_set_check.info, data_set_check.rows
-    names = [str(name) for name in data_set_check.parameter_names]
     start = info["startDate"]
     stop = info["stopDate"]
     if rows:
         last_time = hapi.parse_hapi_time(rows[-1][0])
         start = rows[0][0]
         stop = hapi.format_hapi_time(min(last_time + 1, hapi.parse_hapi_time(stop)))
-    earlier_time = hapi.parse_hapi_time(info["startDate"]) - YEAR_NANOSECONDS
+    return {"dataset": data_set_check.data_set_id, "start": start, "stop": stop}
+
+
+def _check_wrong_requests(
+    server: ExaminedHapiServer,
+    collector: FindingCollector,
+    data_set_check: _DataSetCheck,
+    data: dict[str, str],
+) -> None:
+    """Check that a server refuses requests with wrong parameters by the status codes of the standard."""
+    names = [str(name) for name in data_set_check.parameter_names]
+    start, stop = data["start"], data["stop"]
+    earlier_time = hapi.parse_hapi_time(data_set_check.info["startDate"]) - YEAR_NANOSECONDS
     data_set = {"dataset": data_set_check.data_set_id}
-    data = {**data_set, "start": start, "stop": stop}
     wrong_requests: list[tuple[str, dict[str, str], tuple[int, ...]]] = [
         (INVALID_VALUE, {}, (1400,)),
         ("catalog", {INVALID_VALUE: INVALID_VALUE}, (1401, 1400)),
@@ -598,11 +620,18 @@ def _check_wrong_requests(
         _check_wrong_request(server, collector, endpoint, params, codes)
     if server.client.send_request("POST", f"{server.url}/catalog").status < 400:
         collector.add_finding("hapi.refused", "POST", value="catalog")
-    if server.version_numbers >= (3,) and rows:
-        hapi_2_params = [(hapi.HAPI_2_NAMES[key], value) for key, value in data.items()]
-        hapi_2_answer = server.client.send_get(f"{server.url}/data", hapi_2_params)
-        if hapi_2_answer.status != 200 or hapi_2_answer.body != server.request_endpoint("data", **data).body:
-            collector.add_finding("hapi.old-names", value=hapi_2_answer.status)
+
+
+def _check_hapi_2_names(
+    server: ExaminedHapiServer, collector: FindingCollector, data_set_check: _DataSetCheck, data: dict[str, str]
+) -> None:
+    """Check that a server of HAPI 3 answers the same to the parameter names of HAPI 2."""
+    if server.version_numbers < (3,) or not data_set_check.rows:
+        return
+    hapi_2_params = [(hapi.HAPI_2_NAMES[key], value) for key, value in data.items()]
+    hapi_2_answer = server.client.send_get(f"{server.url}/data", hapi_2_params)
+    if hapi_2_answer.status != 200 or hapi_2_answer.body != server.request_endpoint("data", **data).body:
+        collector.add_finding("hapi.old-names", value=hapi_2_answer.status)
 
 
 def _check_wrong_request(

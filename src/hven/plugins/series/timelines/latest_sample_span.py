@@ -5,6 +5,7 @@ Pages open there where the whole time span is mostly empty.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,13 +42,13 @@ def find_span_after_last_gap(view: ReaderView, data_set: SampleDataSet, extent: 
         is no large gap, or where the search would take long: the samples are on another server, or they are many and
         have no reductions yet.
     """
-    if data_set.remote is None and data_set.numeric_parameters and pyramids.can_reduce_quickly(view, data_set, extent):
-        try:
-            return view.find_or_compute(
-                "latest", data_set.id, lambda: _search_span_after_last_gap(view, data_set, extent)
-            )
-        except HvenError:
-            pass  # the page shows the whole span, and reports why parts of it are missing
+    if data_set.remote is not None or not data_set.numeric_parameters:
+        return extent.start, extent.stop
+    if not pyramids.can_reduce_quickly(view, data_set, extent):
+        pyramids.request_pyramid(view, data_set)
+        return extent.start, extent.stop
+    with contextlib.suppress(HvenError):  # the page shows the whole span, and reports why parts of it are missing
+        return view.find_or_compute("latest", data_set.id, lambda: _search_span_after_last_gap(view, data_set, extent))
     return extent.start, extent.stop
 
 
