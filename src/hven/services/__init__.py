@@ -7,6 +7,7 @@ from hven.query import build_unused_parameter_warnings
 from hven.services._document_cache import DocumentCache
 from hven.services._proof_verification import verify_proof_with_attempt_limit
 from hven.services._responses import (
+    RESULT_VARY,
     answer_with_body,
     answer_with_etag,
     answer_with_result,
@@ -27,6 +28,7 @@ from hven.services.request_bodies import read_body as read_body
 from hven.services.request_bodies import read_chunks
 
 __all__ = [
+    "RESULT_VARY",
     "DocumentCache",
     "RequestParams",
     "answer_with_body",

@@ -24,7 +24,7 @@ from hven.model.errors import TimeLimitError
 from hven.query import WARNING_INFO_NAME, build_result_metadata
 from hven.services._content_encoding import StreamCompressor, choose_encoding
 from hven.services._threads import TurnWaiter, call_in_thread
-from hven.services.admission import STORE_ANSWER_SCOPE_KEY, store_answer
+from hven.services.admission import BUILD_TAG_SCOPE_KEY, STORE_ANSWER_SCOPE_KEY, store_answer
 from hven.services.errors import log_service_error
 from hven.services.params import get_request_id
 from hven.site import record_sent_data
@@ -209,8 +209,10 @@ async def answer_with_result(
             all_parts = [__version__, result.version, result.scope.key, *etag_parts]
             if result.descriptors:
                 all_parts.append(base_url)
-            is_public = result.scope.is_public
-            headers = build_cache_headers(compute_etag(*all_parts), is_public=is_public, vary=RESULT_VARY)
+            etag = compute_etag(*all_parts)
+            if BUILD_TAG_SCOPE_KEY in request.scope and not result.volatile:
+                etag = request.scope[BUILD_TAG_SCOPE_KEY](result)
+            headers = build_cache_headers(etag, is_public=result.scope.is_public, vary=RESULT_VARY)
             if is_unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
                 store_answer(request, result, headers, None)

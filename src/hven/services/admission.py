@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 GATES_SCOPE_KEY = "hven.gates"  # the gates that a request must pass
 ANSWER_CACHE_SCOPE_KEY = "hven.answer_cache"
 STORE_ANSWER_SCOPE_KEY = "hven.store_answer"
+BUILD_TAG_SCOPE_KEY = "hven.build_tag"
 
 
 class RequestGate(ABC):
@@ -98,10 +99,6 @@ def check_request_gates(request: Request) -> None:
 class AnswerCache(Protocol):
     """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the settings let it repeat anything."""
-
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -110,6 +107,9 @@ class AnswerCache(Protocol):
         A function in the request's scope, under `STORE_ANSWER_SCOPE_KEY`, gets the answer if it is a result: the
         `QueryResult`, the headers, and the body, which is not compressed. The body is None if it is large. The function
         may be called after the response was built, while its first bytes are sent.
+
+        A function under `BUILD_TAG_SCOPE_KEY` gets the `QueryResult`, and returns the entity tag of its answer. It gets
+        only results that are the same each time.
 
         Parameters
         ----------

@@ -180,6 +180,39 @@ def test_what_is_no_file_of_ours_is_kept(kind: str, tmp_path: Path) -> None:
     assert os.path.lexists(path)
 
 
+def test_images_are_pinned_by_their_digests(tmp_path: Path) -> None:
+    site = create_site(tmp_path / "site")
+    digest = f"sha256:{'a1' * 32}"
+    images = [
+        "docker.io/library/debian:12-slim",
+        "docker.io/library/haproxy:2.6-alpine",
+        "docker.io/library/postgres:17",
+    ]
+    pins = [word for image in images for word in ("--pin", f"{image}@{digest}")]
+    run_hven("deploy", tmp_path / "out", "--to", "compose", *pins, "--site", site)
+    containerfile = (tmp_path / "out/Containerfile").read_text()
+    assert f"\nARG BASE={images[0]}@{digest}\n" in containerfile
+    assert f'base.name="{images[0]}"' in containerfile
+    services = yaml.safe_load((tmp_path / "out/compose.yaml").read_text())["services"]
+    assert [services[name]["image"] for name in ("proxy", "db")] == [f"{image}@{digest}" for image in images[1:]]
+    again = run_hven("deploy", tmp_path / "out", "--to", "compose", *pins, "--site", site).stdout
+    assert again.count("unchanged: ") == 4
+
+
+@pytest.mark.parametrize(
+    ("pin", "message"),
+    [
+        ("docker.io/library/debian:12-slim", "no image with its digest"),
+        ("docker.io/library/debian:12-slim@sha256:1", "no image with its digest"),
+        (f"docker.io/library/debian:11@sha256:{'a1' * 32}", "do not use docker.io/library/debian:11"),
+    ],
+)
+def test_wrong_digests_are_refused(tmp_path: Path, pin: str, message: str) -> None:
+    words = ("deploy", tmp_path / "out", "--to", "container", "--pin", pin, "--site", create_site(tmp_path / "site"))
+    assert message in run_hven(*words, expected_code=1).stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_unknown_target_is_refused(tmp_path: Path) -> None:
     site = create_site(tmp_path / "site")
     refused = run_hven("deploy", tmp_path / "out", "--to", "kubernets", "--site", site, expected_code=1)
@@ -226,6 +259,21 @@ def test_linters_accept_the_files_of_containers(tmp_path: Path) -> None:
     run_hven("deploy", tmp_path / "out", "--to", "compose", "--site", create_site(tmp_path / "site"))
     judge(find_judge("hadolint"), tmp_path / "out/Containerfile")
     judge(find_judge("compose-lint"), tmp_path / "out/compose.yaml")
+
+
+@pytest.mark.outside
+def test_dockerfilelint_finds_only_what_does_not_apply(tmp_path: Path) -> None:
+    """It wants a tag of the base image, which the argument BASE contains; and it does not know `FROM scratch`."""
+    program = shutil.which("dockerfilelint")
+    if program is None:
+        pytest.skip("dockerfilelint is missing: npm install --global dockerfilelint")
+    run_hven("deploy", tmp_path / "out", "--to", "container", "--site", create_site(tmp_path / "site"))
+    words = [program, "--output", "json", tmp_path / "out/Containerfile"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    (file,) = json.loads(done.stdout)["files"]
+    found = {(issue["line"], issue["title"]) for issue in file["issues"]}
+    lines = (tmp_path / "out/Containerfile").read_text().splitlines()
+    assert {lines[int(line) - 1].partition(" ")[0] for line, _ in found} <= {"FROM"}, found
 
 
 @pytest.mark.outside

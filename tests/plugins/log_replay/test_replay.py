@@ -51,6 +51,8 @@ def write_hven_line(**values: object) -> str:
         (write_hven_line(method="DELETE"), request_logs.CHANGING),
         (write_hven_line(path="/tap/async/x/phase"), request_logs.CHANGING),
         (write_hven_line(status=401), request_logs.PRIVATE),
+        (write_hven_line(path="/morning.atom", query="account=a&KEY=0f"), request_logs.PRIVATE),
+        (write_hven_line(query="MONKEY=1"), LoggedRequest(target="/cone/a.b?MONKEY=1", status=200)),
         (write_hven_line(query="QUERY=x&UPLOAD=t,http://x"), request_logs.UPLOADING),
         ('{"broken', request_logs.UNREADABLE),
         ("{}", request_logs.UNREADABLE),

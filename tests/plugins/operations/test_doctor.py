@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
 from hven.model import RetryBackoffLog, plugins
+from hven.model.errors import Fault, TextPlace
 from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
@@ -40,12 +42,12 @@ from hven.plugins.operations.disk_forecast import (
 )
 from hven.plugins.operations.doctor_verb import find_monitoring_code, format_monitoring_line
 from hven.plugins.operations.examination import SiteExamination, inspect_settings, inspect_site
-from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, sort_findings
+from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, convert_fault, sort_findings
 from hven.site import Site
 from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.server_processes import ServerProcess
 from hven.site.store._schedules import SyncScheduleStore
-from process_runner import run_hven
+from process_runner import run_hven, wait_until
 from requirements import require_program
 from star_descriptors import write_stars_descriptor
 
@@ -145,7 +147,7 @@ def test_damaged_rows_and_leftovers(directory: Path) -> None:
     stray.mkdir(parents=True)
     os.utime(stray, (0, 0))
     (leftover,) = examine(directory)
-    assert (leftover.harm, leftover.command) == ("hint", "hven ingest stars")
+    assert (leftover.harm, leftover.command) == ("hint", f"rm -r -- {stray}")
     assert str(stray) in leftover.message
     for path in (directory / "var/snapshots").rglob("*.arrow"):
         path.unlink()
@@ -158,19 +160,44 @@ def test_damaged_rows_and_leftovers(directory: Path) -> None:
     assert examine(directory) == []
 
 
-def test_leftovers_are_deleted_by_the_shortest_ingest(directory: Path) -> None:
-    large = directory / "collections/andromeda"
-    large.mkdir()
-    (large / "rows.csv").write_text("n\n1\n2\n3\n4\n")
-    (large / "andromeda.yaml").write_text(
-        "collection: andromeda\ntitle: Large\ntables: {main: {source: rows.csv, columns: {n: int32}}}\n"
-    )
-    run_hven("ingest", "andromeda", "--site", directory)
-    stray = directory / "var/snapshots/stars.main/20200101T000000-dead"
-    stray.mkdir(parents=True)
-    os.utime(stray, (0, 0))
+def test_leftovers_are_deleted_without_an_ingest(template: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(template, tmp_path / "a site; of Tycho", copy_function=shutil.copy2)
+    strays = [directory / f"var/snapshots/stars.main/20200101T000000-{name}" for name in ("dead", "dread")]
+    for stray in strays:
+        stray.mkdir(parents=True)
+        os.utime(stray, (0, 0))
     (leftover,) = examine(directory)
-    assert leftover.command == "hven ingest stars", "it has two rows, andromeda four"
+    subprocess.run(leftover.command, shell=True, check=True)
+    assert not any(stray.exists() for stray in strays)
+    assert examine(directory) == [], "nothing else was deleted"
+
+
+def test_each_finding_that_does_harm_has_a_command() -> None:
+    modules = sorted(Path(published_checks.__file__).parent.glob("*.py"))
+    calls = [
+        {keyword.arg for keyword in node.keywords}
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
+        if not any(keyword.arg == "harm" and "hint" in ast.unparse(keyword.value) for keyword in node.keywords)
+    ]
+    assert len(calls) > 20
+    assert all("command" in names for names in calls)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "command"),
+    [
+        ("run `chmod o-rwx x`", "chmod o-rwx x"),
+        (
+            "update the addresses with `HVEN_PORT=80 hven ingest stars`, or set `public_url`",
+            "HVEN_PORT=80 hven ingest stars",
+        ),
+        ("write `indexed: true`", ""),
+    ],
+)
+def test_commands_are_found_in_remedies(remedy: str, command: str) -> None:
+    assert convert_fault(Fault(message="x", place=TextPlace(), remedy=remedy)).command == command
 
 
 def test_commands_can_be_pasted(template: Path, tmp_path: Path) -> None:
@@ -282,13 +309,17 @@ def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) 
     with Site(load_settings(directory), watch_for_changes=True) as server:
         log = server.get_or_create(RetryBackoffLog)
         log.record_failure("key", "the values of stars.main", "the disk is slow")
-        server._write_status()  # as every three seconds
-        counts = [finding for finding in examine(directory) if finding.subject == "counts"]
-        assert [finding.harm for finding in counts] == ["warning"]
-        assert "the values of stars.main: failed 1 times" in counts[0].message
+
+        def find_counts() -> list[Finding]:
+            server._write_status()  # as every three seconds; that thread may write an earlier status at this moment
+            return [finding for finding in examine(directory) if finding.subject == "counts"]
+
+        wait_until(lambda: bool(find_counts()), 60)
+        (count,) = find_counts()
+        assert count.harm == "warning"
+        assert "the values of stars.main: failed 1 times" in count.message
         log.record_success("key")
-        server._write_status()
-        assert not any(finding.subject == "counts" for finding in examine(directory))
+        wait_until(lambda: not find_counts(), 60)
 
 
 def test_many_collections_share_threads_and_probes() -> None:
@@ -361,6 +392,7 @@ def test_a_state_of_a_newer_hven_is_told_and_left_alone(directory: Path, package
     (finding,) = examine(directory)
     assert (finding.harm, finding.subject) == ("critical", "system state")
     assert "a newer Hven wrote the system state" in finding.message
+    assert finding.command.endswith("-m pip install --upgrade hven")
     assert read_files(directory) == before
 
 
@@ -376,6 +408,7 @@ def test_a_state_that_is_damaged_or_absent(directory: Path) -> None:
     (directory / "var/hven.sqlite").write_bytes(b"this is no database, and never was one" * 100)
     (finding,) = examine(directory)
     assert (finding.harm, finding.subject) == ("critical", "system state")
+    assert subprocess.run(shlex.split(finding.command), check=True, capture_output=True).stdout
     (directory / "var/hven.sqlite").unlink()
     (finding,) = examine(directory)
     assert (finding.harm, finding.command) == ("hint", "hven new NAME --from FILE")

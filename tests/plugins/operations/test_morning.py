@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import Fault, HvenError
 from hven.model.settings import load_settings
 from hven.plugins.operations import disk_forecast
+from hven.plugins.operations.feed_addresses import build_feed_query
 from hven.plugins.operations.link_checks import read_link_check, record_link_check
 from hven.plugins.operations.morning_page import write_morning_feed
 from hven.plugins.operations.morning_report import list_collection_days
@@ -91,7 +94,10 @@ def test_a_week_of_a_collection(directory: Path) -> None:
     assert kinds.count("failed") == 1
     refused = next(text for kind, text in lines if kind == "refused")
     assert refused.startswith("1 row of stars.main refused: ")
-    assert refused.endswith(", first in a.csv row 2")
+    assert refused.endswith(
+        ', first in a.csv row 2; to publish them, write `null: ["bright"]` in the source, if such a value means that '
+        "there is none (stars.yaml:7)"
+    )
     assert any(text.endswith("ingest: stars.main: 2 rows") for _, text in lines)
     slow = [text for kind, text in lines if kind == "slow"]
     assert slow == [
@@ -192,3 +198,71 @@ def test_an_empty_feed_is_valid() -> None:
     feed = ET.fromstring(write_morning_feed([], "A < B", "https://x.example"))
     assert feed.findtext(f"{ATOM}title") == "A < B: collections"
     assert feed.findtext(f"{ATOM}updated")
+
+
+WIDE_TABLE = """\
+collection: wide
+title: Wide
+tables:
+  main:
+    source: {kind: csv, files: a.csv}
+    max_rejects: 1
+    columns:
+      vmag: {type: float64, required: true, minimum: -2, maximum: 30}
+      name: {type: 'string[3]'}
+    rules:
+      named: {if: name <> 'X', message: the star has no name}
+"""
+
+
+def test_the_proposed_lines_publish_the_rows(tmp_path: Path) -> None:
+    """Each proposed line is written where it belongs; then the next run refuses no row for this reason."""
+    directory = tmp_path / "site"
+    collection = directory / "collections/wide"
+    collection.mkdir(parents=True)
+    (directory / "hven.toml").write_text('name = "x"\n')
+    (collection / "a.csv").write_text("vmag,name\n1,A\n,B\n99,C\n-7,D\nblue,E\n2,LONG\n3,X\n")
+    descriptor = collection / "wide.yaml"
+    descriptor.write_text(WIDE_TABLE)
+    with Site(load_settings(directory)) as site:
+        report = ingest_collection(site, "wide")
+        assert [table.rejected for table in report.tables.values()] == [6]
+        (day,) = list_collection_days(site, {"wide"}, 1)
+    texts = [line.text for line in day.lines if line.kind == "refused"]
+    lines = {line for text in texts for line in re.findall(r"write `([^`]+)` in", text)}
+    assert lines == {
+        "required: false",
+        "minimum: -7, maximum: 99",
+        'null: ["blue"]',
+        "type: string",
+        "severity: warning",
+    }
+    assert all(re.search(r"\(wide\.yaml:\d+\)$", text) for text in texts)
+    mended = WIDE_TABLE.replace("required: true, minimum: -2, maximum: 30", "required: false, minimum: -7, maximum: 99")
+    mended = mended.replace("files: a.csv}", 'files: a.csv, null: ["blue"]}').replace("'string[3]'", "string")
+    descriptor.write_text(mended.replace("{if: name", "{severity: warning, if: name"))
+    with Site(load_settings(directory)) as site:
+        report = ingest_collection(site, "wide")
+        assert [table.rejected for table in report.tables.values()] == [0]
+
+
+def test_feed_readers_need_no_log_in(directory: Path, tmp_path: Path) -> None:
+    site_directory = shutil.copytree(directory, tmp_path / "site")
+    with Site(load_settings(site_directory)) as site:
+        client = Client(create_and_start_application(site))
+        tokens = {name: site.store.users.add_account(name) for name in ("olga", "max")}
+        headers = {"authorization": f"Bearer {tokens['olga']}", "accept": "text/html"}
+        page = client.ask("GET", "/morning", headers=headers)
+        (feed_query,) = re.findall(r'/morning\.atom\?([^"]+)"', page.text)
+        query_string = html.unescape(feed_query).encode()
+        feed = client.ask("GET", "/morning.atom", query_string)
+        assert (feed.status, feed.headers["cache-control"]) == (200, "private, no-store")
+        assert len(ET.fromstring(feed.body).findall(f"{ATOM}entry")) == 2
+        assert client.ask("GET", "/morning.atom", query_string.replace(b"olga", b"max")).status == 404
+        assert client.ask("GET", "/morning.atom", query_string[:-1]).status == 404
+        assert client.ask("GET", "/morning", query_string).status == 401, "the key is for the feed alone"
+        assert build_feed_query(site, Principal(name="olga", groups=frozenset({"other"}))) == "", "fewer rights"
+        assert build_feed_query(site, Principal(name="olga", impersonator="root")) == ""
+        assert build_feed_query(site, Principal(name="nobody")) == build_feed_query(site, ANONYMOUS_PRINCIPAL) == ""
+        site.store.users.renew_token("olga")
+        assert client.ask("GET", "/morning.atom", query_string).status == 404

@@ -17,6 +17,10 @@ def write_deployment_files(
     directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Directory for the files.")],
     *,
     to: Annotated[str, typer.Option(help="What runs the site: systemd, container, compose or kubernetes.")],
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE@DIGEST", help="Digest of an image that the files use. Can be given several times."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace files that you have changed.")] = False,
 ) -> None:
     """Write files for systemd, containers or Kubernetes.
@@ -30,7 +34,9 @@ def write_deployment_files(
             f"--to {to}: Hven has no deployment files for this target",
             remedy=suggest_spelling(to, TEMPLATE_FOLDERS) or "see hven deploy -h",
         )
-    actions = write_files(render_deployment_files(settings, to), directory, overwrite=overwrite)
+    actions = write_files(
+        render_deployment_files(settings, to, pinned_images=pin or ()), directory, overwrite=overwrite
+    )
     for name, action in actions.items():
         print(f"{action}: {directory / name}")
     print("The first lines of each file say how to use it.")

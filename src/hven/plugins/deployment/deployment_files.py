@@ -15,7 +15,7 @@ from hven import __version__
 from hven.model.errors import ConflictError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hven.model.settings import Settings
@@ -35,6 +35,8 @@ HOME_DIRECTORIES = tuple(f"/{name}/" for name in ("home", "root", "run/user"))  
 POD_NETWORK = "10.0.0.0/8"  # where many clusters have their pods; the file says that it must be checked
 MAX_FILE_BYTES = 1 << 20  # a larger file was not written by this module
 _HEAD = "# Written by hven deploy, checksum {}. After a change, hven deploy keeps your file.\n"
+_DIGEST_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE_PATTERN = re.compile(r"docker\.io/library/[\w.-]+:[\w.-]+")
 _HEAD_PATTERN = re.compile(r"\A# Written by hven deploy, checksum ([0-9a-f]{16})\.[^\n]*\n")
 
 
@@ -54,7 +56,9 @@ class DeploymentFile:
     text: str
 
 
-def render_deployment_files(settings: Settings, target: str) -> list[DeploymentFile]:
+def render_deployment_files(
+    settings: Settings, target: str, *, pinned_images: Sequence[str] = ()
+) -> list[DeploymentFile]:
     """Render the files for a target.
 
     Parameters
@@ -63,11 +67,13 @@ def render_deployment_files(settings: Settings, target: str) -> list[DeploymentF
         Settings of the site.
     target
         A key of `TEMPLATE_FOLDERS`.
+    pinned_images
+        Images of the files with their digests: ``name:tag@sha256:...``.
 
     Raises
     ------
     UserError
-        A setting cannot stand in these files.
+        A setting cannot stand in these files, or they do not use an image.
     """
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  (only this command needs it)
 
@@ -90,13 +96,34 @@ def render_deployment_files(settings: Settings, target: str) -> list[DeploymentF
         "yaml": json.dumps,
     }
     values = _collect_template_values(settings)
-    rendered_files = []
+    bodies: dict[str, str] = {}
     for folder in TEMPLATE_FOLDERS[target]:
         templates = resources.files(__package__) / "templates" / folder
         for template in sorted(templates.iterdir(), key=lambda entry: entry.name):
-            body = environment.from_string(template.read_text(encoding="utf-8")).render(values)
-            rendered_files.append(DeploymentFile(name=template.name, text=_HEAD.format(_hash_text(body)) + body))
-    return rendered_files
+            bodies[template.name] = environment.from_string(template.read_text(encoding="utf-8")).render(values)
+    for pinned_image in pinned_images:
+        bodies = _pin_image(bodies, pinned_image)
+    return [DeploymentFile(name=name, text=_HEAD.format(_hash_text(body)) + body) for name, body in bodies.items()]
+
+
+def _pin_image(bodies: Mapping[str, str], pinned_image: str) -> dict[str, str]:
+    """Add the digest of an image where files use it, so that each build and each start gets the same one."""
+    image, _, digest = pinned_image.partition("@")
+    if not _DIGEST_PATTERN.fullmatch(digest):
+        raise UserError(
+            f"--pin {pinned_image}: this is no image with its digest",
+            remedy="write NAME:TAG@sha256:DIGEST; `skopeo inspect docker://NAME:TAG` prints the digest",
+        )
+    # not in comments and labels, which name the image, and not where it has a digest
+    use_pattern = re.compile(rf'(?<!name="){re.escape(image)}(?=[\s}}"]|$)', re.MULTILINE)
+    pinned_bodies = {name: use_pattern.sub(pinned_image, body) for name, body in bodies.items()}
+    if pinned_bodies == bodies:
+        used_images = {match[0] for body in bodies.values() for match in _IMAGE_PATTERN.finditer(body)}
+        raise UserError(
+            f"--pin {pinned_image}: these files do not use {image}",
+            remedy=f"they use {', '.join(sorted(used_images)) or 'no images'}",
+        )
+    return pinned_bodies
 
 
 def write_files(files: list[DeploymentFile], directory: Path, *, overwrite: bool) -> dict[str, str]:

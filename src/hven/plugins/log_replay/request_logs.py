@@ -31,6 +31,8 @@ SAFE_METHODS = {"GET", "HEAD"}
 UNSAFE_PATH_PATTERN = re.compile(
     r"/(async|login|logout|jobs|basket|user_tables|load|sign|edit|entries|push)(/|$)", re.IGNORECASE
 )
+# secrets in addresses, such as those of feeds: they must not reach the other service
+KEY_PATTERN = re.compile(r"(^|&)(key|token|signature|hven-signed)=", re.IGNORECASE)
 # remote host, two names, time, request line, status and bytes; more may follow
 _COMMON_FORMAT = re.compile(
     r'\S+ \S+ (?P<user>.*?)\s*\[(?P<time>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)(?: HTTP/[\d.]+)?" '
@@ -182,7 +184,7 @@ def _build_request(method: str, target: str, status: int | None, unix_time: floa
     path = parts.path or "/"
     if not path.startswith("/") or not target.isprintable():
         return UNREADABLE
-    if status in PRIVATE_STATUSES:
+    if status in PRIVATE_STATUSES or KEY_PATTERN.search(parts.query):
         return PRIVATE
     if UNSAFE_PATH_PATTERN.search(path):
         return CHANGING

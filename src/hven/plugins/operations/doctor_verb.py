@@ -41,7 +41,12 @@ def run_doctor(
         settings = load_site_settings(context)
     except UserError as error:
         finding = Finding(
-            harm="critical", subject="hven.toml", message=str(error), remedy=error.remedy or "", check="settings"
+            harm="critical",
+            subject="hven.toml",
+            message=str(error),
+            remedy=error.remedy or "",
+            command="hven check",
+            check="settings",
         )
         examination = SiteExamination(findings=[finding], duration_seconds=0.0)
     else:

@@ -105,7 +105,9 @@ class _CheckRun:
 
 
 def _build_error_finding(check: SiteCheck[Any], message: str, remedy: str = "") -> Finding:
-    return Finding(harm="error", subject=check.name, message=message, remedy=remedy, check=check.name)
+    return Finding(
+        harm="error", subject=check.name, message=message, remedy=remedy, command="hven check", check=check.name
+    )
 
 
 def inspect_settings(settings: Settings, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> SiteExamination:

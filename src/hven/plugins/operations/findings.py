@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHECKS_POINT = "operations.checks"
 HARMS = ("critical", "error", "warning", "hint")  # the worst first
-_COMMAND_PATTERN = re.compile(r"run `([^`]+)`")  # at the beginning of remedies that are a command
+_COMMAND_PATTERN = re.compile(r"`((?:[A-Z_]+=\S+ )?hven [^`]+)`|^run `([^`]+)`")  # in remedies
 
 T = TypeVar("T")
 
@@ -98,8 +98,8 @@ def convert_fault(fault: Fault, subject: str = "", *, harm: str = "") -> Finding
     place = fault.place
     location = ":".join(str(part) for part in (place.file, place.line, place.column) if part)
     command = ""
-    if command_match := _COMMAND_PATTERN.match(fault.remedy):
-        command = command_match[1]
+    if command_match := _COMMAND_PATTERN.search(fault.remedy):
+        command = command_match[1] or command_match[2]
     return Finding(
         harm=harm or fault.severity,
         subject=subject or location or "hven.toml",

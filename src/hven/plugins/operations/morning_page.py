@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -13,6 +13,7 @@ from starlette.routing import Route
 from hven import services
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ForbiddenError, UnauthenticatedError
+from hven.plugins.operations.feed_addresses import build_feed_query, find_feed_user
 from hven.plugins.operations.morning_report import CollectionDay, list_collection_days
 from hven.portal.api.pages import (
     PageContent,
@@ -45,10 +46,13 @@ class MorningPage(TemplateContext):
     ----------
     days
         What happened, the newest first.
+    feed_query
+        Query of the feed's address, with a key for feed readers; empty: the user has no account of the site.
     """
 
     template = "operations/morning.html"
     days: Sequence[CollectionDay]
+    feed_query: str
 
 
 def build_morning_routes(context: ServiceContext) -> list[Route]:
@@ -57,13 +61,20 @@ def build_morning_routes(context: ServiceContext) -> list[Route]:
     def list_days(page_context: PageContext) -> list[CollectionDay]:
         return list_collection_days(context.site, _list_curated_collections(page_context), SHOWN_DAYS)
 
+    def list_feed_days(request: Request) -> list[CollectionDay]:
+        feed_user = find_feed_user(context.site, request.query_params)
+        user_context = context if feed_user is None else replace(context, identify_principal=lambda _: feed_user)
+        return list_days(build_page_context(request, user_context))
+
     async def show_page(page_context: PageContext) -> PageContent:
         days = await anyio.to_thread.run_sync(list_days, page_context)
+        feed_query = await anyio.to_thread.run_sync(build_feed_query, context.site, page_context.principal)
         content = [day.to_json() for day in days]
-        return PageContent(page=MorningPage(days=days), json_content=content, headers=PRIVATE_HEADERS)
+        page = MorningPage(days=days, feed_query=feed_query)
+        return PageContent(page=page, json_content=content, headers=PRIVATE_HEADERS)
 
     async def send_feed(request: Request) -> Response:
-        days = await anyio.to_thread.run_sync(list_days, build_page_context(request, context))
+        days = await anyio.to_thread.run_sync(list_feed_days, request)
         settings = context.site.settings
         title = settings.title or settings.name
         body = write_morning_feed(days, title, services.get_base_url(request, settings))

@@ -12,11 +12,13 @@ from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STAT
 from hven.plugins.operations.cited_counts import CitableResultReader
 from hven.plugins.operations.disk_forecast import find_disk_problems
 from hven.plugins.operations.link_checks import read_link_check
+from hven.plugins.operations.mending_lines import write_mending_line
 from hven.plugins.operations.query_log import SlowQueryLog, group_queries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from hven.model.resource import CollectionSpec
     from hven.plugins.operations.cited_counts import CitableResult
     from hven.plugins.operations.link_checks import LinkCheck
     from hven.site import Site
@@ -116,7 +118,7 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
         for age in range(day_count):
             day = now.date() - timedelta(days=age)
             day_runs = [run for run in runs if (run.ended or "").startswith(f"{day}")]
-            lines = list(_describe_runs(day_runs))
+            lines = list(_describe_runs(day_runs, resource))
             lines += _describe_slow_queries(
                 [entry for entry in slow_queries if entry["time"].startswith(f"{day}")], name
             )
@@ -141,7 +143,7 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
     return sorted(collection_days, key=lambda item: item.day, reverse=True)
 
 
-def _describe_runs(runs: Sequence[IngestRun]) -> Iterator[MorningLine]:
+def _describe_runs(runs: Sequence[IngestRun], resource: CollectionSpec) -> Iterator[MorningLine]:
     for run in runs[:MAX_RUN_LINES]:
         when = (run.ended or "")[11:16]
         if run.phase != "COMPLETED":
@@ -155,7 +157,7 @@ def _describe_runs(runs: Sequence[IngestRun]) -> Iterator[MorningLine]:
         counts = [text for text in _describe_changes(run.summary) if text]
         if counts:
             yield MorningLine(kind="changed", text=f"{when} {run.kind}: {'; '.join(counts)}")
-        yield from _describe_refused_rows(run)
+        yield from _describe_refused_rows(run, resource)
     if len(runs) > MAX_RUN_LINES:
         name = runs[0].collection
         text = _count_things(len(runs) - MAX_RUN_LINES, "earlier run")
@@ -203,8 +205,8 @@ def _describe_changes(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {', '.join(words)}"
 
 
-def _describe_refused_rows(run: IngestRun) -> Iterator[MorningLine]:
-    """Name the rules by which a run refused rows, with the first row of each."""
+def _describe_refused_rows(run: IngestRun, resource: CollectionSpec) -> Iterator[MorningLine]:
+    """Name the rules by which a run refused rows, with the first row of each, and the line that publishes such rows."""
     rejected = sum(counts.get("rejected", 0) for counts in run.summary.get("tables", {}).values())
     if not rejected or run.report is None:
         return
@@ -217,6 +219,7 @@ def _describe_refused_rows(run: IngestRun) -> Iterator[MorningLine]:
             kind="refused", text=f"{_count_things(rejected, 'row')} refused", command=f"hven history {run.collection}"
         )
         return
+    specs = {spec.table.qualified_name: spec for spec in resource.tables}
     for table_name, table in tables.items():
         findings = [finding for finding in table["findings"].values() if finding["severity"] == "error"]
         for finding in sorted(findings, key=lambda item: -item["count"])[:MAX_RULES]:
@@ -224,10 +227,14 @@ def _describe_refused_rows(run: IngestRun) -> Iterator[MorningLine]:
             for offender in finding["offenders"][:1]:
                 parts = (offender["file"], f"row {offender['row']:,}" if offender["row"] is not None else "")
                 place = f", first in {' '.join(part for part in parts if part)}" if any(parts) else ""
+            text = f"{_count_things(finding['count'], 'row')} of {table_name} refused: {finding['message']}{place}"
+            mending_line = ""
+            if table_name in specs:
+                mending_line = write_mending_line(specs[table_name], finding["rule"], finding["offenders"])
             yield MorningLine(
                 kind="refused",
-                text=f"{_count_things(finding['count'], 'row')} of {table_name} refused: {finding['message']}{place}",
-                command=f"hven check {run.collection}",
+                text=f"{text}; {mending_line}" if mending_line else text,
+                command=f"hven ingest {run.collection}" if mending_line else f"hven check {run.collection}",
             )
 
 

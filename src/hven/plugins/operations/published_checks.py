@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.engines import Snapshot
 from hven.ingest.source_checks import ServerProbes, find_source_faults
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
 from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
@@ -33,9 +33,11 @@ MANY_FAILURES = 3  # in a row: a failure that does not pass by itself
 YOUNG_SERVER_SECONDS = 60.0
 LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
 DAY_SECONDS = 86_400.0
+CLOCK_COMMAND = "timedatectl set-ntp true"
+MAX_DELETED_PATHS = 20  # of leftovers in one command
 # harms of the health checks that are not "ok", and where their details are; others have checks of their own here
 _HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error"}
-_HEALTH_COMMANDS = {"settings": "hven check"}
+_HEALTH_COMMANDS = {"settings": "hven check", "store": "hven status", "clock": CLOCK_COMMAND}
 
 
 def _find_health_problems(site: Site) -> Iterator[Finding]:
@@ -60,7 +62,7 @@ def _find_health_problems(site: Site) -> Iterator[Finding]:
             subject="clock",
             message=f"the clocks of this machine and of the system state's database differ by {difference:.0f} s",
             remedy="synchronise the clocks of both machines (NTP)",
-            command="timedatectl set-ntp true",
+            command=CLOCK_COMMAND,
         )
 
 
@@ -211,7 +213,8 @@ def _find_engine_problems(site: Site) -> Iterator[Finding]:
             harm="critical" if problem.endswith("not served") else "error",
             subject="engine",
             message=problem,
-            remedy="start the database, or correct its address; Hven then continues by itself",
+            remedy="start the database, or correct its address; Hven then continues by itself. This command says more",
+            command="hven status",
         )
     for hint in site.list_missing_indexes():
         yield Finding(harm="hint", subject="index", message=hint)
@@ -228,28 +231,15 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         if str(path.relative_to(directory)) not in kept_paths and _is_older(path, youngest)
     ]
     if leftovers:
-        collection = _find_smallest_collection(site)
         count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
         verb = "take" if len(leftovers) > 1 else "takes"
         yield Finding(
             harm="hint",
             subject=str(directory),
             message=f"{count_text} of crashed runs {verb} up space, for example {leftovers[0]}",
-            remedy="the next ingest of any collection deletes them",
-            command=f"hven ingest {collection}",
+            remedy="delete these directories; the next ingest of any collection does that, too",
+            command=shlex.join(["rm", "-r", "--", *map(str, leftovers[:MAX_DELETED_PATHS])]),
         )
-
-
-def _find_smallest_collection(site: Site) -> str:
-    """Return the collection with the fewest rows in snapshots, which is ingested in the shortest time."""
-    published_state = site.get_published_state()
-    row_counts = dict.fromkeys(sorted(published_state.resources), 0)
-    for published_table in published_state.tables_by_name.values():
-        resource, relation = published_table.resource, published_table.relation
-        if resource is not None and resource.name in row_counts and isinstance(relation, Snapshot):
-            row_counts[resource.name] += relation.rows
-    published_counts = {name: row_count for name, row_count in row_counts.items() if row_count} or row_counts
-    return min(published_counts, key=published_counts.__getitem__, default="NAME")
 
 
 def _is_older(path: Path, unix_time: float) -> bool:

@@ -47,7 +47,9 @@ def _find_exposed_files(settings: Settings) -> Iterator[Finding]:
 
 def _find_settings_faults(settings: Settings) -> Iterator[Finding]:
     for error in plugins.find_plugin_faults():
-        yield Finding(harm="error", subject="plug-ins", message=error.message, remedy=error.remedy)
+        yield Finding(
+            harm="error", subject="plug-ins", message=error.message, remedy=error.remedy, command="hven check"
+        )
     for fault in (*find_unavailable_section_faults(settings), *find_missing_portal_item_faults(settings)):
         yield convert_fault(fault)
 

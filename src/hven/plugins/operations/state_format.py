@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,12 +75,15 @@ def read_state_format(settings: Settings) -> StateFormat:
         return _build_unusable_state_format(
             "the address of the system state can't be used",
             "set `store` in hven.toml to sqlite:///path or postgresql+psycopg://user@host/database",
+            "hven check",
         )
     except (sqlite3.Error, exc.SQLAlchemyError, OSError, ImportError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         reason = str(cause).strip().partition("\n")[0]
         return _build_unusable_state_format(
-            f"the system state cannot be read: {reason}", "check its server, or the permissions of var/"
+            f"the system state cannot be read: {reason}",
+            "check its server, or the permissions of its file; if it is damaged, restore a backup",
+            _find_reading_command(settings, address),
         )
     if meta_values is None:
         hint = Finding(
@@ -139,7 +144,9 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
             f"a newer Hven wrote the system state, in a format that this version does not know: {', '.join(newer)}"
         )
         return _build_unusable_state_format(
-            message, "run the newer Hven, or restore the backup made before the upgrade"
+            message,
+            "run the newer Hven, or restore the backup made before the upgrade",
+            f"{shlex.quote(sys.executable)} -m pip install --upgrade hven",
         )
     if older:
         can_extend = all(oldest <= stored for stored, _, oldest in formats.values())
@@ -161,5 +168,17 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
     return StateFormat(can_open=True)
 
 
-def _build_unusable_state_format(message: str, remedy: str) -> StateFormat:
-    return StateFormat(findings=[Finding(harm="critical", subject=_SUBJECT, message=message, remedy=remedy)])
+def _find_reading_command(settings: Settings, address: str) -> str:
+    """Return a command that says whether a state can be read, without the password of its database."""
+    if address.startswith(SQLITE_PREFIX):
+        path = settings.directory / address.removeprefix(SQLITE_PREFIX)
+        return shlex.join(["ls", "-l", "--", str(path)])
+    url = sa.make_url(address)
+    options = {"--dbname": url.database, "--host": url.host, "--port": url.port}
+    words = [f"{option}={value}" for option, value in options.items() if value]
+    return shlex.join(["pg_isready", *words])
+
+
+def _build_unusable_state_format(message: str, remedy: str, command: str) -> StateFormat:
+    finding = Finding(harm="critical", subject=_SUBJECT, message=message, remedy=remedy, command=command)
+    return StateFormat(findings=[finding])

@@ -1,8 +1,10 @@
 """Repeat answers to equal queries until the published data change.
 
-The key of an answer has everything on which it depends: the service with its parameters, the requested format, the
-version of the published data, what the user may see, and the address of the site. Users with different rights have
-different keys, so that no answer reaches somebody who may not see its rows.
+Whether a client already has an answer is known from its entity tag alone (`entity_tags.py`). For the rest, this module
+keeps answers in memory, if the settings give it any. The key of an answer has everything on which it depends: the
+service with its parameters, the requested format, the version of the published data, what the user may see, and the
+address of the site. Users with different rights have different keys, so that no answer reaches somebody who may not
+see its rows.
 
 While an answer is computed, equal requests wait for it. Answers that differ each time, such as those of live tables and
 random numbers, are not kept.
@@ -20,10 +22,11 @@ from starlette.responses import Response
 from hven import services
 from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
 from hven.model import LruCache
+from hven.plugins.result_cache.entity_tags import TaggedRequest, describe_tagged_settings
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
-from hven.services.admission import STORE_ANSWER_SCOPE_KEY
+from hven.services.admission import BUILD_TAG_SCOPE_KEY, STORE_ANSWER_SCOPE_KEY
 from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:
@@ -33,8 +36,10 @@ if TYPE_CHECKING:
 
     from hven.model.params import RequestParams
     from hven.model.table import Table
+    from hven.plugins.result_cache.entity_tags import UnchangedAnswer
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
+    from hven.site import RequestUsage
 
 HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_total"
 MAX_ANSWER_BYTES = 256 * 1024
@@ -83,6 +88,7 @@ class ResultCache:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._byte_limit = get_result_cache_settings(context.site.settings).bytes
+        self._settings_text = describe_tagged_settings(context.site.settings)
         self._version = ""
         self._answers: LruCache[CachedAnswer] = LruCache(self._byte_limit)
         self._running: dict[Hashable, asyncio.Future[None]] = {}  # by key
@@ -90,11 +96,6 @@ class ResultCache:
         self._paths_by_face = {
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the settings give it memory."""
-        return self._byte_limit > 0
 
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
@@ -110,14 +111,33 @@ class ResultCache:
         build_response
             Builds the answer.
         """
-        key = self._build_cache_key(request, params)
+        usage = CURRENT_USAGE.get()
+        if usage is None or not self._is_repeatable(usage, params):
+            return await build_response()
+        principal = self._context.identify_principal(request)
+        published_state = self._context.site.get_published_state()
+        if principal.groups:
+            published_state = anonymize_for_referee(published_state, principal)
+        access_key = published_state.find_access_key(principal, self._context.policies)
+        tagged_request = None
+        if request.method in {"GET", "HEAD"}:
+            portal = request.scope.get(PORTAL_SCOPE_KEY)
+            facts = (self._settings_text, access_key, usage.face, portal.name if portal else "")
+            tagged_request = TaggedRequest(request, published_state, facts)
+            if unchanged_answer := tagged_request.find_unchanged_answer():
+                self._context.site.counters.count_event(HITS_COUNTER)
+                return _confirm_unchanged_answer(unchanged_answer)
+            request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_result_tag
+        if not self._byte_limit or request.method == "HEAD":
+            return await build_response()
+        key = self._build_cache_key(request, params, usage, (published_state.version, access_key))
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
         is_collapsed = cached_answer is None and key in self._running
         if is_collapsed:
             cached_answer = await self._wait_for_answer(key)
-        response = cached_answer and self._repeat_answer(request, cached_answer)
+        response = cached_answer and self._repeat_answer(request, cached_answer, tagged_request)
         if response:
             self._context.site.counters.count_event(HITS_COUNTER)
             response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
@@ -182,40 +202,40 @@ class ResultCache:
         response.headers["cache-status"] = "hven; fwd=uri-miss; stored" if is_stored else "hven; fwd=uri-miss"
         return response
 
-    def _build_cache_key(self, request: Request, params: RequestParams) -> Hashable:
+    def _is_repeatable(self, usage: RequestUsage, params: RequestParams) -> bool:
+        """Return whether the answer is that of a query, and the same until the published data change."""
+        if params.files or usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
+            return False
+        return usage.face != "tap" or _is_cacheable_tap_request(params.values)
+
+    def _build_cache_key(
+        self, request: Request, params: RequestParams, usage: RequestUsage, data_key: tuple[str, str]
+    ) -> Hashable:
         """Return everything on which an answer depends; None: the answer is not kept."""
-        usage = CURRENT_USAGE.get()
-        if usage is None or request.method == "HEAD" or params.files:
-            return None
-        if usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
-            return None
         values = params.values
-        if usage.face == "tap" and not _is_cacheable_tap_request(values):
-            return None
         if sum(len(value) for texts in values.values() for value in texts) > MAX_KEY_CHARACTERS:
             return None
-        context = self._context
-        principal = context.identify_principal(request)
-        state = context.site.get_published_state()
-        if principal.groups:
-            state = anonymize_for_referee(state, principal)
         portal = request.scope.get(PORTAL_SCOPE_KEY)
         if usage.face == "tap":
             values = {**values, "QUERY": tuple(map(normalize_query_whitespace, values.get("QUERY", ())))}
         return (
-            state.version,
-            state.find_access_key(principal, context.policies),
+            *data_key,
             usage.face,
             portal and portal.name,
             tuple((usage.params or {}).items()),
             tuple(sorted(values.items())),
             request.headers.get("accept"),
-            services.get_base_url(request, context.site.settings),
+            services.get_base_url(request, self._context.site.settings),
         )
 
-    def _repeat_answer(self, request: Request, cached_answer: CachedAnswer) -> Response | None:
+    def _repeat_answer(
+        self, request: Request, cached_answer: CachedAnswer, tagged_request: TaggedRequest | None
+    ) -> Response | None:
         """Build the response of an answer that is kept; None: its body is not."""
         headers = cached_answer.headers
+        if tagged_request is not None:  # the answer may be that to another request for the same rows
+            is_public = headers["cache-control"].startswith("public")
+            headers = {**headers, "etag": tagged_request.build_tag(cached_answer.tables, is_public=is_public)}
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
         if cached_answer.body_parts is None:
@@ -242,6 +262,14 @@ class ResultCache:
         size = ENTRY_OVERHEAD_BYTES + len(repr(key)) + sum(map(len, body_parts or ()))
         self._answers.store(key, cached_answer, size)
         return body_parts is not None
+
+
+def _confirm_unchanged_answer(unchanged_answer: UnchangedAnswer) -> Response:
+    record_sent_data(answer=CachedAnswer(None, {}, unchanged_answer.tables, 0, None))
+    headers = services.build_cache_headers(
+        unchanged_answer.tag, is_public=unchanged_answer.is_public, vary=services.RESULT_VARY
+    )
+    return Response(status_code=304, headers={**headers, "cache-status": "hven; hit"})
 
 
 def normalize_query_whitespace(text: str) -> str:

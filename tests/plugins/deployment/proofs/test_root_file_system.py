@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from image_runner import ContainerOfImage
-from switched_servers import SUM_QUERY, MixedClient, build_site
+from switched_servers import ROWS, SUM_QUERY, MixedClient, build_site
 
 from hven.model.settings import load_settings
 from hven.plugins.deployment.deployment_files import render_deployment_files
@@ -185,7 +185,7 @@ def test_the_image_runs_a_site(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr + log.read_text()
         print(f"ready after {time.monotonic() - begin:.1f} s; writes compiled modules to /tmp")
         client = MixedClient(port, "", 0, stop_event=None)  # type: ignore[arg-type]
-        assert client.ask(SUM_QUERY) == [[90_000]]
+        assert client.ask(SUM_QUERY) == [[45 * ROWS // 10]]
         client.run_job()
         client.close()
         refused = container.execute("/bin/touch", "/opt/hven/new")

@@ -18,10 +18,13 @@ import pytest
 from switch_record import SwitchRecord, identify_code
 from switched_servers import (
     HaproxyProcess,
+    NginxProcess,
     build_site,
+    check_p99,
     judge_clients,
     measure_quiet_p99,
     open_held_socket,
+    publish_edition,
     run_clients,
     start_variant,
 )
@@ -42,6 +45,7 @@ REST_SECONDS = 1.0 if FULL else 0.2
 PAUSE_SECONDS = 0.5  # between two switches, so that waiting jobs run
 QUIET_SECONDS = 60.0 if FULL else 0.0  # in which the same clients send requests before the first switch
 MAX_STOPPING = 2  # servers that end while the switches go on
+SWITCHES_PER_EDITION = 5  # after so many, a table is published anew: no answer may mix both
 # no switch begins after this time, or when this file is there: the figures say how many there were
 MAX_SECONDS = float(os.environ.get("HVEN_SWITCHES_SECONDS") or 7200)
 STOP_FILE = Path(os.environ["HVEN_SWITCHES_STOP"]) if os.environ.get("HVEN_SWITCHES_STOP") else None
@@ -85,13 +89,45 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
                     proxy.set_state(old, "drain")
                     proxy.wait_for_server(old, lambda row: row["scur"] == "0")
                     stopping.append(stoppers.submit(variants.pop(old).stop))
+                    if switch % SWITCHES_PER_EDITION == 0:
+                        publish_edition(site, switch + 1)
                     if len(stopping) > MAX_STOPPING:
                         stopping[-MAX_STOPPING - 1].result()
                     time.sleep(PAUSE_SECONDS)
             for stop in stopping:
                 stop.result()
         way = f"{record.count} switches by HAProxy"
-        record.add_run(lambda: judge_clients(clients, site, port, way, quiet_p99, bounds_p99=True))
+        record.add_run(lambda: judge_clients(clients, site, port, way))
+        check_p99(clients, quiet_p99, is_bounded=True)
+    finally:
+        proxy.stop()
+        for variant in variants.values():
+            variant.process.kill()
+            variant.process.wait()
+
+
+def test_switches_by_reloads_of_nginx(tmp_path: Path) -> None:
+    """nginx closes idle connections of clients when it is reloaded, and completes the requests in progress."""
+    program = require_program("nginx")
+    site = tmp_path / "site"
+    token = build_site(site)
+    variants = {"blue": start_variant(site, "blue", port=(server_port := reserve_port()))}
+    record = create_record("nginx")
+    wait_until(variants["blue"].has_workers, 120)
+    proxy = NginxProcess(program, tmp_path, port := reserve_port(), server_port)
+    try:
+        with run_clients(port, token, CLIENTS, REST_SECONDS, allows_idle_resets=True) as clients:
+            for switch in record.number_switches(clients):
+                old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
+                variants[new] = start_variant(site, new, port=(server_port := reserve_port()), is_newer=new == "green")
+                wait_until(variants[new].has_workers, 120)
+                proxy.switch(server_port)
+                if switch % SWITCHES_PER_EDITION == 0:
+                    publish_edition(site, switch + 1)
+                variants.pop(old).stop()
+                time.sleep(PAUSE_SECONDS)
+        way = f"{record.count} switches by reloads of nginx"
+        record.add_run(lambda: judge_clients(clients, site, port, way))
     finally:
         proxy.stop()
         for variant in variants.values():
@@ -114,9 +150,12 @@ def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
                     variant.stop()
                     variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
                     wait_until(variant.has_workers, 120)
+                    if switch % SWITCHES_PER_EDITION == 0:
+                        publish_edition(site, switch + 1)
                     time.sleep(PAUSE_SECONDS)
             way = f"{record.count} restarts with a held socket"
-            record.add_run(lambda: judge_clients(clients, site, port, way, quiet_p99))  # new connections must wait
+            record.add_run(lambda: judge_clients(clients, site, port, way))
+            check_p99(clients, quiet_p99, is_bounded=False)  # new connections must wait
         finally:
             variant.process.kill()
             variant.process.wait()
