@@ -284,7 +284,7 @@ class _ContentCollector:
         """Create a table with all rows of a snapshot."""
         rows = open_rows(self._site, record)
         return RowTable(
-            name=record.table.qualified_name,
+            table=record.table,
             schema=record.table.arrow_schema,
             open_batches=rows.read_batches,
             modified=_parse_time(record.created),
@@ -293,7 +293,7 @@ class _ContentCollector:
     def create_reader_table(self, table: Table, record: SnapshotRecord) -> RowTable:
         """Create a table with the rows and columns that the reader may see."""
         return RowTable(
-            name=table.qualified_name,
+            table=table,
             schema=table.arrow_schema,
             open_batches=partial(self._query_rows, table),
             modified=_parse_time(record.created),
