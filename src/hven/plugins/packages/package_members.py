@@ -23,6 +23,7 @@ BAGIT, RO_CRATE = "bagit", "ro-crate"
 FORMS = (BAGIT, RO_CRATE)
 PLAN_MEMBER = "package-plan.json"
 SNAPSHOT_MEMBER = "snapshot.json"
+SNAPSHOT_FORMAT = 1  # of snapshot.json
 COMPLETENESS_MEMBER = "completeness.json"
 MISSING, LOCKED, CHANGED, ELSEWHERE, LEFT_OUT = "missing", "locked", "changed", "elsewhere", "left out"
 PART_BYTES = 32 * 1024**2  # bytes of rows in memory, from which a part is written
@@ -160,7 +161,6 @@ def create_text_member(path: str, text: str, modified: float) -> PackageMember:
 
 
 @dataclass(slots=True, kw_only=True)
-@dataclass(slots=True, kw_only=True)
 class SentRows:
     """Rows of one table that a request sends, as observers and limits count them: each table by itself."""
 
@@ -181,6 +181,7 @@ class SentRows:
         self.row_count += row_count
 
 
+@dataclass(slots=True, kw_only=True)
 class RowTable:
     """A table whose rows are written.
 
@@ -196,26 +197,26 @@ class RowTable:
         When the rows were published, in seconds since 1970.
     digest
         Digest of the rows that were read so far.
-    """
     sent_rows
         Counts the rows that are sent.
+    """
 
     table: Table
     schema: pa.Schema
     open_batches: Callable[[], Iterator[pa.RecordBatch]]
     modified: float
     digest: TableDigest = field(init=False)
-
     sent_rows: SentRows = field(init=False)
+
     def __post_init__(self) -> None:
         self.digest = TableDigest(self.schema)
-
         self.sent_rows = SentRows(tables=(self.table,))
 
     @property
     def name(self) -> str:
         """Qualified name."""
         return self.table.qualified_name
+
     def iterate_parts(self, folder: str) -> Iterator[PackageMember]:
         """Yield the rows as Parquet files of limited size; a table without rows has one file.
 
