@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlunsplit
@@ -171,11 +172,12 @@ class RecordConverter:
         """Write the lines that keep identifiers and addresses, for hven.toml."""
         lines: list[str] = []
         if self.authority:
-            lines += [f'authority = "{self.authority}"', ""]
+            lines += [f"authority = {_quote_toml(self.authority)}", ""]
         if self.site_ids:
-            lines += ["[registry.ids]", *(f'{name} = "{ivoid}"' for name, ivoid in self.site_ids.items()), ""]
+            ids = (f"{name} = {_quote_toml(ivoid)}" for name, ivoid in self.site_ids.items())
+            lines += ["[registry.ids]", *ids, ""]
         for path, target in self.aliases.items():
-            lines += ["[[alias]]", f'path = "{path}"', f'to = "{target}"', ""]
+            lines += write_alias_lines(path, target)
         return lines
 
 
@@ -205,6 +207,22 @@ def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> 
     if contact:
         keys["contact"] = {"name": contact.get("email", ""), **contact}
     wavebands = {name.lower(): name for name in WAVEBANDS}
+def write_alias_lines(path: str, target: str) -> list[str]:
+    """Write the lines of an alias for hven.toml.
+
+    Parameters
+    ----------
+    path, target
+        The old address and the new one, as paths, perhaps with ``*`` at their ends.
+    """
+    return ["[[alias]]", f"path = {_quote_toml(path)}", f"to = {_quote_toml(target)}", ""]
+
+
+def _quote_toml(text: str) -> str:
+    """Write a text of another service so that it stays one value: its quotes and line breaks are escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
     known_wavebands = [wavebands[word.lower()] for word in record["wavebands"] if word.lower() in wavebands]
     if known_wavebands:
         keys["waveband"] = known_wavebands
