@@ -101,6 +101,7 @@ def compare_services(
             new_targets=generated.new_targets,
         )
         report.requests += replay.repeat_requests(generated.requests, report_progress)
+            expects_refusals=False,  # each is a query that a service must answer
     if not report.requests:
         raise UserError(
             f"there is no query that both {survey.url} and {new_url} can answer",

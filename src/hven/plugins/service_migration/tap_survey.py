@@ -12,6 +12,7 @@ from hven.plugins.drafts.descriptions import tap_tables
 from hven.plugins.service_migration.service_survey import SurveyedTable
 from hven.plugins.service_migration.vosi_documents import (
     VosiTable,
+    find_row_limit,
     list_examples,
     list_interfaces,
     list_vosi_tables,
@@ -91,7 +92,9 @@ class TapSurveyor:
         """
         if capabilities.headers.get("server", "").startswith("DaCHS"):
             self._survey.program = "DaCHS"
-        self._survey.interfaces = list_interfaces(capabilities.parse_xml())
+        root = capabilities.parse_xml()
+        self._survey.interfaces = list_interfaces(root)
+        self._survey.row_limit = find_row_limit(root)
         document = self._documents.find(f"{self._survey.url}/examples")
         if document is not None:
             try:

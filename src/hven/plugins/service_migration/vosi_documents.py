@@ -61,6 +61,22 @@ def list_interfaces(root: etree._Element) -> list[list[str]]:
 def list_vosi_tables(root: etree._Element) -> dict[str, VosiTable]:
     """List the tables in a document of tables.
 
+def find_row_limit(root: etree._Element) -> int | None:
+    """Find the largest number of rows in an answer, in a document of capabilities; None: it states none.
+
+    Parameters
+    ----------
+    root
+        The document.
+    """
+    limits = [
+        int(text)
+        for element in root.iterfind(".//{*}outputLimit/{*}hard")
+        if element.get("unit", "row") == "row" and re.fullmatch(r"\d{1,18}", text := join_text(element).strip())
+    ]
+    return min(limits, default=None)
+
+
     Parameters
     ----------
     root
