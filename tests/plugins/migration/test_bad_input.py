@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from migration_sites import convert_text
 
 from hven.model.errors import SourceError
+from hven.plugins.migration.migration_report import MigrationReport
 from hven.plugins.migration.python_expressions import (
     ExpressionTranslator,
     TranslatedExpression,
     UnsupportedExpressionError,
     quote_name,
 )
+from hven.plugins.migration.resource_xml import Element
 
 TABLE = '<table id="main" onDisk="True"><column name="a" type="integer"/></table>'
 
@@ -113,3 +115,15 @@ def test_any_text_is_translated_or_refused(code: str) -> None:
     translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
     with contextlib.suppress(UnsupportedExpressionError):
         assert translator.translate(code).adql
+
+
+def test_a_report_lists_everything_and_the_first_entries_first() -> None:
+    report = MigrationReport()
+    for number in range(100):
+        report.add_decision(Element("map", {}, number), f"decide about {number}")
+    text = report.write_text("q.rd")
+    assert all(f"line {number}: decide about {number}\n" in text for number in range(100))
+    head, _, rest = text.partition("Understood (0)")
+    assert "and 40 more, at the end" in head
+    assert "decide about 60" not in head
+    assert rest.count("decide about") == 40

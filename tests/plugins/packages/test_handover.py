@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from typer.testing import CliRunner
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import ConflictError, HvenError, SourceError
+from hven.model.errors import ConflictError, HvenError, SourceError, TextPlace
+from hven.model.resource import SourceSpec
 from hven.model.settings import load_settings
 from hven.plugins.backups.archive import write_backup
-from hven.plugins.packages import site_rebuild
+from hven.plugins.packages import handover_facts, site_rebuild
 from hven.plugins.packages.handover_facts import collect_handover, write_markdown
 from hven.plugins.packages.package_import import compute_snapshot_hash
 from hven.plugins.packages.seal_answers import REQUIREMENTS, collect_seal_answers
@@ -99,6 +101,12 @@ def test_everything_is_told_but_the_secrets(old_site: Path) -> None:
     assert ["tycho", "operator"] in [list(row) for row in sections["Accounts"].rows]
 
 
+def test_secrets_are_found_in_values_of_any_kind() -> None:
+    source = SourceSpec(kind="das2", options={"url": "https://x", "token": "$DAS2"}, place=TextPlace(file="x"))
+    values = [{"series": {"main": (source, ["$OTHER", "costs $5", "$two words"])}}, frozenset({"$THIRD"}), 7, None]
+    assert set(handover_facts._iterate_secret_names(values)) == {"$DAS2", "$OTHER", "$THIRD"}
+
+
 def test_the_seal_has_16_answers(old_site: Path) -> None:
     with Site(load_settings(old_site)) as site:
         (section,) = collect_seal_answers(site)
@@ -168,6 +176,34 @@ def test_a_site_is_made_again_from_git_and_a_backup(old_site: Path, tmp_path: Pa
         if include_rows:
             assert compute_snapshot_hash(site, "night")[1] == expected[1]
         assert site.get_published_state().resources["night"].title == "Observations of one night"
+        assert [name for name, _ in site.store.users.list_accounts()] == ["tycho"]
+
+
+def test_a_site_is_made_again_where_nothing_is_left(old_site: Path, tmp_path: Path) -> None:
+    """The old directory is gone, and the new process has an empty home and no variables; it makes the site serve."""
+    old = shutil.copytree(old_site, tmp_path / "old", symlinks=True)
+    with Site(load_settings(old)) as site:
+        expected = compute_snapshot_hash(site, "night")
+        write_backup(site, tmp_path / "state.tar", include_rows=False)
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(old), str(tmp_path / "site.git")], check=True)
+    shutil.rmtree(old)
+    (tmp_path / "home").mkdir()
+    words = ["rebuild", "new", "--from", "site.git", "--backup", "state.tar", "--ingest", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hven", *words],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["collections"]["night"] == sum(expected[0].values())
+    assert {item["kind"] for item in report["lost"]} == {"rows", "pushed rows", "secrets"}
+    with Site(load_settings(tmp_path / "new")) as site:
+        assert compute_snapshot_hash(site, "night")[0] == expected[0]
+        assert Client(create_and_start_application(site)).get("/collections/night").status == 200
         assert [name for name, _ in site.store.users.list_accounts()] == ["tycho"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgi_client import Answer, Client
@@ -14,8 +16,10 @@ from package_sites import FRAMES, create_site
 
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import OverloadedError
 from hven.model.settings import load_settings
-from hven.plugins.packages import package_service
+from hven.plugins.packages import package_members, package_service, package_stream
+from hven.plugins.packages.package_journal import PackageJournal
 from hven.plugins.packages.package_reader import PackageReader
 from hven.plugins.packages.package_service import DownloadSlots
 from hven.site import Site
@@ -90,22 +94,86 @@ def test_another_state_is_not_continued(tmp_path: Path) -> None:
         assert b"from the beginning" in answer.body
 
 
-def test_a_few_at_once(server: Server) -> None:
+def take_all_slots(server: Server) -> list[str]:
+    """Take all slots, as several clients do; return their names."""
     slots = server.site.get_or_create(DownloadSlots)
-    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
-        slots.acquire_slot()
+    requesters = [f"client {number}" for number in range(package_service.MAX_CONCURRENT_DOWNLOADS)]
+    for requester in requesters:
+        slots.acquire_slot(requester)
+    return requesters
+
+
+def give_slots_back(server: Server, requesters: list[str]) -> None:
+    for requester in requesters:
+        server.site.get_or_create(DownloadSlots).release_slot(requester)
+
+
+def test_a_few_at_once(server: Server) -> None:
+    requesters = take_all_slots(server)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package_service, "collect_contents", None)
         assert server.ask().status == 503, "nothing is read without a slot"
         assert server.ask(method="HEAD").status == 503, "a look reads the list of files, too"
-    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
-        slots.release_slot()
+    give_slots_back(server, requesters)
     for _ in range(5):
         assert server.ask().status == 200, "each download gives its slot back"
         assert server.ask(method="HEAD").status == 200
     unknown = f'"{"0" * 64}-{"0" * 32}"'
     for _ in range(5):
         assert server.ask("START=600", if_match=unknown).status == 412, "each refusal gives its slot back"
+
+
+def test_one_client_leaves_a_slot_to_others() -> None:
+    slots = DownloadSlots()
+    for _ in range(package_service.MAX_DOWNLOADS_OF_REQUESTER):
+        slots.acquire_slot("anna")
+    with pytest.raises(OverloadedError):
+        slots.acquire_slot("anna")
+    slots.acquire_slot("bert")
+    with pytest.raises(OverloadedError):
+        slots.acquire_slot("carl")
+    slots.release_slot("anna")
+    slots.acquire_slot("anna")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+@pytest.mark.parametrize("form", ["bagit", "ro-crate"])
+def test_the_event_loop_neither_reads_nor_writes(
+    server: Server, monkeypatch: pytest.MonkeyPatch, form: str, share: float
+) -> None:
+    """Rows, files and the journal are read and written in threads, also if a download is continued."""
+    first = server.ask(f"FORM={form}", account="bert")
+    monkeypatch.setattr(package_service, "JOURNAL_INTERVAL_BYTES", 1)
+    threads: list[tuple[str, bool]] = []
+
+    def note_thread(function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            threads.append((function.__name__, is_event_loop_here()))
+            return function(*arguments, **options)
+
+        return call
+
+    for owner, name in (
+        (package_members.RowTable, "_create_digested_part"),
+        (PackageJournal, "write_pending_lines"),
+        (package_stream.PackageStream, "_create_text"),
+        (package_stream._MemberContentReader, "_begin"),
+    ):
+        monkeypatch.setattr(owner, name, note_thread(getattr(owner, name)))
+    start = int(len(first.body) * share)
+    query = f"FORM={form}&START={start}"
+    rest = server.ask(query, account="bert", if_match=first.headers["etag"] if start else "")
+    assert rest.status == 200
+    assert {name for name, _ in threads} >= {"_create_digested_part", "write_pending_lines", "_create_text"}
+    assert [name for name, is_on_loop in threads if is_on_loop] == []
+
+
+def is_event_loop_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class SlowClient:
@@ -130,11 +198,7 @@ def test_a_slow_client_loses_its_slot(
             server.ask(account="bert")
     else:
         assert server.ask(account="bert").status == 200
-    slots = server.site.get_or_create(DownloadSlots)
-    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
-        slots.acquire_slot()
-    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
-        slots.release_slot()
+    give_slots_back(server, take_all_slots(server))
 
 
 def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,17 +232,17 @@ def test_journals_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_rows_that_are_sent_count_towards_limits(tmp_path: Path) -> None:
     directory = create_site(tmp_path / "site")
     with (directory / "hven.toml").open("a") as settings:
-        settings.write("[request_limits.rows]\nrows_per_day = 250\n")
+        settings.write("[request_limits.rows]\nrows_per_day = 204\n")
     with Site(load_settings(directory)) as site:
         server = Server(site)
-        first = server.ask(account="bert")  # 200 rows
+        first = server.ask(account="bert")  # 200 rows of one table, and 3 of the other
         assert server.ask(account="bert", method="HEAD").status == 200
         end = f"START={len(first.body) - 1}"
         assert server.ask(end, account="bert", if_match=first.headers["etag"]).status == 200, "it sends no rows"
         assert server.ask(account="bert").status == 200
         refused = server.ask(account="bert")
         assert refused.status == 429
-        assert "400 rows today" in refused.text
+        assert "406 rows today" in refused.text
         assert server.ask(account="anna").status == 200
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from package_sites import FRAMES, create_empty_site, create_site, pack, unpack_tar
+from package_sites import FRAMES, create_empty_site, create_site, pack, read_members, unpack_tar
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_typer_app
@@ -123,6 +123,79 @@ def add_standard(site: Path) -> None:
     path.write_text(path.read_text().replace("  facts:\n", "  facts:\n    standard: words\n"))
 
 
+@pytest.mark.parametrize("place", ["files/frames/a.fits", "collection/night.yaml"])
+def test_a_package_that_changes_after_its_check_is_refused(tmp_path: Path, place: str) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar")
+    folder = unpack_tar(tmp_path / "night.tar", tmp_path / "unpacked")
+    with Site(load_settings(create_empty_site(tmp_path / "other"))) as target:
+        reader = PackageReader(folder)
+        assert reader.verify().is_valid
+        path = folder / "data" / place
+        path.write_bytes(path.read_bytes().replace(b"a", b"b"))
+        with pytest.raises(SourceError, match="differs from its checksum"):
+            import_package(target, reader, OPTIONS)
+        assert not target.published_records
+
+
+@pytest.mark.parametrize("change", [{"hven": "99.0"}, {"format": 2}])
+def test_packages_of_other_versions_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar")
+    folder = unpack_tar(tmp_path / "night.tar", tmp_path / "unpacked")
+    path = folder / "data/snapshot.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with (
+        Site(load_settings(create_empty_site(tmp_path / "other"))) as target,
+        pytest.raises(SourceError, match="was written by Hven"),
+    ):
+        import_package(target, PackageReader(folder), OPTIONS)
+
+
+def test_a_standard_of_the_site_moves_with_the_collection(tmp_path: Path) -> None:
+    """The other site gets it, unless it has another one of this name, or Hven has."""
+    site = create_site(tmp_path / "site", ingest=False)
+    add_standard(site)
+    (site / "standards/other.yaml").write_text("collection: other\ntables:\n  main:\n    columns: {a: string}\n")
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    written = pack(site, tmp_path / "night.tar")
+    pack(site, tmp_path / "public.tar", principal=ANONYMOUS_PRINCIPAL)
+    members = read_members(tmp_path / "night.tar")
+    assert [path for path in members if "/standards/" in path] == ["data/standards/words.yaml"]
+    assert not any("standards/" in path for path in read_members(tmp_path / "public.tar"))
+    for number, text in enumerate(("", "collection: words\ntables:\n  facts:\n    columns: {word: string}\n")):
+        other = create_empty_site(tmp_path / f"other{number}")
+        if text:
+            (other / "standards").mkdir()
+            (other / "standards/words.yaml").write_text(text)
+        with Site(load_settings(other)) as target:
+            if text:
+                with pytest.raises(ConflictError, match=r"is not the standard words\.yaml"):
+                    import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+            else:
+                report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+                assert report.snapshot_hash == written.snapshot_hash
+                assert any("words.yaml" in note for note in report.notes)
+                ingest_collection(target, "night")
+                assert compute_snapshot_hash(target, "night")[0] == written.row_counts
+
+
+def test_a_package_replaces_no_standard_of_hven(tmp_path: Path) -> None:
+    site = create_site(tmp_path / "site", ingest=False)
+    add_standard(site)
+    (site / "standards/words.yaml").rename(site / "standards/epn-tap-2.0.yaml")
+    path = site / "collections/night/night.yaml"
+    path.write_text(path.read_text().replace("standard: words", "standard: epn-tap-2.0"))
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    pack(site, tmp_path / "night.tar")
+    with (
+        Site(load_settings(create_empty_site(tmp_path / "other"))) as target,
+        pytest.raises(ConflictError, match="would replace that of Hven"),
+    ):
+        import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+    assert not (tmp_path / "other/standards").exists()
+
+
 def list_contents(directory: Path) -> dict[str, bytes]:
     """Return all files below a directory with their contents."""
     return {str(item.relative_to(directory)): item.read_bytes() for item in directory.rglob("*") if item.is_file()}
@@ -158,7 +231,6 @@ def test_a_refused_package_leaves_published_products(tmp_path: Path, monkeypatch
         ingest_collection(source, "night")
     pack(site, tmp_path / "newer.tar")
     newer = unpack_tar(tmp_path / "newer.tar", tmp_path / "newer")
-    shutil.copytree(site / "standards", newer / "data/standards", dirs_exist_ok=True)
     other = create_empty_site(tmp_path / "other", f'roots = ["{archive}"]\n')
     with Site(load_settings(other)) as target:
         import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from old_services import (
 from file_servers import ServedFiles, serve_http
 from hven.model.errors import StorageError, UserError
 from hven.model.settings import load_settings
+from hven.plugins.migration.migration_report import MigrationReport
 from hven.plugins.service_migration import file_copies, harvested_records, registry_handover
+from hven.plugins.service_migration.collection_metadata import RecordConverter
 from hven.plugins.service_migration.file_copies import FileCopier, FileCopyReport, build_safe_path
 from hven.plugins.service_migration.proxy_switch import ProxyAddresses, replace_proxy_target, write_proxy_files
 from hven.plugins.service_migration.registry_handover import check_registry_handover
@@ -323,6 +326,31 @@ def test_files_are_copied_once_and_keep_their_addresses(copier_site: Path, monke
         assert second.counts["present"] == 2
         assert not any("a.fits" in line for line in server.asked)
         assert not list((copier_site / "collections/iks").glob(".download-*"))
+
+
+def test_files_of_several_folders_get_an_alias_each(copier_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No alias is that of the whole site, which would lead queries to the files, too."""
+    paths = ["/get/iks/a.fits", "/get/iks/sub/b.fits", "/static/x/c%20d.fits", "/top.fits"]
+    with serve_http(ServedFiles(files={path.replace("%20", " "): b"A" for path in paths})) as server:
+        report = copy_files(copier_site, server.address, [f"{server.address}{path}" for path in paths], monkeypatch)
+    assert report.counts["copied"] == len(paths), report.failures
+    aliases = {item["path"]: item["to"] for item in tomllib.loads("\n".join(report.alias_lines))["alias"]}
+    folder = "/collections/iks/files/files"
+    assert aliases == {
+        "/get/iks/*": f"{folder}/get/iks/*",
+        "/static/x/*": f"{folder}/static/x/*",
+        "/top.fits": f"{folder}/top.fits",
+    }
+
+
+def test_texts_of_a_registry_stay_values_in_the_settings(copier_site: Path) -> None:
+    hostile = 'ivo://x"\n[limits]\nrows = 1\n#/tap'
+    record = {"ivoid": hostile, "kind": "Registry", "interfaces": []}
+    survey = ServiceSurvey(url="http://old.example.org/tap", records=[record])
+    lines = RecordConverter(survey, {}, [], MigrationReport()).write_settings_lines()
+    settings = tomllib.loads("\n".join(lines))
+    assert "limits" not in settings
+    assert settings["registry"]["ids"]["registry"] == hostile
 
 
 def test_a_file_that_cannot_be_written_does_not_stop_the_others(

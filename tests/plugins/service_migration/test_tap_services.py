@@ -111,6 +111,34 @@ def test_the_comparison_finds_each_wrong_value(old_server: Server, site: Path, t
     assert not differences["SELECT star FROM survey.stars WHERE vmag < 2"]
 
 
+def test_tables_above_the_row_limit_are_compared_and_refusals_prove_nothing(
+    old_server: Server, proxy: FaultyProxy, site: Path
+) -> None:
+    """The old service sends at most 500 of its 1,200 rows, and an answer without the others has any of them."""
+    run_hven("--site", site, "migrate", proxy.url)
+    survey = read_survey(build_migration_directory(site, proxy.url))
+    assert survey is not None
+    assert survey.row_limit == MAXREC
+    run_hven("--site", site, "ingest", "survey")
+    with serve_site(site) as new_server:
+        words = ["--prove", new_server.url, "--queries", 120, "--rate", 100, "--seed", 3]
+        proof = run_hven("--site", site, "migrate", proxy.url, *words)
+        assert "120 different requests, 0 with different answers" in proof.stdout
+        targets = [unquote_plus(path) for _, path, _ in proxy.requests]
+        assert any("WHERE star = 'S" in target for target in targets), "whole rows are requested by the key"
+
+        def refuse(answer: Answer) -> Answer:
+            return replace_answer("no", status=400)(answer)
+
+        proxy.default_change = refuse
+        with run_proxy(new_server.port) as other_proxy:
+            other_proxy.default_change = refuse
+            words[1:4:2] = [other_proxy.url, 5]
+            refused = run_hven("--site", site, "migrate", proxy.url, *words, expected_code=1)
+    assert "5 different requests, 5 with different answers" in refused.stdout
+    assert "both services refuse it (status 400)" in " ".join(refused.stdout.split())
+
+
 def test_a_second_run_continues_and_changes_no_descriptor(proxy: FaultyProxy, site: Path) -> None:
     url = f"http://127.0.0.1:{proxy.port}"
     run_hven("--site", site, "migrate", url)

@@ -342,7 +342,7 @@ class _OaiRepository:
         may_restart = True
         for _ in range(MAX_ANSWERS):
             answer = self._request(arguments)
-            error = answer.find(f"{OAI_NAMESPACE}error")
+            error = answer.find("{*}error")  # Daiquiri writes it without a namespace
             code = _read_error_code(error)
             if code == "noRecordsMatch":
                 return

@@ -147,6 +147,8 @@ class LogReplay:
         Largest number of requests per second to each service.
     new_targets
         Target of a request -> what the new service gets instead, where its tables have other names.
+    expects_refusals
+        Whether a request that both services refuse with the same status counts as answered equally.
     """
 
     def __init__(
@@ -157,12 +159,14 @@ class LogReplay:
         prefix: str = "",
         requests_per_second: float = 2.0,
         new_targets: Mapping[str, str] | None = None,
+        expects_refusals: bool = True,
     ) -> None:
         self._new_url, self._old_url = new_url.rstrip("/"), old_url.rstrip("/")
         self._prefix = prefix.rstrip("/")
         self._interval_seconds = 1.0 / requests_per_second
         self._next_time = 0.0
         self._new_targets = new_targets or {}
+        self._expects_refusals = expects_refusals
 
     def repeat_requests(
         self,
@@ -194,6 +198,9 @@ class LogReplay:
         if self._old_url:
             old_answer, old_seconds = self._send_request(self._old_url, target)
             difference = _compare_or_explain(old_answer, new_answer)
+            is_refused = not isinstance(old_answer, str) and old_answer.status >= 400
+            if is_refused and not difference and not self._expects_refusals:
+                difference = f"both services refuse it (status {old_answer.status}), so nothing is compared"
         elif isinstance(new_answer, str):
             difference = f"no answer: {new_answer}"
         else:

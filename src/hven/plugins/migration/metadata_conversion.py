@@ -20,7 +20,10 @@ LICENCES = {
     "creativecommons.org/publicdomain/zero/1.0": "CC0-1.0",
     "creativecommons.org/licenses/by/4.0": "CC-BY-4.0",
     "creativecommons.org/licenses/by-sa/4.0": "CC-BY-SA-4.0",
+    "creativecommons.org/licenses/by-nd/4.0": "CC-BY-ND-4.0",
     "creativecommons.org/licenses/by-nc/4.0": "CC-BY-NC-4.0",
+    "creativecommons.org/licenses/by-nc-sa/4.0": "CC-BY-NC-SA-4.0",
+    "creativecommons.org/licenses/by-nc-nd/4.0": "CC-BY-NC-ND-4.0",
     "spdx.org/licenses/cc-by-4.0": "CC-BY-4.0",
     "spdx.org/licenses/cc0-1.0": "CC0-1.0",
 }

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from hven.plugins.migration.resource_xml import Element
 
-MAX_REPORT_LINES = 60  # of a section; a person reads a report in two minutes
+MAX_REPORT_LINES = 60  # of a section, before the others: a person reads them in two minutes
 MAX_LISTED_LINES = 8  # line numbers of one entry
 
 
@@ -53,16 +53,21 @@ class MigrationReport:
         )
         for heading, entries, empty_text in sections:
             lines += [f"{heading} ({len(entries)})", "-" * (len(heading) + len(str(len(entries))) + 3)]
-            lines += list(_write_entries(entries)) if entries else [empty_text]
+            entry_lines = list(_write_entries(entries)) or [empty_text]
+            lines += entry_lines[:MAX_REPORT_LINES]
+            if len(entries) > MAX_REPORT_LINES:
+                lines.append(f"and {len(entries) - MAX_REPORT_LINES} more, at the end")
             lines.append("")
+        for heading, entries, _ in sections:
+            if len(entries) > MAX_REPORT_LINES:
+                more_heading = f"{heading}: the other {len(entries) - MAX_REPORT_LINES}"
+                lines += [more_heading, "-" * len(more_heading), *list(_write_entries(entries))[MAX_REPORT_LINES:], ""]
         return "\n".join(lines)
 
 
 def _write_entries(entries: dict[str, list[str]]) -> Iterator[str]:
-    for text, places in list(entries.items())[:MAX_REPORT_LINES]:
+    for text, places in entries.items():
         yield f"{format_places(places)}: {text}" if places else text
-    if len(entries) > MAX_REPORT_LINES:
-        yield f"and {len(entries) - MAX_REPORT_LINES} more"
 
 
 def format_places(places: Sequence[str]) -> str:

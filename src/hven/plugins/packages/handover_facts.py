@@ -10,7 +10,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import hven
@@ -19,6 +19,7 @@ from hven.model import split_address
 from hven.model.errors import HvenError, SourceError
 from hven.model.plugins import list_disabled_packages, list_plugin_packages
 from hven.model.settings import SETTINGS_FILE, resolve_secret
+from hven.model.table import Column
 from hven.plugins.operations.examination import inspect_site
 from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE
 
@@ -270,6 +271,7 @@ def list_secrets(site: Site) -> dict[str, list[str]]:
             values += [source.options for source in spec.sources]
             values += [source.additions for source in spec.sources]
             values += [[root.address, root.options] for root in spec.table.roots]
+        values.append(resource.extensions)  # what packages read from the descriptor, such as series of other servers
         for name in _iterate_secret_names(values):
             places.setdefault(name, []).append(collection)
     return {name: list(dict.fromkeys(used)) for name, used in sorted(places.items())}
@@ -283,8 +285,10 @@ def _iterate_secret_names(value: object) -> Iterator[str]:
     members: Iterable[object] = ()
     if isinstance(value, Mapping):
         members = value.values()
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, frozenset)):
         members = value
+    elif is_dataclass(value) and not isinstance(value, (type, Column)):
+        members = [getattr(value, item.name) for item in fields(value)]
     for member in members:
         yield from _iterate_secret_names(member)
 

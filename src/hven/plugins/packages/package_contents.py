@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 import hven
 from hven import adql, query
+from hven.descriptor.api.descriptor_sections import list_standards
 from hven.model import split_address
 from hven.model.errors import ForbiddenError, HvenError, NotFoundError, StorageUnavailableError, format_message
 from hven.model.table import find_file_root_and_relative_path, table_to_json
@@ -24,6 +25,7 @@ from hven.plugins.packages.package_members import (
     LEFT_OUT,
     LOCKED,
     MISSING,
+    SNAPSHOT_FORMAT,
     LackingItem,
     PackageMember,
     RowTable,
@@ -135,7 +137,7 @@ class PackageContents:
     def describe_snapshot(self) -> dict[str, Any]:
         """Describe the published state for a site that imports the package."""
         return {
-            "format": 1,
+            "format": SNAPSHOT_FORMAT,
             "hven": hven.__version__,
             "site": self.site.store.get_site_id(),
             "collection": self.name,
@@ -284,7 +286,7 @@ class _ContentCollector:
         """Create a table with all rows of a snapshot."""
         rows = open_rows(self._site, record)
         return RowTable(
-            name=record.table.qualified_name,
+            table=record.table,
             schema=record.table.arrow_schema,
             open_batches=rows.read_batches,
             modified=_parse_time(record.created),
@@ -293,7 +295,7 @@ class _ContentCollector:
     def create_reader_table(self, table: Table, record: SnapshotRecord) -> RowTable:
         """Create a table with the rows and columns that the reader may see."""
         return RowTable(
-            name=table.qualified_name,
+            table=table,
             schema=table.arrow_schema,
             open_batches=partial(self._query_rows, table),
             modified=_parse_time(record.created),
@@ -404,17 +406,12 @@ class _ContentCollector:
 
     def add_collection_files(self, resource: CollectionSpec) -> None:
         """Add the descriptor and the files beside it, without the products, and the standards of the site."""
-        files = dict(list_own_files(resource))
-        for name in resource.hashes:
-            if name.startswith(".."):
-                standard_path = (resource.path.parent / name).resolve()
-                files[f"../standards/{standard_path.name}"] = standard_path
+        files = {f"collection/{name}": path for name, path in list_own_files(resource).items()}
+        for name in self._products.local_paths:
+            files.pop(f"collection/{name}", None)
+        files |= self._list_site_standards(resource)
         for name, path in files.items():
-            if name in self._products.local_paths:
-                continue
-            package_path = encode_path(f"collection/{name}")
-            if name.startswith(".."):
-                package_path = encode_path(name.removeprefix("../"))
+            package_path = encode_path(name)
             if path.is_symlink():
                 reason = "it is a symbolic link; packages contain no links"
                 self.lacking.append(LackingItem(path=package_path, status=LEFT_OUT, reason=reason))
@@ -428,6 +425,16 @@ class _ContentCollector:
                     read=partial(_read_file, path, package_path, status),
                 )
             )
+
+    def _list_site_standards(self, resource: CollectionSpec) -> dict[str, Path]:
+        """List the standards of the site that tables of the collection follow; shipped ones are on every site."""
+        directory = self._site.settings.directory / "standards"
+        used_names = {spec.table.standard for spec in resource.tables}
+        return {
+            f"standards/{path.name}": path
+            for name, path in list_standards(self._site.settings).items()
+            if name in used_names and path.parent == directory
+        }
 
 
 def _name_product(path: str) -> str:

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import hven
 from hven import descriptor
+from hven.descriptor.api.descriptor_sections import list_standards
 from hven.engines import Snapshot
 from hven.ingest.api.changes import create_run_id
 from hven.model.errors import ConflictError, NotFoundError, SourceError, StorageError, TooLargeError
 from hven.model.table import FILES_UTYPE, table_from_json
 from hven.plugins.packages.package_contents import locate_in_collection
-from hven.plugins.packages.package_members import CHANGED, COMPLETENESS_MEMBER, decode_path
-from hven.plugins.packages.package_reader import PackageReader, find_path_fault
+from hven.plugins.packages.package_members import CHANGED, COMPLETENESS_MEMBER, SNAPSHOT_FORMAT, decode_path
+from hven.plugins.packages.package_reader import PackageReader, create_hasher, find_path_fault
 from hven.plugins.packages.snapshot_digests import combine_table_digests, compute_row_digest
 from hven.plugins.promotion.collection_states import (
     CollectionState,
@@ -222,6 +224,8 @@ class PackageSource:
         self._added_standards: list[Path] = []
         self._outside_directory: Path | None = None
         self.snapshot = reader.read_snapshot()
+        self._checksums = reader.read_payload_checksums()
+        self._check_versions()
         self._changed_paths = self._read_paths_changed_while_packing()
         descriptor_path = f"{reader.payload_prefix}collection/{self.snapshot.get('collection')}.yaml"
         if descriptor_path not in reader.members:
@@ -245,6 +249,21 @@ class PackageSource:
         if not (is_own and is_plain and has_equal_names):
             raise SourceError(
                 f"{reader.path}: snapshot.json contradicts itself", remedy="ask the sender for the package again"
+            )
+
+    def _check_versions(self) -> None:
+        """Check that this version understands the descriptions of tables; those of others may mean something else.
+
+        Raises
+        ------
+        SourceError
+            Another version wrote the package.
+        """
+        version = self.snapshot.get("hven")
+        if self.snapshot.get("format") != SNAPSHOT_FORMAT or version != hven.__version__:
+            raise SourceError(
+                f"{self.reader.path} was written by Hven {version!s:.40}, and this is Hven {hven.__version__}",
+                remedy="use a package that `hven package` of the same version wrote; nothing was published",
             )
 
     def _read_paths_changed_while_packing(self) -> set[str]:
@@ -350,9 +369,17 @@ class PackageSource:
     def _unpack_file(self, path: str, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        checksum = self._checksums.get(path, "")
+        hasher = create_hasher(checksum)
         with os.fdopen(os.open(place, flags, 0o666), "wb") as file:
             for chunk in self.reader.iterate_bytes(path):
+                hasher.update(chunk)
                 file.write(chunk)
+        if hasher.hexdigest() != checksum:  # the package was verified some time ago
+            raise SourceError(
+                f"{self.reader.path}: {path} differs from its checksum, because the package has changed meanwhile",
+                remedy="copy the package to a disk of this machine, and import that copy; nothing was published",
+            )
         modified = round(self.reader.members[path].modified * 1e6) * 1000  # the table of files has microseconds
         os.utime(place, ns=(modified, modified))
 
@@ -360,6 +387,11 @@ class PackageSource:
         """Add standards of the other site; one that this site has with other contents is never replaced."""
         for path, place in self._list_folder("standards/"):
             own_file = directory / place
+            if own_file.stem in list_standards() and not own_file.exists():
+                raise ConflictError(
+                    f"{self.reader.path} has a standard {place}, which would replace that of Hven for all collections",
+                    remedy="rename it there, and the word in the descriptor; nothing was published",
+                )
             if not own_file.exists():
                 self._add_standard(path, own_file)
                 self.notes.append(f"added {own_file}, which the descriptor needs")

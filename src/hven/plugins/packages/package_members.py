@@ -17,10 +17,13 @@ from hven.site import record_sent_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from hven.model.table import Table
+
 BAGIT, RO_CRATE = "bagit", "ro-crate"
 FORMS = (BAGIT, RO_CRATE)
 PLAN_MEMBER = "package-plan.json"
 SNAPSHOT_MEMBER = "snapshot.json"
+SNAPSHOT_FORMAT = 1  # of snapshot.json
 COMPLETENESS_MEMBER = "completeness.json"
 MISSING, LOCKED, CHANGED, ELSEWHERE, LEFT_OUT = "missing", "locked", "changed", "elsewhere", "left out"
 PART_BYTES = 32 * 1024**2  # bytes of rows in memory, from which a part is written
@@ -158,13 +161,34 @@ def create_text_member(path: str, text: str, modified: float) -> PackageMember:
 
 
 @dataclass(slots=True, kw_only=True)
+class SentRows:
+    """Rows of one table that a request sends, as observers and limits count them: each table by itself."""
+
+    tables: tuple[Table, ...]
+    row_count: int = 0
+    row_limit: int | None = None
+
+    def count_rows(self, row_count: int) -> None:
+        """Count rows that are sent now; the first ones announce the table to observers.
+
+        Parameters
+        ----------
+        row_count
+            Their number.
+        """
+        if not self.row_count:
+            record_sent_data(answer=self)
+        self.row_count += row_count
+
+
+@dataclass(slots=True, kw_only=True)
 class RowTable:
     """A table whose rows are written.
 
     Attributes
     ----------
-    name
-        Qualified name.
+    table
+        The table.
     schema
         Columns.
     open_batches
@@ -173,16 +197,25 @@ class RowTable:
         When the rows were published, in seconds since 1970.
     digest
         Digest of the rows that were read so far.
+    sent_rows
+        Counts the rows that are sent.
     """
 
-    name: str
+    table: Table
     schema: pa.Schema
     open_batches: Callable[[], Iterator[pa.RecordBatch]]
     modified: float
     digest: TableDigest = field(init=False)
+    sent_rows: SentRows = field(init=False)
 
     def __post_init__(self) -> None:
         self.digest = TableDigest(self.schema)
+        self.sent_rows = SentRows(tables=(self.table,))
+
+    @property
+    def name(self) -> str:
+        """Qualified name."""
+        return self.table.qualified_name
 
     def iterate_parts(self, folder: str) -> Iterator[PackageMember]:
         """Yield the rows as Parquet files of limited size; a table without rows has one file.
@@ -208,9 +241,7 @@ class RowTable:
             modified=self.modified,
             read=lambda: iter((_write_parquet(self.schema, batches),)),
             row_checksum=checksum,
-            note_download=partial(
-                record_sent_data, rows_by_table={self.name: sum(batch.num_rows for batch in batches)}
-            ),
+            note_download=partial(self.sent_rows.count_rows, sum(batch.num_rows for batch in batches)),
         )
 
 

@@ -33,6 +33,7 @@ MAX_TEXT_BYTES = 1 << 30  # of a manifest or another text that is read into memo
 MAX_EXTENSION_BYTES = 1 << 16  # of a header with a long name
 MAX_PATH_CHARACTERS = 4096
 MAX_SHOWN_NAMES = 5
+SHA256_CHARACTERS = 64
 _EXTENSION_TYPES = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, b"X"}
 _MANIFEST_LINE_PATTERN = re.compile(r"([0-9A-Fa-f]{64}|[0-9A-Fa-f]{128})[ \t]+\*?(.+)")
 _OXUM_PATTERN = re.compile(r"^Payload-Oxum:\s*(\d{1,18})\.(\d{1,18})\s*$", re.MULTILINE)
@@ -340,6 +341,19 @@ class PackageReader:
             check.problems.append("it has a fetch.txt: fetch these files into the bag, and remove fetch.txt")
         return manifests
 
+    def read_payload_checksums(self) -> dict[str, str]:
+        """Read the checksums of all files of the payload, by their paths.
+
+        Raises
+        ------
+        SourceError
+            There is no manifest with SHA-256 or SHA-512.
+        """
+        for name in ("manifest-sha256.txt", "manifest-sha512.txt"):
+            if name in self.members:
+                return self._parse_manifest(name)
+        raise SourceError(f"{self.path} has no manifest with SHA-256 or SHA-512", remedy=CUT_REMEDY)
+
     def _parse_manifest(self, name: str) -> dict[str, str]:
         lines: dict[str, str] = {}
         for number, line in enumerate(self.read_text(name).split("\n"), 1):
@@ -398,8 +412,7 @@ class PackageReader:
             check.problems.append(f"{len(wrong) - MAX_SHOWN_NAMES} more files differ from their checksums")
 
     def _compute_checksums(self, path: str, expected: set[str]) -> list[str]:
-        methods = {64: "sha256", 128: "sha512"}
-        hashers = [hashlib.new(methods[length]) for length in {len(checksum) for checksum in expected}]
+        hashers = [create_hasher(checksum) for checksum in expected]
         for chunk in self.iterate_bytes(path):
             for hasher in hashers:
                 hasher.update(chunk)
@@ -414,6 +427,17 @@ class PackageReader:
             It is missing.
         """
         return self.read_json(self.payload_prefix + SNAPSHOT_MEMBER)
+
+
+def create_hasher(checksum: str) -> hashlib._Hash:
+    """Create a hasher of the method of a checksum: SHA-256, or SHA-512.
+
+    Parameters
+    ----------
+    checksum
+        Hexadecimal checksum of a manifest.
+    """
+    return hashlib.new("sha256" if len(checksum) == SHA256_CHARACTERS else "sha512")
 
 
 def find_path_fault(path: str) -> str:

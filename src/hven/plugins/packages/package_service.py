@@ -11,7 +11,8 @@ import re
 import secrets
 import time
 from contextlib import ExitStack, closing, suppress
-from threading import BoundedSemaphore
+from functools import partial
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from hven.plugins.packages.package_contents import collect_contents
 from hven.plugins.packages.package_journal import PackageJournal
 from hven.plugins.packages.package_members import BAGIT, FORMS
 from hven.plugins.packages.package_stream import TAR_MEDIA_TYPE, PackageStream
+from hven.query.query_queue import current_requester
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_query_route
@@ -31,7 +33,7 @@ from hven.services.params import parse_value
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 
-MAX_CONCURRENT_DOWNLOADS = 2  # each reads whole tables and all products
+MAX_CONCURRENT_DOWNLOADS = 3  # each reads whole tables and all products
+MAX_DOWNLOADS_OF_REQUESTER = 2  # the second continues a first that has broken off, which the server may not know yet
 MIN_BYTES_PER_SECOND = 64 * 1024  # that a client takes on the whole, after the first seconds
 MAX_FIRST_SECONDS = 300.0
 JOURNAL_FOLDER = "packages"
@@ -62,23 +65,41 @@ class DownloadSlots:
     """The downloads of packages that run at once on one site, in one process."""
 
     def __init__(self) -> None:
-        self._semaphore = BoundedSemaphore(MAX_CONCURRENT_DOWNLOADS)
+        self._lock = Lock()
+        self._requesters: list[str] = []
 
-    def acquire_slot(self) -> None:
+    def acquire_slot(self, requester: str) -> None:
         """Take one of the slots.
+
+        Parameters
+        ----------
+        requester
+            Name of the account, or the address.
 
         Raises
         ------
         OverloadedError
-            All are taken.
+            All are taken, or the requester has several.
         """
-        if not self._semaphore.acquire(blocking=False):
-            message = format_message("{count} packages are being downloaded already", MAX_CONCURRENT_DOWNLOADS)
-            raise OverloadedError(message, remedy=format_message("try again in some minutes"))
+        with self._lock:
+            own_count = self._requesters.count(requester)
+            if own_count < MAX_DOWNLOADS_OF_REQUESTER and len(self._requesters) < MAX_CONCURRENT_DOWNLOADS:
+                self._requesters.append(requester)
+                return
+        count = MAX_CONCURRENT_DOWNLOADS if own_count < MAX_DOWNLOADS_OF_REQUESTER else own_count
+        message = format_message("{count} packages are being downloaded already", count)
+        raise OverloadedError(message, remedy=format_message("try again in some minutes"))
 
-    def release_slot(self) -> None:
-        """Give a slot back."""
-        self._semaphore.release()
+    def release_slot(self, requester: str) -> None:
+        """Give a slot back.
+
+        Parameters
+        ----------
+        requester
+            As for `acquire_slot`.
+        """
+        with self._lock:
+            self._requesters.remove(requester)
 
 
 def build_package_routes(context: ServiceContext) -> Sequence[Route]:
@@ -107,8 +128,10 @@ def _build_response(context: ServiceContext, request: Request, params: services.
     principal = context.identify_principal(request)
     slots = site.get_or_create(DownloadSlots)
     with ExitStack() as stack:
-        slots.acquire_slot()  # even a list of the contents reads all rows of files
-        stack.callback(slots.release_slot)
+        requester = current_requester.get()()
+        slots.acquire_slot(requester)  # even a list of the contents reads all rows of files
+        release_slot = partial(slots.release_slot, requester)
+        stack.callback(release_slot)
         contents = collect_contents(site, name, principal, context.policies)
         identity = contents.compute_identity(form)
         headers = _build_headers(name, contents, f'"{identity}-{token}"')
@@ -116,7 +139,7 @@ def _build_response(context: ServiceContext, request: Request, params: services.
             return Response(None, headers=headers)
         journal = _open_journal(site, f"{_build_prefix(principal)}{token}.jsonl", identity, must_exist=bool(start))
         record_sent_data(file_collections=[name])
-        pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
+        pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, release_slot)
         next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
         stack.pop_all()
     return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
@@ -161,37 +184,37 @@ def _parse_start(text: str | None) -> int:
 
 
 def _iterate_pieces(
-    stream: PackageStream, journal: PackageJournal, start: int, slots: DownloadSlots
+    stream: PackageStream, journal: PackageJournal, start: int, release_slot: Callable[[], None]
 ) -> Generator[bytes | None]:
-    """Yield the package, with a None before each piece, which is read in a thread.
+    """Yield the package, with a None before each piece. What follows a None runs in a thread, the journal, too.
 
     Raises
     ------
     TimeoutError
         The client is too slow: others wait for its slot.
     """
-    sent_bytes = 0
+    sent_bytes = unwritten_bytes = 0
     client_seconds = 0.0
     try:
-        unwritten_bytes = 0
+        yield None  # for the one who begins the generator
         with closing(stream.iterate_chunks(start)) as chunks:
-            yield None
+            yield None  # a continued download reads all rows before its first piece
             for chunk in chunks:
                 begin = monotonic()
                 yield chunk
                 client_seconds += monotonic() - begin
                 sent_bytes += len(chunk)
+                unwritten_bytes += len(chunk)
+                yield None
                 if client_seconds > MAX_FIRST_SECONDS + sent_bytes / MIN_BYTES_PER_SECOND:
                     raise TimeoutError(f"the client took only {sent_bytes:,} bytes in {client_seconds:,.0f} s")
-                unwritten_bytes += len(chunk)
                 if unwritten_bytes >= JOURNAL_INTERVAL_BYTES:
                     unwritten_bytes = 0
                     journal.write_pending_lines()
-                yield None
     finally:
         with suppress(OSError):  # without the journal, a continued download is refused
             journal.write_pending_lines()
-        slots.release_slot()
+        release_slot()
 
 
 def _delete_old_journals(directory: Path, kept_name: str) -> None:

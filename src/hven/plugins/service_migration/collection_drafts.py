@@ -93,12 +93,13 @@ class SurveyConverter:
     def _draft_collection(self, name: str, tables: Sequence[SurveyedTable]) -> CollectionDraft:
         draft: dict[str, Any] = {"collection": name, "title": name.replace("_", " ").capitalize()}
         draft |= self.records.keys.get(name, {})
+        for schema in {table.schema for table in tables}:
+            draft |= self._find_data_keys("schemas", schema)
         notes: dict[str, list[str]] = {}
         table_drafts: dict[str, Any] = {}
         for table in tables:
             table_name = _choose_table_name(table, table_drafts)
-            if self._survey.program == "DaCHS":
-                self.records.aliases[f"/tableinfo/{table.name}"] = f"/collections/{name}/{table_name}"
+            self._add_page_aliases(table, name, table_name)
             table_drafts[table_name] = self._draft_table(name, table, tables)
             notes[table_name] = table.problems[:MAX_NOTED_PROBLEMS]
             for problem in table.problems:
@@ -125,20 +126,45 @@ class SurveyConverter:
         ]
         return CollectionDraft(name=name, text=write_descriptor_text(draft, heading, notes))
 
+    def _find_data_keys(self, kind: str, name: str) -> dict[str, Any]:
+        """Find the keys in the DataCite record of a schema or a table."""
+        records = (record for record in self._survey.data_records if record["kind"] == kind)
+        return next((dict(record["keys"]) for record in records if record["name"].lower() == name.lower()), {})
+
+    def _add_page_aliases(self, table: SurveyedTable, collection: str, table_name: str) -> None:
+        """Add aliases for the pages on which the old program describes a table."""
+        page = f"/collections/{collection}"
+        if self._survey.program == "DaCHS":
+            self.records.aliases[f"/tableinfo/{table.name}"] = f"{page}/{table_name}"
+        elif self._survey.program == "Daiquiri":
+            self.records.aliases[f"/metadata/{table.schema}"] = page
+            self.records.aliases[f"/metadata/{table.schema}/{table.local_name}"] = f"{page}/{table_name}"
+
     def _draft_table(
         self, collection: str, table: SurveyedTable, neighbours: Sequence[SurveyedTable]
     ) -> dict[str, Any]:
         columns = {name: dict(attributes) for name, attributes in table.columns.items()}
         for name, attributes in columns.items():
             self._normalize_unit_attribute(table, name, attributes)
-        texts = {"title": table.title, "description": table.description}
+        data_keys = self._find_data_keys("tables", f"{table.schema}.{table.local_name}")
+        texts = {"title": data_keys.get("title") or table.title, "description": table.description}
         keys: dict[str, Any] = {name: text for name, text in texts.items() if text}
+        if data_keys.get("doi"):
+            self.report.add_decision(
+                None, f"{table.name} has the DOI {data_keys['doi']}: one DOI names a collection, so choose `doi`"
+            )
         if is_epn_table(table):
             keys |= self._apply_epn_standard(collection, table, columns)
         else:
             if table.utype and "obscore" not in table.utype.lower():
                 keys["utype"] = table.utype
             keys |= _build_key_constraints(table, neighbours)
+            known_targets = {neighbour.local_name.lower() for neighbour in neighbours}
+            for key, value in table.foreign_keys.items():
+                if str(value["target"]).lower() not in known_targets:
+                    self.report.add_decision(
+                        None, f"{table.name}: the foreign key {key} leads to {value['target']}, in another collection"
+                    )
             position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
             if all(position):
                 keys["position"] = position

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 from hven.model import split_address
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.migration.metadata_conversion import LICENCES, MAX_SHORT_NAME_CHARACTERS, WAVEBANDS
+from hven.plugins.service_migration.service_survey import TAP_PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
     from hven.plugins.migration.migration_report import MigrationReport
     from hven.plugins.service_migration.service_survey import ServiceSurvey
 
+CONE_STANDARD = "ivo://ivoa.net/std/conesearch"
 # standard (lower case, without version) -> name of the service in registry keys, and path of the service
 SERVICE_PATHS = {
-    "ivo://ivoa.net/std/conesearch": ("cone", "/cone/{table}"),
+    CONE_STANDARD: ("cone", "/cone/{table}"),
     "ivo://ivoa.net/std/sia": ("sia", "/sia/{table}"),
     "ivo://ivoa.net/std/ssa": ("ssa", "/ssa/{table}"),
 }
@@ -83,6 +86,8 @@ class RecordConverter:
     def _convert_collection_record(self, record: Mapping[str, Any], ivoid: str) -> None:
         tables = [table.replace('"', "") for table in record["tables"]]
         schema = self._find_schema(ivoid, tables)
+        if schema is None and self._convert_shared_cone_record(record, ivoid):
+            return
         if schema is None:
             self._report.add_decision(
                 None,
@@ -117,6 +122,28 @@ class RecordConverter:
                 None, f"{ivoid} became a further identifier of {collection}, which already has {registry['id']}"
             )
         self._report.add_result(None, f"{ivoid}: kept in the collection {collection}")
+
+    def _convert_shared_cone_record(self, record: Mapping[str, Any], ivoid: str) -> bool:
+        """Keep the addresses in one record of the cone searches of several tables, as Daiquiri has; False: it is none.
+
+        The last part of each address names a table.
+        """
+        targets: dict[str, str] = {}
+        for standard, url in record["interfaces"]:
+            name = unquote(split_address(url).path.rstrip("/").rpartition("/")[2])
+            schema, _, local_name = name.partition(".")
+            collection = self._collections.get(schema.lower())
+            if _strip_version(standard.lower()) == CONE_STANDARD and collection and local_name:
+                targets[url] = f"/cone/{collection}.{to_adql_identifier(local_name, 'table')}"
+        for url, target in targets.items():
+            self._add_alias(url, target)
+        if targets:
+            self._report.add_decision(
+                None,
+                f"{ivoid} is the record of {len(targets)} cone searches, and Hven has a record for each: withdraw it, "
+                "or write it as `registry: also` of one collection",
+            )
+        return bool(targets)
 
     def _find_schema(self, ivoid: str, tables: Sequence[str]) -> str | None:
         """Find the schema of a record: that of its tables, or the one in its identifier (``ivo://A/SCHEMA/rd/x``)."""
@@ -154,7 +181,7 @@ class RecordConverter:
 
     def _add_site_aliases(self, survey: ServiceSurvey) -> None:
         tap_path = split_address(survey.url).path.rstrip("/")
-        if survey.program in {"TAP", "DaCHS"} and tap_path not in {"", "/tap"}:
+        if survey.program in TAP_PROGRAMS and tap_path not in {"", "/tap"}:
             self.aliases[f"{tap_path}/*"] = "/tap/*"
         if survey.program == "DaCHS":  # the address that it writes into the addresses of jobs
             self.aliases["/__system__/tap/run/*"] = "/tap/*"
@@ -171,12 +198,29 @@ class RecordConverter:
         """Write the lines that keep identifiers and addresses, for hven.toml."""
         lines: list[str] = []
         if self.authority:
-            lines += [f'authority = "{self.authority}"', ""]
+            lines += [f"authority = {_quote_toml(self.authority)}", ""]
         if self.site_ids:
-            lines += ["[registry.ids]", *(f'{name} = "{ivoid}"' for name, ivoid in self.site_ids.items()), ""]
+            ids = (f"{name} = {_quote_toml(ivoid)}" for name, ivoid in self.site_ids.items())
+            lines += ["[registry.ids]", *ids, ""]
         for path, target in self.aliases.items():
-            lines += ["[[alias]]", f'path = "{path}"', f'to = "{target}"', ""]
+            lines += write_alias_lines(path, target)
         return lines
+
+
+def write_alias_lines(path: str, target: str) -> list[str]:
+    """Write the lines of an alias for hven.toml.
+
+    Parameters
+    ----------
+    path, target
+        The old address and the new one, as paths, perhaps with ``*`` at their ends.
+    """
+    return ["[[alias]]", f"path = {_quote_toml(path)}", f"to = {_quote_toml(target)}", ""]
+
+
+def _quote_toml(text: str) -> str:
+    """Write a text of another service so that it stays one value: its quotes and line breaks are escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _find_authority(records: Sequence[Mapping[str, Any]]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 200  # of each table; the values in conditions come from them
 MAX_ANSWER_ROWS = 20_000
+MAX_GROUPS_OF_SAMPLE = 20  # of a column by which a table with more rows than an answer is grouped
 MAX_SELECTED_COLUMNS = 30
 MAX_ROUNDS = 100_000  # attempts to draw queries that are different
 MAX_TEXT_CHARACTERS = 200
@@ -103,7 +104,14 @@ class QueryGenerator:
         new_name = f"{self._collections[table.schema or 'main']}.{to_adql_identifier(table.local_name, 'table')}"
         samples = self._read_samples(table)
         columns = {name: attributes for name, attributes in table.columns.items() if choose_column_name(name) == name}
-        writer = _QueryWriter(columns, samples, self._random)
+        row_limit = min(MAX_ANSWER_ROWS, self._survey.row_limit or MAX_ANSWER_ROWS)
+        writer = _QueryWriter(
+            columns,
+            samples,
+            self._random,
+            key=str(table.source.get("key", "")),
+            may_overflow=table.row_count is None or table.row_count > row_limit,
+        )
         for query in writer.draw_queries():
             yield query.replace("{table}", table.name), query.replace("{table}", new_name)
 
@@ -123,11 +131,23 @@ class QueryGenerator:
 
 
 class _QueryWriter:
-    """Writes queries over one table, whose name is ``{table}``."""
+    """Writes queries over one table, whose name is ``{table}``.
+
+    Answers that are cut at a limit of rows have any of the rows. So of a table that `may_overflow` whole rows are
+    requested by the key only, and other conditions by numbers of rows, minima and maxima.
+    """
 
     def __init__(
-        self, columns: Mapping[str, Mapping[str, Any]], samples: Mapping[str, Sequence[Any]], generator: random.Random
+        self,
+        columns: Mapping[str, Mapping[str, Any]],
+        samples: Mapping[str, Sequence[Any]],
+        generator: random.Random,
+        *,
+        key: str,
+        may_overflow: bool,
     ) -> None:
+        self._key = key if samples.get(key) and key in columns else ""
+        self._may_overflow = may_overflow
         self._columns = columns
         self._samples = samples
         self._random = generator
@@ -144,6 +164,8 @@ class _QueryWriter:
             else:
                 yield f"SELECT COUNT({quoted}) AS n FROM {{table}}"
         drawers = [self._draw_range, self._draw_text, self._draw_null, self._draw_group, self._draw_circle]
+        if self._key:
+            drawers.append(self._draw_row)
         while True:
             yield self._random.choice(drawers)()
 
@@ -155,6 +177,14 @@ class _QueryWriter:
         quoted = quote_adql_name(name)
         return f"SELECT {self._draw_columns(name)} FROM {{table}} WHERE {quoted} BETWEEN {low!r} AND {high!r}"
 
+    def _draw_row(self) -> str:
+        value = self._random.choice(self._samples[self._key])
+        literal = _quote_text(value) if isinstance(value, str) else repr(value)
+        if isinstance(value, str) and not value.isprintable():
+            return self._draw_null()
+        names = ", ".join(map(quote_adql_name, list(self._columns)[:MAX_SELECTED_COLUMNS]))
+        return f"SELECT {names} FROM {{table}} WHERE {quote_adql_name(self._key)} = {literal}"
+
     def _draw_text(self) -> str:
         if not self._texts:
             return self._draw_range() if self._numbers else self._draw_null()
@@ -162,8 +192,8 @@ class _QueryWriter:
         value = str(self._random.choice(self._samples[name]))
         if not value or len(value) > MAX_TEXT_CHARACTERS or not value.isprintable():
             return self._draw_null()
-        literal = "'" + value.replace("'", "''") + "'"
-        return f"SELECT {self._draw_columns(name)} FROM {{table}} WHERE {quote_adql_name(name)} = {literal}"
+        condition = f"{quote_adql_name(name)} = {_quote_text(value)}"
+        return f"SELECT {self._draw_columns(name)} FROM {{table}} WHERE {condition}"
 
     def _draw_null(self) -> str:
         if not self._columns:  # each has a name that ADQL does not allow
@@ -172,7 +202,10 @@ class _QueryWriter:
         return f"SELECT COUNT(*) AS n FROM {{table}} WHERE {name} IS NULL"
 
     def _draw_group(self) -> str:
-        repeated = [name for name in self._texts if len(set(self._samples[name])) <= len(self._samples[name]) / 2]
+        group_counts = {name: len(set(self._samples[name])) for name in self._texts}
+        repeated = [name for name, count in group_counts.items() if count <= len(self._samples[name]) / 2]
+        if self._may_overflow:
+            repeated = [name for name in repeated if group_counts[name] <= MAX_GROUPS_OF_SAMPLE]
         if not repeated:
             return self._draw_range() if self._numbers else self._draw_null()
         name = quote_adql_name(self._random.choice(repeated))
@@ -193,9 +226,17 @@ class _QueryWriter:
         )
 
     def _draw_columns(self, *names: str) -> str:
+        """Draw what a query selects: columns, or what an answer without the rows can tell."""
+        if self._may_overflow:
+            name = quote_adql_name(self._random.choice(self._numbers)) if self._numbers else ""
+            return f"COUNT(*) AS n, MIN({name}) AS low, MAX({name}) AS high" if name else "COUNT(*) AS n"
         others = [name for name in self._columns if name not in names]
         count = min(len(others), MAX_SELECTED_COLUMNS, self._random.randint(1, 6))
         return ", ".join(map(quote_adql_name, [*names, *self._random.sample(others, count)]))
+
+
+def _quote_text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _is_number(attributes: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlunsplit
 
 from hven.model import plugins, split_address
 from hven.model.errors import HvenError, StorageError
+from hven.plugins.service_migration.collection_metadata import write_alias_lines
 from hven.plugins.service_migration.service_drafts import create_source_context
 from hven.sources import http_client
 
@@ -102,7 +103,7 @@ class FileCopier:
                 self._report_progress(self.report.counts.total())
         for collection, paths in paths_by_collection.items():
             if paths:
-                self._add_alias(collection, paths)
+                self._add_aliases(collection, paths)
         return self.report
 
     def _list_urls(self, table: SurveyedTable) -> Iterator[str]:
@@ -168,10 +169,20 @@ class FileCopier:
         if len(self.report.failures) < MAX_LISTED_FAILURES:
             self.report.failures.append(text)
 
-    def _add_alias(self, collection: str, paths: list[str]) -> None:
-        common = os.path.commonpath([os.path.dirname(path) for path in paths]).rstrip("/")  # noqa: PTH120  (an address)
-        target = f"/collections/{collection}/files/{FILES_DIRECTORY}{common}/*"
-        self.report.alias_lines += ["[[alias]]", f'path = "{common}/*"', f'to = "{target}"', ""]
+    def _add_aliases(self, collection: str, paths: list[str]) -> None:
+        """Add an alias for each first folder of the old addresses: one for all of them would be that of the site."""
+        folders: dict[str, list[str]] = {}
+        for path in paths:
+            first_folder, separator, _ = path.lstrip("/").partition("/")
+            if separator:
+                folders.setdefault(first_folder, []).append(os.path.dirname(path))  # noqa: PTH120  (an address)
+            else:
+                target = f"/collections/{collection}/files/{FILES_DIRECTORY}{unquote(path)}"
+                self.report.alias_lines += write_alias_lines(unquote(path), target)
+        for directories in folders.values():
+            common = unquote(os.path.commonpath(directories))
+            target = f"/collections/{collection}/files/{FILES_DIRECTORY}{common}/*"
+            self.report.alias_lines += write_alias_lines(f"{common}/*", target)
 
 
 def build_safe_path(address_path: str) -> PurePosixPath | None:

@@ -12,7 +12,7 @@ from hven.plugins.log_replay.replay import LogReplay, ReplayReport, collect_dist
 from hven.plugins.service_migration.collection_drafts import SurveyConverter
 from hven.plugins.service_migration.comparison_queries import QueryGenerator
 from hven.plugins.service_migration.service_drafts import create_source_context
-from hven.plugins.service_migration.service_survey import build_migration_directory, read_survey
+from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_migration_directory, read_survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def compare_services(
         replay = LogReplay(new_url, root, requests_per_second=requests_per_second)
         report.requests += replay.repeat_requests(recorded, report_progress)
     remaining_count = query_count - len(report.requests)
-    if remaining_count > 0 and survey.program in {"TAP", "DaCHS"}:
+    if remaining_count > 0 and survey.program in TAP_PROGRAMS:
         collections = SurveyConverter(survey, settings).names_by_schema
         generator = QueryGenerator(survey, collections, create_source_context(settings), seed=seed)
         generated = generator.draw_requests(remaining_count)
@@ -101,6 +101,7 @@ def compare_services(
             new_targets=generated.new_targets,
         )
         report.requests += replay.repeat_requests(generated.requests, report_progress)
+            expects_refusals=False,  # each is a query that a service must answer
     if not report.requests:
         raise UserError(
             f"there is no query that both {survey.url} and {new_url} can answer",

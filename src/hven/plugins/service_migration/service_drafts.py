@@ -13,6 +13,7 @@ from hven.model.errors import HvenError, SourceError, UsageError
 from hven.model.settings import resolve_secret
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS, DocumentDraftRequest, write_collection_drafts
 from hven.plugins.service_migration.collection_drafts import SurveyConverter
+from hven.plugins.service_migration.daiquiri_survey import add_daiquiri_metadata
 from hven.plugins.service_migration.erddap_survey import ErddapSurveyor, download_rows, find_erddap_data_sets
 from hven.plugins.service_migration.harvested_records import REPOSITORY_PATHS, harvest_records
 from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
@@ -105,6 +106,8 @@ def inspect_service(settings: Settings, url: str, *, table: str = "*", registry_
         surveyor = TapSurveyor(survey, documents, context)
         surveyor.inspect_documents(capabilities)
         surveyor.inspect_tables(table, save)
+        if survey.program == "TAP":
+            add_daiquiri_metadata(survey, documents, context, directory / HARVEST_DIRECTORY)
     elif (projects := find_sitools_projects(url, documents)) is not None:
         survey.program = "SITools2"
         SitoolsSurveyor(survey, documents).inspect_projects(projects, table, save)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MIGRATIONS_DIRECTORY = "migrations"
 SURVEY_FILE = "survey.json"
+TAP_PROGRAMS = ("TAP", "DaCHS", "vollt", "Daiquiri")  # the first: any other
 MAX_SURVEY_BYTES = 256 << 20
 
 
@@ -78,7 +79,7 @@ class ServiceSurvey:
     url
         Its address: for TAP, the one above ``/sync``.
     program
-        The program that it seems to be: ``DaCHS``, ``ERDDAP``, ``SITools2`` or ``TAP``.
+        The program that it seems to be: one of `TAP_PROGRAMS`, ``ERDDAP`` or ``SITools2``.
     interfaces
         Pairs of standard identifier and address in its capabilities.
     tables
@@ -87,6 +88,10 @@ class ServiceSurvey:
         Its registry records (`hven.plugins.service_migration.harvested_records`).
     registry_url
         Address of its publishing registry; empty: none was found.
+    data_records
+        Keys of collections by schemas and tables, from records of DataCite: ``kind``, ``name`` and ``keys``.
+    row_limit
+        Number of rows of its largest answer; None: it states none.
     examples
         Titles and queries of its examples.
     problems
@@ -99,6 +104,8 @@ class ServiceSurvey:
     tables: dict[str, SurveyedTable] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
     registry_url: str = ""
+    data_records: list[dict[str, Any]] = field(default_factory=list)
+    row_limit: int | None = None
     examples: list[dict[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 

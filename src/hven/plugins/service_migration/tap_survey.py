@@ -12,6 +12,7 @@ from hven.plugins.drafts.descriptions import tap_tables
 from hven.plugins.service_migration.service_survey import SurveyedTable
 from hven.plugins.service_migration.vosi_documents import (
     VosiTable,
+    find_row_limit,
     list_examples,
     list_interfaces,
     list_vosi_tables,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from hven.sources import SourceContext
 
 TAP_STANDARD_ID = "ivo://ivoa.net/std/tap"
+# vollt's own address of a schema, in its documents of tables
+VOLLT_MARK, MARK_BYTES = b"vo.ari.uni-heidelberg.de/docs/schemata/VOSITables", 4096
 MAX_KEY_CANDIDATES = 4  # columns of a table whose distinct values are counted
 KEY_NAMES = ("granule_uid", "obs_publisher_did", "accref", "source_id", "id", "recno")
 # columns whose first value decides how a table is described
@@ -89,9 +92,12 @@ class TapSurveyor:
         capabilities
             Its capabilities.
         """
+        self._survey.program = "TAP"
         if capabilities.headers.get("server", "").startswith("DaCHS"):
             self._survey.program = "DaCHS"
-        self._survey.interfaces = list_interfaces(capabilities.parse_xml())
+        root = capabilities.parse_xml()
+        self._survey.interfaces = list_interfaces(root)
+        self._survey.row_limit = find_row_limit(root)
         document = self._documents.find(f"{self._survey.url}/examples")
         if document is not None:
             try:
@@ -121,13 +127,15 @@ class TapSurveyor:
         described_tables = tap_tables.read_table_set_description(request).tables
         schema_names = {unquote_table_name(str(table.source["table"])) for table in described_tables}
         for name in sorted(vosi_tables.keys() - schema_names if pattern == "*" else ()):
-            if name.lower().partition(".")[0] not in tap_tables.SERVICE_SCHEMAS:
+            schemas = {name.lower().partition(".")[0], vosi_tables[name].schema.lower()}
+            if f"{vosi_tables[name].schema}.{name}" not in schema_names and not schemas & tap_tables.SERVICE_SCHEMAS:
                 self._survey.problems.append(f"VOSI lists the table {name}, but TAP_SCHEMA does not")
         for described in described_tables:
             name = unquote_table_name(str(described.source["table"]))
             if self._survey.has_read(name):
                 continue
-            self._survey.tables[name] = self._inspect_table(name, described, vosi_tables.get(name, VosiTable()))
+            vosi_table = vosi_tables.get(name) or vosi_tables.get(name.rpartition(".")[2], VosiTable())
+            self._survey.tables[name] = self._inspect_table(described, vosi_table)
             save()
 
     def _read_vosi_tables(self) -> dict[str, VosiTable]:
@@ -135,6 +143,8 @@ class TapSurveyor:
         document = self._documents.find(f"{self._survey.url}/tables")
         if document is None:
             return {}
+        if VOLLT_MARK in document.body[:MARK_BYTES] and self._survey.program == "TAP":
+            self._survey.program = "vollt"
         try:
             tables = list_vosi_tables(document.parse_xml())
         except SourceError as error:
@@ -142,14 +152,14 @@ class TapSurveyor:
             return {}
         return {unquote_table_name(name): table for name, table in tables.items()}
 
-    def _inspect_table(self, name: str, described: DescribedTable, vosi_table: VosiTable) -> SurveyedTable:
-        schema, _, local_name = name.partition(".")
+    def _inspect_table(self, described: DescribedTable, vosi_table: VosiTable) -> SurveyedTable:
+        *schema_parts, local_name = split_table_name(str(described.source["table"]))
         table = SurveyedTable(
             name=str(described.source["table"]),
-            schema=schema if local_name else "",
-            local_name=local_name or name,
+            schema=".".join(schema_parts) or vosi_table.schema,
+            local_name=local_name,
             title=vosi_table.title,
-            description=described.description or vosi_table.description,
+            description=choose_longer_text(described.description or "", vosi_table.description),
             utype=vosi_table.utype,
             primary=list(described.primary),
             foreign_keys={
@@ -161,6 +171,10 @@ class TapSurveyor:
                 for key, value in described.keys.items()
             },
         )
+        if not schema_parts and table.schema:
+            table.problems.append(
+                f"queries may name the table without its schema: Hven needs {table.schema}.{local_name}"
+            )
         try:
             self._inspect_answers(table, described, vosi_table)
         except HvenError as error:
@@ -251,6 +265,18 @@ def _are_compatible_types(stated: str, sent: str) -> bool:
     return first == second or (first in texts and second in texts)
 
 
+def split_table_name(name: str) -> list[str]:
+    """Split the name of a table into its parts, without the quotes that a query needs.
+
+    Parameters
+    ----------
+    name
+        The name as TAP_SCHEMA writes it.
+    """
+    parts = re.findall(r'"((?:[^"]|"")*)"|([^".]+)', name.strip())
+    return [quoted.replace('""', '"') or plain for quoted, plain in parts] or [name]
+
+
 def unquote_table_name(name: str) -> str:
     """Remove the quotes that a query needs from the name of a table.
 
@@ -259,5 +285,16 @@ def unquote_table_name(name: str) -> str:
     name
         The name as TAP_SCHEMA writes it.
     """
-    parts = re.findall(r'"((?:[^"]|"")*)"|([^".]+)', name.strip())
-    return ".".join(quoted.replace('""', '"') or plain for quoted, plain in parts)
+    return ".".join(split_table_name(name))
+
+
+def choose_longer_text(text: str, other_text: str) -> str:
+    """Choose a text, or another one of which it is only the beginning: programs cut texts at 255 characters.
+
+    Parameters
+    ----------
+    text, other_text
+        The texts.
+    """
+    beginning = " ".join(text.split()).rstrip(" .\u2026")
+    return other_text if " ".join(other_text.split()).startswith(beginning) else text

@@ -21,6 +21,8 @@ class VosiTable:
 
     Attributes
     ----------
+    schema
+        Name of the schema that contains it.
     title, description, utype
         Texts; empty: it says nothing.
     row_count
@@ -29,6 +31,7 @@ class VosiTable:
         Names of the columns.
     """
 
+    schema: str = ""
     title: str = ""
     description: str = ""
     utype: str = ""
@@ -58,6 +61,22 @@ def list_interfaces(root: etree._Element) -> list[list[str]]:
     return interfaces
 
 
+def find_row_limit(root: etree._Element) -> int | None:
+    """Find the largest number of rows in an answer, in a document of capabilities; None: it states none.
+
+    Parameters
+    ----------
+    root
+        The document.
+    """
+    limits = [
+        int(text)
+        for element in root.iterfind(".//{*}outputLimit/{*}hard")
+        if element.get("unit", "row") == "row" and re.fullmatch(r"\d{1,18}", text := join_text(element).strip())
+    ]
+    return min(limits, default=None)
+
+
 def list_vosi_tables(root: etree._Element) -> dict[str, VosiTable]:
     """List the tables in a document of tables.
 
@@ -69,7 +88,9 @@ def list_vosi_tables(root: etree._Element) -> dict[str, VosiTable]:
     tables = {}
     for element in root.iterfind(".//{*}table"):
         row_count = find_text(element, "nrows")
+        parent = element.getparent()
         tables[find_text(element, "name")] = VosiTable(
+            schema="" if parent is None else find_text(parent, "name"),
             title=find_text(element, "title"),
             description=find_text(element, "description"),
             utype=find_text(element, "utype"),
@@ -90,9 +111,19 @@ def list_examples(root: etree._Element) -> list[dict[str, str]]:
     examples: list[dict[str, str]] = []
     for element in root.iterfind(".//*[@typeof='example']"):
         texts: dict[str, str] = {}
+        for part in element.iterfind(".//*[@property='generic-parameter']"):  # DALI 1.0, section 2.3.3
+            pair = {
+                str(item.get("property")): _join_lines(join_text(item)) for item in part.iterfind(".//*[@property]")
+            }
+            texts.setdefault(pair.get("key", "").lower(), pair.get("value", ""))
         for part in element.iterfind(".//*[@property]"):
-            texts.setdefault(str(part.get("property")), " ".join(join_text(part).split()))
+            texts.setdefault(str(part.get("property")), _join_lines(join_text(part)))
         query = texts.get("query") or texts.get("adql", "")
         if query and len(query) <= MAX_QUERY_CHARACTERS and len(examples) < MAX_EXAMPLES:
             examples.append({"title": texts.get("name") or f"Example {len(examples) + 1}", "query": query})
     return examples
+
+
+def _join_lines(text: str) -> str:
+    """Join the lines of a text. A comment of a query ends with its line."""
+    return text.strip() if "--" in text else " ".join(text.split())
