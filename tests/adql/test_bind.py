@@ -24,7 +24,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
-from hven.model.table import Column, Table
+from hven.model.table import Column, ColumnGroup, Table
 from hven.model.types import FLOAT64, INT64
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "adql-bind"
@@ -148,6 +148,31 @@ def test_the_beginning_of_a_chain_may_be_grouped_by(value):
 def test_star_leaves_hidden_columns_out_but_they_can_be_named():
     assert "secret" not in [column.name for column in columns("SELECT * FROM stars")]
     assert [column.name for column in columns("SELECT secret FROM stars")] == ["secret"]
+
+
+def test_a_star_stands_for_the_columns_of_a_group():
+    group = ColumnGroup(name="V", roles={"value": "v", "error": "e_v", "band": "johnson", "secret": "hidden_v"})
+    names = ("id", "e_v", "v", "hidden_v")
+    stars, others = (
+        Table(
+            schema="s",
+            name=name,
+            columns=tuple(Column(name=column, type=FLOAT64, hidden=column == "hidden_v") for column in names),
+            groups=(group,),
+        )
+        for name in ("stars", "v")
+    )
+    alone, both = StaticTableCatalogue([stars]), StaticTableCatalogue([stars, others])
+    for query in ("SELECT V.* FROM stars", "SELECT stars.v.* FROM stars", "SELECT a.V.* FROM stars AS a"):
+        assert [column.name for column in columns(query, alone)] == ["v", "e_v"], query
+    assert len(columns("SELECT id, V.* FROM stars", alone)) == 3
+    # a table of FROM has precedence over a group with its name
+    assert [column.name for column in columns("SELECT v.* FROM v", both)] == ["id", "e_v", "v"]
+    with pytest.raises(BindError, match="'V' is ambiguous"):
+        columns("SELECT V.* FROM stars AS a, stars AS b", alone)
+    for query in ("SELECT W.* FROM stars", 'SELECT "v".* FROM stars', "SELECT b.V.* FROM stars AS a"):
+        with pytest.raises(BindError, match="no table"):
+            columns(query, alone)
 
 
 def test_columns_of_outer_joins_may_be_null():

@@ -598,9 +598,9 @@ class QueryBinder(JoinBinder):
             The select list, to which the columns are added.
         """
         if node.qualifier:
-            source = self._find_star_source(node, scope)
-            for index, column in enumerate(source.column_lookup.columns):
-                if not column.hidden:
+            source, indexes = self._find_star_columns(node, scope)
+            for index in indexes:
+                if not source.column_lookup.columns[index].hidden:
                     column_ref = source.build_column_ref(index, node.text_offset)
                     outputs.add_item(column_ref, None, node.text_offset)
             return
@@ -613,16 +613,27 @@ class QueryBinder(JoinBinder):
                 alias = Ident(column_item.name, quoted=True)
             outputs.add_item(expression, alias, node.text_offset)
 
-    def _find_star_source(self, node: SelectStar, scope: NameScope) -> FromSource:
-        """Return the item of FROM that ``t.*`` means; refuse an unknown or ambiguous name."""
+    def _find_star_columns(self, node: SelectStar, scope: NameScope) -> tuple[FromSource, Sequence[int]]:
+        """Return the item of FROM that ``t.*`` means, or that has the group of ``g.*``, and positions of columns.
+
+        A group is an extension of ADQL. Items of FROM have precedence.
+        """
         sources = scope.find_qualified_sources(node.qualifier)
+        indexes: Sequence[int] = ()
+        if sources:
+            indexes = range(len(sources[0].column_lookup.columns))
+        else:
+            *table_name, group = node.qualifier
+            candidates = scope.find_qualified_sources(table_name) if table_name else scope.visible_columns.sources
+            sources = [source for source in candidates if source.column_lookup.find_group_indexes(group)]
+            indexes = sources[0].column_lookup.find_group_indexes(group) if sources else ()
         if not sources:
             raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
         if len(sources) > 1:
             name = ".".join(part.name for part in node.qualifier)
             message = format_message("table {name!r} is ambiguous: FROM lists it {count} times", name, len(sources))
             self.raise_bind_error(message, node.text_offset, "give each table an alias")
-        return sources[0]
+        return sources[0], indexes
 
     # --- ORDER BY
 

@@ -13,7 +13,7 @@ from hven.model.errors import BindError, find_close_match, format_message, sugge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from hven.model.table import Column, Table
+    from hven.model.table import Column, ColumnGroup, Table
 
 
 MAX_NAMED_COLUMNS = 12  # columns that an error names
@@ -101,12 +101,17 @@ class StaticTableCatalogue:
 class ColumnLookup:
     """Columns by name. It is built once for a table, so that the time of a query does not depend on its width."""
 
-    __slots__ = ("_indexes_by_name", "columns", "metas")
+    __slots__ = ("_indexes_by_name", "columns", "groups", "metas")
 
     def __init__(
-        self, columns: Sequence[Column], names: Sequence[str] = (), metas: Sequence[ValueMetadata] = ()
+        self,
+        columns: Sequence[Column],
+        names: Sequence[str] = (),
+        metas: Sequence[ValueMetadata] = (),
+        groups: Sequence[ColumnGroup] = (),
     ) -> None:
         self.columns = tuple(columns)
+        self.groups = groups
         self.metas = list(metas) or [build_column_meta(column) for column in self.columns]
         self._indexes_by_name: dict[str, list[tuple[str, int]]] = {}
         for index, name in enumerate(names or [column.name for column in self.columns]):
@@ -127,6 +132,17 @@ class ColumnLookup:
             ((name, index),) = entries
             return [index] if not identifier.quoted or name == identifier.name else []
         return [index for name, index in entries if not identifier.quoted or name == identifier.name]
+
+    def find_group_indexes(self, identifier: Ident) -> list[int]:
+        """Return the positions of the columns of a group, in the order of its roles; none without such a group.
+
+        Parameters
+        ----------
+        identifier
+            The name of a group in a query.
+        """
+        names = [name for group in self.groups if is_same_name(identifier, group.name) for name in group.roles.values()]
+        return [index for name in names for index in self.find_column_indexes(Ident(name, quoted=True))]
 
 
 def build_column_meta(column: Column) -> ValueMetadata:
@@ -170,7 +186,7 @@ def get_column_lookup(table: Table) -> ColumnLookup:
         cached_table, cached_lookup = cached
         if cached_table is table:  # an id can belong to another table after garbage collection
             return cached_lookup
-    column_lookup = ColumnLookup(table.columns)
+    column_lookup = ColumnLookup(table.columns, groups=table.groups)
     if len(_LOOKUP_CACHE) > MAX_CACHED_LOOKUPS:
         _LOOKUP_CACHE.clear()
     _LOOKUP_CACHE[id(table)] = (table, column_lookup)

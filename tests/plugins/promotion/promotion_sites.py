@@ -9,6 +9,14 @@ from typing import Any
 from hven import query
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
+from hven.plugins.promotion.promotion import (
+    PromotionOptions,
+    ReturnReport,
+    SiteSource,
+    promote_collections,
+    return_collections,
+)
+from hven.plugins.promotion.promotion_reports import PromotionReport
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 
@@ -108,3 +116,15 @@ def read_version(site: Site) -> int:
     expected = {"row_version": version, "fact": version, "word": str(version), "n": count_rows_of_version(version)}
     assert row == expected, f"a mixed answer: {row}"
     return version
+
+
+def promote_collection(
+    own_site: Site, target_site: Site, name: str, options: PromotionOptions | None = None
+) -> PromotionReport:
+    """Publish one collection on the target; both sites are open in this process."""
+    return promote_collections(SiteSource(site=own_site), target_site, [name], options or PromotionOptions())[0]
+
+
+def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
+    """Return one collection to what the target published before."""
+    return return_collections(target_site, [name])[name]

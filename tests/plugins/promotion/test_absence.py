@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from promotion_sites import create_sites, read_version
+from promotion_sites import create_sites, promote_collection, read_version
 
 from hven.model import plugins
-from hven.plugins.promotion.promotion import promote_collection
 
 
 @pytest.fixture(autouse=True)

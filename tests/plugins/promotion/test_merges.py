@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from promotion_sites import DESCRIPTOR, SitePair, ask, create_sites
+from promotion_sites import DESCRIPTOR, SitePair, ask, create_sites, promote_collection, return_to_earlier_publication
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError
 from hven.plugins.promotion import three_way_merge
 from hven.plugins.promotion.metadata_differences import MetadataDifference
-from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion import PromotionOptions
 from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
 from hven.plugins.promotion.row_copies import build_row_hashes, compare_rows
 

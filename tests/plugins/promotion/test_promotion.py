@@ -9,7 +9,16 @@ from urllib.parse import quote
 
 import pytest
 from asgi_client import Client
-from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, create_sites, read_version
+from promotion_sites import (
+    DESCRIPTOR,
+    SitePair,
+    ask,
+    count_rows_of_version,
+    create_sites,
+    promote_collection,
+    read_version,
+    return_to_earlier_publication,
+)
 
 from hven import query
 from hven.app._server import create_and_start_application
@@ -18,7 +27,7 @@ from hven.jobs._worker import run_next_job
 from hven.model.errors import ConflictError, DescriptorError, NotFoundError
 from hven.plugins.promotion import collection_runs, promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
-from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion import PromotionOptions
 from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
 from hven.plugins.promotion.row_copies import stage_rows
 from hven.site.auth import Principal

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from promotion_sites import DESCRIPTOR, SitePair, create_sites, read_version
+from promotion_sites import DESCRIPTOR, SitePair, create_sites, promote_collection, read_version
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError, StorageError
 from hven.plugins.promotion.metadata_differences import shorten_change
-from hven.plugins.promotion.promotion import PromotionOptions, promote_collection
+from hven.plugins.promotion.promotion import PromotionOptions
 from hven.plugins.promotion.promotion_reports import PromotionReport
 from process_runner import run_hven
 

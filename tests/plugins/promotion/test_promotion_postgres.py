@@ -10,10 +10,16 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from promotion_sites import SitePair, ask, create_postgres_sites, read_version
+from promotion_sites import (
+    SitePair,
+    ask,
+    create_postgres_sites,
+    promote_collection,
+    read_version,
+    return_to_earlier_publication,
+)
 
 from hven.ingest.api.runs import ingest_collection
-from hven.plugins.promotion.promotion import promote_collection, return_to_earlier_publication
 from hven.plugins.promotion.promotion_reports import PromotionReport
 from plugin_needs import require_plugins
 from postgres_cluster import run_server

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from promotion_sites import SitePair, create_sites
+from promotion_sites import SitePair, create_sites, promote_collection
 
 from hven.model.errors import ConflictError
 from hven.model.table import RowAccessPolicy
 from hven.plugins.promotion.metadata_differences import is_narrower_policy
-from hven.plugins.promotion.promotion import PromotionOptions, promote_collection
+from hven.plugins.promotion.promotion import PromotionOptions
 from hven.plugins.promotion.promotion_reports import PromotionReport
 
 DESCRIPTOR = """\

@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 
 import pytest
-from promotion_sites import SitePair, ask, create_sites
+from promotion_sites import SitePair, ask, create_sites, promote_collection, return_to_earlier_publication
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError
-from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion import PromotionOptions
 from process_runner import Server, run_hven, serve_site, wait_until
 
 # the columns of ObsCore that were stored as REAL and are to be DOUBLE, in the order of the ten steps

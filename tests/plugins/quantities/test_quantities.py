@@ -99,6 +99,9 @@ def test_an_answer_has_the_group_if_all_columns_are_selected(client: Client) -> 
     assert '<GROUP name="VK" ucd="phot.color">' in whole
     assert '<OPTION name="2MASS" value="14"/>' in whole
     assert "<GROUP" not in query("VK, e_VK, VK_origin")
+    short_form = query("id, VK.*")
+    assert '<GROUP name="VK" ucd="phot.color">' in short_form
+    assert short_form.count("<FIELD ") == 5
 
 
 def test_a_sync_computes_only_what_has_changed(tmp_path: Path) -> None:

@@ -257,26 +257,6 @@ def promote_collections(
         return [plan.report for plan in plans]
 
 
-def promote_collection(
-    own_site: Site,
-    target_site: Site,
-    name: str,
-    options: PromotionOptions = PromotionOptions(),
-) -> PromotionReport:
-    """Publish one collection of a site of this machine on the target; see `promote_collections`.
-
-    Parameters
-    ----------
-    own_site, target_site
-        The sites, both open in this process.
-    name
-        Name of the collection.
-    options
-        What the promotion may do.
-    """
-    return promote_collections(SiteSource(site=own_site), target_site, [name], options)[0]
-
-
 def _execute_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
     """Stage and publish all collections, and record how it ended."""
     with ExitStack() as stack:
@@ -397,19 +377,6 @@ class ReturnReport:
 
     state: Mapping[str, str]
     tables: Mapping[str, tuple[int, bool | None]]
-
-
-def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
-    """Return one collection; see `return_collections`.
-
-    Parameters
-    ----------
-    target_site
-        The target.
-    name
-        Name of the collection.
-    """
-    return return_collections(target_site, [name])[name]
 
 
 def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, ReturnReport]:
