@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from asgi_client import Answer, Client
 from mcp_requests import call, send
 
 from hven.app._server import create_and_start_application
+from hven.model.table import Column, Table
 from hven.plugins.mcp.json_rpc import MODERN_VERSION
 from hven.plugins.mcp.service import TOOLS
 from hven.plugins.mcp.tools import ToolContext
 from hven.query.resolver import AmbiguousObjectNameError, ResolvedName
+from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
 from hven.testing.site import open_site_with_uningested_files
@@ -244,6 +247,52 @@ def test_past_rows_come_from_past_snapshots(tmp_path: Path) -> None:
         assert present["snapshot"] != first["snapshot"]
         (past,) = call(client, "query", **query, as_of=first["snapshot"])["structuredContent"]["sources"]
         assert (past["snapshot"], past["updated"]) == (first["snapshot"], first["updated"])
+
+
+def test_the_named_snapshot_is_that_of_the_rows(tmp_path: Path) -> None:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_uningested_files(tmp_path, DESCRIPTOR, FILES) as opened:
+        ingest_collection(opened, "stars")
+        context = ToolContext(
+            ServiceContext.create_for_principal(opened, ANONYMOUS_PRINCIPAL), ANONYMOUS_PRINCIPAL, "x"
+        )
+        (tmp_path / "collections/stars/stars.csv").write_text("id,ra,dec\n7,1.0,2.0\n", encoding="utf-8")
+        ingest_collection(opened, "stars")  # while the call is being answered
+        opened.refresh_published_state()
+        content = TOOLS["query"].run(context, {"adql": "SELECT COUNT(*) AS n FROM stars.main", "limit": 1, "as_of": ""})
+        assert content.content["rows"] == [[200]]
+        again = {"adql": content.content["adql"], "limit": 1, "as_of": content.content["sources"][0]["snapshot"]}
+        assert TOOLS["query"].run(context, again).content["rows"] == [[200]]
+
+
+def test_longitudes_on_a_body_are_no_right_ascensions(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_tables = ToolContext.list_tables
+
+    def list_body_tables(self: ToolContext) -> list[Table]:
+        def change_ucd(column: Column) -> Column:
+            return replace(column, ucd="pos.bodyrc.lon") if column.name == "ra" else column
+
+        return [table.copy_with(columns=tuple(map(change_ucd, table.columns))) for table in list_tables(self)]
+
+    monkeypatch.setattr(ToolContext, "list_tables", list_body_tables)
+    result = call(client, "cone", table="stars.main", ra=5, dec=0, radius=1)
+    assert result["isError"] is True
+    assert "has no right ascension" in result["content"][0]["text"]
+
+
+def test_a_download_has_all_rows(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = call(client, "query", adql="SELECT id FROM stars.main", limit=3)["structuredContent"]
+    limits = replace(site.settings.limits, maxrec_default=50)
+    monkeypatch.setattr(site, "settings", replace(site.settings, limits=limits))
+    path = content["download"].partition("/tap/")[2]
+    assert len(client.ask("GET", f"/tap/{path}").text.split()) == 201
+
+
+def test_a_whole_number_may_have_a_decimal_point(client: Client) -> None:
+    result = call(client, "query", adql="SELECT id FROM stars.main", limit=3.0)
+    assert result["structuredContent"]["rows_returned"] == 3
+    assert call(client, "query", adql="SELECT id FROM stars.main", limit=3.5)["isError"] is True
 
 
 def test_a_name_of_several_tables_or_objects_lists_them(

@@ -9,14 +9,16 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 from notification_site import Announcer
 from watch_site import STARS
 
+from hven.model.errors import UserError
 from hven.model.settings import load_settings
+from hven.plugins.notifications.outbox import Outbox
 from hven.plugins.notifications.store_tables import notification_events
 from hven.plugins.watches import watch_delivery
 from hven.plugins.watches.store_tables import watch_matches
@@ -150,6 +152,63 @@ def test_a_webhook_that_fails_for_a_week(
     site.match()
     site.deliver()
     assert len(webhook_server.calls) == call_count + 1
+
+
+def test_a_kill_repeats_only_what_was_being_sent(
+    site: WatchSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        site.watch(title=f"watch {number}", channel="mail")
+    publish_and_match(site)
+    send_mail = watch_delivery.send_mail
+
+    def send_two_mails(*arguments: Any) -> None:
+        if len(mail_server.mails) == 2:
+            raise SystemExit
+        send_mail(*arguments)
+
+    monkeypatch.setattr(watch_delivery, "send_mail", send_two_mails)
+    with pytest.raises(SystemExit):
+        site.deliver()
+    monkeypatch.setattr(watch_delivery, "send_mail", send_mail)
+    site.make_due()  # the claim of the killed process has expired
+    site.deliver()
+    assert sorted(mail["Subject"] for mail in mail_server.mails) == [
+        f"[Uraniborg] watch {number}: 1 new" for number in range(3)
+    ]
+
+
+def test_one_failure_after_a_week_without_the_site_stops_nothing(
+    site: WatchSite, webhook_server: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = site.watch(channel="webhook", webhook=webhook_server.url)
+    publish_and_match(site)
+    webhook_server.status = 500
+    week_later = time.time() + watch_delivery.MAX_FAILING_SECONDS + 60
+    monkeypatch.setattr(time, "time", lambda: week_later)
+    site.deliver()
+    (match,) = site.find_matches(watch)
+    assert (match.state, match.attempts) == ("waiting", 1)
+
+
+def test_errors_do_not_show_the_key_of_a_webhook(site: WatchSite, webhook_server: WebhookServer) -> None:
+    watch = site.watch(channel="webhook", webhook=f"{webhook_server.url}?token=zqsecret")
+    delivery = watch_delivery.WatchDelivery(site.site)
+    publish_and_match(site)
+    ((match, _),) = site.store.claim_due_matches(1)
+    values = delivery._describe_failure(match, watch, UserError(f"{watch.webhook} does not answer"))
+    assert "zqsecret" not in values["error"]
+
+
+def test_the_limit_of_mails_counts_those_of_other_packages(
+    site: WatchSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Outbox, "count_recent_messages", lambda _: 10**9)
+    watch = site.watch(channel="mail")
+    publish_and_match(site)
+    site.deliver()
+    assert mail_server.mails == []
+    assert site.find_matches(watch)[0].state == "waiting"
 
 
 def test_a_webhook_that_is_gone(site: WatchSite, webhook_server: WebhookServer) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 from watch_site import STARS, Star
 
-from hven.plugins.watches import scope_matching, watch_definitions, watch_store
-from hven.plugins.watches.near_targets import find_rows_near_targets
+from hven.plugins.watches import match_building, scope_matching, watch_definitions, watch_store
+from hven.plugins.watches.near_targets import iterate_rows_near_targets
 from hven.plugins.watches.store_tables import watches as watch_table
 from hven.plugins.watches.watch_service import WATCH_SERVICE
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
 if TYPE_CHECKING:
     from watch_site import WatchSite
@@ -46,6 +47,26 @@ def test_nothing_is_told_twice(site: WatchSite) -> None:
     site.publish([*STARS, *NEW_STARS])
     site.match()
     assert [key for key, _ in site.find_rows(watch)] == ["[4]", "[5]", "[6]"]
+
+
+def test_a_publication_while_changes_are_matched_tells_nothing_twice(
+    site: WatchSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hven.plugins.watches import table_changes
+
+    watch = site.watch(query="SELECT * FROM stars.main WHERE mag < 9")
+    site.publish([*STARS[:2], (3, 200.0, -40.0, 17.0, "gamma"), (4, 10.2, 20.1, 15.0, "delta")])
+    find_changes_between = table_changes.find_changes_between
+
+    def publish_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(table_changes, "find_changes_between", find_changes_between)
+        site.publish([*STARS[:2], (3, 200.0, -40.0, 17.0, "gamma"), (4, 10.2, 20.1, 8.0, "delta")])
+        return find_changes_between(*arguments)
+
+    monkeypatch.setattr(table_changes, "find_changes_between", publish_meanwhile)
+    site.match()
+    site.match()
+    assert site.find_rows(watch) == [("[4]", "new")]
 
 
 def test_what_was_there_before_the_watch_is_not_new(site: WatchSite) -> None:
@@ -96,6 +117,28 @@ def test_a_circle_of_a_search_is_a_target(site: WatchSite) -> None:
     site.match()
     for each in (watch, alone, polygon):
         assert site.find_rows(each) == [("[4]", "new")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_circle"),
+    [
+        ("DISTANCE(ra, dec, 10, 20) < 1", True),
+        ("1 >= DISTANCE(POINT(10, 20), POINT(ra, dec))", True),
+        ("1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 20, 1))", True),
+        ("DISTANCE(ra, dec, 10, 20) > 1", False),
+        ("1 < DISTANCE(ra, dec, 10, 20)", False),
+        ("DISTANCE(dec, ra, 10, 20) < 1", False),
+        ("DISTANCE(ra, dec, SQRT(100), 20) < 1", False),
+        ("DISTANCE(ra, dec, 10, 20) < 60", False),
+        ("0 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1))", False),
+        ("1 = CONTAINS(CIRCLE(10, 20, 1), POINT(ra, dec))", False),
+    ],
+)
+def test_circles_are_read_from_conditions(site: WatchSite, condition: str, *, is_circle: bool) -> None:
+    catalogue = site.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES)
+    _, definition = watch_definitions.parse_watched_query(f"SELECT * FROM stars.main WHERE {condition}", catalogue)
+    assert bool(definition.targets) == is_circle
+    assert bool(definition.condition) != is_circle
 
 
 def test_watched_rows(site: WatchSite) -> None:
@@ -180,7 +223,13 @@ def test_near_targets_agree_with_all_distances(seed: int) -> None:
     rows, targets = draw_positions(), draw_positions()
     rows[10] = np.nan
     radii = 10.0 ** generator.uniform(-3, 1, count)
-    pairs = set(zip(*(part.tolist() for part in find_rows_near_targets(rows, targets, radii)), strict=True))
+    found = [
+        pair
+        for parts in iterate_rows_near_targets(rows, targets, radii)
+        for pair in zip(*(part.tolist() for part in parts), strict=True)
+    ]
+    pairs = set(found)
+    assert len(pairs) == len(found)
     radians_of = [np.radians(part) for part in (rows, targets)]
     vectors = [
         np.stack(
@@ -233,6 +282,55 @@ def test_definitions_are_matched_in_parts(site: WatchSite, monkeypatch: pytest.M
     assert found == [["[4]", "[5]"], ["[4]"], ["[4]"], ["[5]"], ["[4]", "[5]", "[6]"]]
 
 
+def test_changes_at_one_place_of_many_targets_need_little_memory(
+    site: WatchSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scope_matching, "MAX_PAIRS", 5_000)
+    most_pairs = []
+    join_pairs = scope_matching._join_pairs
+
+    def measure(parts: Any, limit: int) -> np.ndarray:
+        pairs = join_pairs(parts, limit)
+        most_pairs.append(len(pairs))
+        return pairs
+
+    monkeypatch.setattr(scope_matching, "_join_pairs", measure)
+    watches = [site.watch("mia", targets=f"1 {1 + number / 1e3}", radius=1) for number in range(50)]
+    site.publish([*STARS, *((number, 1.0, 1.0, 1.0, "x") for number in range(10, 1_010))])
+    site.match()
+    assert [site.find_matches(watch)[0].counts for watch in watches] == [{"new": 1_000}] * 50
+    assert max(most_pairs) <= 10_000
+
+
+def test_watches_are_matched_in_parts_whose_definitions_fit_into_memory(
+    site: WatchSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_store, "MAX_DEFINITION_CHARACTERS", 100)
+    watches = [site.watch(targets="10 20", radius=1 + number / 100) for number in range(5)]
+    part_sizes = []
+    record_matches = watch_store.WatchStore.record_matches
+
+    def record(self: Any, part: Any, *arguments: Any) -> None:
+        part_sizes.append(len(part))
+        record_matches(self, part, *arguments)
+
+    monkeypatch.setattr(watch_store.WatchStore, "record_matches", record)
+    site.publish([*STARS, *NEW_STARS])
+    site.match()
+    assert part_sizes == [1] * 5
+    assert [site.find_rows(watch) for watch in watches] == [[("[4]", "new")]] * 5
+
+
+def test_a_target_with_a_condition(site: WatchSite) -> None:
+    watches = [
+        site.watch(query=f"SELECT * FROM stars.main WHERE mag < {limit}", targets="10 20", radius=1, changes="all")
+        for limit in (7, 9)
+    ]
+    site.publish([STARS[0], (2, 10.5, 20.0, 6.0, "beta"), STARS[2], *NEW_STARS])
+    site.match()
+    assert [site.find_rows(watch) for watch in watches] == [[("[2]", "new")], [("[2]", "new"), ("[4]", "new")]]
+
+
 def test_ten_thousand_watches_on_one_row(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = site.watch(row=["[4]"])
     copies = [replace(watch, number=0, name=f"copy{number}", account=f"a{number}") for number in range(9_999)]
@@ -243,7 +341,7 @@ def test_ten_thousand_watches_on_one_row(site: WatchSite, monkeypatch: pytest.Mo
 
     with site.store._database.begin_write() as connection:
         insert(connection)
-    monkeypatch.setattr(scope_matching, "MAX_ALL_LISTED_ROWS", 5_000)
+    monkeypatch.setattr(match_building, "MAX_ALL_LISTED_ROWS", 5_000)
     site.publish([*STARS, *NEW_STARS])
     site.match()
     matches = site.store.list_matches([item.name for item in copies[::100]])
@@ -252,7 +350,7 @@ def test_ten_thousand_watches_on_one_row(site: WatchSite, monkeypatch: pytest.Mo
 
 
 def test_many_wide_watches_list_fewer_rows_each(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope_matching, "MAX_ALL_LISTED_ROWS", 5_000)
+    monkeypatch.setattr(match_building, "MAX_ALL_LISTED_ROWS", 5_000)
     watches = [site.watch("mia", changes=("new", "all")[number % 2]) for number in range(20)]
     site.publish([*STARS, *((number, 1.0, 1.0, 1.0, "x") for number in range(10, 1_510))])
     site.match()

@@ -13,7 +13,7 @@ from watch_site import STARS, Browser
 
 from hven.app._server import create_and_start_application
 from hven.model.settings import load_settings
-from hven.plugins.watches import event_stream
+from hven.plugins.watches import event_stream, watch_store
 from hven.site.auth.local import create_personal_token
 from shared import shared
 
@@ -95,7 +95,9 @@ def test_only_the_account_sees_its_watches(site: WatchSite, anna: Browser) -> No
         ({"QUERY": "SELECT * FROM stars.main UNION SELECT * FROM stars.main"}, "several queries"),
         ({"QUERY": "SELECT * FROM stars.main WHERE id IN (SELECT id FROM stars.main)"}, "subquery"),
         ({"QUERY": "SELECT * FROM stars.main WHERE RAND() < 0.5"}, "random"),
+        ({"QUERY": "SELECT * FROM stars.main WHERE IVO_NORMAL_RANDOM(0, 1) < 0"}, "random"),
         ({"QUERY": "SELECT * FROM stars.main WHERE nothing = 1"}, "nothing"),
+        ({"QUERY": "SELECT * FROM stars.main", "TABLE": "TAP_SCHEMA.tables"}, "TABLE is not"),
         ({"QUERY": "SELECT * FROM nothing.main"}, "no table"),
         ({"QUERY": "SELEC"}, "SELEC"),
         ({"QUERY": "SELECT * FROM stars.main WHERE id IN (" + "1, " * 8_000 + "1)"}, "more than 20,000 characters"),
@@ -106,11 +108,14 @@ def test_only_the_account_sees_its_watches(site: WatchSite, anna: Browser) -> No
         ({"TABLE": "stars.main", "TARGETS": "10 20"}, "radius"),
         ({"TABLE": "stars.main", "TARGETS": "10 20\nM 31", "RADIUS": "1"}, "line 2"),
         ({"TABLE": "stars.main", "TARGETS": "10 nan", "RADIUS": "1"}, "line 1"),
+        ({"TABLE": "stars.main", "TARGETS": "05 34 31.9 +22 00 52", "RADIUS": "1"}, "in degrees"),
+        ({"TABLE": "stars.main", "TARGET": "10 20", "RADIUS": "1"}, "needs targets"),
         ({"TABLE": "stars.main", "TARGETS": "10 20\n" * 10_001, "RADIUS": "1"}, "10,001 entries"),
         ({"TABLE": "stars.main", "ROW": "M31"}, "not a key"),
         ({"TABLE": "stars.main", "ROW": '["x"]'}, "not a key"),
         ({"TABLE": "stars.main", "ROW": "[1, 2]"}, "not a key"),
         ({"TABLE": "stars.main", "ROW": "[true]"}, "not a key"),
+        ({"TABLE": "stars.main", "ROW": "[" * 1_900}, "not a key"),
         ({"TABLE": "stars.main", "ROW": '["' + "9" * 5_000 + '"]'}, "not a key"),
         ({"TABLE": "stars.main", "CHANGES": "some"}, "CHANGES"),
         ({"TABLE": "stars.main", "CHANNEL": "pigeon"}, "CHANNEL"),
@@ -165,6 +170,41 @@ def test_the_feed_is_atom(site: WatchSite, anna: Browser) -> None:
     nobody = site.open_browser()
     assert "[5]" in nobody.show(feed_url[feed_url.index("/watches/") :]).text
     assert nobody.show(feed_url[feed_url.index("/watches/") : -1] + "x").status == 404
+
+
+def test_a_reader_of_the_feed_can_open_its_events(site: WatchSite, anna: Browser) -> None:
+    watch = site.watch()
+    site.publish([*STARS, *NEW_STARS])
+    site.match()
+    feed_url = anna.read(f"/watches/{watch.name}")["feed"]
+    nobody = site.open_browser()
+    feed = etree.fromstring(nobody.show(feed_url[feed_url.index("/watches/") :]).body)
+    (event_url,) = (link.get("href") for link in feed.iter("{*}link") if link.get("rel") == "related")
+    assert nobody.show(event_url[event_url.index("/watches/") :]).status == 200
+    assert nobody.show(event_url[event_url.index("/watches/") :].partition("?")[0]).status == 401
+
+
+def test_a_read_only_token_shows_no_keys(site: WatchSite) -> None:
+    watch = site.watch()
+    browser = site.open_browser("anna")
+    token = create_personal_token(site.site.store, "anna", "read", 1, created_by="anna")[1]
+    browser.proof = {"authorization": f"Bearer {token}"}
+    assert "key=" not in json.dumps(browser.read(f"/watches/{watch.name}"))
+    assert browser.show(f"/watches/{watch.name}/events.atom").status == 200
+
+
+def test_pages_do_not_ask_for_the_account(site: WatchSite, anna: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = type(site.site.store.users).has_account
+
+    def has_account(users: Any, name: str) -> bool:
+        asked.append(name)
+        return original(users, name)
+
+    anna.show("/collections/stars")
+    monkeypatch.setattr(type(site.site.store.users), "has_account", has_account)
+    assert "/watches" in anna.show("/collections/stars").text
+    assert asked == []
 
 
 def test_events_are_voevents(site: WatchSite, anna: Browser) -> None:
@@ -250,6 +290,19 @@ def test_a_stream_ends_with_the_account(site: WatchSite, anna: Browser, monkeypa
     monkeypatch.setattr(event_stream, "POLL_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(event_stream.RecipientRights, "find_principal", lambda *_: None)
     assert read_stream(site, {**anna.proof, "last-event-id": "0"}) == []
+
+
+def test_a_stream_of_another_account_is_refused(site: WatchSite, anna: Browser) -> None:
+    watch = site.watch("mia")
+    assert read_stream(site, anna.proof, f"watch={watch.name}&seconds=0".encode()) == ["404"]
+
+
+def test_a_stream_that_finds_nothing_reads_no_definitions(
+    site: WatchSite, anna: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.watch(targets="10 20\n" * 9_000, radius=1)
+    monkeypatch.setattr(watch_store, "_watch_from_row", lambda _: pytest.fail("a watch was read"))
+    assert read_stream(site, anna.proof, b"seconds=0") == []
 
 
 def test_streams_have_a_limit(site: WatchSite, anna: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,8 @@ class WatchSite:
 
     def watch(self, account: str = "anna", **fields: Any) -> Watch:
         fields = {name.upper(): value for name, value in fields.items()}
-        answer = self.open_browser(account).post("/watches", {"TABLE": "stars.main", **fields})
+        table = {} if "QUERY" in fields else {"TABLE": "stars.main"}
+        answer = self.open_browser(account).post("/watches", {**table, **fields})
         assert answer.status == 201, answer.text
         watch = self.store.find_watch(json.loads(answer.body)["name"])
         assert watch is not None

@@ -326,7 +326,10 @@ CATALOGUE_TOOLS = (
                 "key": build_list_schema(TEXT),
                 "identifier": {**TEXT_OR_NULL, "description": "column whose values the tool links takes as id"},
                 "has_links": {"type": "boolean", "description": "whether the tool links finds files of its rows"},
-                "position": {**build_list_schema(TEXT), "description": "columns of the position on the sky"},
+                "position": {
+                    **build_list_schema(TEXT),
+                    "description": "columns of its longitude and latitude",
+                },
                 **STATE,
                 **RIGHTS,
                 "examples": build_list_schema(build_object_schema({"title": TEXT, "adql": TEXT})),

@@ -23,6 +23,7 @@ from hven.plugins.mcp.catalogue_tools import TABLE_ARGUMENT
 from hven.plugins.mcp.tool_arguments import ToolArgument
 from hven.plugins.mcp.tools import Tool, ToolAnswer, format_position
 from hven.query import resolver
+from hven.services.api.positions import has_icrs_position
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _run_limited_query(
         maxrec=row_limit,
         timeout_seconds=min(context.site.settings.limits.seconds, MAX_QUERY_SECONDS),
         policies=context.context.policies,
+        published_state=context.queried_state if as_of is None else None,  # whose snapshots the answer names
         as_of=as_of,
     ) as result:
         rows = _read_rows(result)
@@ -104,7 +106,10 @@ def _describe_result_column(column: Any) -> dict[str, Any]:
 
 
 def _build_download_url(context: ToolContext, query_text: str, as_of: str | None) -> str:
-    params = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query_text} | ({"ASOF": as_of} if as_of else {})
+    maxrec = context.site.settings.limits.maxrec_hard  # the default may be lower than the number of rows
+    params = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "MAXREC": maxrec, "QUERY": query_text}
+    if as_of:
+        params["ASOF"] = as_of
     return f"{context.base_url}/tap/sync?{urlencode(params)}"
 
 
@@ -149,9 +154,9 @@ def _sample_table(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAns
 
 def _search_cone(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
     table = context.find_table(arguments["table"])
-    if table.position is None:
+    if not has_icrs_position(table):  # longitudes on a body are no right ascensions
         raise ParamError(
-            f"{table.qualified_name} has no positions on the sky",
+            f"{table.qualified_name} has no right ascension and declination",
             remedy="use the tool query with conditions on its columns, which describe_table lists",
         )
     ra, dec = _find_center(context, arguments)

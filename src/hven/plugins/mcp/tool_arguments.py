@@ -101,6 +101,8 @@ def _check_value(argument: ToolArgument, value: Any) -> Any:
         if argument.is_required:
             raise ParamError(f"the argument {name!r} is missing", remedy=f"send {name}: {argument.description}")
         return argument.default
+    if argument.json_type == "integer" and isinstance(value, float) and value.is_integer():
+        value = int(value)  # 5.0 is an integer in JSON Schema
     if isinstance(value, bool) or not isinstance(value, TYPES_BY_JSON_NAME[argument.json_type]):
         raise ParamError(f"{name!r} is not of the type {argument.json_type}", remedy=f"send {argument.description}")
     if isinstance(value, str):

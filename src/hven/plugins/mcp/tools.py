@@ -58,7 +58,8 @@ class ToolContext:
         if portal is not None:
             self.title = portal.title or self.title
             self.description = portal.description
-        self.published_state = anonymize_for_referee(context.site.get_published_state(), principal)
+        self.queried_state = context.site.get_published_state()
+        self.published_state = anonymize_for_referee(self.queried_state, principal)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -11,17 +11,12 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from hven.engines import Snapshot
-from hven.ingest.sync import change_sets
-from hven.model.errors import HvenError, NotFoundError
-from hven.plugins.changes.change_feeds import find_changes_between
+from hven.model.errors import NotFoundError
 from hven.plugins.notifications.recipients import RecipientRights
-from hven.plugins.watches.scope_matching import NUMBER_COLUMN, ScopeMatcher, TableChanges, build_match
-from hven.plugins.watches.store_tables import watches
+from hven.plugins.watches.match_building import MatchBuilder, build_match
+from hven.plugins.watches.scope_matching import ScopeMatcher
+from hven.plugins.watches.table_changes import TableChanges, load_table_changes
 from hven.plugins.watches.watch_store import WatchStore
 from hven.site.auth import (
     ANONYMOUS_PRINCIPAL,
@@ -52,70 +47,35 @@ class ChangeMatcher:
 
     def match_all_changes(self) -> None:
         """Match the changes of all tables that have watches, and store what they found."""
-        tables_by_name = self._site.get_published_state().tables_by_name
+        published_state = self._site.get_published_state()
         for table_name, since in self._store.list_watched_states():
-            published_table = tables_by_name.get(table_name)
+            published_table = published_state.tables_by_name.get(table_name)
             relation = None if published_table is None else published_table.relation
             if isinstance(relation, Snapshot) and relation.id != since:
                 try:
-                    self._match_table(table_name, since, relation.id)
+                    self._match_table(published_state, table_name, since, relation.id)
                 except Exception:  # a later round tries again; the watches of other tables do not wait
                     log.exception("the changes of %s could not be matched with its watches", table_name)
 
-    def _match_table(self, table_name: str, since: str, version: str) -> None:
-        table_watches = self._store.list_watches(watches.c.table_name == table_name, watches.c.snapshot == since)
-        if not table_watches:
-            return
+    def _match_table(self, published_state: PublishedState, table_name: str, since: str, version: str) -> None:
+        """Match the watches of a table in parts; a process that is killed leaves the later parts to the next."""
+        changes = None
         try:
-            changes = self._load_changes(table_name, since, version)
+            changes = load_table_changes(self._site, published_state, table_name, since)
         except NotFoundError as error:
             log.warning("watches of %s cannot tell what changed: %s", table_name, error)
-            matches = [build_match(watch, since, version, [], {}) for watch in table_watches]
-        else:
-            matches = list(self._match_watches(changes, table_watches))
-        self._store.record_matches(table_watches, since, version, matches)
-
-    def _load_changes(self, table_name: str, since: str, version: str) -> TableChanges:
-        """Load the changed rows of a table.
-
-        Raises
-        ------
-        NotFoundError
-            They are not known any more, or the key has changed.
-        """
-        state_after = self._site.get_published_state()
-        table = state_after.tables_by_name[table_name].table
-        change_set = find_changes_between(self._site, table_name, since, version)
-        if not table.primary or not set(table.primary) <= set(change_set.column_names):
-            raise NotFoundError(f"the primary key of {table_name} has changed")
-        change_set = change_set.sort_by([(name, "ascending") for name in table.primary])
-        kinds = change_set.column(change_sets.CHANGE_COLUMN).cast(pa.string())
-        key_schema = pa.schema([pa.field(name, table.find_column(name).type.arrow) for name in table.primary])
-        numbers = pa.array(np.arange(change_set.num_rows, dtype=np.int64))
-        keys = change_set.select(list(table.primary)).cast(key_schema).append_column(NUMBER_COLUMN, numbers)
-        return TableChanges(
-            table=table,
-            since=since,
-            version=version,
-            keys=keys.combine_chunks(),
-            existed_before=np.asarray(pc.not_equal(kinds, change_sets.ADDED_CHANGE)),
-            exists_after=np.asarray(pc.not_equal(kinds, change_sets.REMOVED_CHANGE)),
-            state_before=self._find_earlier_state(table_name, since),
-            state_after=state_after,
-        )
-
-    def _find_earlier_state(self, table_name: str, snapshot: str) -> PublishedState | None:
-        try:
-            published_state = self._site.find_past_state(snapshot).published_state
-        except HvenError:
-            return None
-        published_table = published_state.tables_by_name.get(table_name)
-        relation = None if published_table is None else published_table.relation
-        return published_state if isinstance(relation, Snapshot) and relation.id == snapshot else None
+        for table_watches in self._store.iterate_watches(table_name, since):
+            if changes is None:
+                matches = [build_match(watch, since, version, [], {}) for watch in table_watches]
+            else:
+                matches = list(self._match_watches(changes, table_watches))
+            self._store.record_matches(table_watches, since, version, matches)
 
     def _match_watches(self, changes: TableChanges, table_watches: Sequence[Watch]) -> Iterator[WatchMatch]:
         for principal, scope_watches in self._group_by_scope(changes.table, table_watches):
-            yield from ScopeMatcher(self._site, changes, principal, scope_watches).match_watches()
+            builder = MatchBuilder(changes, scope_watches)
+            for found in ScopeMatcher(self._site, changes, principal, builder.definitions).iterate_pairs():
+                yield from builder.build_matches(found)
 
     def _group_by_scope(
         self, table: Table, table_watches: Sequence[Watch]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import sqlalchemy as sa
 from starlette.responses import StreamingResponse
 
 from hven.model.errors import ParamError, TooManyRequestsError, format_message
@@ -116,16 +117,21 @@ class EventStreams:
         own_rights = RecipientRights(self._site).find_principal(principal.name or "")
         if own_rights is None:
             return -1, []
-        conditions = [watches.c.account == principal.name]
+        is_own = watches.c.account == principal.name
         if watch_name:
-            conditions.append(watches.c.name == watch_name)
-        watches_by_name = {watch.name: watch for watch in self._store.list_watches(*conditions)}
+            is_own &= watches.c.name == watch_name
         is_later = watch_matches.c.number > last_number
-        matches = self._store.list_matches(watches_by_name, is_later, newest_first=False, limit=MAX_EVENTS_AT_ONCE)
+        matches = self._store.list_matches(
+            sa.select(watches.c.name).where(is_own), is_later, newest_first=False, limit=MAX_EVENTS_AT_ONCE
+        )
+        is_found = watches.c.name.in_({match.watch for match in matches})
+        watches_by_name = {watch.name: watch for watch in self._store.list_watches(is_own, is_found)} if matches else {}
         events = []
         for match in matches:
             last_number = match.number
-            watch = watches_by_name[match.watch]
+            watch = watches_by_name.get(match.watch)
+            if watch is None:  # it was removed just now
+                continue
             visible_matches = select_visible_rows(self._site, own_rights, watch.table_name, [match])
             # a token may have fewer rights than its account
             for visible_match in select_visible_rows(self._site, principal, watch.table_name, visible_matches):

@@ -108,9 +108,9 @@ class MatchWriter:
         published_table = self.site.get_published_state().tables_by_name.get(self.watch.table_name)
         return "" if published_table is None else build_table_address(self.base_url, published_table.table)
 
-    def build_voevent_url(self, match: WatchMatch) -> str:
-        """Build the address of a match as VOEvent."""
-        return f"{self.page_url}/voevents/{match.number}"
+    def build_voevent_url(self, match: WatchMatch, query: str = "") -> str:
+        """Build the address of a match as VOEvent; with the query of the feed, who reads the feed can open it, too."""
+        return f"{self.page_url}/voevents/{match.number}" + (f"?{query}" if query else "")
 
     # --- mail -------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class MatchWriter:
                 _write_element("title", f"{self.watch.title}: {self.describe_match(match, self.watch.language)}"),
                 _write_element("updated", format_timestamp(match.at)),
                 _write_link("alternate", "text/html", self.page_url),
-                _write_link("related", VOEVENT_MEDIA_TYPE, self.build_voevent_url(match)),
+                _write_link("related", VOEVENT_MEDIA_TYPE, self.build_voevent_url(match, feed_url.partition("?")[2])),
                 _write_element("content", "\n".join(lines), ' type="text"'),
                 "</entry>\n",
             ]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky.api.ragged_arrays import compute_element_numbers, split_into_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,13 +17,14 @@ LONGITUDE_SLACK_DEGREES = 1e-6  # rounding of the sort keys; the distance decide
 MAX_PAIRS_AT_ONCE = 4_000_000
 
 
-def find_rows_near_targets(
+def iterate_rows_near_targets(
     row_positions: np.ndarray, target_positions: np.ndarray, radii: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find all pairs of a row and a target whose distance is at most the radius of the target.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield all pairs of a row and a target whose distance is at most the radius of the target.
 
     Targets are sorted by zones of latitude as high as the radius, and in each zone by longitude. Each row then needs
-    two binary searches in each of three zones (Gray, Nieto-Santisteban and Szalay 2006, MSR-TR-2006-52).
+    two binary searches in each of three zones (Gray, Nieto-Santisteban and Szalay 2006, MSR-TR-2006-52). The rows are
+    sorted, too, so that neighbouring searches read the same memory.
 
     Parameters
     ----------
@@ -30,37 +33,40 @@ def find_rows_near_targets(
     radii
         Radius of each target in degrees, at most 90.
 
-    Returns
-    -------
+    Yields
+    ------
     row_indexes, target_indexes
-        The pairs, in no order.
+        Pairs in no order, each once; a part is as large as `MAX_PAIRS_AT_ONCE` at most.
     """
     known_rows = np.flatnonzero(np.isfinite(row_positions).all(axis=1))
-    rows = row_positions[known_rows]
-    row_vectors, target_vectors = _to_unit_vectors(rows), _to_unit_vectors(target_positions)
-    square_limits = (2 * np.sin(np.radians(radii) / 2)) ** 2 * (1 + 1e-12)  # of chords, exact for small distances, too
-    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     # targets with radii of the same power of two share the height of their zones
     size_classes = np.ceil(np.log2(np.maximum(radii, MIN_ZONE_DEGREES))).astype(int)
-    for size_class in np.unique(size_classes):
-        class_targets = np.flatnonzero(size_classes == size_class)
-        target_order, sort_keys = _sort_targets(target_positions[class_targets], 2.0**size_class)
-        ordered_targets = class_targets[target_order]
-        for row_indexes, slots in _iterate_candidates(rows, sort_keys, 2.0**size_class):
-            target_indexes = ordered_targets[slots]
-            squares = ((row_vectors[row_indexes] - target_vectors[target_indexes]) ** 2).sum(axis=1)
-            is_near = squares <= square_limits[target_indexes]
-            pairs.append((known_rows[row_indexes[is_near]], target_indexes[is_near]))
-    row_parts, target_parts = zip(*pairs, strict=True)
-    return np.concatenate(row_parts), np.concatenate(target_parts)
+    for size_class in sorted(set(size_classes.tolist())):
+        zone_degrees = 2.0**size_class
+        targets = np.flatnonzero(size_classes == size_class)
+        target_keys = _compute_sort_keys(target_positions[targets], zone_degrees)
+        order = np.argsort(target_keys)
+        targets, target_keys = targets[order], target_keys[order]
+        rows = known_rows[np.argsort(_compute_sort_keys(row_positions[known_rows], zone_degrees))]
+        for row_indexes, places in _iterate_candidates(row_positions[rows], target_keys, zone_degrees):
+            pair_rows, pair_targets = rows[row_indexes], targets[places]
+            is_near = _are_within(row_positions[pair_rows], target_positions[pair_targets], radii[pair_targets])
+            yield pair_rows[is_near], pair_targets[is_near]
 
 
-def _sort_targets(positions: np.ndarray, zone_degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order of targets by zone and longitude, and their sort keys in this order."""
-    zones = np.floor((positions[:, 1] + 90) / zone_degrees)
-    keys = zones * ZONE_STRIDE + positions[:, 0] % 360
-    order = np.argsort(keys)
-    return order, keys[order]
+def _compute_sort_keys(positions: np.ndarray, zone_degrees: float) -> np.ndarray:
+    zones: np.ndarray = np.floor((positions[:, 1] + 90) / zone_degrees)
+    return zones * ZONE_STRIDE + positions[:, 0] % 360
+
+
+def _are_within(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return for each position whether it lies within the radius of its centre; degrees."""
+    longitudes, latitudes = np.radians(positions).T
+    center_longitudes, center_latitudes = np.radians(centers).T
+    products = np.cos(latitudes) * np.cos(center_latitudes) * np.sin((longitudes - center_longitudes) / 2) ** 2
+    squares = np.sin((latitudes - center_latitudes) / 2) ** 2 + products  # exact for small distances, too
+    is_within: np.ndarray = squares <= np.sin(np.radians(radii) / 2) ** 2 * (1 + 1e-12)
+    return is_within
 
 
 def _iterate_candidates(
@@ -84,7 +90,9 @@ def _iterate_candidates(
             chosen = np.flatnonzero(lows <= highs)
             begins = np.searchsorted(sort_keys, zone_keys[chosen] + lows[chosen], "left")
             ends = np.searchsorted(sort_keys, zone_keys[chosen] + highs[chosen], "right")
-            yield from expand_ranges(chosen, begins, ends)
+            for block in split_into_blocks(ends - begins, MAX_PAIRS_AT_ONCE):
+                owners, numbers = compute_element_numbers(ends[block] - begins[block])
+                yield chosen[block][owners], begins[block][owners] + numbers
 
 
 def _compute_half_widths(latitudes: np.ndarray, radius: float) -> np.ndarray:
@@ -95,41 +103,3 @@ def _compute_half_widths(latitudes: np.ndarray, radius: float) -> np.ndarray:
     has_no_pole = np.abs(latitudes) + radius < 89.999
     widths[has_no_pole] = np.degrees(np.arcsin(np.minimum(sines / cosines[has_no_pole], 1.0)))
     return np.minimum(widths + LONGITUDE_SLACK_DEGREES, 180.0)
-
-
-def expand_ranges(
-    row_indexes: np.ndarray, begins: np.ndarray, ends: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each index with each place in its range, in parts that fit into memory.
-
-    Parameters
-    ----------
-    row_indexes
-        An index for each range.
-    begins, ends
-        The ranges; an end is behind the last place.
-
-    Yields
-    ------
-    indexes, places
-        Pairs.
-    """
-    counts = ends - begins
-    is_used = counts > 0
-    row_indexes, begins, counts = row_indexes[is_used], begins[is_used], counts[is_used]
-    totals = np.cumsum(counts)
-    start = 0
-    while start < len(counts):
-        done = int(totals[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(totals, done + MAX_PAIRS_AT_ONCE, "right")), start + 1)
-        part_counts = counts[start:stop]
-        first_places = np.cumsum(part_counts) - part_counts
-        places = np.arange(int(part_counts.sum())) - np.repeat(first_places - begins[start:stop], part_counts)
-        yield np.repeat(row_indexes[start:stop], part_counts), places
-        start = stop
-
-
-def _to_unit_vectors(positions: np.ndarray) -> np.ndarray:
-    longitudes, latitudes = np.radians(positions).T
-    cosines = np.cos(latitudes)
-    return np.stack([cosines * np.cos(longitudes), cosines * np.sin(longitudes), np.sin(latitudes)], axis=1)

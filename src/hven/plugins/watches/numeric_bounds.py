@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql import syntax_tree
-from hven.plugins.watches.near_targets import expand_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection
 
 MAX_EXACT_INTEGER = 2**53  # of a double
 MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}
@@ -96,80 +95,37 @@ class NumericColumns:
     """
 
     def __init__(self, rows: pa.Table) -> None:
-        self._values = {name.lower(): _read_exact_values(rows.column(name)) for name in rows.column_names}
-        self._sorted_columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        exact_values = {name.lower(): _read_exact_values(rows.column(name)) for name in rows.column_names}
+        self._values = {name: values for name, values in exact_values.items() if values is not None}
+        self._orders: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def has_columns(self, bounds: NumericBounds) -> bool:
         """Return whether all columns of some bounds are there."""
-        return all(self._values.get(name) is not None for name in bounds)
+        return bounds.keys() <= self._values.keys()
 
-    def count_candidates(self, conditions: Sequence[NumericBounds]) -> np.ndarray:
-        """Count for each condition the rows that meet its most selective bound."""
-        return self._choose_ranges(conditions)[1]
-
-    def find_rows(self, conditions: Sequence[NumericBounds]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Find all pairs of a condition and a row that meets it.
-
-        Each condition first uses the column that leaves the fewest rows, by binary searches.
+    def find_rows(self, bounds: NumericBounds) -> np.ndarray:
+        """Find the rows within bounds: by binary searches in each column, then by comparisons of the fewest rows.
 
         Parameters
         ----------
-        conditions
-            Bounds of columns that are there; each has at least one.
-
-        Yields
-        ------
-        condition_indexes, row_indexes
-            Pairs, each once.
+        bounds
+            Bounds of columns that are there; at least one.
         """
-        names = sorted({name for bounds in conditions for name in bounds})
-        best_columns, _, limits, ranges = self._choose_ranges(conditions)
-        for index, name in enumerate(names):
-            chosen = np.flatnonzero(best_columns == index)
-            begins, ends = ranges[name]
-            for condition_indexes, places in expand_ranges(chosen, begins[chosen], ends[chosen]):
-                row_indexes = self._sort_column(name)[0][places]
-                is_met = np.ones(len(row_indexes), bool)
-                for other_name in names:
-                    low, high = limits[other_name][condition_indexes].T
-                    values = self._values[other_name][row_indexes]  # type: ignore[index]
-                    is_met &= np.isnan(low) | ((values >= low) & (values <= high))
-                yield condition_indexes[is_met], row_indexes[is_met]
+        rows_by_name = {name: self._find_rows_of_column(name, *limits) for name, limits in bounds.items()}
+        first_name = min(rows_by_name, key=lambda name: len(rows_by_name[name]))
+        rows = rows_by_name[first_name]
+        for name in bounds.keys() - {first_name}:
+            low, high = bounds[name]
+            values = self._values[name][rows]
+            rows = rows[(values >= low) & (values <= high)]
+        return rows
 
-    def _choose_ranges(
-        self, conditions: Sequence[NumericBounds]
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Choose the most selective column of each condition.
-
-        Returns
-        -------
-        best_columns, best_counts, limits, ranges
-            Its place among the sorted names, the rows that it leaves, the limits of each column (nan: none), and the
-            ranges of each column in its order.
-        """
-        names = sorted({name for bounds in conditions for name in bounds})
-        limits = {name: np.array([bounds.get(name, (np.nan, np.nan)) for bounds in conditions]) for name in names}
-        best_counts = np.full(len(conditions), np.iinfo(np.int64).max)
-        best_columns = np.full(len(conditions), -1)
-        ranges = {}
-        for index, name in enumerate(names):
-            sorted_values = self._sort_column(name)[1]
-            begins = np.searchsorted(sorted_values, limits[name][:, 0], "left")
-            ends = np.maximum(np.searchsorted(sorted_values, limits[name][:, 1], "right"), begins)
-            is_better = ~np.isnan(limits[name][:, 0]) & (ends - begins < best_counts)
-            best_counts[is_better], best_columns[is_better] = (ends - begins)[is_better], index
-            ranges[name] = begins, ends
-        return best_columns, best_counts, limits, ranges
-
-    def _sort_column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the order of a column, and its values in this order, without nan."""
-        if name not in self._sorted_columns:
-            values = self._values[name]
-            assert values is not None  # noqa: S101  (`has_columns`)
-            order = np.argsort(values)
-            known_count = len(values) - int(np.isnan(values).sum())
-            self._sorted_columns[name] = order[:known_count], values[order[:known_count]]
-        return self._sorted_columns[name]
+    def _find_rows_of_column(self, name: str, low: float, high: float) -> np.ndarray:
+        if name not in self._orders:
+            order = np.argsort(self._values[name])  # nan is last
+            self._orders[name] = order, self._values[name][order]
+        order, values = self._orders[name]
+        return order[values.searchsorted(low) : values.searchsorted(high, "right")]
 
 
 def _read_exact_values(column: pa.ChunkedArray) -> np.ndarray | None:

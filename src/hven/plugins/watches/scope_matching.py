@@ -1,7 +1,7 @@
-"""Match the changed rows of a table with all watches of accounts that see the same rows.
+"""Match the changed rows of a table with all definitions of accounts that see the same rows.
 
 A pair of a definition and a row is one number: the index of the definition times the number of rows, plus that of the
-row. Definitions are matched in parts, so that the pairs of a part fit into memory, however many rows they find.
+row. If definitions find more pairs than fit into memory, each half of them is matched by itself.
 """
 
 from __future__ import annotations
@@ -19,73 +19,32 @@ import pyarrow.compute as pc
 from hven import adql, query
 from hven.adql import syntax_tree
 from hven.model.errors import QueryError
+from hven.model.sky.api.ragged_arrays import sort_distinct
 from hven.model.table import Column, Table
 from hven.model.types import INT64
-from hven.plugins.watches.near_targets import find_rows_near_targets
+from hven.plugins.watches.near_targets import iterate_rows_near_targets
 from hven.plugins.watches.numeric_bounds import NumericColumns
+from hven.plugins.watches.table_changes import NUMBER_COLUMN
 from hven.plugins.watches.watch_definitions import build_key_rows
-from hven.plugins.watches.watch_store import (
-    ALL,
-    CHANGED,
-    GONE,
-    KEPT,
-    NEW,
-    NO_CHANNEL,
-    WAITING,
-    WatchMatch,
-    compute_match_id,
-)
-from hven.portal.api.table_rows import format_keys
 from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.plugins.watches.numeric_bounds import NumericBounds
+    from hven.plugins.watches.table_changes import TableChanges
     from hven.plugins.watches.watch_definitions import WatchDefinition
-    from hven.plugins.watches.watch_store import Watch
     from hven.site import PublishedState, Site
     from hven.site.auth import Principal
 
 log = logging.getLogger("hven.watches")
-MIN_LISTED_ROWS, MAX_LISTED_ROWS = 10, 1_000  # of a match; the others are counted
-MAX_ALL_LISTED_ROWS = 2_000_000  # of all matches of a scope: the closer they come, the fewer rows each lists
-MAX_PAIRS = 8_000_000  # of a part
+MAX_PAIRS = 8_000_000  # of several definitions
 UNLIMITED_ROWS = 2**62
 QUERY_TIMEOUT_SECONDS = 120.0
 MAX_CONDITIONS_PER_QUERY = 50
 UPLOAD_TABLE = "TAP_UPLOAD.changes"
-NUMBER_COLUMN, OWNER_COLUMN = "hven_number", "hven_condition"
-ROW_CHANGES = (NEW, CHANGED, GONE)  # by their codes
+OWNER_COLUMN = "hven_condition"
 NO_PAIRS = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableChanges:
-    """The changed rows of a table between two states.
-
-    Attributes
-    ----------
-    table
-        The table in the later state.
-    since, version
-        Ids of the two states.
-    keys
-        The columns of the key, and `NUMBER_COLUMN`.
-    existed_before, exists_after
-        Masks of the rows in the two states.
-    state_before, state_after
-        What was published then; None: no longer kept.
-    """
-
-    table: Table
-    since: str
-    version: str
-    keys: pa.Table
-    existed_before: np.ndarray
-    exists_after: np.ndarray
-    state_before: PublishedState | None
-    state_after: PublishedState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +69,32 @@ class StateRows:
     numeric_columns: NumericColumns
 
 
+class PairLimitError(Exception):
+    """Several definitions find more pairs than fit into memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPairs:
+    """What some definitions find: pairs of a definition and a changed row, in order.
+
+    Attributes
+    ----------
+    definition_indexes, row_numbers
+        The pairs.
+    codes
+        0: found in the later state alone; 1: in both; 2: in the earlier state alone.
+    positions
+        Longitude and latitude of all changed rows.
+    """
+
+    definition_indexes: np.ndarray
+    row_numbers: np.ndarray
+    codes: np.ndarray
+    positions: np.ndarray
+
+
 class ScopeMatcher:
-    """Match the changed rows of a table with the watches of accounts that see the same rows.
+    """Match the changed rows of a table with the definitions of accounts that see the same rows.
 
     Parameters
     ----------
@@ -121,108 +104,69 @@ class ScopeMatcher:
         The changed rows.
     principal
         One of the accounts.
-    scope_watches
-        The watches of the accounts; equal definitions are matched once.
+    definitions
+        The definitions, each once.
+
+    Attributes
+    ----------
+    failed_conditions
+        Conditions that could not be evaluated: they find nothing.
     """
 
-    def __init__(self, site: Site, changes: TableChanges, principal: Principal, scope_watches: Sequence[Watch]) -> None:
+    def __init__(
+        self, site: Site, changes: TableChanges, principal: Principal, definitions: Sequence[WatchDefinition]
+    ) -> None:
         self._site = site
         self._changes = changes
         self._principal = principal
         self._row_count = changes.keys.num_rows
-        self._watches_by_definition: defaultdict[str, list[Watch]] = defaultdict(list)
-        for watch in scope_watches:
-            self._watches_by_definition[watch.definition_text].append(watch)
-        self._definitions = [group[0].definition for group in self._watches_by_definition.values()]
+        self._definitions = definitions
         self._position = _find_visible_position(changes.table)
-        self._listable_rows = MAX_ALL_LISTED_ROWS
+        self.failed_conditions: set[str] = set()
 
-    def match_watches(self) -> Iterator[WatchMatch]:
-        """Yield what each watch finds."""
+    def iterate_pairs(self) -> Iterator[FoundPairs]:
+        """Yield what the definitions find, in parts that fit into memory."""
         if not self._row_count:
             return
         changes = self._changes
         after = self._fetch_rows(changes.state_after, changes.exists_after)
-        before = None
-        if changes.state_before is not None:
+        if changes.state_before is None:
+            before = self._fetch_rows(changes.state_after, np.zeros_like(changes.exists_after))
+        else:
             before = self._fetch_rows(changes.state_before, changes.existed_before)
-        groups = list(self._watches_by_definition.values())
-        for part in self._divide_definitions(after):
-            definitions = [self._definitions[index] for index in part]
-            pairs_after = self._find_pairs(definitions, after)
-            pairs_before = NO_PAIRS if before is None else self._find_pairs(definitions, before)
-            pairs = np.union1d(pairs_after, pairs_before)
-            is_after, is_before = np.isin(pairs, pairs_after), np.isin(pairs, pairs_before)
-            codes = np.where(is_after, np.where(is_before, 1, 0), 2)
-            positions = after.positions
-            if before is not None:
-                positions = np.where(np.isfinite(positions), positions, before.positions)
-            yield from self._build_matches([groups[index] for index in part], pairs, codes, positions)
+        positions = np.where(np.isfinite(after.positions), after.positions, before.positions)
+        for start, found_after, found_before in self._match_definitions(0, len(self._definitions), after, before):
+            pairs = sort_distinct(np.concatenate([found_after, found_before]))
+            is_after, is_before = (np.isin(pairs, found, assume_unique=True) for found in (found_after, found_before))
+            indexes, row_numbers = np.divmod(pairs, self._row_count)
+            yield FoundPairs(
+                definition_indexes=start + indexes,
+                row_numbers=row_numbers,
+                codes=np.where(is_after, np.where(is_before, 1, 0), 2),
+                positions=positions,
+            )
+
+    def _match_definitions(
+        self, start: int, stop: int, after: StateRows, before: StateRows
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield parts of the definitions: the first of each, and the pairs that it finds in the two states."""
+        definitions = self._definitions[start:stop]
+        limit = MAX_PAIRS if len(definitions) > 1 else self._row_count
+        try:
+            near_after, near_before = self._find_pairs_near_targets(definitions, after, before, limit)
+            found_after = self._find_pairs(definitions, near_after, after, limit)
+            found_before = self._find_pairs(definitions, near_before, before, limit)
+        except PairLimitError:
+            middle = (start + stop) // 2
+            yield from self._match_definitions(start, middle, after, before)
+            yield from self._match_definitions(middle, stop, after, before)
+        else:
+            yield start, found_after, found_before
 
     def list_visible_numbers(self) -> list[int]:
         """List the numbers of the rows that the accounts see in the later state."""
         numbers: list[int] = self._fetch_rows(self._changes.state_after, self._changes.exists_after).numbers.tolist()
         return numbers
-
-    def _divide_definitions(self, state_rows: StateRows) -> Iterator[list[int]]:
-        """Yield parts of the definitions whose pairs fit into memory together."""
-        counts = np.array([self._estimate_pair_count(definition) for definition in self._definitions])
-        bounded = [
-            index
-            for index, item in enumerate(self._definitions)
-            if item.bounds
-            and not item.targets
-            and not item.keys
-            and state_rows.numeric_columns.has_columns(item.bounds)
-        ]
-        if bounded:
-            bounds = [self._definitions[index].bounds for index in bounded]
-            counts[bounded] = state_rows.numeric_columns.count_candidates(bounds)
-        part_numbers = np.cumsum(counts) // MAX_PAIRS
-        for part_number in np.unique(part_numbers):
-            yield np.flatnonzero(part_numbers == part_number).tolist()
-
-    def _estimate_pair_count(self, definition: WatchDefinition) -> int:
-        if definition.keys:
-            return len(definition.keys)
-        if definition.targets:
-            share = (1 - np.cos(np.radians(definition.radius))) / 2 * len(definition.positions)
-            return int(min(float(share), 1.0) * self._row_count) + 1
-        return int(self._row_count)
-
-    def _build_matches(
-        self, groups: Sequence[Sequence[Watch]], pairs: np.ndarray, codes: np.ndarray, positions: np.ndarray
-    ) -> Iterator[WatchMatch]:
-        """Yield the matches of a part: of each watch of a definition, the rows that it tells of."""
-        indexes, row_numbers = np.divmod(pairs, self._row_count)
-        starts = np.flatnonzero(np.diff(indexes, prepend=-1))
-        listings: list[tuple[list[Watch], dict[str, int], np.ndarray]] = []
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(indexes)], strict=True):
-            group = groups[int(indexes[start])]
-            for tells in (NEW, ALL):
-                listeners = [watch for watch in group if watch.tells == tells]
-                places = np.arange(start, stop)
-                if tells == NEW:
-                    places = places[codes[start:stop] == 0]
-                if listeners and len(places):
-                    counts = np.bincount(codes[places], minlength=len(ROW_CHANGES)).tolist()
-                    named_counts = {name: count for name, count in zip(ROW_CHANGES, counts, strict=True) if count}
-                    listings.append((listeners, named_counts, places[:MAX_LISTED_ROWS]))
-        if not listings:
-            return
-        used_rows = np.unique(row_numbers[np.concatenate([places for _, _, places in listings])])
-        keys = format_keys(self._changes.keys.take(pa.array(used_rows)), self._changes.table.primary)
-        sky_positions = [_round_position(lon, lat) for lon, lat in positions[used_rows].tolist()]
-        for listeners, counts_by_change, places in listings:
-            used_indexes = np.searchsorted(used_rows, row_numbers[places]).tolist()
-            rows = [
-                [keys[index], ROW_CHANGES[code], *sky_positions[index]]
-                for index, code in zip(used_indexes, codes[places].tolist(), strict=True)
-            ]
-            for watch in listeners:
-                limit = max(MIN_LISTED_ROWS, min(MAX_LISTED_ROWS, self._listable_rows // 100))
-                self._listable_rows -= min(len(rows), limit)
-                yield build_match(watch, self._changes.since, self._changes.version, rows[:limit], counts_by_change)
 
     # --- rows -------------------------------------------------------------------------------------------------
 
@@ -285,25 +229,37 @@ class ScopeMatcher:
 
     # --- pairs ------------------------------------------------------------------------------------------------
 
-    def _find_pairs(self, definitions: Sequence[WatchDefinition], state_rows: StateRows) -> np.ndarray:
-        """Find what definitions find of the changed rows in a state; sorted."""
-        near_pairs = self._find_pairs_near_targets(definitions, state_rows.positions)
-        key_pairs = self._find_pairs_by_key(definitions, state_rows.numbers)
-        is_restricted_twice = np.array([bool(item.targets and item.keys) for item in definitions], bool)
-        pairs = np.union1d(near_pairs, key_pairs)
-        is_in_both = np.isin(pairs, near_pairs) & np.isin(pairs, key_pairs)
-        pairs = pairs[is_in_both | ~is_restricted_twice[pairs // self._row_count]]
-        return self._apply_conditions(definitions, pairs, state_rows)
-
-    def _find_pairs_near_targets(self, definitions: Sequence[WatchDefinition], positions: np.ndarray) -> np.ndarray:
+    def _find_pairs_near_targets(
+        self, definitions: Sequence[WatchDefinition], after: StateRows, before: StateRows, limit: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the rows near targets in both states. A row that has not moved is looked up once."""
         owners = [index for index, definition in enumerate(definitions) if definition.targets]
         if not owners or self._position is None:
-            return NO_PAIRS
+            return NO_PAIRS, NO_PAIRS
         target_lists = [definitions[index].positions for index in owners]
         counts = [len(targets) for targets in target_lists]
         radii = np.repeat([definitions[index].radius for index in owners], counts)
-        row_indexes, target_indexes = find_rows_near_targets(positions, np.concatenate(target_lists), radii)
-        return np.unique(np.repeat(np.array(owners), counts)[target_indexes] * self._row_count + row_indexes)
+        owner_of_target = np.repeat(owners, counts)
+        is_same = (after.positions == before.positions).all(axis=1)
+        positions = np.concatenate([after.positions, np.where(is_same[:, np.newaxis], np.nan, before.positions)])
+        near = iterate_rows_near_targets(positions, np.concatenate(target_lists), radii)
+        all_pairs = _join_pairs((owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit)
+        indexes, rows = np.divmod(all_pairs, len(positions))
+        is_after, rows = rows < self._row_count, rows % self._row_count
+        pairs = indexes * self._row_count + rows
+        return pairs[is_after], np.sort(pairs[~is_after | is_same[rows]])
+
+    def _find_pairs(
+        self, definitions: Sequence[WatchDefinition], near_pairs: np.ndarray, state_rows: StateRows, limit: int
+    ) -> np.ndarray:
+        """Find what definitions find of the changed rows in a state; sorted."""
+        key_pairs = self._find_pairs_by_key(definitions, state_rows.numbers)
+        is_restricted_twice = np.array([bool(item.targets and item.keys) for item in definitions], bool)
+        pairs = sort_distinct(np.concatenate([near_pairs, key_pairs]))
+        if is_restricted_twice.any():
+            is_in_both = np.isin(pairs, near_pairs) & np.isin(pairs, key_pairs)
+            pairs = pairs[is_in_both | ~is_restricted_twice[pairs // self._row_count]]
+        return _join_pairs(self._apply_conditions(definitions, pairs, state_rows), limit)
 
     def _find_pairs_by_key(self, definitions: Sequence[WatchDefinition], numbers: np.ndarray) -> np.ndarray:
         key_lists = {index: definition.keys for index, definition in enumerate(definitions) if definition.keys}
@@ -313,7 +269,7 @@ class ScopeMatcher:
         visible_keys = self._changes.keys.take(pa.array(np.sort(numbers)))
         found = watched_keys.join(visible_keys, keys=list(self._changes.table.primary), join_type="inner")
         owners = np.asarray(found.column(OWNER_COLUMN))
-        return np.unique(owners * self._row_count + np.asarray(found.column(NUMBER_COLUMN)))
+        return sort_distinct(owners * self._row_count + np.asarray(found.column(NUMBER_COLUMN)))
 
     def _build_watched_keys(self, key_lists: Mapping[int, Sequence[str]]) -> pa.Table:
         """Return keys as columns, with the indexes of their definitions; keys of an earlier table are left out."""
@@ -328,37 +284,41 @@ class ScopeMatcher:
 
     def _apply_conditions(
         self, definitions: Sequence[WatchDefinition], pairs: np.ndarray, state_rows: StateRows
-    ) -> np.ndarray:
-        """Apply conditions to sorted pairs; a definition with nothing but a condition begins with all rows."""
+    ) -> Iterator[np.ndarray]:
+        """Yield the pairs that meet conditions; a definition with nothing but a condition begins with all rows."""
         starts = np.searchsorted(pairs, np.arange(len(definitions) + 1) * self._row_count).tolist()
         owners_by_condition: defaultdict[str, list[int]] = defaultdict(list)
-        parts = [NO_PAIRS]
         for index, definition in enumerate(definitions):
             is_free = not (definition.targets or definition.keys)
             if definition.condition and (is_free or starts[index] < starts[index + 1]):
                 owners_by_condition[definition.condition].append(index)
             elif not definition.condition and is_free:
-                parts.append(index * self._row_count + state_rows.numbers)
+                yield index * self._row_count + state_rows.numbers
             elif not definition.condition:
-                parts.append(pairs[starts[index] : starts[index + 1]])
+                yield pairs[starts[index] : starts[index + 1]]
         bounds_by_condition = {item.condition: item.bounds for item in definitions if item.bounds}
         for text, found_numbers in self._evaluate_conditions(owners_by_condition, bounds_by_condition, state_rows):
+            is_met = np.zeros(self._row_count, bool)
+            is_met[found_numbers] = True
             for index in owners_by_condition[text]:
-                found_pairs = index * self._row_count + found_numbers
                 if definitions[index].targets or definitions[index].keys:
-                    found_pairs = np.intersect1d(pairs[starts[index] : starts[index + 1]], found_pairs)
-                parts.append(found_pairs)
-        return np.unique(np.concatenate(parts))
+                    own_pairs = pairs[starts[index] : starts[index + 1]]
+                    yield own_pairs[is_met[own_pairs % self._row_count]]
+                else:
+                    yield index * self._row_count + found_numbers
 
     def _evaluate_conditions(
         self, texts: Collection[str], all_bounds: Mapping[str, NumericBounds], state_rows: StateRows
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the numbers of the rows that meet each condition."""
         numeric_columns = state_rows.numeric_columns
-        bounded_texts = [text for text in texts if text in all_bounds and numeric_columns.has_columns(all_bounds[text])]
-        yield from _evaluate_bounds(state_rows, bounded_texts, all_bounds)
-        other_texts = sorted(set(texts) - set(bounded_texts))
-        conditions = [(text, self._parsed_conditions.get(text) or _parse_condition(text)) for text in other_texts]
+        bounded_texts = {text for text in texts if text in all_bounds and numeric_columns.has_columns(all_bounds[text])}
+        for text in bounded_texts:
+            yield text, state_rows.numbers[numeric_columns.find_rows(all_bounds[text])]
+        conditions = [
+            (text, self._parsed_conditions.get(text) or _parse_condition(text))
+            for text in sorted(set(texts) - bounded_texts)
+        ]
         for start in range(0, len(conditions), MAX_CONDITIONS_PER_QUERY):
             part = conditions[start : start + MAX_CONDITIONS_PER_QUERY]
             try:
@@ -376,6 +336,7 @@ class ScopeMatcher:
             try:
                 (numbers,) = self._query_conditions(rows, [tree])
             except QueryError as error:
+                self.failed_conditions.add(text)
                 log.warning("a watch of %s cannot be evaluated: %s", self._changes.table.qualified_name, error)
             else:
                 yield text, numbers
@@ -400,44 +361,24 @@ class ScopeMatcher:
         return np.split(np.asarray(found.column(0))[order], run_ends)
 
 
-def _evaluate_bounds(
-    state_rows: StateRows, texts: Sequence[str], all_bounds: Mapping[str, NumericBounds]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the numbers of the rows within the bounds of each condition."""
-    if not texts:
-        return
-    parts = list(state_rows.numeric_columns.find_rows([all_bounds[text] for text in texts]))
-    indexes = np.concatenate([NO_PAIRS, *(part for part, _ in parts)])
-    row_indexes = np.concatenate([NO_PAIRS, *(part for _, part in parts)])
-    order = np.argsort(indexes, kind="stable")
-    run_ends = np.searchsorted(indexes[order], np.arange(1, len(texts)))
-    yield from zip(texts, np.split(state_rows.numbers[row_indexes[order]], run_ends), strict=True)
+def _join_pairs(parts: Iterable[np.ndarray], limit: int) -> np.ndarray:
+    """Join parts into distinct pairs, sorted.
 
-
-def build_match(
-    watch: Watch, since: str, version: str, rows: Sequence[Sequence[object]], counts: Mapping[str, int]
-) -> WatchMatch:
-    """Build what a watch has found between two states.
-
-    Parameters
-    ----------
-    watch
-        The watch.
-    since, version
-        Ids of the two states.
-    rows, counts
-        As in `WatchMatch`.
+    Raises
+    ------
+    PairLimitError
+        There are more than `limit`.
     """
-    is_delivered = watch.channel != NO_CHANNEL and not watch.problem
-    return WatchMatch(
-        id=compute_match_id(watch.name, since, version),
-        watch=watch.name,
-        since=since,
-        version=version,
-        rows=rows,
-        counts=counts,
-        state=WAITING if is_delivered else KEPT,
-    )
+    waiting, count = [NO_PAIRS], 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part)
+        if count > limit:
+            waiting = [sort_distinct(np.concatenate(waiting))]
+            count = 0
+            if len(waiting[0]) > limit:
+                raise PairLimitError
+    return sort_distinct(np.concatenate(waiting))
 
 
 def _parse_condition(text: str) -> syntax_tree.Expr:
@@ -454,9 +395,3 @@ def _find_visible_position(table: Table) -> tuple[str, str] | None:
         return None
     is_hidden = any(table.find_column(name).hidden for name in table.position)
     return None if is_hidden else table.position
-
-
-def _round_position(longitude: float, latitude: float) -> tuple[float | None, float | None]:
-    if np.isnan(longitude) or np.isnan(latitude):
-        return None, None
-    return round(longitude, 7), round(latitude, 7)

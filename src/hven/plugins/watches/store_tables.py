@@ -13,7 +13,6 @@ watches = TABLES.define_table(
     account    text index
     table_name text index
     title      text
-    definition text  -- JSON: see WatchDefinition
     tells      text  -- new, or all
     channel    text  -- none, mail or webhook
     webhook    text  -- empty: none
@@ -22,6 +21,7 @@ watches = TABLES.define_table(
     language   text
     created    float
     snapshot   text  -- the state of the table up to which changes have been matched
+    definition text  -- JSON: see WatchDefinition. It may be long: SQLite finds the columns before it without reading it
     """,
 )
 watch_matches = TABLES.define_table(

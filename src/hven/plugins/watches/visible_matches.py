@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.plugins.watches.scope_matching import NUMBER_COLUMN, ScopeMatcher, TableChanges
+from hven.plugins.watches.scope_matching import ScopeMatcher
+from hven.plugins.watches.table_changes import NUMBER_COLUMN, TableChanges
 from hven.plugins.watches.watch_definitions import build_key_rows
 from hven.site.auth import collect_row_filters, is_table_visible
 

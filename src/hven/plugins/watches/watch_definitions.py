@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from hven import adql
@@ -20,7 +21,7 @@ from hven.adql.functions import STANDARD_FUNCTIONS
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.changes.change_service import has_change_feed
-from hven.plugins.watches.numeric_bounds import NumericBounds, read_number, read_numeric_bounds
+from hven.plugins.watches.numeric_bounds import MIRRORED_OPERATORS, NumericBounds, read_number, read_numeric_bounds
 from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 MAX_RADIUS_DEGREES = 10.0  # a search may have a larger circle
 MAX_KEY_CHARACTERS = 2_000
 MAX_CONDITION_CHARACTERS = 20_000
-VOLATILE_FUNCTIONS = frozenset({"RAND"})
 AGGREGATE_NAMES = frozenset(entry.name for entry in STANDARD_FUNCTIONS if entry.aggregate)
 _NUMBER_SEPARATOR = re.compile(r"[\s,;]+")
+_SEXAGESIMAL_POSITION = re.compile(r"\d+ +\d+ +[\d.]+[ ,;]+[+-]?\d+ +\d+ +[\d.]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,6 @@ def _find_unwatchable_part(query: syntax_tree.Query) -> str:
         "it has a subquery": any(isinstance(node, subqueries) for node in nodes),
         "it has a function of several rows": any(isinstance(node, syntax_tree.WindowExpression) for node in nodes),
         "it has an aggregate, such as COUNT or MAX": is_counting or not names.isdisjoint(AGGREGATE_NAMES),
-        "it has a random number": not names.isdisjoint(VOLATILE_FUNCTIONS),
     }
     return next((reason for reason, is_found in reasons.items() if is_found), "")
 
@@ -217,28 +217,48 @@ def _split_circle(
 
 
 def _read_circle(condition: syntax_tree.Expr, table: Table) -> tuple[float, float, float] | None:
-    """Read ``1 = CONTAINS(POINT(position), CIRCLE(..))``; None: it is another condition, or a large circle."""
-    if not isinstance(condition, syntax_tree.Comparison) or condition.op != "=":
+    """Read ``1 = CONTAINS(POINT(position), CIRCLE(..))`` or ``DISTANCE(position, ..) < radius``; None: another one."""
+    if not isinstance(condition, syntax_tree.Comparison):
         return None
-    sides = (condition.left, condition.right)
-    call = next((side for side in sides if isinstance(side, syntax_tree.FunctionCall)), None)
-    if syntax_tree.Literal(1) not in sides or call is None or call.name != "CONTAINS" or len(call.args) != 2:
+    operator, sides = condition.op, (condition.left, condition.right)
+    if isinstance(condition.right, syntax_tree.FunctionCall):
+        operator, sides = MIRRORED_OPERATORS.get(operator, ""), (condition.right, condition.left)
+    call, limit = sides
+    if not isinstance(call, syntax_tree.FunctionCall):
         return None
-    point, circle = call.args
-    if not isinstance(point, syntax_tree.FunctionCall) or not isinstance(circle, syntax_tree.FunctionCall):
-        return None
-    names = [arg.name.normalized_name for arg in point.args if isinstance(arg, syntax_tree.ColumnRef)]
-    is_position = [name.lower() for name in names] == [name.lower() for name in table.position or ()]
-    arguments = [
-        inner for arg in circle.args for inner in (arg.args if isinstance(arg, syntax_tree.FunctionCall) else (arg,))
-    ]
-    numbers = [read_number(argument) for argument in arguments]
-    if not is_position or circle.name != "CIRCLE" or len(numbers) != 3 or None in numbers:
+    nodes = _list_coordinates(call)
+    shapes = [arg.name for arg in call.args if isinstance(arg, syntax_tree.FunctionCall)]
+    is_distance = call.name == "DISTANCE" and operator in {"<", "<="}
+    if is_distance:
+        if nodes and not isinstance(nodes[0], syntax_tree.ColumnRef):
+            nodes = nodes[2:] + nodes[:2]
+        nodes.append(limit)
+    is_contained = (call.name, operator, limit, shapes) == (
+        "CONTAINS",
+        "=",
+        syntax_tree.Literal(1),
+        ["POINT", "CIRCLE"],
+    )
+    names = [node.name.normalized_name.lower() for node in nodes[:2] if isinstance(node, syntax_tree.ColumnRef)]
+    numbers = [read_number(node) for node in nodes[2:]]
+    is_position = names == [name.lower() for name in table.position or ()]
+    if not (is_distance or is_contained) or not is_position or len(numbers) != 3 or None in numbers:
         return None
     lon, lat, radius = (float(number or 0.0) for number in numbers)
     if abs(lat) <= 90 and 0 < radius <= MAX_RADIUS_DEGREES:
         return lon, lat, radius
     return None
+
+
+def _list_coordinates(call: syntax_tree.FunctionCall) -> list[syntax_tree.Expr]:
+    """List the coordinates of points and circles; the name of the frame ICRS is left out."""
+    nodes: list[syntax_tree.Expr] = []
+    for arg in call.args:
+        if isinstance(arg, syntax_tree.FunctionCall) and arg.name in {"POINT", "CIRCLE"}:
+            nodes += _list_coordinates(arg)
+        elif not isinstance(arg, syntax_tree.Literal) or arg.value not in {"ICRS", ""}:
+            nodes.append(arg)
+    return nodes
 
 
 def parse_targets(text: str, radius: float | None, table: Table, max_count: int) -> WatchDefinition:
@@ -281,7 +301,7 @@ def _parse_target(number: int, line: str) -> tuple[float, float]:
         lon, lat = float(words[0]), float(words[1])
     except (ValueError, IndexError):
         lon = lat = math.nan
-    if not (abs(lon) <= 360 and abs(lat) <= 90):
+    if not (abs(lon) <= 360 and abs(lat) <= 90) or _SEXAGESIMAL_POSITION.fullmatch(line.strip()):
         message = format_message("line {number} is not a position: {line!r}", number, line.strip()[:60])
         remedy = "write right ascension and declination in degrees, such as 83.63 22.01"
         raise ParamError(message, name="TARGETS", remedy=remedy)
@@ -332,7 +352,7 @@ def build_key_rows(keys: Sequence[str], table: Table) -> pa.Table:
     ValueError
         A text is not a list of as many values as the key has columns; pyarrow has further errors of values.
     """
-    rows: list[Any] = [json.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None for key in keys]
+    rows: list[Any] = [orjson.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None for key in keys]
     if not all(isinstance(row, list) and len(row) == len(table.primary) for row in rows):
         raise ValueError("not a key")
     columns = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import hven
-from hven.jobs.api.mail import send_mail
+from hven.jobs.api.mail import SecretRedactor, send_mail
 from hven.model.errors import HvenError, UserError
 from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
 from hven.plugins.notifications.delivery import (
@@ -19,6 +19,7 @@ from hven.plugins.notifications.delivery import (
     send_post_within_time,
     sign_webhook,
 )
+from hven.plugins.notifications.outbox import Outbox
 from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.notifications.settings import get_notification_settings
 from hven.plugins.watches.match_documents import MatchWriter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven.watches")
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 30.0, 4 * 3600.0
 MAX_FAILING_SECONDS = 7 * 86_400.0  # after this time Hven gives up, and tells the account
+MIN_ATTEMPTS = 10  # but not before it has tried as often
 MAX_ROUND_SECONDS = 60.0  # then changes are matched again before anything else is delivered
 MATCHES_AT_ONCE = 64
 CONCURRENT_WEBHOOKS = 8
@@ -47,7 +49,9 @@ class WatchDelivery:
         self._settings = get_notification_settings(site.settings)
         self._store = site.store.get_or_create(WatchStore)
         self._choice_store = site.store.get_or_create(ChoiceStore)
+        self._outbox = site.store.get_or_create(Outbox)
         self._rights = RecipientRights(site)
+        self._redactor = SecretRedactor(site.settings.directory)
         self._is_mail_down = False  # then no other mail is tried in this round
 
     def run(self) -> None:
@@ -63,6 +67,7 @@ class WatchDelivery:
     def _send_matches(self, claimed_matches: list[tuple[WatchMatch, Watch]]) -> None:
         """Deliver matches, webhooks at the same time; one watch gets its next match after the former was taken."""
         mail_counts = self._store.count_sent_mails(time.time() - HOUR_SECONDS)
+        other_mail_count = self._outbox.count_recent_messages()
         values_by_number: dict[int, dict[str, Any]] = {}
         calls = []
         busy_watches: set[str] = set()
@@ -75,7 +80,7 @@ class WatchDelivery:
             elif watch.channel == WEBHOOK:
                 busy_watches.add(watch.name)
                 calls.append((visible_match, watch))
-            elif self._is_mail_down or self._is_mail_limit_reached(watch.account, mail_counts):
+            elif self._is_mail_down or self._is_mail_limit_reached(watch.account, mail_counts, other_mail_count):
                 due = time.time() + POSTPONE_SECONDS
                 values_by_number[match.number] = {"due": due, "attempts": match.attempts - 1}
             else:
@@ -93,9 +98,9 @@ class WatchDelivery:
             elif values.get("error"):
                 self._store.hold_matches(watch.name, values["due"])
 
-    def _is_mail_limit_reached(self, account: str, mail_counts: dict[str, int]) -> bool:
+    def _is_mail_limit_reached(self, account: str, mail_counts: dict[str, int], other_count: int) -> bool:
         is_own_limit_reached = mail_counts.get(account, 0) >= self._settings.per_account
-        return is_own_limit_reached or sum(mail_counts.values()) >= self._settings.per_hour
+        return is_own_limit_reached or sum(mail_counts.values()) + other_count >= self._settings.per_hour
 
     def _find_visible_match(self, match: WatchMatch, watch: Watch) -> WatchMatch | None:
         """Return what the account may see of a match now; None: nothing, or the account is gone."""
@@ -105,25 +110,31 @@ class WatchDelivery:
         return next(iter(select_visible_rows(self._site, principal, watch.table_name, [match])), None)
 
     def _send_match(self, match: WatchMatch, watch: Watch) -> dict[str, Any]:
-        """Deliver a match, and return the new values of its columns."""
+        """Deliver a match, and store and return the new values of its columns: a kill repeats this one alone."""
+        values: dict[str, Any] = {"state": SENT, "error": ""}
         try:
             if watch.channel == MAIL:
                 self._send_mail(match, watch)
             else:
                 self._call_webhook(match, watch)
         except Exception as error:  # noqa: BLE001  (one match that fails must not stop the others)
-            return self._describe_failure(match, watch, error)
-        return {"state": SENT, "ended": time.time(), "error": ""}
+            values = self._describe_failure(match, watch, error)
+        else:
+            values["ended"] = time.time()
+        self._store.update_matches({match.number: values})
+        return values
 
     def _describe_failure(self, match: WatchMatch, watch: Watch, error: Exception) -> dict[str, Any]:
         text = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
-        webhook_path = urlsplit(watch.webhook).path
-        if len(webhook_path) > 1:  # it may contain a key of the account
-            text = text.replace(webhook_path, "/..")
-        reason = " ".join(text.split())[:300]
+        parts = urlsplit(watch.webhook)
+        for secret in (parts.path, parts.query):  # they may contain a key of the account
+            if len(secret) > 1:
+                text = text.replace(secret, "/..")
+        reason = self._redactor.redact_text(" ".join(text.split()))[:300]
         log.warning("what the watch %s found could not be delivered: %s", watch.name, reason)
         now = time.time()
-        if is_permanent_delivery_error(error) or match.at + MAX_FAILING_SECONDS < now:
+        is_old = match.at + MAX_FAILING_SECONDS < now  # the site may have been down for a week
+        if is_permanent_delivery_error(error) or (is_old and match.attempts >= MIN_ATTEMPTS):
             return {"state": FAILED, "ended": now, "error": reason}
         pause_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (match.attempts - 1), MAX_RETRY_SECONDS)
         return {"due": now + pause_seconds, "error": reason}

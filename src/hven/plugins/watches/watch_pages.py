@@ -233,8 +233,10 @@ class _WatchPages:
 
     def _find_watch(self, page_context: PageContext) -> Watch:
         """Find the watch of the address, which must be the account's own."""
-        account = self.find_account(page_context)
-        watch = self._store.find_watch(page_context.request.path_params["watch"])
+        return self._find_own_watch(self.find_account(page_context), page_context.request.path_params["watch"])
+
+    def _find_own_watch(self, account: str, name: str) -> Watch:
+        watch = self._store.find_watch(name)
         if watch is None or watch.account != account:
             raise NotFoundError("you have no such watch", remedy="see /watches")
         return watch
@@ -302,9 +304,8 @@ class _WatchPages:
     def build_watch_page(self, page_context: PageContext) -> PageContent:
         watch = self._find_watch(page_context)
         document = self._describe_watch(watch, page_context)
-        document["webhook_secret"] = ""
-        if TOKEN_SCOPE_GROUPS["read"] not in page_context.principal.groups and watch.webhook:
-            document["webhook_secret"] = watch.build_webhook_secret(self._site.store)
+        can_see_secret = bool(watch.webhook) and not _has_read_token(page_context)
+        document["webhook_secret"] = watch.build_webhook_secret(self._site.store) if can_see_secret else ""
         matches = [
             self._describe_match(watch, match, page_context)
             for match in self._list_visible_matches(watch, page_context.principal, SHOWN_MATCHES)
@@ -337,7 +338,7 @@ class _WatchPages:
             "created": format_timestamp(watch.created),
             "state": watch.snapshot,
             "url": writer.page_url,
-            "feed": writer.build_signed_url(FEED),
+            "feed": f"{writer.page_url}/{FEED}" if _has_read_token(page_context) else writer.build_signed_url(FEED),
             "stream": f"{page_context.base}{PAGES_PATH}/stream?watch={watch.name}",
         }
 
@@ -408,27 +409,30 @@ class _WatchPages:
         raise NotFoundError("this watch has not found that, or it is too long ago", remedy="see the page of the watch")
 
     def open_stream(self, page_context: PageContext) -> Response:
-        self.find_account(page_context)
+        account = self.find_account(page_context)
         request = page_context.request
         last_id = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
         watch_name, duration = (request.query_params.get(name, "") for name in ("watch", "seconds"))
+        if watch_name:
+            self._find_own_watch(account, watch_name)
         return self._streams.open_stream(page_context.principal, watch_name, last_id, duration)
 
 
-def _has_account(request: Request, context: ServiceContext) -> bool | None:
-    """Return True if the header of pages links to the watches, else None."""
-    name = context.identify_principal(request).name
-    if name is None:
-        return None
-    return context.site.store.users.has_account(name) or None
+def _has_read_token(page_context: PageContext) -> bool:
+    """Return whether the user shows a token that may end: it must not show keys that last longer."""
+    return TOKEN_SCOPE_GROUPS["read"] in page_context.principal.groups
+
+
+def _is_link_shown(request: Request, context: ServiceContext) -> bool | None:
+    """Return True if the header of pages links to the watches, else None. Nothing is looked up for it."""
+    return context.identify_principal(request).name is not None or None
 
 
 def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the form of a new watch; with the parameters of a row, it is about the row."""
-    name = page_context.principal.name
     if "/collections/" not in page_context.request.url.path:  # the first page is no place for it
         return []
-    if name is None or not has_change_feed(table) or not page_context.context.site.store.users.has_account(name):
+    if page_context.principal.name is None or not has_change_feed(table):
         return []
     title = "tell me when rows are new or change"
     translations = load_page_translations(page_context.language)
@@ -440,7 +444,7 @@ PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",
     parts={"menu": "menu_link.html", "table.downloads": "search_link.html"},
-    compute_frame_value=_has_account,
+    compute_frame_value=_is_link_shown,
 )
 WATCH_LINKS = TableLinkKind(
     name="watches",

@@ -76,10 +76,13 @@ class WatchRequest:
         targets_text = self.params.read_one("TARGETS", "") or ""
         keys = [key for key in self.params.read_all("ROW") if key.strip()]
         definition = WatchDefinition()
+        name = self.params.read_one("TABLE", "") or ""
         if query_text:
             table, definition = parse_watched_query(query_text, self.page_context.catalogue)
+            named_table = services.find_table(name, self.page_context.catalogue) if name else table
+            if named_table.qualified_name != table.qualified_name:
+                raise ParamError("TABLE is not the table of the query", name="TABLE", remedy="leave out TABLE")
         else:
-            name = self.params.read_one("TABLE", "") or ""
             table = services.find_table(name, self.page_context.catalogue)
         check_table_watchable(table, self.page_context.published_state)
         if targets_text.strip():
@@ -89,6 +92,8 @@ class WatchRequest:
                 )
             near_targets = parse_targets(targets_text, self.params.read_number("RADIUS"), table, max_count)
             definition = replace(definition, targets=near_targets.targets, radius=near_targets.radius)
+        elif self.params.read_one("RADIUS") and self.params.read_one("TARGETS") is None:
+            raise ParamError("RADIUS needs targets", name="TARGETS", remedy="send TARGETS, or leave out RADIUS")
         if keys:
             definition = replace(definition, keys=parse_watched_rows(keys, table, max_count).keys)
         return table, definition
@@ -97,8 +102,15 @@ class WatchRequest:
         """Plan the query with the rights of the account: names, types and rights are checked."""
         page_context = self.page_context
         context = page_context.context
-        with query.run_query(text, page_context.principal, site=context.site, policies=context.policies, maxrec=0):
-            return
+        principal, policies = page_context.principal, context.policies
+        with query.run_query(text, principal, site=context.site, policies=policies, maxrec=0) as result:
+            if result.volatile:
+                raise ParamError(
+                    "this query cannot be watched: it may find other rows each time, because it has a random number or "
+                    "the name of an object",
+                    name="QUERY",
+                    remedy="write conditions on columns, and positions in degrees",
+                )
 
     def _read_choice(self, name: str, choices: tuple[str, ...]) -> str:
         value = (self.params.read_one(name, "") or choices[0]).lower()

@@ -16,13 +16,14 @@ import orjson
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, format_message
+from hven.model.sky.api.ragged_arrays import split_into_blocks
 from hven.plugins.watches.store_tables import watch_matches, watches
 from hven.plugins.watches.watch_definitions import WatchDefinition, definition_from_json
 from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from hven.site.api.store_tables import StateDatabase
     from hven.site.store import StateStore
@@ -36,6 +37,7 @@ CLAIM_SECONDS = 600.0  # a claimed match is due again after this time, if its pr
 RETENTION_SECONDS = 30 * 86_400.0
 STOPPED_WATCHES_SECONDS = 60.0
 MAX_LISTED_MATCHES = 200
+MAX_DEFINITION_CHARACTERS = 64 * 1024**2  # of the watches that are matched together: 3 million targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,25 @@ class WatchStore:
             rows = connection.execute(sa.select(watches).where(*conditions).order_by(watches.c.number))
             return [_watch_from_row(row) for row in rows]
 
+    def iterate_watches(self, table_name: str, snapshot: str) -> Iterator[list[Watch]]:
+        """Yield the watches of a table that have been matched up to a state, in parts that fit into memory.
+
+        Parameters
+        ----------
+        table_name
+            The table.
+        snapshot
+            The state.
+        """
+        is_chosen = (watches.c.table_name == table_name) & (watches.c.snapshot == snapshot)
+        query = sa.select(watches.c.number, sa.func.length(watches.c.definition)).where(is_chosen)
+        with self._database.begin_read() as connection:
+            rows = connection.execute(query.order_by(watches.c.number)).all()
+        for block in split_into_blocks([size for _, size in rows], MAX_DEFINITION_CHARACTERS):
+            is_in_block = watches.c.number.between(rows[block][0].number, rows[block][-1].number)
+            if found := self.list_watches(is_chosen, is_in_block):
+                yield found
+
     def find_stopped_watches(self, limit: int) -> list[tuple[str, str]]:
         """Find the accounts and the problems of some watches that deliver nothing any more.
 
@@ -286,7 +307,7 @@ class WatchStore:
 
     def list_matches(
         self,
-        names: Collection[str],
+        names: Collection[str] | sa.Select[tuple[str]],
         *conditions: sa.ColumnElement[bool],
         newest_first: bool = True,
         limit: int = MAX_LISTED_MATCHES,
@@ -296,7 +317,7 @@ class WatchStore:
         Parameters
         ----------
         names
-            Names of the watches.
+            Names of the watches, or a query of them.
         conditions
             Conditions on columns of `watch_matches`.
         newest_first

@@ -9,6 +9,7 @@ from hven.model.sky._ragged_arrays import (
     compute_successor_indexes,
     gather_element_indexes,
     sort_distinct,
+    split_into_blocks,
 )
 from hven.model.sky._thread_pool import map_in_threads
 
@@ -20,4 +21,5 @@ __all__ = [
     "gather_element_indexes",
     "map_in_threads",
     "sort_distinct",
+    "split_into_blocks",
 ]

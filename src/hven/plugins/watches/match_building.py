@@ -1,0 +1,129 @@
+"""Build the matches of watches from the rows that their definitions find."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.model.sky.api.ragged_arrays import sort_distinct
+from hven.plugins.watches.watch_store import (
+    ALL,
+    CHANGED,
+    GONE,
+    KEPT,
+    NEW,
+    NO_CHANNEL,
+    WAITING,
+    WatchMatch,
+    compute_match_id,
+)
+from hven.portal.api.table_rows import format_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hven.plugins.watches.scope_matching import FoundPairs
+    from hven.plugins.watches.table_changes import TableChanges
+    from hven.plugins.watches.watch_definitions import WatchDefinition
+    from hven.plugins.watches.watch_store import Watch
+
+MIN_LISTED_ROWS, MAX_LISTED_ROWS = 10, 1_000  # of a match; the others are counted
+MAX_ALL_LISTED_ROWS = 2_000_000  # of all matches of a scope: the closer they come, the fewer rows each lists
+ROW_CHANGES = (NEW, CHANGED, GONE)  # by their codes
+
+
+class MatchBuilder:
+    """Build the matches of watches whose accounts see the same rows.
+
+    Parameters
+    ----------
+    changes
+        The changed rows of the table.
+    scope_watches
+        The watches; equal definitions are matched once.
+    """
+
+    def __init__(self, changes: TableChanges, scope_watches: Sequence[Watch]) -> None:
+        self._changes = changes
+        groups: defaultdict[str, list[Watch]] = defaultdict(list)
+        for watch in scope_watches:
+            groups[watch.definition_text].append(watch)
+        self._groups = list(groups.values())
+        self._listable_rows = MAX_ALL_LISTED_ROWS
+
+    @property
+    def definitions(self) -> list[WatchDefinition]:
+        """The definitions to match."""
+        return [group[0].definition for group in self._groups]
+
+    def build_matches(self, found: FoundPairs) -> Iterator[WatchMatch]:
+        """Yield the matches of a part: of each watch of a definition, the rows that it tells of.
+
+        Parameters
+        ----------
+        found
+            What the definitions have found.
+        """
+        indexes, row_numbers, codes = found.definition_indexes, found.row_numbers, found.codes
+        listings: list[tuple[list[Watch], dict[str, int], np.ndarray]] = []
+        for tells, places in ((NEW, np.flatnonzero(codes == 0)), (ALL, np.arange(len(codes)))):
+            starts = np.flatnonzero(np.diff(indexes[places], prepend=-1))
+            stops = np.append(starts[1:], len(places))[: len(starts)]
+            counts = np.zeros((len(starts), len(ROW_CHANGES)), np.int64)
+            np.add.at(counts, (np.repeat(np.arange(len(starts)), stops - starts), codes[places]), 1)
+            columns = (part.tolist() for part in (indexes[places[starts]], starts, stops, counts))
+            for index, start, stop, count in zip(*columns, strict=True):
+                listeners = [watch for watch in self._groups[index] if watch.tells == tells]
+                if listeners:
+                    named_counts = {name: number for name, number in zip(ROW_CHANGES, count, strict=True) if number}
+                    listings.append((listeners, named_counts, places[start : min(stop, start + MAX_LISTED_ROWS)]))
+        if not listings:
+            return
+        used_rows = sort_distinct(row_numbers[np.concatenate([places for _, _, places in listings])])
+        keys = format_keys(self._changes.keys.take(pa.array(used_rows)), self._changes.table.primary)
+        sky_positions = [_round_position(lon, lat) for lon, lat in found.positions[used_rows].tolist()]
+        for listeners, counts_by_change, places in listings:
+            used_indexes = np.searchsorted(used_rows, row_numbers[places]).tolist()
+            rows = [
+                [keys[index], ROW_CHANGES[code], *sky_positions[index]]
+                for index, code in zip(used_indexes, codes[places].tolist(), strict=True)
+            ]
+            for watch in listeners:
+                limit = max(MIN_LISTED_ROWS, min(MAX_LISTED_ROWS, self._listable_rows // 100))
+                self._listable_rows -= min(len(rows), limit)
+                yield build_match(watch, self._changes.since, self._changes.version, rows[:limit], counts_by_change)
+
+
+def build_match(
+    watch: Watch, since: str, version: str, rows: Sequence[Sequence[object]], counts: Mapping[str, int]
+) -> WatchMatch:
+    """Build what a watch has found between two states.
+
+    Parameters
+    ----------
+    watch
+        The watch.
+    since, version
+        Ids of the two states.
+    rows, counts
+        As in `WatchMatch`.
+    """
+    is_delivered = watch.channel != NO_CHANNEL and not watch.problem
+    return WatchMatch(
+        id=compute_match_id(watch.name, since, version),
+        watch=watch.name,
+        since=since,
+        version=version,
+        rows=rows,
+        counts=counts,
+        state=WAITING if is_delivered else KEPT,
+    )
+
+
+def _round_position(longitude: float, latitude: float) -> tuple[float | None, float | None]:
+    if np.isnan(longitude) or np.isnan(latitude):
+        return None, None
+    return round(longitude, 7), round(latitude, 7)
