@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from asgi_client import Client
 from granule_rows import ROWS, SPECIAL
@@ -173,6 +176,33 @@ def test_faults(client: Client, params: dict[str, Any]) -> None:
     answer = client.get(f"{MARS}/items", **params)
     assert answer.status in {400, 413}, answer.text
     assert set(json.loads(answer.body)) == {"code", "description"}
+
+
+@pytest.mark.parametrize(
+    "text", ["+1" * 20_000, "^2" * 20_000, "-" * 20_000 + "1", " -1" * 15_000, "+(1 -1 -1 -1 -1)" * 900]
+)
+def test_long_arithmetic_does_not_end_the_process(text: str) -> None:
+    """The parser is recursive: its stack overflows, which no exception tells. Another process tries it."""
+    pytest.importorskip("cql2")
+    code = (
+        "import sys; from hven.plugins.stac.cql2_conditions import parse_cql2_text; parse_cql2_text(sys.stdin.read())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], input=f"a = 1{text}", capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "TooLargeError" in ended.stderr
+    assert "arithmetic operators" in ended.stderr
+
+
+def test_long_lists_and_geometries_are_no_arithmetic(client: Client) -> None:
+    numbers = ",".join(f"-{number}" for number in range(2_000))
+    corners = ",".join(f"{-9 + np.cos(turn)} {-2e1 + np.sin(turn)}" for turn in np.linspace(0, 2 * np.pi, 900)[:-1])
+    first = f"{-9 + np.cos(0)} {-2e1 + np.sin(0)}"
+    for text in (f"epn:processing_level IN ({numbers})", f"S_INTERSECTS(geometry, POLYGON(({corners},{first})))"):
+        assert client.get(f"{MARS}/items", filter=text).status == 200
+    words = "-" * 2_000 + "(" * 200
+    assert list_ids(get_items(client, filter=f"epn:granule_uid = '{words}'")) == []
 
 
 @pytest.mark.parametrize(

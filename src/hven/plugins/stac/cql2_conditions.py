@@ -5,6 +5,7 @@ Text is parsed by the library cql2; its JSON is translated here. Names are prope
 
 from __future__ import annotations
 
+import re
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,11 @@ if TYPE_CHECKING:
 
 MAX_FILTER_CHARACTERS = 50_000
 MAX_FILTER_DEPTH = 60  # of brackets and operators, one in the other
+MAX_ARITHMETIC_OPERATORS = 500  # of a text: some thousands overflow the parser's stack, which ends the process
+_QUOTED_PATTERN = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+# up to four numbers between commas or brackets, such as the positions of a geometry
+_POSITION_PATTERN = re.compile(rf"(?<=[(,])\s*{_NUMBER}(?:\s+{_NUMBER}){{0,3}}\s*(?=[,)])")
 _COMPARISONS = {"=", "<>", "<", ">", "<=", ">="}
 _REVERSED_COMPARISONS = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _ARITHMETIC_FUNCTIONS = {"%": "MOD", "^": "POWER"}
@@ -131,7 +137,16 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
 
 
 def _check_text_depth(text: str) -> None:
-    """Refuse texts that are nested so deeply that the parser would run out of memory."""
+    """Refuse texts that are nested so deeply that the parser's stack would overflow."""
+    text = _QUOTED_PATTERN.sub("", text)
+    operator_count = len(re.findall(r"[-+*/%^]", _POSITION_PATTERN.sub("0", text)))
+    if operator_count > MAX_ARITHMETIC_OPERATORS:
+        message = format_message(
+            "the filter has {count:,} arithmetic operators; the limit is {most:,}",
+            operator_count,
+            MAX_ARITHMETIC_OPERATORS,
+        )
+        raise TooLargeError(message)
     depth = deepest = 0
     for character in text:
         if character == "(":
