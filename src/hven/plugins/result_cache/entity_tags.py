@@ -68,7 +68,7 @@ class TaggedRequest:
     published_state
         The state before the query is planned: if it changes meanwhile, the tag is out of date, and the answer is not.
     facts
-        What else the answer depends on: the settings, the user's access and the portal.
+        What else the answer depends on: the settings, the user's access, the portal and the parameters.
     """
 
     def __init__(self, request: Request, published_state: PublishedState, facts: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class TaggedRequest:
         self._published_state = published_state
         texts = (*facts, published_state.version, scope["scheme"], scope["path"])
         encoded_facts = "\0".join(texts).encode("utf-8", "surrogatepass")
-        self._digest = hashlib.sha256(b"\0".join((encoded_facts, scope["query_string"], accept, host)))
+        self._digest = hashlib.sha256(b"\0".join((encoded_facts, accept, host)))
 
     def find_unchanged_answer(self) -> UnchangedAnswer | None:
         """Return what the client already has, if that is still the answer; None: the answer must be computed."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import RequestUsage
 
+    NormalizedValues = tuple[tuple[str, tuple[str, ...]], ...]  # names of parameters with their values, sorted
+
 HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_total"
 MAX_ANSWER_BYTES = 256 * 1024
 ENTRY_OVERHEAD_BYTES = 2_000  # about what an answer needs besides its body
@@ -119,10 +121,11 @@ class ResultCache:
         if principal.groups:
             published_state = anonymize_for_referee(published_state, principal)
         access_key = published_state.find_access_key(principal, self._context.policies)
+        values = _normalize_values(params.values, usage.face)
         tagged_request = None
         if request.method in {"GET", "HEAD"}:
             portal = request.scope.get(PORTAL_SCOPE_KEY)
-            facts = (self._settings_text, access_key, usage.face, portal.name if portal else "")
+            facts = (self._settings_text, access_key, usage.face, portal.name if portal else "", repr(values))
             tagged_request = TaggedRequest(request, published_state, facts)
             if unchanged_answer := tagged_request.find_unchanged_answer():
                 self._context.site.counters.count_event(HITS_COUNTER)
@@ -130,7 +133,7 @@ class ResultCache:
             request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_result_tag
         if not self._byte_limit or request.method == "HEAD":
             return await build_response()
-        key = self._build_cache_key(request, params, usage, (published_state.version, access_key))
+        key = self._build_cache_key(request, values, usage, (published_state.version, access_key))
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
@@ -209,21 +212,18 @@ class ResultCache:
         return usage.face != "tap" or _is_cacheable_tap_request(params.values)
 
     def _build_cache_key(
-        self, request: Request, params: RequestParams, usage: RequestUsage, data_key: tuple[str, str]
+        self, request: Request, values: NormalizedValues, usage: RequestUsage, data_key: tuple[str, str]
     ) -> Hashable:
         """Return everything on which an answer depends; None: the answer is not kept."""
-        values = params.values
-        if sum(len(value) for texts in values.values() for value in texts) > MAX_KEY_CHARACTERS:
+        if sum(len(value) for _, texts in values for value in texts) > MAX_KEY_CHARACTERS:
             return None
         portal = request.scope.get(PORTAL_SCOPE_KEY)
-        if usage.face == "tap":
-            values = {**values, "QUERY": tuple(map(normalize_query_whitespace, values.get("QUERY", ())))}
         return (
             *data_key,
             usage.face,
             portal and portal.name,
             tuple((usage.params or {}).items()),
-            tuple(sorted(values.items())),
+            values,
             request.headers.get("accept"),
             services.get_base_url(request, self._context.site.settings),
         )
@@ -262,6 +262,13 @@ class ResultCache:
         size = ENTRY_OVERHEAD_BYTES + len(repr(key)) + sum(map(len, body_parts or ()))
         self._answers.store(key, cached_answer, size)
         return body_parts is not None
+
+
+def _normalize_values(values: Mapping[str, tuple[str, ...]], face: str) -> NormalizedValues:
+    """Write parameters in the same way for all spellings and orders that mean the same."""
+    if face == "tap":
+        values = {**values, "QUERY": tuple(map(normalize_query_whitespace, values.get("QUERY", ())))}
+    return tuple(sorted(values.items()))
 
 
 def _confirm_unchanged_answer(unchanged_answer: UnchangedAnswer) -> Response:
