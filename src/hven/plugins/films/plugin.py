@@ -1,0 +1,13 @@
+"""What this package adds: films of the rows of tables."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage
+
+PLUGIN = PluginPackage(
+    name="films",
+    title="Show the images that a search finds as a film",
+    uses=("image_regions", "previews", "series"),
+    pages="hven.plugins.films.film_pages:PAGES",
+    translations="hven.plugins.films:texts",
+)
