@@ -102,9 +102,9 @@ def test_behind_takes_in_order_and_tells_what_went_wrong():
     behind = WriteBehindQueue(fail)
     with pytest.raises(OSError, match="disk full"):
         give_all()
-    behind.close()
+    behind.stop_and_discard_items()
     before = threading.enumerate()
     behind = WriteBehindQueue(taken.append)
     assert come(before)
-    behind.close()
+    behind.stop_and_discard_items()
     assert not come(before)

@@ -397,7 +397,7 @@ class MappingCompiler:
         copies = _intersect_column_copies([granule_compiler.copies for granule_compiler in granule_compilers])
         columns = self._rename_link_columns(columns, copies)
         self._check_source_column_names([column.name for column in columns])
-        self._check_source_ucds_and_units(columns)
+        self._warn_of_invalid_source_ucds_and_units(columns)
         position = self.spec.table.position or find_position_columns(tuple(columns))
         table = self.spec.table.copy_with(columns=tuple(columns), position=position)
         if table.policy is not None:
@@ -512,7 +512,7 @@ class MappingCompiler:
                 message = f"{self.key_path}.access: {str(name)!r} belongs to the primary key and cannot be hidden"
                 self.faults.add_error(message, place, "choose another primary key, or hide whole rows")
 
-    def _check_source_ucds_and_units(self, columns: list[Column]) -> None:
+    def _warn_of_invalid_source_ucds_and_units(self, columns: list[Column]) -> None:
         """Warn of UCDs and units of the source that are invalid, in one line each."""
         for key, label, find_problem in (("ucd", "UCDs", units.list_ucd_problems), ("unit", "units", _is_invalid_unit)):
             invalid_values = []

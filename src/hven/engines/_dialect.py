@@ -316,7 +316,7 @@ class EngineDialect(SqlDialect):
         return f"({shape_sql})[{number}]"
 
     @abstractmethod
-    def write_number_list(self, numbers_sql: str) -> str:
+    def write_array_of_numbers(self, numbers_sql: str) -> str:
         """Write a list of doubles; `numbers_sql` has commas between them."""
 
     @abstractmethod
@@ -354,7 +354,7 @@ class EngineDialect(SqlDialect):
             if value_kinds.classify_type(require_meta(arg).type) == "point" and len(inner) != 2:
                 inner = (arg, arg)
             are_constants.extend(isinstance(item, Literal) and item.value is not None for item in inner)
-        list_sql = self.write_number_list(", ".join(numbers))
+        list_sql = self.write_array_of_numbers(", ".join(numbers))
         tests = [f"{text} IS NULL" for text, is_constant in zip(numbers, are_constants, strict=True) if not is_constant]
         if tests:
             return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {list_sql} END"

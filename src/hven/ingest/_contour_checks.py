@@ -43,7 +43,7 @@ _OTHER_FRAME_PATTERN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
 _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?galactic(?:_ii?)?|ecliptic)\b")
 
 
-def report_contours_and_remove_coverage(
+def report_contour_quality_and_clear_coverage(
     evaluator: QueryEvaluator, mapping: CompiledMapping, mapped_rows: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
     """Report how well the regions of mapped rows match their contours, and why contours have no region.

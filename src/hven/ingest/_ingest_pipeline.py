@@ -445,7 +445,7 @@ class CollectionRun:
             run: CollectionRun | None = runs.get(resource.name)
             try:
                 if run is None:
-                    run = runs[resource.name] = self._create_dependent_run(resource, stack)
+                    run = runs[resource.name] = self._create_leased_dependent_run(resource, stack)
                 run._load_tables_and_stage_records(published_specs, run.loaded_tables)  # noqa: SLF001
                 run._run_descriptor_tests()  # noqa: SLF001
             except HvenError as error:
@@ -469,7 +469,7 @@ class CollectionRun:
             self.report.changes |= run.report.changes
         return changed_runs
 
-    def _create_dependent_run(self, resource: CollectionSpec, stack: ExitStack) -> CollectionRun:
+    def _create_leased_dependent_run(self, resource: CollectionSpec, stack: ExitStack) -> CollectionRun:
         name = resource.name
         description = f"the {self.report.kind} of {self.resource.name}"
         lease = stack.enter_context(self.site.store.leases.hold_lease(build_lease_name(name), description=description))

@@ -103,7 +103,7 @@ _GC_THROTTLE = _GcThrottle()
 class WriteBehindQueue(Generic[T]):
     """Call a function with each item, in order, in another thread.
 
-    At the end, call `wait_until_done`, or `close` to give up.
+    At the end, call `wait_until_done`, or `stop_and_discard_items` to give up.
     """
 
     def __init__(self, consume: Callable[[T], None], size: int = QUEUE_LENGTH) -> None:
@@ -139,7 +139,7 @@ class WriteBehindQueue(Generic[T]):
         if self._failure is not None:
             raise self._failure
 
-    def close(self) -> None:
+    def stop_and_discard_items(self) -> None:
         """Stop the thread, and discard the items that wait."""
         self._stop_event.set()
         if self._thread.is_alive():

@@ -14,7 +14,7 @@ from hven.adql.syntax_tree import CaseExpression, FunctionCall, Select, walk_tre
 from hven.descriptor.mapping import SOURCE_RELATION, TARGET_RELATION
 from hven.ingest._casting import find_values_out_of_bounds
 from hven.ingest._column_rules import ColumnRuleChecker
-from hven.ingest._contour_checks import replace_crossing_polygons, report_contours_and_remove_coverage
+from hven.ingest._contour_checks import replace_crossing_polygons, report_contour_quality_and_clear_coverage
 from hven.ingest._obscore_checks import ObscoreRowValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.model.errors import DataError, HvenError, format_message
@@ -58,7 +58,9 @@ class RowValidator:
             validator = RowValidator(
                 self.evaluator, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False
             )
-            observation_validator = ObscoreRowValidator(self.evaluator, observation_mapping, validator.find_violations)
+            observation_validator = ObscoreRowValidator(
+                self.evaluator, observation_mapping, validator.find_violations_and_set_flags
+            )
             self._observation_validators.append(observation_validator)
         for query in self.mapping.queries:
             body = query.query.body
@@ -113,7 +115,7 @@ class RowValidator:
         yield from self._find_position_violations(rows)
         yield from self._find_unexpected_nulls(mapped_rows, batch)
         yield from self._find_missing_inputs(mapped_rows, batch)
-        yield from report_contours_and_remove_coverage(self.evaluator, self.mapping, mapped_rows, batch)
+        yield from report_contour_quality_and_clear_coverage(self.evaluator, self.mapping, mapped_rows, batch)
         yield from self._check_columns_and_replace_polygons(mapped_rows, rows)
         failing_masks = self._run_row_rules(mapped_rows)
         for number, check in enumerate(self.mapping.checks):

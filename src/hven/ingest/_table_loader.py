@@ -383,7 +383,7 @@ class TableLoader:
         """
         with ExitStack() as stack:
             writer = WriteBehindQueue(write_batch)
-            stack.callback(writer.close)
+            stack.callback(writer.stop_and_discard_items)
             for number, entry in enumerate(self.entries):
                 self._load_source_entry(number, entry, writer)
             start_time = time.perf_counter()

@@ -193,13 +193,13 @@ def list_row_links(
     missing_indexes = [index for index in range(len(requested.texts)) if index not in answered_indexes]
     if missing_indexes or not batches:
         batches.insert(0, _build_unknown_identifier_rows(table, missing_indexes))
-    all_rows = _order_link_rows(pa.Table.from_batches(batches), requested.texts)
+    all_rows = _sort_and_identify_link_rows(pa.Table.from_batches(batches), requested.texts)
     if with_link_numbers:
         return all_rows
     return pa.table([all_rows[name] for name in LINK_SCHEMA.names], schema=LINK_SCHEMA)
 
 
-def _order_link_rows(link_rows: pa.Table, identifiers: Sequence[str]) -> pa.Table:
+def _sort_and_identify_link_rows(link_rows: pa.Table, identifiers: Sequence[str]) -> pa.Table:
     """Sort rows by identifier and link, and write the identifiers into them."""
     row_links = link_rows["_link"].to_pylist()
     if len(identifiers) > 1 or row_links != sorted(row_links):
@@ -829,7 +829,7 @@ def _find_equal_columns(join_condition: str, identifier_name: str) -> tuple[list
     equal_columns = []
     has_other_conditions = False
     for part in split_conjuncts(adql.parse_condition(join_condition)):
-        column = _find_equal_column(part, identifier_name)
+        column = _find_column_joined_to_identifier(part, identifier_name)
         if column is None:
             has_other_conditions = True
         else:
@@ -837,7 +837,7 @@ def _find_equal_columns(join_condition: str, identifier_name: str) -> tuple[list
     return equal_columns, has_other_conditions or len(equal_columns) > 1
 
 
-def _find_equal_column(condition: Any, identifier_name: str) -> str | None:
+def _find_column_joined_to_identifier(condition: Any, identifier_name: str) -> str | None:
     """Return the column of the other table that a condition equates with the row's identifier, else None."""
     if not isinstance(condition, Comparison) or condition.op != "=":
         return None

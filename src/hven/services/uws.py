@@ -171,7 +171,7 @@ class _UwsJobResources:
     def build_routes(self) -> Sequence[Route]:
         job_path = f"{self._path}/{{job}}"
         routes = [
-            create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST")),
+            create_route(self._path, self._list_or_create_jobs, _respond_to_error, ("GET", "POST")),
             create_route(job_path, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
             create_route(
                 f"{job_path}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "POST", "PUT")
@@ -220,7 +220,7 @@ class _UwsJobResources:
 
     # --- the list --------------------------------------------------------------------------------------------
 
-    async def _answer_job_list(self, request: Request) -> Response:
+    async def _list_or_create_jobs(self, request: Request) -> Response:
         params = await read_params(request, self._byte_limit)
         if request.method == "POST":
             try:

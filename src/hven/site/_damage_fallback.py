@@ -103,7 +103,7 @@ def _find_newest_undamaged_records(
     for event in events:
         states = [_find_records_of_event(event, stored_records, records, find_damage)]
         for companion_events, records_by_id in companion_histories:
-            companion_event = _find_companion_event(companion_events, newer_events)
+            companion_event = _find_last_companion_event_before(companion_events, newer_events)
             if companion_event is None:
                 states.append({})
             else:
@@ -118,7 +118,7 @@ def _find_newest_undamaged_records(
     return {}
 
 
-def _find_companion_event(
+def _find_last_companion_event_before(
     companion_events: Sequence[PublicationEvent], newer_events: Sequence[PublicationEvent]
 ) -> PublicationEvent | None:
     """Find the last event of a companion before all of some newer events, and of none of their runs."""

@@ -58,7 +58,7 @@ def list_example_queries(
         resource = published_state.resources.get(schema.name)
         example_tables: set[str] = set()
         for example in () if resource is None else resource.examples:
-            runnable_example = _complete_example_if_runnable(example, catalogue)
+            runnable_example = _add_tables_to_runnable_example(example, catalogue)
             if runnable_example is not None:
                 example_queries.append(runnable_example)
                 example_tables.update(runnable_example.tables)
@@ -84,7 +84,7 @@ _TAP_SCHEMA_EXAMPLE = ExampleQuery(
 )
 
 
-def _complete_example_if_runnable(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
+def _add_tables_to_runnable_example(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
     """Return an example with its tables; None if the user cannot run it."""
     try:
         tree = adql.parse_query(example.query)

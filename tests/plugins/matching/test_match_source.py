@@ -237,7 +237,7 @@ def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
         (directory,) = opened.settings.data_directory.rglob("matches")
         (stored,) = directory.iterdir()
         assert sorted(file.name for file in (stored / "tables").iterdir()) == ["sky.candidates", "sky.matched"]
-        monkeypatch.setattr(MatchStore, "load_match", lambda *_: None)
+        monkeypatch.setattr(MatchStore, "load_match_and_mark_in_use", lambda *_: None)
         ingest_collection(opened, "sky")
         assert len(found) == 3
         assert read(opened, "SELECT * FROM sky.matched").equals(objects)
@@ -540,7 +540,7 @@ def test_a_catalogue_that_changes_during_a_match_is_matched_as_it_was(tmp_path, 
             return find_pairs(search, columns)
 
         monkeypatch.setattr(PairSearch, "find_pairs", change_catalogue)
-        monkeypatch.setattr(MatchStore, "load_match", lambda *_: None)
+        monkeypatch.setattr(MatchStore, "load_match_and_mark_in_use", lambda *_: None)
         ingest_collection(opened, "sky")
         records = opened.store.read_published_records()[1]
         assert records["sky.candidates"].provenance["inputs"]["inputs.second"] == before

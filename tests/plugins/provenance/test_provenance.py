@@ -19,7 +19,7 @@ from hven.plugins.provenance.provenance_search import (
     StepList,
     search_provenance,
 )
-from hven.plugins.provenance.reader_site import write_public_name
+from hven.plugins.provenance.reader_site import strip_private_name_parts
 from hven.site import Site
 from hven.testing.face import FaceContract
 
@@ -209,4 +209,4 @@ def test_a_million_files(client: Client, site: Site, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_public_names(name: str, shown: str) -> None:
-    assert write_public_name(name) == shown
+    assert strip_private_name_parts(name) == shown

@@ -65,7 +65,7 @@ class TableDescriptionRequest:
     format_path: Callable[[Path], str] = str
     context: SourceContext
 
-    def read_document(self) -> bytes:
+    def read_document_file(self) -> bytes:
         """Read the document.
 
         Returns

@@ -544,7 +544,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         """Write one number of a shape."""
         return f"CAST(({shape_sql})[{number}] AS DOUBLE)"
 
-    def write_number_list(self, numbers_sql: str) -> str:
+    def write_array_of_numbers(self, numbers_sql: str) -> str:
         """Write a list of doubles."""
         return f"list_value({numbers_sql})"
 

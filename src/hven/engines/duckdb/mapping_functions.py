@@ -218,7 +218,7 @@ def _is_seen_from_outside(view: Any) -> bool:
     return bool(pc.all(pc.equal(view, "body")).as_py())
 
 
-def _extract_polygons_in_frame(region: Any, frame: Any) -> pa.Array:
+def _extract_polygons_stated_in_frame(region: Any, frame: Any) -> pa.Array:
     """Return the corners of polygons; empty for other regions and for polygons in another frame."""
     texts = to_single_array(region)
     upper_texts = pc.ascii_upper(texts)
@@ -247,7 +247,7 @@ MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_file_md5_": _wrap_file_function(_compute_md5, pa.string(), ""),
     "hven_oriented": _orient_polygons,
     "hven_oriented_text": _orient_region_texts,
-    "hven_polygon_of": _extract_polygons_in_frame,
+    "hven_polygon_of": _extract_polygons_stated_in_frame,
 }
 
 

@@ -153,7 +153,7 @@ def run_query_worker(socket_number: int) -> None:
     else:
         resident, shared = (0, 0)
     send_frame(control, END_FRAME, b"%d" % ((int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")))
-    workers = _serve_channels(engine, control)
+    workers = _serve_channels_and_free_memory(engine, control)
     for worker in workers:
         worker.stop_all_queries()
     stop_deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
@@ -164,7 +164,7 @@ def run_query_worker(socket_number: int) -> None:
     os._exit(0)  # threads that still run are not needed
 
 
-def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[QueryChannelWorker]:
+def _serve_channels_and_free_memory(engine: DuckEngine, control: socket.socket) -> Collection[QueryChannelWorker]:
     """Accept channels until the other process ends; return the workers that are left."""
     poller = select.poll()
     poller.register(control, select.POLLIN)

@@ -151,14 +151,14 @@ def _build_moc_from_ranges(rows: np.ndarray, order: int) -> Moc:
     return Moc(healpix.merge_ranges(pairs[is_filled]), order)
 
 
-def _build_moc_from_uniq(rows: np.ndarray, order: int) -> Moc:
-    exact_orders = np.log2(np.maximum(rows, 1) / 4.0) / 2.0
+def _build_moc_from_uniq(uniq_cells: np.ndarray, min_order: int) -> Moc:
+    exact_orders = np.log2(np.maximum(uniq_cells, 1) / 4.0) / 2.0
     orders = np.floor(exact_orders).astype(np.int64)
-    cells = rows - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))
-    if (rows < 4).any() or (orders > healpix.MAX_ORDER).any() or (cells >= 12 << 2 * orders).any():
+    cells = uniq_cells - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))
+    if (uniq_cells < 4).any() or (orders > healpix.MAX_ORDER).any() or (cells >= 12 << 2 * orders).any():
         message = "the MOC contains cells that do not exist"
         raise ValueError(message)
     shift = 2 * (healpix.MAX_ORDER - orders)
     ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)
-    max_order = max(order, int(orders.max(initial=0)))
+    max_order = max(min_order, int(orders.max(initial=0)))
     return Moc(healpix.merge_ranges(ranges), max_order)

@@ -17,7 +17,7 @@ import orjson
 
 from hven.adql import syntax_tree
 from hven.model.errors import NotFoundError, ParamError, format_message
-from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, MAX_ROW_KEYS, TableSearch, build_search_of_row_keys
+from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, MAX_ROW_KEYS, TableSearch, build_search_by_row_keys_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -238,7 +238,7 @@ def check_limits(basket: Basket) -> Basket:
 
 def build_row_key_search(part: BasketTablePart, table: Table) -> TableSearch:
     """Return the search for the ticked rows."""
-    return build_search_of_row_keys(TableSearch(table=table), part.keys)
+    return build_search_by_row_keys_alone(TableSearch(table=table), part.keys)
 
 
 def build_union_search(table: Table, searches: Iterable[TableSearch]) -> TableSearch:

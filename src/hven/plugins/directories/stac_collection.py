@@ -81,7 +81,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         The file is no JSON; it names no items, or they do not exist.
     """
     try:
-        collection = orjson.loads(request.read_document())
+        collection = orjson.loads(request.read_document_file())
     except orjson.JSONDecodeError as error:
         raise SourceError(
             f"the file is not JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)

@@ -215,7 +215,7 @@ def _find_named_places(
 def _list_tables_near(
     places: Sequence[NamedPlace],
     tables: Sequence[Table],
-    table_values: Sequence[value_index.IndexedTableValues],
+    table_values: Sequence[value_index.TableValueSearchIndex],
     runner: QueryRunner,
 ) -> list[tuple[NamedPlace, ValueMatch]]:
     """List the tables that may have rows around places, each as a match without a count."""
@@ -247,7 +247,7 @@ def _list_tables_near(
 
 
 def _build_body_condition(
-    table: Table, body_name: str, values: value_index.IndexedTableValues | None, runner: QueryRunner
+    table: Table, body_name: str, values: value_index.TableValueSearchIndex | None, runner: QueryRunner
 ) -> tuple[tuple[str, str], ...] | None:
     """Return the condition that the places of a table are on a body; empty if all are; None if none are."""
     column = find_body_column(table.columns)

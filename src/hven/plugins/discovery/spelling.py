@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.plugins.discovery.value_index import IndexedTableValues
+    from hven.plugins.discovery.value_index import TableValueSearchIndex
 
 MIN_LETTERS, MAX_LETTERS = 4, 24  # of words that are corrected
 MIN_LONG_LETTERS = 8  # of words that may have two errors
@@ -72,7 +72,7 @@ class KnownWords:
         return str(self._words[numbers[nearest]])
 
 
-def collect_known_words(table_values: Iterable[IndexedTableValues], texts: Iterable[str]) -> KnownWords:
+def collect_known_words(table_values: Iterable[TableValueSearchIndex], texts: Iterable[str]) -> KnownWords:
     """Collect the words of the values of tables and of further texts; words with digits are left out.
 
     Parameters

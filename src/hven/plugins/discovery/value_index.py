@@ -77,7 +77,7 @@ ARRAY_FIELDS = (
     "sizes",
     "columns",
     "rows",
-)  # fields of `IndexedTableValues` in files
+)  # fields of `TableValueSearchIndex` in files
 log = logging.getLogger("hven.portal")
 
 
@@ -99,7 +99,7 @@ class ValueMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedTableValues:
+class TableValueSearchIndex:
     """The values of one table: their texts, and the column and the number of rows of each.
 
     Attributes
@@ -163,9 +163,9 @@ class ValueIndex:
 
     def __init__(self) -> None:
         self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages
-        self._values: LruCache[IndexedTableValues] = LruCache(MAX_CACHE_BYTES)
+        self._values: LruCache[TableValueSearchIndex] = LruCache(MAX_CACHE_BYTES)
         # the values of all tables that a reader sees, and the monotonic time until which they are valid
-        self._value_lists: LruCache[tuple[float, list[IndexedTableValues]]] = LruCache(8)
+        self._value_lists: LruCache[tuple[float, list[TableValueSearchIndex]]] = LruCache(8)
         self._count_lock = threading.Lock()
         self._queue_condition = threading.Condition()
         self._tried_states: set[Hashable] = set()  # table states that need no second count
@@ -181,7 +181,7 @@ class ValueIndex:
 
     def find_values(
         self, tables: Iterable[Table], runner: QueryRunner, timeout_seconds: float, cache_key: Hashable = None
-    ) -> tuple[list[IndexedTableValues], bool]:
+    ) -> tuple[list[TableValueSearchIndex], bool]:
         """Return the values of tables, and whether some are still to be counted.
 
         A background thread counts the tables that take longer than `timeout_seconds`.
@@ -196,7 +196,7 @@ class ValueIndex:
         if cached_list is not None and start_time < cached_list[0]:
             return cached_list[1], False
         until = start_time + timeout_seconds
-        value_tables: list[IndexedTableValues] = []
+        value_tables: list[TableValueSearchIndex] = []
         uncounted: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         outdated: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         for table in tables:
@@ -232,7 +232,7 @@ class ValueIndex:
         uncounted: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         outdated: Mapping[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         deadline: float,
-    ) -> list[IndexedTableValues]:
+    ) -> list[TableValueSearchIndex]:
         """Let a thread count tables, wait until `deadline`, and remove the counted ones from `uncounted`."""
         with self._queue_condition:
             own_keys = uncounted.keys() - self._queued_tables.keys() - {self._counting_key}
@@ -276,7 +276,7 @@ class ValueIndex:
 
     def _index_table_once(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
-    ) -> IndexedTableValues | None:
+    ) -> TableValueSearchIndex | None:
         """Count a table, unless another thread counts tables for longer than `timeout_seconds`.
 
         Return None if the count failed or could not start.
@@ -313,7 +313,7 @@ class ValueIndex:
 
     def _load_or_index_values(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
-    ) -> IndexedTableValues | None:
+    ) -> TableValueSearchIndex | None:
         """Return the values that another process has counted, or count them for all processes.
 
         Each process counts a live table for itself. Return None while another process counts.
@@ -344,7 +344,7 @@ class ValueIndex:
                 if stored is None:
                     return counted_values
         names, arrays = stored
-        return IndexedTableValues(
+        return TableValueSearchIndex(
             table=table,
             names=tuple(names),
             phrases=tuple(column_phrases[name] for name in names),
@@ -414,7 +414,7 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
 
 def index_table_values(
     table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()
-) -> IndexedTableValues:
+) -> TableValueSearchIndex:
     """Count the values of a table, column by column; `catalogues` translate the phrases of codes."""
     columns = list_searched_columns(table, runner)
     lacks_statistics = _has_no_statistics(table, runner)
@@ -465,7 +465,7 @@ def index_table_values(
     all_numbers = np.concatenate([np.arange(len(key_texts)), further_numbers]).astype(np.int32)
     word_starts, value_numbers = _index_word_starts(pa.concat_arrays([key_texts, further_texts]), all_numbers)
     folded_keys = normalize_search_texts(key_texts)
-    return IndexedTableValues(
+    return TableValueSearchIndex(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
         begins=word_starts,
@@ -582,12 +582,12 @@ def normalize_search_text(text: str) -> str:
 
 
 Candidate = tuple[
-    float, "IndexedTableValues", tuple[int, ...]
+    float, "TableValueSearchIndex", tuple[int, ...]
 ]  # the weight, and the numbers of values that match together
 
 
 def find_value_candidates(
-    words: Sequence[str], values: IndexedTableValues, table_text: str, max_candidates: int
+    words: Sequence[str], values: TableValueSearchIndex, table_text: str, max_candidates: int
 ) -> list[Candidate]:
     """Find the values of a table that contain all words.
 
@@ -642,7 +642,7 @@ def find_value_candidates(
 
 
 def _mark_values_with_word(
-    word: str, values: IndexedTableValues, max_values: int | None = None
+    word: str, values: TableValueSearchIndex, max_values: int | None = None
 ) -> npt.NDArray[np.bool_]:
     """Mark the values with a word that begins with `word`; with `max_values`, only the first in order."""
     first, last = _build_prefix_range(word)
@@ -681,7 +681,7 @@ def _join_short_words(words: Sequence[str]) -> list[str]:
 
 
 def _find_combined_values(
-    words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: IndexedTableValues, table_text: str
+    words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: TableValueSearchIndex, table_text: str
 ) -> list[Candidate]:
     """Find values of several columns that together contain all words: ``olivine CRISM``."""
     chosen_values: dict[int, int] = {}

@@ -133,7 +133,7 @@ class RowDocuments:
         return self.context.cache_directory / f"{digest[:16]}.sqlite"
 
     @property
-    def store(self) -> DocumentStore:
+    def document_store(self) -> DocumentStore:
         """The store in which documents are kept."""
         if self._store is None:
             self._store = DocumentStore(self.store_path, self._form)
@@ -150,7 +150,7 @@ class RowDocuments:
         names, moments = self._read_document_ids_and_times(batch)
         addresses = self._build_addresses(batch)
         requests = zip(names, moments, addresses, strict=True)
-        self.store.add_document_requests(
+        self.document_store.add_document_requests(
             (name, moment, address) for name, moment, address in requests if name and address
         )
 
@@ -207,7 +207,7 @@ class RowDocuments:
         if self.options.url is not None:
             service = self._build_service_client(self.options.url)
         fetcher = DocumentFetcher(service=service, options=self.options, context=self.context, columns=self._specs)
-        yield from fetch_documents(self.store, fetcher)
+        yield from fetch_documents(self.document_store, fetcher)
 
     def _build_service_client(self, url: str) -> ServiceClient:
         options = self.options
@@ -232,7 +232,7 @@ class RowDocuments:
         """
         names, moments = self._read_document_ids_and_times(batch)
         requested_names = {name for name in names if name}
-        facts_by_id = self.store.find_document_records(list(requested_names))
+        facts_by_id = self.document_store.find_document_records(list(requested_names))
         stored_values = {name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None}
         values_by_id = self._load_or_extract_values(stored_values)
         empty = [None] * len(self._specs)
@@ -267,12 +267,12 @@ class RowDocuments:
                 values_by_id[name] = json.loads(values)
                 continue
             try:
-                body = self.store.read_body(name)
+                body = self.document_store.read_body(name)
                 new_values[name], _ = extract_values(body, self.options.format, self._specs)
             except InvalidDocumentError:
                 new_values[name] = [None] * len(self._specs)
         if new_values:
-            self.store.update_values(new_values.items())
+            self.document_store.update_values(new_values.items())
         return values_by_id | new_values
 
     def wrap_source(self, source: Source) -> DocumentEnrichedSource:

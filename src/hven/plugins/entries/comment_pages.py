@@ -52,7 +52,7 @@ from hven.portal.api.pages import (
     can_edit_collection,
     is_json_requested,
 )
-from hven.portal.api.table_rows import build_search_of_row_keys, build_table_view, fetch_page
+from hven.portal.api.table_rows import build_search_by_row_keys_alone, build_table_view, fetch_page
 from hven.site.auth import invitations
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class _CommentView:
         if not keys:
             return []
         table_view = build_table_view(self.page_context, self.table)
-        search = build_search_of_row_keys(table_view.search, keys)
+        search = build_search_by_row_keys_alone(table_view.search, keys)
         visible_keys = set(fetch_page(search, table_view.runner, limit=len(keys)).keys)
         return [comment for comment in comments if comment.row_key in visible_keys]
 

@@ -114,7 +114,7 @@ def _unescape_character(escape_match: re.Match[str]) -> str:
 # --- where a catalogue is ------------------------------------------------------------------------------------
 
 
-class CatalogueFolder(Protocol):
+class CatalogueFileAccess(Protocol):
     """Access to the files of a catalogue for `read_hats_catalogue_description`, in a directory or at an address."""
 
     def read_file(self, name: str) -> bytes | None:
@@ -167,7 +167,7 @@ class CatalogueFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalCatalogueFolder:
-    """A directory of this machine (`CatalogueFolder`).
+    """A directory of this machine (`CatalogueFileAccess`).
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class LocalCatalogueFolder:
     path: Path
 
     def read_file(self, name: str) -> bytes | None:
-        """Read a small file; see `CatalogueFolder.read_file`.
+        """Read a small file; see `CatalogueFileAccess.read_file`.
 
         Raises
         ------
@@ -195,11 +195,11 @@ class LocalCatalogueFolder:
             raise SourceError(message, place=place, remedy=hats_layout.REWRITE_REMEDY) from error
 
     def can_have_file(self, name: str) -> bool:
-        """See `CatalogueFolder.can_have_file`."""
+        """See `CatalogueFileAccess.can_have_file`."""
         return (self.path / name).is_file()
 
     def list_parquet_files(self, partition_directory: str) -> list[str]:
-        """List files as `CatalogueFolder.list_parquet_files` does, also those in directories below."""
+        """List files as `CatalogueFileAccess.list_parquet_files` does, also those in directories below."""
         file_names = []
         root_characters = len(str(self.path)) + 1
         for directory, inner, names in os.walk(self.path / partition_directory):
@@ -265,7 +265,7 @@ class HatsCatalogueDescription(NamedTuple):
     partitions: list[tuple[int, int, str]]
     collection: dict[str, str]
 
-    def find_index_column(self, folder: CatalogueFolder) -> str | None:
+    def find_index_column(self, folder: CatalogueFileAccess) -> str | None:
         """Return the name of the column that the catalogue has an index for.
 
         Parameters
@@ -288,7 +288,7 @@ class HatsCatalogueDescription(NamedTuple):
         return parse_property_lines(index).get("hats_index_column")
 
 
-def is_hats_catalogue(location: str, folder: CatalogueFolder) -> bool:
+def is_hats_catalogue(location: str, folder: CatalogueFileAccess) -> bool:
     """Return whether a folder holds a catalogue or a collection, judging by the files in it.
 
     The catalogue may be incomplete, or may not hold a table.
@@ -318,7 +318,7 @@ def is_hats_catalogue(location: str, folder: CatalogueFolder) -> bool:
     return False
 
 
-def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> HatsCatalogueDescription:
+def read_hats_catalogue_description(location: str, folder: CatalogueFileAccess) -> HatsCatalogueDescription:
     """Read what a catalogue states about itself; of a collection, read its main catalogue.
 
     Parameters
@@ -395,7 +395,7 @@ class _TimeLimitedFolder:
     """A folder whose answers have a time limit."""
 
     location: str
-    folder: CatalogueFolder
+    folder: CatalogueFileAccess
 
     def read_file(self, name: str) -> bytes | None:
         return call_in_threads(self.folder.read_file, [name], f"{self.location}/{{}}".format)[0]
@@ -411,7 +411,11 @@ def _read_properties_file(read: Callable[[str], bytes | None], base: str) -> tup
 
 
 def _list_partition_files(
-    location: str, folder: CatalogueFolder, base: str, properties: Mapping[str, str], pixels: Sequence[tuple[int, int]]
+    location: str,
+    folder: CatalogueFileAccess,
+    base: str,
+    properties: Mapping[str, str],
+    pixels: Sequence[tuple[int, int]],
 ) -> list[tuple[int, int, str]]:
     """List order, pixel and path of the files of partitions."""
     suffix = properties.get("hats_npix_suffix", ".parquet")
@@ -447,7 +451,7 @@ def _list_partition_files(
     return partition_files
 
 
-def _list_files_from_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
+def _list_files_from_metadata(folder: CatalogueFileAccess, base: str) -> dict[str, list[str]] | None:
     """List the files by directory from the metadata of all of them, so that the server need not list directories.
 
     Return None if there are no such metadata, or if they are too large.

@@ -114,7 +114,7 @@ def find_hats_catalogue_root(path: str, context: SourceContext) -> str | None:
 CATALOGUE = CatalogueSignature(find_root=find_hats_catalogue_root, engine="hats")
 
 
-def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
+def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFileAccess]:
     """Return where a catalogue is, its name for errors, and its content."""
     if hats_layout.is_web_address(options.path):
         return options.path.rstrip("/"), _RemoteCatalogueFolder(options, context)
@@ -268,7 +268,7 @@ class HatsSource:
 
 
 class _RemoteCatalogueFolder:
-    """What is behind an address (`hats_catalogues.CatalogueFolder`)."""
+    """What is behind an address (`hats_catalogues.CatalogueFileAccess`)."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self._options = options
@@ -278,7 +278,7 @@ class _RemoteCatalogueFolder:
         self._ranges = WebHatsClient(allow_private=context.allow_private, secret=self._secret)
 
     def read_file(self, name: str) -> bytes | None:
-        """See `hats_catalogues.CatalogueFolder.read_file`."""
+        """See `hats_catalogues.CatalogueFileAccess.read_file`."""
         service = self._build_client(name)
 
         def request_once() -> bytes | None:
@@ -302,7 +302,7 @@ class _RemoteCatalogueFolder:
         return True
 
     def list_parquet_files(self, partition_directory: str) -> list[str]:
-        """See `hats_catalogues.CatalogueFolder.list_files`."""
+        """See `hats_catalogues.CatalogueFileAccess.list_files`."""
         file = self.read_file(f"{partition_directory}/")
         return catalogues.list_linked_parquet_files(file or b"", partition_directory)
 

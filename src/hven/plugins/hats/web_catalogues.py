@@ -40,13 +40,13 @@ TRUNCATED_MESSAGE = "{path} ends too early"
 
 @dataclass(frozen=True, slots=True)
 class WebHatsFolder:
-    """A catalogue behind an address (`hven.plugins.hats.hats_catalogues.CatalogueFolder`)."""
+    """A catalogue behind an address (`hven.plugins.hats.hats_catalogues.CatalogueFileAccess`)."""
 
     address: str
     store: WebFileStore
 
     def read_file(self, name: str) -> bytes | None:
-        """See `hats_catalogues.CatalogueFolder.read_file`."""
+        """See `hats_catalogues.CatalogueFileAccess.read_file`."""
         try:
             return self.store.read_small_file(name, MAX_SMALL_FILE_BYTES)
         except HvenError as error:
@@ -62,7 +62,7 @@ class WebHatsFolder:
         return True
 
     def list_parquet_files(self, partition_directory: str) -> list[str]:
-        """See `hats_catalogues.CatalogueFolder.list_parquet_files`."""
+        """See `hats_catalogues.CatalogueFileAccess.list_parquet_files`."""
         file = self.read_file(f"{partition_directory}/")
         return catalogues.list_linked_parquet_files(file or b"", partition_directory)
 

@@ -148,7 +148,7 @@ class MatchSource:
             yield batch if self.options.rows == "candidates" else batch.filter(batch.column("is_partner"))
 
     def _match_catalogue(self, name: str, reference: ReferenceStars) -> CatalogueMatch:
-        stored = self._store.load_match(name)
+        stored = self._store.load_match_and_mark_in_use(name)
         if stored is not None and stored.is_of_this_run:
             return stored.match
         matcher = CatalogueMatcher(

@@ -113,8 +113,8 @@ class MatchStore:
             if directory not in self._directories.values() and self._end_use_of_match(directory):
                 _delete_match_without_users(directory)
 
-    def load_match(self, catalogue: str) -> StoredMatch | None:
-        """Load the last match of a catalogue with the same options; None: there is none.
+    def load_match_and_mark_in_use(self, catalogue: str) -> StoredMatch | None:
+        """Load the last match of a catalogue with the same options, and note that the table uses it; None: none.
 
         Parameters
         ----------

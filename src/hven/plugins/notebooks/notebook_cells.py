@@ -169,7 +169,7 @@ def write_cells(content: NotebookContent) -> list[NotebookCell]:
         NotebookCell(_write_query_lines(content), is_code=True),
         NotebookCell('table.info("stats")', is_code=True),
     ]
-    plot = _write_plot_lines(content)
+    plot = _write_plot_code(content)
     if plot:
         cells.append(NotebookCell(plot.rstrip("\n"), is_code=True))
     if content.file_column:
@@ -206,7 +206,7 @@ def _write_text_literal(text: str) -> str:
     return f'"""\n{text}\n"""' if "\n" in text or len(text) > 80 else repr(text)
 
 
-def _write_plot_lines(content: NotebookContent) -> str:
+def _write_plot_code(content: NotebookContent) -> str:
     if content.positions is not None:
         lon, lat = content.positions
         names = {"lon": lon.name, "lat": lat.name, "title": content.title}

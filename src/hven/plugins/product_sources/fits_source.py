@@ -67,9 +67,11 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     """
     data_files = find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)
     table_hdus = list_table_hdus(data_files[0])
-    default = next((hdu.index for hdu in table_hdus if not hdu.holds_only_image_axes), None)
+    default = next((hdu.hdu_index for hdu in table_hdus if not hdu.holds_only_image_axes), None)
     return [
-        AvailableTable(option_value=hdu.index, name=hdu.name, row_count=hdu.row_count, is_default=hdu.index == default)
+        AvailableTable(
+            option_value=hdu.hdu_index, name=hdu.name, row_count=hdu.row_count, is_default=hdu.hdu_index == default
+        )
         for hdu in table_hdus
     ]
 

@@ -368,7 +368,7 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
 class TableHdu(NamedTuple):
     """A table HDU of a file; that of a spectrogram may only hold the axes of an image."""
 
-    index: int
+    hdu_index: int
     name: str
     row_count: int
     holds_only_image_axes: bool

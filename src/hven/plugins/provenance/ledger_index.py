@@ -24,7 +24,7 @@ MAX_CACHE_BYTES = 100 * 1024**2  # of all indexes of a process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _KeyIndex:
+class _KeyToFileIndex:
     """The files of keys: two words of the fingerprints of keys, in the order of the first, and numbers of files."""
 
     key_type: pa.StructType
@@ -45,7 +45,7 @@ class _KeyIndex:
         return None
 
 
-class _KeyIndexCache(LruCache[_KeyIndex]):
+class _KeyIndexCache(LruCache[_KeyToFileIndex]):
     """Indexes by the ids of snapshots."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def find_source_file(site: Site, table_name: str, snapshot_id: str, key: Mapping
     return index.find_file(key)
 
 
-def _build_key_index(lines: pa.Table, files: Sequence[Sequence[Any]]) -> _KeyIndex:
+def _build_key_index(lines: pa.Table, files: Sequence[Sequence[Any]]) -> _KeyToFileIndex:
     key_type = lines.schema.field(KEYS_COLUMN).type.value_type
     word_parts: list[tuple[Any, Any]] = []
     file_parts = [np.zeros(0, np.int32)]
@@ -100,7 +100,7 @@ def _build_key_index(lines: pa.Table, files: Sequence[Sequence[Any]]) -> _KeyInd
         for number in (0, 1)
     )
     order = np.argsort(first_words)
-    return _KeyIndex(
+    return _KeyToFileIndex(
         key_type=key_type,
         files=files,
         first_words=first_words[order],

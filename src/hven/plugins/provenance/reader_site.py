@@ -283,7 +283,7 @@ class ReaderSite:
         return "/".join([self.base_url, *(quote(part, safe="") for part in path)])
 
 
-def write_public_name(name: str) -> str:
+def strip_private_name_parts(name: str) -> str:
     """Write the name of a file or service without folders of this machine, passwords and queries.
 
     Parameters

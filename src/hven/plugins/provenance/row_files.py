@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.plugins.provenance.ledger_index import find_source_file
-from hven.plugins.provenance.reader_site import write_public_name
+from hven.plugins.provenance.reader_site import strip_private_name_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,9 +57,9 @@ def find_row_file(site: Site, origin: SnapshotOrigin, table: Table, values: Mapp
     if not origin.is_whole:  # names and numbers of files could tell of rows that the reader does not see
         return RowFile(name="", file_count=None)
     if len(pins) == 1:
-        return RowFile(name=write_public_name(str(pins[0]["name"])), file_count=1)
+        return RowFile(name=strip_private_name_parts(str(pins[0]["name"])), file_count=1)
     file_name = None
     if table.primary and all(values.get(name) is not None for name in table.primary):
         key = {name: values[name] for name in table.primary}
         file_name = find_source_file(site, origin.table_name, origin.id, key)
-    return RowFile(name=write_public_name(file_name or ""), file_count=len(pins))
+    return RowFile(name=strip_private_name_parts(file_name or ""), file_count=len(pins))

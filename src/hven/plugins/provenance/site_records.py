@@ -10,7 +10,7 @@ from hven.engines import Snapshot
 from hven.model.errors import ParamError
 from hven.plugins.provenance.prov_records import ACTIVITY, AGENT, ENTITY, ProvRecord, ProvRelation
 from hven.plugins.provenance.provenance_search import MAX_MEMBERS, ProvStep, StepList
-from hven.plugins.provenance.reader_site import write_public_name
+from hven.plugins.provenance.reader_site import strip_private_name_parts
 from hven.portal.api.page_rows import build_table_address
 from hven.sources.kind_traits import is_made_by_queries
 
@@ -521,7 +521,7 @@ class SiteRecords:
             return StepList()
         record_id = f"source/{snapshot_id}"
         steps = [
-            step_to_target("hadMember", record_id, f"file/{snapshot_id}/{write_public_name(str(facts['name']))}")
+            step_to_target("hadMember", record_id, f"file/{snapshot_id}/{strip_private_name_parts(str(facts['name']))}")
             for facts in files[:MAX_MEMBERS]
         ]
         return StepList(steps, len(files) - len(steps))
@@ -537,7 +537,7 @@ class SiteRecords:
         if snapshot_id not in self._file_facts:
             origin = self.reader_site.find_origin(snapshot_id)
             files = () if origin is None else origin.files
-            self._file_facts[snapshot_id] = {write_public_name(str(facts["name"])): facts for facts in files}
+            self._file_facts[snapshot_id] = {strip_private_name_parts(str(facts["name"])): facts for facts in files}
         facts = self._file_facts[snapshot_id].get(file_name)
         return None if facts is None else _build_file_record(f"file/{name}", facts)
 
@@ -573,7 +573,7 @@ def compute_descriptor_digest(origin: SnapshotOrigin) -> str:
 
 
 def _build_file_record(record_id: str, facts: Mapping[str, Any]) -> ProvRecord:
-    name = write_public_name(str(facts["name"]))
+    name = strip_private_name_parts(str(facts["name"]))
     return ProvRecord(
         id=record_id,
         kind=ENTITY,

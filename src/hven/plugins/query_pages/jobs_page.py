@@ -137,7 +137,7 @@ class JobListEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobDescription:
+class JobDetails:
     """A job in full.
 
     Attributes
@@ -215,7 +215,7 @@ class JobListPage(TemplateContext):
     older: str
     newest: str
     active: bool
-    shown: JobDescription | None
+    shown: JobDetails | None
     gone: str
     types: Sequence[Mapping[str, object]]
     form: JobForm | None
@@ -558,7 +558,7 @@ class JobsPage:
             return f"{base}{job_type.page.replace('{id}', job.id)}"
         return f"{base}/jobs?{urlencode({'job': job.id})}"
 
-    def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDescription:
+    def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDetails:
         """Describe a job in full."""
         is_query = job.type == QUERY_JOB_TYPE
         job_address = base + build_job_path(job.type, job.id)
@@ -584,7 +584,7 @@ class JobsPage:
         preview = None
         if job.phase == "COMPLETED":
             preview = self._build_preview(job_service, job, job_address, base)
-        return JobDescription(
+        return JobDetails(
             entry=self._describe_job(job, outlook.place, base),
             name=name,
             uws=job_address,

@@ -164,7 +164,7 @@ def _show_doi_metadata(
     doi_name = stored_citation.doi if stored_citation else None
     if not doi_name:
         if get_doi_settings(site.settings).prefix:
-            doi_name = doi_minting.propose_doi(site.settings, citation, suffix)
+            doi_name = doi_minting.choose_own_or_new_doi(site.settings, citation, suffix)
         else:
             doi_name = citation.doi
     if doi_name:

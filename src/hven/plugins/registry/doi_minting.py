@@ -235,7 +235,7 @@ def _format_answer_errors(body: Any) -> str:
     return "; ".join(error_texts)[:500]
 
 
-def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix: str = "") -> str:
+def choose_own_or_new_doi(settings: Settings, citation_metadata: CitationMetadata, suffix: str = "") -> str:
     """Return the DOI for a collection or release: its own if that has the site's prefix, else one made from its name.
 
     Parameters
@@ -310,7 +310,7 @@ def mint_doi(
     target_state
         ``draft``, ``findable``, or ``withdrawn``.
     suffix
-        As for `propose_doi`.
+        As for `choose_own_or_new_doi`.
 
     Returns
     -------
@@ -336,7 +336,7 @@ def mint_doi(
     if known_citation is not None and known_citation.doi is not None:
         doi = known_citation.doi
     else:
-        doi = propose_doi(settings, citation_metadata, suffix)
+        doi = choose_own_or_new_doi(settings, citation_metadata, suffix)
     citation = citation_store.reserve_doi(_create_doi_record(citation_metadata, doi))
     attributes = build_datacite_attributes(citation_metadata, doi)
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:

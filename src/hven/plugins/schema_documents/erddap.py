@@ -113,7 +113,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     file_name = request.path.name
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True)
     try:
-        root = etree.fromstring(request.read_document(), parser)
+        root = etree.fromstring(request.read_document_file(), parser)
     except etree.XMLSyntaxError as error:
         raise SourceError(
             f"the file is not XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)

@@ -165,7 +165,7 @@ def _build_sort_key(table: FelisTable) -> int:
 
 def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...] = ()) -> FelisSchema:
     """Parse a schema, with the columns that it takes from others; `chain` are the schemas that refer to it."""
-    text = request.read_document()
+    text = request.read_document_file()
     file_name = request.path.name
     try:
         events = yaml.parse(text, yaml.CSafeLoader)
@@ -187,7 +187,7 @@ def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...
         raise SourceError(f"the file is not YAML: {error}", place=TextPlace(file=file_name)) from error
     try:
         schema = FelisSchema.model_validate(document)
-        _ReferenceResolver(schema, request, chain).add_columns()
+        _ReferenceResolver(schema, request, chain).add_referenced_columns()
     except ValidationError as error:
         first_error = error.errors()[0]
         path = ".".join(_format_error_path(first_error["loc"], document))
@@ -207,7 +207,7 @@ class _ReferenceResolver:
         self._chain = (*chain, request.path.resolve())
         self._resources: dict[str, FelisSchema] = {}
 
-    def add_columns(self) -> None:
+    def add_referenced_columns(self) -> None:
         """Add the columns to all tables."""
         for table in self._schema.tables:
             for resource_name, tables in table.column_references.items():

@@ -252,10 +252,10 @@ def _build_region_outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list
     # geometries are cut at 180 degrees, and this map at 0
     turned_regions = Regions(regions.lon[is_kept] - 180.0, regions.lat[is_kept], rings, regions.parts, regions.rows)
     geometries = region_files.to_geojson_geometries(turned_regions, OUTLINE_TOLERANCE_DEGREES)
-    return tuple(_parse_turned_geojson_rings(text) for text in geometries.to_pylist())
+    return tuple(_parse_and_rotate_geojson_rings(text) for text in geometries.to_pylist())
 
 
-def _parse_turned_geojson_rings(geometry_text: str | None) -> list[list[float]]:
+def _parse_and_rotate_geojson_rings(geometry_text: str | None) -> list[list[float]]:
     """Return the rings of a GeoJSON geometry as x, y, x, y .., turned back by 180 degrees."""
     shape = json.loads(geometry_text or "null")
     if not shape:

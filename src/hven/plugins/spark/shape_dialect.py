@@ -119,7 +119,7 @@ class SparkShapeDialect(EngineDialect):
         """Write a coordinate of a shape."""
         return f"get({shape_sql}, {number - 1})"
 
-    def write_number_list(self, numbers_sql: str) -> str:
+    def write_array_of_numbers(self, numbers_sql: str) -> str:
         """Write a list of doubles."""
         return f"array({numbers_sql})"
 

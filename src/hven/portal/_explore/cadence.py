@@ -111,7 +111,9 @@ def parse_cadence(text: str, table: Table) -> Cadence:
     return Cadence(step=step, unit=unit, group_columns=group_columns)
 
 
-def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tree.Expr | None) -> syntax_tree.Expr:
+def build_nearest_to_step_condition(
+    table: Table, cadence: Cadence, condition: syntax_tree.Expr | None
+) -> syntax_tree.Expr:
     """Build the condition that a row is the nearest to its step, among the rows that meet `condition`.
 
     Of two equally near rows, the earlier one is chosen.

@@ -163,7 +163,7 @@ def list_observation_files(
         return []
     table = search.table
     try:
-        key_search = row_files.build_search_of_row_keys(TableSearch(table=table), page.keys)
+        key_search = row_files.build_search_by_row_keys_alone(TableSearch(table=table), page.keys)
         query = key_search.build_query(columns=[*table.primary, *observation_key.columns])
         line_rows = runner.fetch_table(query)
         names = line_rows.column(len(table.primary)).to_pylist()

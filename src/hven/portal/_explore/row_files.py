@@ -52,7 +52,7 @@ def find_size_column(table: Table) -> Column | None:
     return None
 
 
-def build_search_of_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
+def build_search_by_row_keys_alone(search: TableSearch, keys: Sequence[str]) -> TableSearch:
     """Return the search for some rows by their keys (`RowPage.keys`); invalid keys find nothing.
 
     Parameters

@@ -195,7 +195,7 @@ class TableSearch:
         test = syntax_tree.join_conditions_with_and(*parts)
         if self.every is None:
             return test
-        return cadence.build_cadence_condition(self.table, self.every, test)
+        return cadence.build_nearest_to_step_condition(self.table, self.every, test)
 
     def build_query(
         self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None

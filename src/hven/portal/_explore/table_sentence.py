@@ -37,15 +37,15 @@ def write_common_value_sentence(labels: ColumnLabels) -> str:
     """
     if labels.is_raw or not labels.statistics:
         return ""
-    host = _find_constant_value(HOST_COLUMNS, labels)
-    instrument = _find_constant_value(INSTRUMENT_COLUMNS, labels)
+    host = _find_value_common_to_rows(HOST_COLUMNS, labels)
+    instrument = _find_value_common_to_rows(INSTRUMENT_COLUMNS, labels)
     origin_names = dict.fromkeys(name for name in (host, instrument) if name)
     origin = " / ".join(origin_names)
-    kind = _find_constant_value(PRODUCT_TYPE_COLUMNS, labels, is_plural=True)
-    level = _find_constant_value(LEVEL_COLUMNS, labels)
+    kind = _find_value_common_to_rows(PRODUCT_TYPE_COLUMNS, labels, is_plural=True)
+    level = _find_value_common_to_rows(LEVEL_COLUMNS, labels)
     if not (origin or kind):
         return ""
-    target = _find_constant_value(TARGET_COLUMNS, labels)
+    target = _find_value_common_to_rows(TARGET_COLUMNS, labels)
     parts = [origin, kind, level, target, _format_spectral_range(labels), _format_years(labels)]
     joined_parts = ", ".join(part for part in parts if part)
     return joined_parts[:1].upper() + joined_parts[1:]
@@ -56,7 +56,7 @@ def _find_first_column(column_names: Sequence[str], labels: ColumnLabels) -> Col
     return next((columns[name] for name in column_names if name in columns), None)
 
 
-def _find_constant_value(column_names: Sequence[str], labels: ColumnLabels, *, is_plural: bool = False) -> str:
+def _find_value_common_to_rows(column_names: Sequence[str], labels: ColumnLabels, *, is_plural: bool = False) -> str:
     """Return the value that all rows have in a column; empty if they differ."""
     column = _find_first_column(column_names, labels)
     if column is None:

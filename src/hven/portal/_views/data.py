@@ -208,7 +208,7 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
         "fields": search_form.describe_field_parts(table_view.search),
         "place": search_form.build_position_search_fields(table_view.search),
         "every": str(table_view.search.every or ""),
-        **line_view.count_rows(table_view),
+        **line_view.count_rows_of_observations(table_view),
     }
 
 

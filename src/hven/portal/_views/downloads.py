@@ -271,7 +271,7 @@ async def _read_marked_row_keys(request: Request) -> list[str]:
 def _build_marked_rows_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
     table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
     if keys:
-        search = row_files.build_search_of_row_keys(table_view.search, keys)
+        search = row_files.build_search_by_row_keys_alone(table_view.search, keys)
         return replace(table_view, search=search)
     return table_view
 

@@ -6,7 +6,7 @@ from hven.portal._explore.cell_text import TextCell, build_column_headings, form
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
 from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
-from hven.portal._explore.row_files import MAX_ROW_KEYS, build_search_of_row_keys
+from hven.portal._explore.row_files import MAX_ROW_KEYS, build_search_by_row_keys_alone
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
 from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_row_counts_by_noun
@@ -37,7 +37,7 @@ __all__ = [
     "build_condition_chips",
     "build_headings_and_cells",
     "build_page_line_search",
-    "build_search_of_row_keys",
+    "build_search_by_row_keys_alone",
     "build_table_data_endpoint",
     "build_table_path",
     "build_table_view",

@@ -80,7 +80,7 @@ def build_foreign_manifest(
         lie outside their partition; the catalogue states another number of rows; a mount does not respond.
     """
     is_on_web = hats_layout.is_web_address(directory)
-    folder: catalogues.CatalogueFolder
+    folder: catalogues.CatalogueFileAccess
     if is_on_web:
         folder = reader.web_hats_catalogues.open_folder(directory)
     else:

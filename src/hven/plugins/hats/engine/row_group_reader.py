@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.errors import HvenError
-    from hven.plugins.hats.hats_catalogues import CatalogueFolder
+    from hven.plugins.hats.hats_catalogues import CatalogueFileAccess
 
 FOOTER_CACHE_BYTES = 64 * 1024**2
 READ_NOWAIT_FLAG = os.RWF_NOWAIT if sys.platform == "linux" else -1  # elsewhere no disk counts as local
@@ -47,7 +47,7 @@ _CELL_MARKS_BYTES = 1200  # approximate size of the cells that are kept of a row
 class WebCatalogueProtocol(Protocol):
     """A client for files on web servers (`hven.sources.remote_stores.WebHatsClient`)."""
 
-    def open_folder(self, address: str) -> CatalogueFolder:
+    def open_folder(self, address: str) -> CatalogueFileAccess:
         """Return the folder at an address."""
 
     def request_file_state(self, path: str) -> tuple[int, str]:

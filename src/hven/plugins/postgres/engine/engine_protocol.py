@@ -82,7 +82,7 @@ class PostgresEngineProtocol(Protocol):
     def embedded_engine(self) -> StorageEngine:
         """The embedded engine, for what PostgreSQL does not compute."""
 
-    def reload_features_if_owned(self) -> bool:
+    def reload_features_of_own_database(self) -> bool:
         """Look at the database again; return False if it does not belong to Hven."""
 
     def remove_table_unless_read(self, table_name: str) -> bool:

@@ -159,7 +159,7 @@ class PostgresExecution(TimedExecution):
         copies = self._engine.accessible_copies
         if error_translation.get_sqlstate(error) == "42P01" and copies is not None:
             return copies.forget_copies()
-        return error_translation.is_extension_missing(error) and self._engine.reload_features_if_owned()
+        return error_translation.is_extension_missing(error) and self._engine.reload_features_of_own_database()
 
     # --- prepared statements and streams
 

@@ -35,7 +35,7 @@ class PostgresShapeDialect(EngineDialect):
     def write_parameter(self, parameter_number: int) -> str:
         """Write a parameter without a type."""
 
-    def write_number_list(self, numbers_sql: str) -> str:
+    def write_array_of_numbers(self, numbers_sql: str) -> str:
         """Write a list of doubles."""
         return f"ARRAY[{numbers_sql}]::double precision[]"
 

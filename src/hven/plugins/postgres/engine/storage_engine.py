@@ -135,7 +135,7 @@ class PostgresEngine(PostgresEngineBase):
                 raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
         return features
 
-    def reload_features_if_owned(self) -> bool:
+    def reload_features_of_own_database(self) -> bool:
         """Look at the database again, because an extension is gone.
 
         Queries find positions without it: every table has cells.

@@ -238,7 +238,7 @@ class LiveEngine(PostgresEngineBase):
     def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Do nothing: there are no snapshots here."""
 
-    def reload_features_if_owned(self) -> bool:
+    def reload_features_of_own_database(self) -> bool:
         """Do nothing, and return False: the database does not belong to Hven."""
         return False
 

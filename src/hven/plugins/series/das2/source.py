@@ -21,7 +21,7 @@ from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
 from hven.plugins.series import time_windows
 from hven.plugins.series.das2 import stream_reading
-from hven.plugins.series.das2.stream_reading import Das2PacketVariable, Das2Stream, Das2StreamError, SampleSegment
+from hven.plugins.series.das2.stream_reading import Das2PacketVariable, Das2Stream, Das2StreamError, PacketSampleSegment
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.plugins.series.time_windows import TimeWindowSource, parse_instant, to_number_column
 from hven.sources import ServiceUrlSignature
@@ -224,7 +224,7 @@ class Das2Source(TimeWindowSource):
         )
         self._report_once(deviation)
 
-    def _build_table(self, segment: SampleSegment, column_names: Sequence[str]) -> pa.Table:
+    def _build_table(self, segment: PacketSampleSegment, column_names: Sequence[str]) -> pa.Table:
         arrays = {TIME_COLUMN: pa.array(segment.times).cast(pa.timestamp("us"))}
         for number, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
             name = _build_column_name(plane, number)

@@ -83,7 +83,7 @@ class Das2PacketVariable:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleSegment:
+class PacketSampleSegment:
     """All samples of one packet type.
 
     Attributes
@@ -104,7 +104,7 @@ class Das2Stream:
     """The content of a stream; `skipped_variables`: variables that are no numbers."""
 
     properties: dict[str, str]
-    segments: list[SampleSegment]
+    segments: list[PacketSampleSegment]
     skipped_variables: list[str] = field(default_factory=list)
 
 
@@ -211,7 +211,7 @@ class _PacketReader:
         return offset + row_count * sample_bytes
 
 
-def merge_segments_by_time(segments: list[SampleSegment]) -> list[SampleSegment]:
+def merge_segments_by_time(segments: list[PacketSampleSegment]) -> list[PacketSampleSegment]:
     """Put variables under one time that come in packets of their own because they have other axes.
 
     Parameters
@@ -225,11 +225,11 @@ def merge_segments_by_time(segments: list[SampleSegment]) -> list[SampleSegment]
         Variables that were sampled at the same times are in one segment; where the tags of one change, another segment
         begins.
     """
-    tracks: dict[tuple[str, ...], list[SampleSegment]] = {}  # of the same variables
+    tracks: dict[tuple[str, ...], list[PacketSampleSegment]] = {}  # of the same variables
     for segment in segments:
         names = tuple(plane.name for plane in segment.planes[1:])
         tracks.setdefault(names, []).append(segment)
-    merged: list[tuple[set[str], Array, list[SampleSegment]]] = []
+    merged: list[tuple[set[str], Array, list[PacketSampleSegment]]] = []
     for names, track in tracks.items():
         times_of_track = np.concatenate([segment.times for segment in track])
         if len(track) != 1:
@@ -253,8 +253,8 @@ def merge_segments_by_time(segments: list[SampleSegment]) -> list[SampleSegment]
 
 
 def _join_at_common_times(
-    first_segments: list[SampleSegment], second_segments: list[SampleSegment]
-) -> Iterator[SampleSegment]:
+    first_segments: list[PacketSampleSegment], second_segments: list[PacketSampleSegment]
+) -> Iterator[PacketSampleSegment]:
     """Join the variables of two lists of segments wherever they have the same times."""
     for first_segment in first_segments:
         for second_segment in second_segments:
@@ -266,15 +266,15 @@ def _join_at_common_times(
                 yield _join_variables(samples, _select_samples(second_segment, theirs))
 
 
-def _select_samples(segment: SampleSegment, indexes: Array) -> SampleSegment:
+def _select_samples(segment: PacketSampleSegment, indexes: Array) -> PacketSampleSegment:
     selected_values = tuple(values[indexes] for values in segment.values)
-    return SampleSegment(segment.planes, segment.times[indexes], selected_values)
+    return PacketSampleSegment(segment.planes, segment.times[indexes], selected_values)
 
 
-def _join_variables(segment: SampleSegment, other: SampleSegment) -> SampleSegment:
+def _join_variables(segment: PacketSampleSegment, other: PacketSampleSegment) -> PacketSampleSegment:
     """Join variables that have the same times."""
     planes = (*segment.planes, *other.planes[1:])
-    return SampleSegment(planes, segment.times, (*segment.values, *other.values))
+    return PacketSampleSegment(planes, segment.times, (*segment.values, *other.values))
 
 
 class _PacketType:
@@ -387,10 +387,10 @@ def count_adjacent_samples(remaining_bytes: Array, mark: bytes, sample_bytes: in
     return max_count
 
 
-def _decode_packet_samples(planes: tuple[Das2PacketVariable, ...], samples: Array) -> SampleSegment:
+def _decode_packet_samples(planes: tuple[Das2PacketVariable, ...], samples: Array) -> PacketSampleSegment:
     times = to_instants(planes[0], samples["p0"][:, 0])
     values = [to_numbers(plane, samples[f"p{number}"]) for number, plane in enumerate(planes[1:], 1)]
-    return SampleSegment(planes, times, tuple(values))
+    return PacketSampleSegment(planes, times, tuple(values))
 
 
 def to_instants(time_variable: Das2PacketVariable, cells: Array) -> Array:
