@@ -157,11 +157,11 @@ def read_person(fields: LocatedKeyValues, key_path: str, faults: FaultCollector)
     Parameters
     ----------
     fields
-        Of the person.
+        Fields of the person.
     key_path
-        Where that stands.
+        Path of the section in the descriptor.
     faults
-        Where warnings go.
+        Collects the warnings.
     """
     values: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
     name = values.pop("role", None)
@@ -200,14 +200,14 @@ def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> di
     Parameters
     ----------
     fields
-        Of the collection.
+        Fields of the collection.
     faults
-        Where what is wrong goes.
+        Collects the faults.
 
     Returns
     -------
     values
-        Of `CollectionSpec`.
+        Values of `CollectionSpec`.
     """
     citation_values: dict[str, Any] = {
         "contributors": tuple(

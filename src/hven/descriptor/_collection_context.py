@@ -22,23 +22,23 @@ class InheritedCollectionKeys:
     schema
         The collection's name.
     access
-        Of tables that say nothing.
+        Access to tables without an `access` of their own.
     contact
         Whom to ask for what is locked.
     constants
         The collection's ``let``.
     site
-        What ``{site.name}`` and its like are.
+        Values of ``{site.name}`` and similar placeholders.
     publishes_files
         Whether it publishes files.
     directory
-        Where the descriptor stands.
+        Directory of the descriptor.
     contents
         Reads the files that tables use.
     hashes
         Takes the SHA-256 of files that tables use.
     project
-        To which it belongs.
+        Project to which it belongs.
     reader_names
         Programs of hven.toml that read files.
     is_standard

@@ -110,9 +110,9 @@ def build_contour_column_expression(name: str, contour: Expr, part_word: str) ->
 
 
 def build_contour_diagnostic_columns(contour: Expr) -> list[tuple[str, Expr]]:
-    """Make what is asked of contours once more.
+    """Build the columns that explain why contours have no region.
 
-    The name of the fault, what it says, the area, and the quality of those that may be mended.
+    They contain the name and the text of the fault, the area, and the quality of contours that can be corrected.
     """
     may_be_corrected = any(
         isinstance(node, FunctionCall) and node.name == "GEOJSON_CONTOUR" for node in walk_tree(contour)

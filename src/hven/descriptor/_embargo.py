@@ -130,7 +130,7 @@ def _parse_embargo_end(text: str) -> str:
 
 
 def build_undated_embargo_rule(policy: EmbargoPolicy) -> ValidationRule:
-    """Return the rule that counts rows whose release nobody can tell: they stay closed."""
+    """Return the rule that counts rows without a release date, which stay closed."""
     return ValidationRule(
         name="embargo",
         condition=f'"{policy.column}" IS NOT NULL',

@@ -21,7 +21,7 @@ class DescriptorFileContent:
     Attributes
     ----------
     sha256
-        Of its bytes.
+        SHA-256 of its bytes.
     data
         Its bytes; None for a file that a descriptor names and does not parse.
     """
@@ -37,7 +37,7 @@ class DescriptorFileReader:
     Attributes
     ----------
     states
-        By path.
+        States by path.
     """
 
     states: Mapping[Path, DescriptorFileContent] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class DescriptorFileReader:
         Parameters
         ----------
         path
-            Of that file.
+            Path of that file.
         data
             What it is to hold.
         """
@@ -61,7 +61,7 @@ class DescriptorFileReader:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
         """
         if self.states:
             return self.states.get(_normalize_path(path))
@@ -73,7 +73,7 @@ class DescriptorFileReader:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
         """
         # a name too long, or with a NUL, is none
         return self.find_replacement_content(path) is not None or os.path.isfile(path)  # noqa: PTH113
@@ -84,7 +84,7 @@ class DescriptorFileReader:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
 
         Returns
         -------
@@ -107,12 +107,12 @@ class DescriptorFileReader:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
 
         Returns
         -------
         sha256
-            In hexadecimal digits.
+            SHA-256 in hexadecimal digits.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""Every key of a descriptor, said once.
+"""The definitions of all descriptor keys.
 
-What is checked, what editors offer, and what the reference page must explain.
+The checks, the JSON Schema for editors and the reference page are derived from them.
 """
 
 from functools import partial

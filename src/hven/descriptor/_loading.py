@@ -115,7 +115,7 @@ def load_descriptor(path: Path, settings: Settings, contents: DescriptorFileRead
     path
         Path of the file, ``collections/<name>/<name>.yaml``.
     settings
-        Settings of the site: defaults, its own standards, values of ``{site.url}`` and its like.
+        Settings of the site: defaults, its own standards, values of ``{site.url}`` and similar placeholders.
     contents
         Reads files otherwise than from the disk; None: all files are read from the disk.
 
@@ -778,7 +778,7 @@ def _find_access_fields_or_default(
 
 
 def _build_site_placeholder_values(settings: Settings, collection: str) -> dict[str, str]:
-    """Return the values of ``{site.url}`` and its like."""
+    """Return the values of ``{site.url}`` and similar placeholders."""
     title = settings.title or settings.name
     return {
         "url": settings.site_url,

@@ -1,4 +1,4 @@
-"""The JSON Schema of descriptors, for editors: said by the same keys that check."""
+"""The JSON Schema of descriptors, for editors: derived from the definitions of the keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``simulated:`` of a table of which some rows are computed and not observed: a column says of each row which it is."""
+"""The table key ``simulated``: a column tells for each row whether it was computed or observed."""
 
 from __future__ import annotations
 

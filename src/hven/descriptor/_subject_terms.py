@@ -34,9 +34,9 @@ class SubjectTermList(NamedTuple):
     Attributes
     ----------
     name
-        Of the file.
+        Name of the file.
     replacement_hints
-        Term -> what is said of it where it is not to be used any more; None: it is fine.
+        Term -> which term to use instead, if it is deprecated; None: it is in use.
     """
 
     name: str
@@ -54,7 +54,7 @@ def normalize_subject_term(subject: str) -> str:
     Returns
     -------
     term
-        In small letters.
+        The term in lower case.
     """
     return re.sub(r"[\s_]+", "-", subject.strip().lower())
 
@@ -68,7 +68,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: Sub
     resource
         The collection.
     settings
-        Of the site.
+        Settings of the site.
     terms
         The list.
 

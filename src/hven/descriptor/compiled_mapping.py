@@ -42,9 +42,9 @@ class PythonFunctionCall:
     Attributes
     ----------
     type
-        Of the result.
+        Type of the result.
     place
-        Where the descriptor names it.
+        Place in the descriptor.
     """
 
     name: str
@@ -104,9 +104,9 @@ class GroupAggregate:
     is_distinct
         Each value once.
     separator
-        Of texts that are joined.
+        Separator of joined texts.
     type
-        Of the result.
+        Type of the result.
     """
 
     output: str
@@ -159,7 +159,7 @@ class RowCheck:
     flag
         Bit of the column of flags that it sets.
     place
-        Where the descriptor says it.
+        Place in the descriptor.
     """
 
     name: str
@@ -201,7 +201,7 @@ class CompiledMapping:
         Target -> source column where the query converts one value (text to a time, another unit). `checks` find the
         rows whose text could not be read.
     warnings
-        Of what was compiled.
+        Warnings about the compiled mapping.
     lookups
         Further relations for `engine.evaluate_query`.
     calls

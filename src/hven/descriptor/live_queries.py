@@ -46,7 +46,7 @@ class LiveTable:
     index_hints
         Indexes that the database lacks.
     warnings
-        Of the descriptor.
+        Warnings of the descriptor.
     """
 
     table: Table

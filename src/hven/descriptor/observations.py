@@ -72,7 +72,7 @@ class ObscoreViewMember:
         Parameters
         ----------
         columns
-            Of the standard.
+            Columns of the standard.
 
         Returns
         -------
@@ -103,7 +103,7 @@ def rewrite_obscore_as_table(
     view_name
         ``obscore`` or ``radio``.
     faults
-        Where faults go.
+        Collects the faults.
 
     Returns
     -------
@@ -275,7 +275,7 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
 
 
 def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view_name: str) -> None:
-    """Refuse what is computed at ingest alone: the view is computed when it is asked."""
+    """Refuse functions that only an ingest can compute: a view is computed when it is queried."""
     faults = []
     for column, tree in trees.items():
         ingest_only_functions = sorted(

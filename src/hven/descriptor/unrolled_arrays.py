@@ -35,9 +35,9 @@ def expand_array_columns(
     spec
         The table, whose ``for_each`` names them.
     columns
-        Of the source.
+        Columns of the source.
     faults
-        Where names that are not there go.
+        Collects the names of missing columns as faults.
 
     Returns
     -------

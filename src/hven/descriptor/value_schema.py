@@ -1,8 +1,6 @@
-"""What a value of a descriptor may look like: functions that read what is written and collect faults.
+"""Types of descriptor values: functions that read a value and collect faults.
 
-Types have them with them, for keys to be said in.
-
-What reads gives None after a fault.
+The types of the keys are annotated with these functions, which return None after a fault.
 
 Common
 ------
@@ -66,9 +64,9 @@ class FaultCollector:
     Attributes
     ----------
     faults
-        In the order in which they were found.
+        Faults in the order in which they were found.
     language
-        The site's: texts in several languages stand for that one where nobody asks.
+        Language of the site: of a text in several languages, this one is used where no reader chooses one.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -83,7 +81,7 @@ class FaultCollector:
         message
             What is wrong, without a full stop.
         place
-            Where it stands.
+            Place in the file.
         remedy
             What to do about it.
         """
@@ -97,7 +95,7 @@ class FaultCollector:
         message
             What is wrong, without a full stop.
         place
-            Where it stands.
+            Place in the file.
         remedy
             What to do about it.
         """
@@ -114,7 +112,7 @@ def build_fault_sort_key(fault: Fault) -> tuple[str, int, int]:
     Parameters
     ----------
     fault
-        Any.
+        Any fault.
     """
     return fault.place.file or "", fault.place.line or 0, fault.place.column or 0
 
@@ -571,12 +569,12 @@ def convert_plain_value(value: Any) -> Any:
 
 
 def choose_value_reader(key_type: Any) -> Reader:
-    """Return what reads a type: the function that it has with it, or the one that goes with it.
+    """Return the function that reads values of a type: its annotation, or the function for this kind of type.
 
     Parameters
     ----------
     key_type
-        A type as keys are said in.
+        The type of a key.
     """
     origin = get_origin(key_type)
     inner = get_args(key_type)
@@ -739,7 +737,7 @@ class SectionKeySchema:
     Attributes
     ----------
     name
-        Of the map, in the reference.
+        Name of the map in the reference.
     doc
         Its line of documentation.
     added_key_source

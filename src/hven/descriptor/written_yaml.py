@@ -49,7 +49,7 @@ class YamlFileText:
         Returns
         -------
         place
-            In this file.
+            Place in this file.
         """
         if not self._lines:
             self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
@@ -104,7 +104,7 @@ class LocatedYamlScalar(str):
         Returns
         -------
         place
-            In the file.
+            Place in the file.
         """
         if self.style == "made":
             return self.place
@@ -282,11 +282,11 @@ def read_yaml_file(path: Path, name: str, faults: list[Fault]) -> YamlFileText |
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     name
         What it is called in places.
     faults
-        Where faults go.
+        Collects the faults.
 
     Returns
     -------
@@ -326,7 +326,7 @@ def decode_yaml_file(data: bytes, name: str, faults: list[Fault]) -> YamlFileTex
     name
         What it is called in places.
     faults
-        Where faults go.
+        Collects the faults.
 
     Returns
     -------

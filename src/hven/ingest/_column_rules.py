@@ -49,7 +49,7 @@ class ColumnRuleChecker:
     mapping
         The mapping of the table, with its rules.
     seen_hashes
-        By name of a rule ``unique``: the values of earlier batches; all sources of a table share them.
+        Seen hashes by name of a rule ``unique``: the values of earlier batches; all sources of a table share them.
     """
 
     mapping: mappings.CompiledMapping

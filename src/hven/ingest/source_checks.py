@@ -38,7 +38,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ServerProbes:
-    """Probes of servers: each address is asked once, and a few of them at a time.
+    """Probe servers: send one request to each address, to a few addresses at a time.
 
     All collections of an archive may name one database, which accepts only some connections.
     """

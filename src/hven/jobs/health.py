@@ -689,7 +689,7 @@ def _find_failure_count_and_message(
 
 
 def list_watermark_tables(resource: CollectionSpec | None) -> list[str]:
-    """List the tables of which a sync only reads what lies behind a watermark.
+    """List the tables of a collection whose sync reads only rows after a watermark.
 
     Such a sync does not see an edit that does not change the watermark.
 

@@ -184,7 +184,7 @@ def map_running_job_limits(settings: Settings) -> dict[str, int]:
     Returns
     -------
     limits
-        By the name of the type.
+        Limits by the name of the type.
     """
     limits_by_type = {}
     for name in _list_type_names(settings):

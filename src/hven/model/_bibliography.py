@@ -46,7 +46,7 @@ class RelatedIdentifier:
     Attributes
     ----------
     relation
-        Of DataCite's list: ``IsSupplementTo``: the collection is a supplement to the work.
+        Relation of DataCite's list: ``IsSupplementTo``: the collection is a supplement to the work.
     scheme, id
         What kind of identifier it is (``DOI``, ``bibcode``, ``arXiv``, ``URL``), and the identifier as that scheme
         writes it.
@@ -66,12 +66,12 @@ class DoiRecord:
     collection, label
         Which; an empty label: the collection as a whole.
     doi
-        None: it has none of ours.
+        None: this site has not minted one.
     state
-        ``reserved``: it is ours to be made; ``draft``, ``findable``: so DataCite said; ``withdrawn``: only its
+        ``reserved``: the site will mint it; ``draft``, ``findable``: its state at DataCite; ``withdrawn``: only its
         tombstone is left.
     url
-        To which it leads.
+        The address to which it resolves.
     told
         Its metadata as they were told last.
     changed

@@ -1,4 +1,4 @@
-"""The cache: a map of so many bytes, about (or things), that forgets what was least recently used."""
+"""A cache with a limit on its entries or on their bytes, which drops the least recently used entries."""
 
 from __future__ import annotations
 

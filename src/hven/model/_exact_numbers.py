@@ -42,7 +42,7 @@ def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: ColumnType) 
     texts, values
         As of `find_overflowed_numbers`; values of other types are not looked at.
     column_type
-        Of the column, for the message.
+        Type of the column, for the message.
 
     Raises
     ------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS = 2.0
 MAX_PAUSE_SECONDS = 300.0
 MAX_FAILURES = 10_000
-STALE_SECONDS = 3 * MAX_PAUSE_SECONDS  # after which nobody asks any more for what failed
+STALE_SECONDS = 3 * MAX_PAUSE_SECONDS  # after this time without an attempt, a failure is forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def build_localized_text(texts: Mapping[str, str], language: str = "") -> Locali
     texts
         Language -> text; at least one.
     language
-        The one that stands for all where nobody is asked which: the site's. Where there is no text of it, the first is.
+        Language of the text that is used where no reader chooses one: the site's. Default: that of the first text.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def translate_text(language: str, text: str) -> str:
     language
         ``en``, ``fr``.
     text
-        Any.
+        Any text.
     """
     if isinstance(text, LocalizedText):
         return text.texts.get(language, str.__str__(text))

@@ -24,7 +24,7 @@ class FileRoot:
         A directory, relative to the descriptor's; or ``https://..``, ``ftp://..``, ``s3://..``. Empty: beside the
         descriptor.
     options
-        Of a store elsewhere; ``$NAME`` is a secret's.
+        Options of a store elsewhere; ``$NAME`` is a secret's.
     redirects_clients
         Readers are led to the address itself; else its bytes come through this site.
     """
@@ -54,7 +54,7 @@ def find_file_root_and_relative_path(path: str, roots: Sequence[FileRoot]) -> tu
     path
         As the collection's table of files has it.
     roots
-        Of the collection; none of them: beside the descriptor.
+        Roots of the collection; none of them: beside the descriptor.
 
     Returns
     -------

@@ -22,7 +22,7 @@ class ServiceRegistration:
     mirrors
         Further addresses at which it answers.
     test
-        Parameters that find rows; None: a place that has some is asked for.
+        Parameters of a test query that finds rows; None: Hven chooses a position that has some.
     """
 
     id: str | None = None
@@ -37,9 +37,9 @@ class RelatedResource:
     Attributes
     ----------
     kind
-        Of the relation: ``IsDerivedFrom`` (VOResource's vocabulary).
+        Kind of the relation: ``IsDerivedFrom`` (VOResource's vocabulary).
     title
-        Of the other.
+        Title of the other resource.
     id
         Its IVOID; None: it has none.
     """
@@ -60,13 +60,13 @@ class CollectionRegistration:
     id
         IVOID of the collection; None: it is made from its name.
     services
-        ``TABLE.FACE``, or ``TABLE`` -> what is said of that record.
+        ``TABLE.FACE``, or ``TABLE`` -> what the descriptor states about that record.
     also
         Further identifiers: those it had elsewhere.
     related
         Other resources.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     publish: bool = True

@@ -33,7 +33,7 @@ def is_time_format(format_spec: str) -> bool:
 
 
 def list_unknown_time_directives(format_spec: str) -> list[str]:
-    """List the parts of a format of times that nobody knows.
+    """List the directives of a time format that Hven does not support.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def list_unknown_time_directives(format_spec: str) -> list[str]:
     Returns
     -------
     parts
-        With their ``%``.
+        The directives, such as ``%q``.
     """
     return [f"%{letter}" for letter in _DIRECTIVE_PATTERN.findall(format_spec) if letter not in TIME_PART_POSITIONS]
 

@@ -23,9 +23,9 @@ class ParameterBins:
     Attributes
     ----------
     name
-        Of the quantity: frequency, energy.
+        Name of the quantity: frequency, energy.
     unit
-        Of the values.
+        Unit of the values.
     centers
         A value for each element; or the name of a column that has them for each sample, or of a file's variable that
         has them.
@@ -57,17 +57,17 @@ class ParameterBins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeDecoding:
-    """How values of a file become times; what is not said, the file says.
+    """How values of a file become times; the file itself states what is missing here.
 
     Attributes
     ----------
     unit
-        Of the numbers: ``ms``, ``s``, ``d``.
+        Unit of the numbers: ``ms``, ``s``, ``d``.
     since
         When they are 0: a date, ``JD``, ``MJD``; what the file's name has (``orf%Y%m%d``); or cards of its header
         (``DATE-OBS TIME-OBS``).
     scale
-        Of the clock that they show: ``UTC``, ``TAI``, ``TT``, ``TDB``, ``GPS``; empty: the file's.
+        Scale of the clock that they show: ``UTC``, ``TAI``, ``TT``, ``TDB``, ``GPS``; empty: the file's.
     plus
         Variable that is added, and its unit: the fraction of a Julian day, milliseconds of a day.
     """
@@ -80,7 +80,7 @@ class TimeDecoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesParameterSpec:
-    """What of a file is a parameter; what is not said, the file says.
+    """Which variables of a file make a parameter; the file itself states what is missing here.
 
     Attributes
     ----------
@@ -112,13 +112,13 @@ class FileReaderSpec:
     Attributes
     ----------
     name
-        Of a program that hven.toml names; or of a Python file beside the descriptor.
+        Name of a program that hven.toml names; or of a Python file beside the descriptor.
     function
         Of the Python file: what is called; empty: it is a program.
     path
-        Of the Python file.
+        Path of the Python file.
     sha256
-        Of the Python file: another one reads other things.
+        SHA-256 of the Python file, by which changes of the file are noticed.
     """
 
     name: str
@@ -144,17 +144,17 @@ class TimeSeriesSpec:
     parameters
         Columns, or variables, in order; empty: all that can be one.
     condition
-        ADQL over the rows, which it calls ``target``: of the others it has none.
+        ADQL over the rows, which it calls ``target``: only rows that meet it belong to the data set.
     cadence
-        Seconds between two samples, about; None: not said.
+        Approximate time between two samples, in seconds; None: unknown.
     ahead
-        Seconds behind the last sample until which it may be asked for, as more comes; None: until the last one alone.
+        Seconds after the last sample up to which requests are allowed, as more samples follow; None: no such time.
     stamp
-        What of a sample its time is: ``begin``, ``center``, ``end``, ``other``.
+        Which moment of a sample its time is: ``begin``, ``center``, ``end``, ``other``.
     bins
-        Of parameters that are arrays: one for each dimension.
+        Bins of parameters that are arrays: one for each dimension.
     colors
-        Of parameters that are texts, by their names in small letters: regular expression -> color.
+        Colors of parameters that are texts, by their names in small letters: regular expression -> color.
     vectors
         Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y,
         z.
@@ -167,9 +167,9 @@ class TimeSeriesSpec:
     part
         Name or number of the file's part; None: the first that has `time`.
     clock
-        Of files: how their values become times.
+        Clock of files: how their values become times.
     variables
-        Of files: parameters that are not plainly a variable, by name.
+        Variables of files: parameters that are not plainly a variable, by name.
     version
         Column of the rows that says which of two files holds where both have samples; None: by their names.
     places
@@ -206,7 +206,7 @@ class ArrayAxisMetadata:
     Attributes
     ----------
     name, unit, label
-        Of the quantity.
+        Name, unit and label of the quantity.
     centers
         A value for each element; or the name of the column that has them for each sample.
     scale_type
@@ -231,7 +231,7 @@ class TimeSeriesMetadata:
     data
         Columns that are data (VAR_TYPE) and to be shown (DISPLAY_TYPE).
     axes
-        By the name of a column that is an array: one for each dimension, the slowest first.
+        Axes by the name of a column that is an array: one for each dimension, the slowest first.
     valid
         Least and greatest value that is right (VALIDMIN, VALIDMAX) of columns of single numbers.
     systems

@@ -1,4 +1,4 @@
-"""Web addresses in parts, whoever wrote them: what is no address is said so instead of breaking what reads it."""
+"""Parse web addresses from any origin: a text that is not an address gives a definite result, not an exception."""
 
 from __future__ import annotations
 

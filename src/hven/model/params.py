@@ -125,7 +125,7 @@ class RequestParams:
         Parameters
         ----------
         name
-            In upper case.
+            Name in upper case.
         default
             Value if the parameter is absent.
 
@@ -177,7 +177,7 @@ class RequestParams:
         Parameters
         ----------
         name
-            In upper case.
+            Name in upper case.
 
         Returns
         -------
@@ -194,7 +194,7 @@ class RequestParams:
         Parameters
         ----------
         name
-            In upper case.
+            Name in upper case.
         minimum, maximum
             Inclusive bounds in the unit of the parameter; None: no bound.
         period
@@ -231,7 +231,7 @@ class RequestParams:
         Parameters
         ----------
         name
-            In upper case.
+            Name in upper case.
         minimum, maximum
             Inclusive bounds in the unit of the parameter; None: no upper bound.
 

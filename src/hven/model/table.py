@@ -1,6 +1,6 @@
-"""Column, Key, Table, Schema: said once, from which every face derives its own words; which columns are times.
+"""Column, Key, Table, Schema: the metadata from which every service derives its documents; which columns are times.
 
-All of it as JSON and back.
+All of these can be converted to JSON and back.
 """
 
 from __future__ import annotations

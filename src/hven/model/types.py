@@ -1,6 +1,6 @@
 """Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, FITS and HAPI.
 
-A :class:`ColumnType` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
+A :class:`ColumnType` uses the terms of VOTable (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
 DALI 1.1 section 3.3). Everything else is looked up in `SCALAR_TYPES` and `XTYPES` below, nowhere else.
 """
 
@@ -172,9 +172,9 @@ class Xtype:
     Attributes
     ----------
     name
-        Of the xtype (DALI 1.2).
+        Name of the xtype (DALI 1.2).
     votable, arraysize
-        Of its values.
+        Datatype and arraysize of its values in VOTable.
     adql, arrow, duckdb
         Its name in each of these.
     """
@@ -578,7 +578,7 @@ def list_leaf_columns(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
     Parameters
     ----------
     schema
-        Of the file.
+        Schema of the file.
 
     Returns
     -------

@@ -470,7 +470,7 @@ async def _wait_until_readable(loop: asyncio.AbstractEventLoop, socket: int, dea
 
 
 def _mark_exception_retrieved(future: asyncio.Future[Any]) -> None:
-    """Retrieve an error that may have nobody to report it to."""
+    """Mark the exception of a future as retrieved, because its caller may be gone."""
     if not future.cancelled():
         future.exception()
 

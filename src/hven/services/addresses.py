@@ -268,7 +268,7 @@ def find_table(qualified_name: str, catalogue: Catalogue) -> Table:
     qualified_name
         ``schema.table``, quoted as in a query where a name needs it.
     catalogue
-        Tables of which the reader may know.
+        Tables that the reader may see.
 
     Returns
     -------

@@ -219,7 +219,7 @@ def list_file_states(context: ServiceContext, principal: Principal, collection: 
     Yields
     ------
     path, state
-        In the order of the paths.
+        Path and state in the order of the paths.
 
     Raises
     ------
@@ -333,7 +333,7 @@ class FileAccess(NamedTuple):
     locking_tables
         Path -> table whose row locks it: the reader may know of the file, but not access it.
     hidden_paths
-        Paths of files of which the reader may not know.
+        Paths of files whose existence the reader must not learn.
     policy_tables
         Tables whose policies decide who may access the files that their rows name.
     """

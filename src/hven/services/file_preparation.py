@@ -66,7 +66,7 @@ class FilePreparationReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileToPrepare:
-    """A file of which products are made.
+    """A file from which products are made.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class FilePreparation:
     ----------
     create_input_describer
         Creates a function for a collection, from the path of a file and a text with its state to a text that identifies
-        what the products are made from. This function returns None for a file of which none are made.
+        what the products are made from. This function returns None for a file without products.
     prepare_file
         Makes the products of a file, and counts them in the report. It returns False if a later run must do that.
     remove_stale_products

@@ -340,8 +340,8 @@ class EngineRegistry:
 
         Returns
         -------
-        troubles
-            A sentence for each that cannot be opened, or does not respond everything.
+        problems
+            A sentence for each engine that cannot be opened, or cannot do everything at the moment.
         """
         problems = []
         for name in sorted(set(engine_names)):

@@ -77,7 +77,7 @@ class PublishedTable:
     byte_count
         Size of its files in bytes.
     statistics
-        By column: ``minimum``, ``maximum``, ``nulls``, ``distinct`` ...
+        Statistics by column: ``minimum``, ``maximum``, ``nulls``, ``distinct`` ...
     provenance
         What is stored about its snapshot: see `hven.site.store.SnapshotRecord`.
     read_tables

@@ -494,8 +494,8 @@ class Site(SingletonRegistry):
 
         Returns
         -------
-        troubles
-            A sentence for each that does not.
+        problems
+            A sentence for each engine that does not answer.
         """
         published_state = self._published_state or self.get_published_state()
         names = set()

@@ -270,7 +270,7 @@ class ProcessCounters:
         Returns
         -------
         summary
-            By name; times in seconds.
+            Summary by name; times in seconds.
         """
         totals = self.sum_process_counters()
         return {

@@ -129,7 +129,7 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
     Returns
     -------
     processes
-        In the order of the names of their files.
+        Processes in the order of the names of their files.
     """
     processes = []
     for path in sorted(_get_run_directory(settings).glob("serving.*.json")):

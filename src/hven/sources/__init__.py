@@ -504,7 +504,7 @@ class Source(Protocol):
         Returns
         -------
         columns
-            In the order of the source.
+            Columns in the order of the source.
 
         Raises
         ------

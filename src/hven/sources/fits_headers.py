@@ -34,11 +34,11 @@ class HduHeader:
     Attributes
     ----------
     index
-        Of the HDU, from 0.
+        Index of the HDU, from 0.
     card_values
-        By keyword.
+        Card values by keyword.
     comments
-        By keyword.
+        Comments by keyword.
     """
 
     index: int
@@ -126,12 +126,12 @@ def iterate_cards(header: HduHeader) -> Iterator[tuple[str, Value, str]]:
     Parameters
     ----------
     header
-        Of an HDU.
+        Header of an HDU.
 
     Yields
     ------
     lines
-        In the order of the header.
+        Lines in the order of the header.
     """
     yield from ((keyword, value, header.comments.get(keyword, "")) for keyword, value in header.card_values.items())
     yield from ((keyword, text, "") for keyword, text in header.commentary)
@@ -143,7 +143,7 @@ def format_value(value: Value) -> str | None:
     Parameters
     ----------
     value
-        Of a card.
+        Value of a card.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def read_headers(path: Path, *, hdu_limit: int = 40, skip_byte_limit: int = 256 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     hdu_limit
         HDUs that are looked at.
     skip_byte_limit
@@ -204,11 +204,11 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
     Parameters
     ----------
     read_bytes
-        Reads so many bytes.
+        Reads a number of bytes.
     hdu_index
-        Of the HDU, from 0.
+        Index of the HDU, from 0.
     file
-        Its name, for messages.
+        Name of the file, for messages.
 
     Returns
     -------
@@ -218,7 +218,7 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
     Raises
     ------
     SourceError
-        This is not FITS, the file ends within a header, or the header has no end or says a size that no file has.
+        This is not FITS, the file ends within a header, or the header has no end or declares an impossible size.
     """
     cards: list[str] = []
     while True:

@@ -248,7 +248,7 @@ class HttpAnswer:
     Attributes
     ----------
     headers
-        By lower-case name.
+        Headers by lower-case name.
     body
         Decompressed.
     url
@@ -359,7 +359,7 @@ class StreamedAnswer:
     Attributes
     ----------
     headers
-        By lower-case name.
+        Headers by lower-case name.
     url
         The address after all redirects.
     parts

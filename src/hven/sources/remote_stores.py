@@ -143,9 +143,9 @@ def find_remote_or_archived_files(
     Parameters
     ----------
     options, context
-        Of the source.
+        Options and context of the source.
     extensions
-        Of members of archives, if it is not said which are meant.
+        Extensions of members of archives, if the options do not name the members.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def require_local_files(options: HeaderSourceOptions) -> None:
     Parameters
     ----------
     options
-        Of the source.
+        Options of the source.
 
     Raises
     ------

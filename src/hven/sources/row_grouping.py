@@ -35,7 +35,7 @@ class AggregateColumn:
     separator
         Between texts that are joined.
     type
-        Of the result.
+        Type of the result.
     """
 
     output: str

@@ -25,7 +25,7 @@ def find_program(directory: Path, name: str) -> str:
     Parameters
     ----------
     directory
-        Of hven.toml: a word with a slash is a path from there.
+        Directory of hven.toml: a word with a slash is a path from there.
     name
         The path, or a name on the path of programs.
 
@@ -74,7 +74,7 @@ def start_supervised_program(
     environment
         Beside PATH, LANG, HOME and TMPDIR.
     limits
-        Of `resource`, by name; None: no limit. It never leaves a core.
+        Limits of `resource`, by name; None: no limit. It never leaves a core.
 
     Returns
     -------

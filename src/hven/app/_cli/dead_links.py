@@ -218,7 +218,7 @@ def _record_link_target(
     seen_links
         (identifier, semantics, address) of the links of the same rows before this one.
     link_check
-        Where it is recorded.
+        Collects the targets.
     """
     url = link_row["access_url"]
     identifier = link_row["ID"]

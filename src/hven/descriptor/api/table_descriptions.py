@@ -47,9 +47,9 @@ class TableDescriptionRequest:
     Attributes
     ----------
     name
-        Of the collection to be.
+        Name of the future collection.
     path, address
-        Of the document; one of them.
+        Path or address of the document.
     table
         What the curator chose: a name, or a pattern with ``*``; None: all.
     format_path
@@ -122,11 +122,11 @@ class DescribedTable:
     source
         As it will stand in the descriptor.
     columns
-        By their names in the source.
+        Columns by their names in the source.
     names
         What columns shall be called, where it is not after their names in the source.
     primary, keys, indexes
-        By their names in the source, too.
+        Primary key, foreign keys and indexes, with the column names of the source.
     constants
         Columns that are not in the source, with their one value.
     notes

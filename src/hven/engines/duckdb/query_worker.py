@@ -165,7 +165,7 @@ def run_query_worker(socket_number: int) -> None:
 
 
 def _serve_channels_and_free_memory(engine: DuckEngine, control: socket.socket) -> Collection[QueryChannelWorker]:
-    """Accept channels until the other process ends; return the workers that are left."""
+    """Accept channels and free unused memory until the other process ends; return the workers that are left."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     workers: dict[int, QueryChannelWorker] = {}

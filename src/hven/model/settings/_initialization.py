@@ -77,7 +77,7 @@ def create_site_directory(
     name
         The site's title; None: the directory's name.
     authority
-        Of its IVOIDs, ``ivo://authority/..``.
+        Authority of its IVOIDs, ``ivo://authority/..``.
     contact_name, contact_email
         Of who answers for the site; None: the file has a line to fill in.
 

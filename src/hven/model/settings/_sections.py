@@ -155,7 +155,7 @@ class RemoteTapService:
     name
         As commands and descriptors name it.
     url
-        Of its TAP service.
+        Address of its TAP service.
     """
 
     name: str = field(
@@ -769,7 +769,7 @@ class PortalSettings:
     collections
         The only ones that its pages and services know; empty: all. It hides nothing: the site's own TAP has them all.
     authority
-        Of the ids of its collections; of one that stands in two portals, that of the first.
+        Authority of the ids of its collections; of one that stands in two portals, that of the first.
     administrators
         Accounts that operate its collections, and no others.
     """

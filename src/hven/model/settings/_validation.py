@@ -136,7 +136,7 @@ def collect_setting_docs() -> dict[str, str]:
     Returns
     -------
     docs
-        By the name of the setting, ``limits.seconds``.
+        Documentation by the name of the setting, ``limits.seconds``.
     """
     return {name: metadata["doc"] for name, metadata in collect_setting_metadata().items()}
 
@@ -147,7 +147,7 @@ def iterate_location_specific_settings(settings: Settings) -> Iterator[tuple[str
     Parameters
     ----------
     settings
-        Of a site.
+        Settings of a site.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Places on a sphere: shapes, MOCs, HEALPix covers, and the frames they are said in. All angles in degrees.
+"""Places on a sphere: shapes, MOCs, HEALPix covers, and their frames. All angles are in degrees.
 
 The import is light: it needs numpy and Arrow only. Some of the names are modules.
 """

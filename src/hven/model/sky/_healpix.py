@@ -578,7 +578,7 @@ def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
 def cover_shape_by_distance(
     compute_distances: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int
 ) -> Indexes:
-    """Cover a shape of which only distances are known, starting with the twelve base cells.
+    """Cover a shape that is known only by distances from it, starting with the twelve base cells.
 
     Parameters
     ----------

@@ -654,7 +654,7 @@ def is_quantity_with_unit(ucd: str | None) -> bool:
     Parameters
     ----------
     ucd
-        Of a column; None: nothing is known of it.
+        UCD of a column; None: unknown.
 
     Returns
     -------

@@ -396,12 +396,12 @@ def compute_unit_product(first: str | None, second: str | None) -> str | None:
     Parameters
     ----------
     first, second
-        Of the factors.
+        Units of the factors.
 
     Returns
     -------
     unit
-        Of the product; None is no unit, and so is what cannot be read.
+        Unit of the product; None is no unit, and so is what cannot be read.
     """
     return _combine_units(first, second, 1)
 
@@ -420,7 +420,7 @@ def divide_units(dividend: str | None, divisor: str | None) -> str | None:
     Returns
     -------
     unit
-        Of the quotient; None is no unit, and so is what cannot be read.
+        Unit of the quotient; None is no unit, and so is what cannot be read.
     """
     return _combine_units(dividend, divisor, -1)
 

@@ -42,7 +42,7 @@ def read_descriptor_texts(data: bytes, name: str, language: str) -> dict[Path, d
     name
         What it is called in faults.
     language
-        Of the site: that of a text without one.
+        Language of the site: that of a text without one.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mappin
     texts
         As `read_descriptor_texts` gives them: those that are to be others. An empty text is taken out.
     language
-        Of the site: a text in this language alone is written without one.
+        Language of the site: a text in this language alone is written without one.
 
     Returns
     -------

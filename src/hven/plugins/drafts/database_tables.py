@@ -42,9 +42,9 @@ def copy_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     Parameters
     ----------
     directory
-        Of the site.
+        Directory of the site.
     name
-        Of the collection, after which the secret is called.
+        Name of the collection, after which the secret is called.
     source
         What the curator gave.
 

@@ -68,7 +68,7 @@ def is_table_description_file(path: Path) -> bool:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     """
     return _find_description_module(path) is not None
 

@@ -228,7 +228,7 @@ class RowDocuments:
         Returns
         -------
         columns
-            By name, Arrow arrays of shape (rows,).
+            Columns by name, Arrow arrays of shape (rows,).
         """
         names, moments = self._read_document_ids_and_times(batch)
         requested_names = {name for name in names if name}

@@ -284,7 +284,7 @@ def find_list_jobs(job_store: JobStore, list_id: str, steps: Sequence[ListStep])
     Returns
     -------
     last_jobs
-        By the name of the step and the number of the row.
+        Last jobs by the name of the step and the number of the row.
     """
     queue = child_jobs.name_child_queue(list_id)
     job_refs = []

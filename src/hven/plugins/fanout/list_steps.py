@@ -117,7 +117,7 @@ def find_last_jobs(job_refs: Iterable[JobRef]) -> dict[tuple[str, int], StepJob]
     Returns
     -------
     last_jobs
-        By the name of the step and the number of the row.
+        Last jobs by the name of the step and the number of the row.
     """
     last_jobs: dict[tuple[str, int], StepJob] = {}
     for ref in job_refs:

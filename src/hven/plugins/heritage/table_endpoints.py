@@ -70,11 +70,11 @@ class TableEndpoint:
         PARAMs of the answer; ``{updated}`` in a value is when the table was published, ``{source_updated}`` when the
         newest file of its source was written.
     column
-        Of a page: the column with the last part of its address.
+        Column of a page: the column with the last part of its address.
     cadences
-        Of SITools2: name of the filter -> ADQL over the row and ``param.seconds``.
+        Cadences of SITools2: name of the filter -> ADQL over the row and ``param.seconds``.
     archives
-        Of SITools2: end of the address -> ``tar`` or ``zip``.
+        Archives of SITools2: end of the address -> ``tar`` or ``zip``.
     place
         Where the descriptor has it.
     """

@@ -54,7 +54,7 @@ def count_pixels_per_turn(chart: CylindricalMap) -> Whole:
     Returns
     -------
     pixels
-        Of each map, shape (n,); 0 if that is not a whole number, or too many pixels.
+        Pixels of each map, shape (n,); 0 if that is not a whole number, or too many pixels.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         exact = 360.0 / np.abs(chart.step_x)

@@ -175,7 +175,7 @@ class JsonRecordReader:
         return _drop_records(texts, good_indexes, is_bad, rejects, INVALID_JSON_REASON, _explain_invalid_json)
 
     def _reject_duplicate_keys(self, texts: Any, good_indexes: Any, rejects: list[_Reject]) -> tuple[Any, Any]:
-        """Set aside the records that have a key twice: nobody knows which value is meant."""
+        """Set aside the records that have a key twice, because it is unclear which value is right."""
         if not self._objects or not len(texts):
             return texts, good_indexes
         keys = [f"json_keys(j, {_quote_sql_text(pointer)})" for pointer in self._objects]

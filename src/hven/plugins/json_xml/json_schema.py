@@ -83,7 +83,7 @@ class JsonNodeSummary:
     lengths
         Lengths of arrays.
     largest_magnitude
-        Of all numbers here and in the arrays below.
+        Largest magnitude of all numbers here and in the arrays below.
     """
 
     value_kinds: set[str] = field(default_factory=set)

@@ -58,7 +58,7 @@ class StarBatch:
 
 @dataclass(slots=True)
 class IncompleteStarCounts:
-    """What was found while a catalogue was read."""
+    """How many stars of a catalogue have no position, no proper motion or no epoch."""
 
     without_position: int = 0
     without_motion: int = 0

@@ -139,7 +139,7 @@ def build_partner_arrays(
     Returns
     -------
     arrays
-        By the name of the column.
+        Arrays by the name of the column.
     """
     shown = pa.array(np.maximum(verdicts.shown_pairs, 0), mask=verdicts.shown_pairs < 0)
     partners = pa.array(np.maximum(verdicts.shown_pairs, 0), mask=~verdicts.has_partner)
@@ -216,7 +216,7 @@ def build_candidate_arrays(
     Returns
     -------
     arrays
-        In the order of `list_candidate_columns` with `SIGMA_COLUMN`, by object, rank and id.
+        Arrays in the order of `list_candidate_columns` with `SIGMA_COLUMN`, by object, rank and id.
     """
     last_rank = np.iinfo(np.int64).max
     ranks = np.where(verdicts.ranks == 0, last_rank, verdicts.ranks)

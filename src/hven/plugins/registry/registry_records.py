@@ -163,7 +163,7 @@ def build_draft_records(context: ServiceContext) -> dict[str, list[RegistryRecor
     Returns
     -------
     records
-        By collection; under the empty name, those of the site.
+        Records by collection; under the empty name, those of the site.
     """
     builder = _RegistryRecordBuilder(context, context.site.get_published_state())
     record_store = context.site.store.get_or_create(RegistryRecordStore)

@@ -290,7 +290,7 @@ class SharedCounts:
     keys, cells
         The key of each slot; the numbers of all slots, of which each process writes its own only.
     own_offset
-        Of the cell of this process in a slot; negative: it has none.
+        Own offset of the cell of this process in a slot; negative: it has none.
     numbers_per_slot
         Numbers of all processes for one user.
     """

@@ -576,7 +576,7 @@ def collect_column_masks(tables: Sequence[Table], principal: Principal) -> dict[
     Returns
     -------
     masks
-        By qualified name and column: trees bound over the table alone.
+        Masks by qualified name and column: trees bound over the table alone.
     """
     masks_by_table: dict[str, Mapping[str, Expr]] = {}
     for table in tables:

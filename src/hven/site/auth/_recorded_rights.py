@@ -188,7 +188,7 @@ def compute_access_rule_digests(names: Iterable[str], published: Mapping[str, Ac
     Returns
     -------
     rules
-        By qualified name, for the tables and those that views read.
+        Rules by qualified name, for the tables and those that views read.
     """
     table_names = [name for name in names if name in published]
     all_names = list(table_names)

@@ -205,7 +205,7 @@ class AccessGrantStore:
         Returns
         -------
         grants
-            In the order in which they were given.
+            Grants in the order in which they were given.
         """
         current_grants = self._load_current_grants()
         current_time = time.time()

@@ -726,7 +726,7 @@ class JobStore:
         Returns
         -------
         counts
-            By queue.
+            Counts by queue.
         """
         is_earlier: sa.ColumnElement[bool] = sa.true()
         if job.phase == "QUEUED" and job.queued is not None:
@@ -753,7 +753,7 @@ class JobStore:
         Returns
         -------
         places
-            By id; jobs that do not wait are left out.
+            Places by id; jobs that do not wait are left out.
         """
         queues = {job.id: job.queue for job in job_records if job.phase == "QUEUED"}
         if not queues:
@@ -780,7 +780,7 @@ class JobStore:
         Returns
         -------
         counts
-            By queue.
+            Counts by queue.
         """
         with self._database.begin_read() as connection:
             return _fetch_counts(connection, _RUNNING_COUNT_QUERY)

@@ -183,7 +183,7 @@ class StateStore:
         version
             Counts up with each change.
         records
-            By qualified name.
+            Records by qualified name.
         """
         records_by_table: dict[str, tuple[int, SnapshotRecord]] = {}
         query = sa.select(snapshots).join(pointers, pointers.c.snapshot == snapshots.c.id)
@@ -280,7 +280,7 @@ class StateStore:
         Returns
         -------
         records
-            By id.
+            Records by id.
         """
         query = sa.select(snapshots).order_by(snapshots.c.id)
         with self._database.begin_read() as connection:

@@ -27,24 +27,24 @@ def find_ivoa_token_endpoints(text: str) -> Iterator[tuple[str, str]]:
 
 
 def request_token(challenge_header: str, login: str, *, timeout_seconds: float, allow_private: bool) -> str | None:
-    """Log in as a challenge says.
+    """Request a token from the server that a challenge names.
 
     Parameters
     ----------
     challenge_header
-        WWW-Authenticate of the answer 401.
+        The header WWW-Authenticate of the response with status 401.
     login
         ``user:password``.
 
     Returns
     -------
     authorization
-        The header for what is asked from now on; None: there is no challenge that a password answers.
+        The header Authorization for further requests; None: no challenge accepts a password.
 
     Raises
     ------
     SourceError
-        The password would go over http, or it is not the right one.
+        The password would be sent over http, or it is wrong.
     """
     for standard, url in find_ivoa_token_endpoints(challenge_header):
         if standard not in {TLS_WITH_PASSWORD, BASIC_AUTH}:

@@ -196,7 +196,7 @@ def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: Text
     Parameters
     ----------
     lines
-        Of a sample in which no delimiter was found.
+        Lines of a sample in which no delimiter was found.
     uneven_line_count
         How many of them hold a comma, and would be refused.
 

@@ -166,7 +166,7 @@ def read_headers(
     Yields
     ------
     file, heads
-        In the order of the files; an error for a file that cannot be read or that changed meanwhile.
+        File and heads in the order of the files; an error for a file that cannot be read or that changed meanwhile.
     """
     remaining_files = iter(files)
     pace = _AdaptiveHeaderReader()

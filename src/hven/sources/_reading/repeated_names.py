@@ -14,7 +14,7 @@ def rename_repeated_names(names: Sequence[str]) -> list[str]:
     Parameters
     ----------
     names
-        Of all columns, in order.
+        Names of all columns, in order.
 
     Returns
     -------

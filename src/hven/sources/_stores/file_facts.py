@@ -72,7 +72,7 @@ class RemoteStore(Protocol):
         Returns
         -------
         fact
-            What is not said is None.
+            Facts that the server does not state are None.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class RemoteStore(Protocol):
         Returns
         -------
         fact, bytes
-            What is not said is None; empty: they are to be asked for.
+            Facts that the server does not state are None; no bytes: they need a request of their own.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class RemoteStore(Protocol):
         start_offset, end_offset
             The first byte, and that behind the last.
         fact
-            What was said of the file: of another state nothing is given.
+            Facts of the file from an earlier request: if the file has another state now, no bytes are returned.
 
         Yields
         ------
@@ -137,7 +137,7 @@ class RemoteStore(Protocol):
         Yields
         ------
         path, fact
-            In the order of the paths.
+            Path and fact in the order of the paths.
 
         Raises
         ------

@@ -31,7 +31,7 @@ def has_drawable_extension(path: str) -> bool:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     """
     extension = path.lower().rpartition(".")[2]
     if detect_product_file_format(path) is not None or extension in raster_pictures.RASTER_FORMATS:

@@ -279,9 +279,9 @@ class CalibratorMeasurements(NamedTuple):
     Attributes
     ----------
     name
-        Of the star.
+        Name of the star.
     diameter
-        Of a uniform disc, mas; 0: a point.
+        Diameter of a uniform disc, mas; 0: a point.
     times
         MJD, a value for each row of OI_VIS2.
     telescope_pairs
