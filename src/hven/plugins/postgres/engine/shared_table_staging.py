@@ -51,7 +51,7 @@ class SharedTableStaging(PostgresSnapshotStaging):
             f"{extra_columns_sql}, {shared_tables.write_state_column_definitions()}"
         )
 
-    def _complete_snapshot(self, connection: Any) -> None:
+    def _prepare_table_for_readers(self, connection: Any) -> None:
         """Index the table, and create the view of its first state."""
         self._build_indexes(connection)
         connection.execute(f"VACUUM (FREEZE, ANALYZE) {self._quoted_target}")
