@@ -132,6 +132,26 @@ def make_answer(body: bytes, status: int = 200, media_type: str = "text/csv") ->
     return HttpAnswer(status=status, headers={"content-type": media_type}, body=body, url="")
 
 
+def build_page(**members: object) -> HttpAnswer:
+    return make_answer(json.dumps(members).encode(), media_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("new", "difference"),
+    [
+        ({"total": 2, "data": [{"b": None, "a": 2}, {"a": 1.5, "b": "x "}], "success": True}, ""),
+        ({"total": 2, "data": [{"a": 2}, {"a": 1.5, "b": "x"}], "count": 2}, ""),
+        ({"total": 3, "data": [{"a": 2}, {"a": 1.5, "b": "x"}]}, "a total of 3 instead of 2"),
+        ({"total": 2, "data": [{"a": 2}, {"a": 1.25, "b": "x"}]}, "1 records are missing, and 1 are new"),
+        ({"total": 2, "data": [{"a": 2}]}, "1 records are missing, and 0 are new"),
+        ({"data": "x"}, "other content: 13 bytes instead of 63"),
+    ],
+)
+def test_records_of_json_are_compared(new: dict[str, object], difference: str) -> None:
+    old = build_page(total=2, data=[{"a": 1.5, "b": "x"}, {"a": 2, "b": ""}])
+    assert compare_answers(old, build_page(**new)) == difference
+
+
 @pytest.mark.parametrize(
     ("old", "new", "difference"),
     [

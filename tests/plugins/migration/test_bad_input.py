@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,47 @@ def test_macros_that_double_are_bounded(tmp_path: Path) -> None:
     text = f"<resource schema='sky'><STREAM id='s0'><column name='a'/></STREAM>{streams}<FEED source='s29'/></resource>"
     with pytest.raises(SourceError, match="expand to more than"):
         convert_text(tmp_path, text)
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_macros_inside_macros_have_a_limit(tmp_path: Path, count: int) -> None:
+    """Ten kilobytes would expand to terabytes."""
+    names = "abcdefg"
+    macros = "".join(
+        f"<macDef name='{name}'>{f' {chr(92)}{inner}' * count}</macDef>" for name, inner in itertools.pairwise(names)
+    )
+    text = f"<resource schema='sky'>{macros}<meta name='description'> {chr(92)}a</meta>{TABLE}</resource>"
+    with pytest.raises(SourceError, match="expand to more than"):
+        convert_text(tmp_path, text)
+
+
+def test_one_text_with_many_macros_has_a_limit(tmp_path: Path) -> None:
+    macro = f"<macDef name='a'>{'x' * 50_000}</macDef>"
+    text = f"<resource schema='sky'>{macro}<meta name='description'>{' ' + chr(92) + 'a'}</meta>"
+    with pytest.raises(SourceError, match="the macros of one text expand to more than"):
+        convert_text(tmp_path, text.replace(" " + chr(92) + "a", (" " + chr(92) + "a") * 2_000) + f"{TABLE}</resource>")
+
+
+def test_a_hundred_thousand_macros_are_not_copied(tmp_path: Path) -> None:
+    """A loop and the uses of macros need about the same time with many macros as with few."""
+
+    def measure_conversion(macro_count: int, directory: Path) -> float:
+        macros = "".join(f"<macDef name='m{number}'>x</macDef>" for number in range(macro_count))
+        backslash = chr(92)
+        columns = "".join(f"<column name='c{number}' description='{backslash}m1 {number}'/>" for number in range(300))
+        loop = (
+            "<LOOP listItems='"
+            + " ".join(f"l{number}" for number in range(20_000))
+            + "'><events><var/></events></LOOP>"
+        )
+        table = f"<table id='main' onDisk='True'>{columns}</table>"
+        directory.mkdir()
+        begin = time.process_time()
+        convert_text(directory, f"<resource schema='sky'>{macros}{table}<data id='i'>{loop}</data></resource>")
+        return time.process_time() - begin
+
+    few, many = measure_conversion(10, tmp_path / "few"), measure_conversion(100_000, tmp_path / "many")
+    assert many < 8 * few
 
 
 def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:

@@ -121,14 +121,27 @@ class SitoolsServer(JsonServer):
             return Reply.from_document({"success": True, "data": [{"name": "Images", "url": "/webs_aia_dataset"}]})
         if asked.path == "/webs_aia_dataset":
             return Reply.from_document({"success": True, "dataset": self.build_data_set()})
-        total = self.record_count if self.stated_count is None else self.stated_count
+        numbers = self.filter_records(asked.given.get("p[0]", ""))
+        total = len(numbers) if self.stated_count is None else self.stated_count
         if asked.path == "/webs_aia_dataset/count":
             return Reply.from_document({"success": True, "total": total})
         if asked.path == "/webs_aia_dataset/records":
             start, limit = int(asked.given.get("start", 0)), min(int(asked.given.get("limit", 300)), 300)
-            numbers = range(start, min(start + limit, self.record_count))
-            return Reply.from_document({"total": total, "data": [self.build_record(number) for number in numbers]})
+            data = [self.build_record(number) for number in numbers[start : start + limit]]
+            return Reply.from_document({"total": total, "data": data})
         return Reply(status=404, body=b"nothing")
+
+    def filter_records(self, condition: str) -> list[int]:
+        """Return the numbers of the records that fulfil a filter; those at both ends belong to a range."""
+        numbers = list(range(self.record_count))
+        if not condition:
+            return numbers
+        kind, name, *values = condition.split("|")
+        records = [self.build_record(number) for number in numbers]
+        if kind == "NUMERIC_BETWEEN":
+            low, high = map(float, values)
+            return [number for number in numbers if low <= records[number].get(name, -1e9) <= high]
+        return [number for number in numbers if str(records[number].get(name)) in values]
 
     @staticmethod
     def build_data_set() -> dict[str, Any]:

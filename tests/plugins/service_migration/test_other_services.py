@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hven.plugins.service_migration.comparison_queries import QueryGenerator
 from hven.plugins.service_migration.service_survey import ServiceSurvey, SurveyedTable, build_migration_directory
 from json_servers import JsonServer, Reply, Request, serve
 from plugin_needs import require_plugins
-from process_runner import run_hven
+from process_runner import run_hven, serve_site
 
 
 def read_report(site: Path, url: str) -> str:
@@ -38,6 +39,27 @@ def test_a_data_set_of_sitools2_moves_with_its_address(tmp_path: Path) -> None:
         "--site", site, "query", 'SELECT COUNT(*) AS n, MAX(recnum) AS m, COUNT("get") AS g FROM sdo.webs_aia_dataset', "--format", "csv"
     )  # fmt: skip
     assert "700,699,140" in rows.stdout
+
+
+@pytest.mark.parametrize("record_count", [120, 700])
+def test_answers_of_sitools2_are_compared(tmp_path: Path, record_count: int) -> None:
+    require_plugins("sources", "rest")
+    require_plugins("protocols", "endpoints")
+    site = build_new_site(tmp_path / "site")
+    with serve(SitoolsServer(record_count=record_count)) as url:
+        run_hven("--site", site, "migrate", url)
+        run_hven("--site", site, "ingest", "sdo")
+        words = ["--site", site, "migrate", url, "--queries", 40, "--rate", 100, "--prove"]
+        with serve_site(site) as new_server:
+            proof = run_hven(*words, new_server.url)
+            assert "40 different requests, 0 with different answers" in proof.stdout
+        path = site / "collections/sdo/sdo.yaml"
+        path.write_text(path.read_text().replace("    columns:", "    where: recnum <> 77\n    columns:", 1))
+        run_hven("--site", site, "ingest", "sdo")
+        with serve_site(site) as new_server:
+            proof = run_hven(*words, new_server.url, "--json", expected_code=1)
+    totals = [item for item in json.loads(proof.stdout)["requests"] if item["target"].endswith("/count?media=json")]
+    assert [item["difference"] for item in totals] == [f"a total of {record_count - 1} instead of {record_count}"]
 
 
 @pytest.mark.parametrize(

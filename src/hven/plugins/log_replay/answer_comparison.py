@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from hven.formats import votable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN_NAMES = 8
 FLOAT32_DIGITS, FLOAT64_DIGITS = 6, 12  # significant digits in which values must agree
+RECORDS_KEY, TOTAL_KEY = "data", "total"  # of pages of SITools2
 TEXT_TYPES = ("text/csv", "text/tab-separated-values", "text/plain")
 
 
@@ -46,6 +48,9 @@ def _compare_documents(old: HttpAnswer, new: HttpAnswer) -> str:
     old_type, new_type = (answer.headers.get("content-type", "").partition(";")[0] for answer in (old, new))
     if old_type.startswith(TEXT_TYPES) and new_type.startswith(TEXT_TYPES):
         return _compare_lines(old.body, new.body)
+    difference = _compare_record_pages(old.body, new.body)
+    if difference is not None:
+        return difference
     if old_type != new_type:
         return f"the media type {new_type or 'none'} instead of {old_type or 'none'}"
     return f"other content: {len(new.body):,} bytes instead of {len(old.body):,}"
@@ -156,3 +161,36 @@ def _compare_lines(old: bytes, new: bytes) -> str:
     if missing or added:
         return f"{missing:,} lines are missing, and {added:,} are new"
     return ""
+
+
+def _compare_record_pages(old: bytes, new: bytes) -> str | None:
+    """Compare the records in two pages of JSON, in any order, and their totals; None: they are no such pages."""
+    pages = []
+    for body in (old, new):
+        try:
+            page = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        records = page.get(RECORDS_KEY, []) if isinstance(page, dict) else None
+        is_page = isinstance(records, list) and all(isinstance(record, dict) for record in records)
+        if not is_page or not page.keys() & {RECORDS_KEY, TOTAL_KEY}:
+            return None
+        pages.append((page.get(TOTAL_KEY), Counter(map(_format_record, records))))
+    (old_total, old_records), (new_total, new_records) = pages
+    if None not in {old_total, new_total} and old_total != new_total:
+        return f"a total of {new_total} instead of {old_total}"
+    missing, added = (old_records - new_records).total(), (new_records - old_records).total()
+    if missing or added:
+        return f"{missing:,} records are missing, and {added:,} are new"
+    return ""
+
+
+def _format_record(record: dict[str, Any]) -> str:
+    """Write a record as a text that is equal if the values agree; a missing value is as good as none."""
+    values = {}
+    for name, value in record.items():
+        if isinstance(value, float):
+            values[name] = f"{value:.{FLOAT64_DIGITS}g}"
+        elif value is not None and value != "":
+            values[name] = str(value).strip()
+    return repr(sorted(values.items()))

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hven.model.errors import SourceError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_MACRO_CHARACTERS = 1 << 20  # that macros put into one text
 VARIABLE_PREFIX = "hven_var_"  # before names of variables of a rowmaker
 PROPERTY_NAMES = {  # macros that become Python expressions in DaCHS: the names that Hven's expressions use
     "inputRelativePath": "file.path",
@@ -64,10 +67,19 @@ class MacroValues:
         if "\\" not in text:
             return text
         text = re.sub(r"\\\n\s*", " ", text)
+        character_count = 0
 
         def replace_macro(match: re.Match[str]) -> str:
+            nonlocal character_count
             value = self._find_value(match[1], re.findall(r"\{([^{}]*)\}", match[2]), table, columns)
-            return match[0] if value is None else value
+            value = match[0] if value is None else value
+            character_count += len(value)
+            if character_count > MAX_MACRO_CHARACTERS:  # macros inside macros may grow without end
+                raise SourceError(
+                    f"the macros of one text expand to more than {MAX_MACRO_CHARACTERS >> 20} MiB: {text[:40]!r}",
+                    remedy="correct the macros in a copy of the file",
+                )
+            return value
 
         for _ in range(4):  # macros inside the values of others
             replaced = _MACRO_PATTERN.sub(replace_macro, text)
@@ -86,9 +98,8 @@ class MacroValues:
                 "qName": f"{self._schema}.{table}" if table else None,
                 "colNames": columns or None,
                 "pubDIDBase": f"ivo://{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}/~?",
-                **self.own_macros,
             }
-            return values.get(name)
+            return self.own_macros.get(name, values.get(name))
         argument = arguments[0]
         if name == "metaString":
             return self._metadata.get(argument, arguments[1] if len(arguments) > 1 else None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import ChainMap
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, TextPlace
@@ -26,6 +27,7 @@ MAX_EXPANSION_DEPTH = 40
 MAX_INCLUDED_DESCRIPTORS = 200
 # streams of DaCHS that declare fields of forms and protocols, which Hven has without them
 SYSTEM_STREAM_PATTERN = re.compile(r"(//|__system__/)")
+MacroScope = ChainMap[str, str]  # the macros here, and behind them those outside: no loop copies all of them
 _MACRO_PATTERN = re.compile(r"(?<!\\)\\(\w+)(?![\w{])")
 _TEMPLATE_TAGS = ("STREAM", "mixinDef", "macDef", "DEFAULTS")
 
@@ -115,11 +117,11 @@ class TemplateExpander:
         for definition in resource.iterate_descendants():
             if definition.tag == "macDef":
                 self.macros[definition.get_value("name")] = definition.text
-        expanded = self._expand_children(resource, self.macros, path, ())
+        expanded = self._expand_children(resource, ChainMap(self.macros), path, ())
         return copy_element(resource, resource.attributes, expanded)
 
     def _expand_children(
-        self, element: Element, macros: Mapping[str, str], path: Path, active: tuple[str, ...]
+        self, element: Element, macros: MacroScope, path: Path, active: tuple[str, ...]
     ) -> list[Element | str]:
         children: list[Element | str] = []
         for child in element.children:
@@ -132,7 +134,7 @@ class TemplateExpander:
         return children
 
     def _expand_element(
-        self, element: Element, macros: Mapping[str, str], path: Path, active: tuple[str, ...]
+        self, element: Element, macros: MacroScope, path: Path, active: tuple[str, ...]
     ) -> Iterator[Element | str]:
         if element.tag in _TEMPLATE_TAGS:
             return
@@ -160,10 +162,10 @@ class TemplateExpander:
         if target is None or target[0].tag != "table":
             return None
         element, table_path = target
-        return copy_element(element, element.attributes, self._expand_children(element, {}, table_path, ()))
+        return copy_element(element, element.attributes, self._expand_children(element, ChainMap(), table_path, ()))
 
     def _expand_feed(
-        self, element: Element, macros: Mapping[str, str], path: Path, active: tuple[str, ...]
+        self, element: Element, macros: MacroScope, path: Path, active: tuple[str, ...]
     ) -> Iterator[Element | str]:
         arguments = {key: replace_macros(value, macros) for key, value in element.attributes.items()}
         reference = arguments.pop("source", "")
@@ -182,7 +184,7 @@ class TemplateExpander:
                 self._report.add_decision(element, f"FEED repeats {reference!r}, which is not there")
                 return
             stream, stream_path = target
-        inner = self._expand_template(stream, {**macros, **arguments}, stream_path, (*active, reference), element)
+        inner = self._expand_template(stream, macros.new_child(arguments), stream_path, (*active, reference), element)
         prunes = [
             {key: replace_macros(value, macros) for key, value in child.attributes.items()}
             for child in element.list_children("PRUNE")
@@ -197,7 +199,7 @@ class TemplateExpander:
             yield part
 
     def _expand_template(
-        self, stream: Element, arguments: Mapping[str, str], path: Path, active: tuple[str, ...], user: Element
+        self, stream: Element, arguments: MacroScope, path: Path, active: tuple[str, ...], user: Element
     ) -> list[Element | str]:
         """Expand the content of a stream or of a mixin."""
         if len(active) > MAX_EXPANSION_DEPTH or (active.count(active[-1]) > 1 and active[-1]):
@@ -215,7 +217,7 @@ class TemplateExpander:
         content = stream
         if stream.tag == "mixinDef":
             content = stream.find_child("events") or Element("events", {}, stream.line, stream.file)
-        return self._expand_children(content, {**defaults, **arguments}, path, active)
+        return self._expand_children(content, ChainMap(*arguments.maps, defaults), path, active)
 
     def _expand_mixin(self, element: Element, path: Path, active: tuple[str, ...]) -> Iterator[Element | str]:
         reference = element.text
@@ -227,10 +229,10 @@ class TemplateExpander:
             self._report.add_decision(element, f"the mixin {reference!r} is not there")
             return
         arguments = {**element.attributes, **{child.tag: child.text for child in element.elements}}
-        yield from self._expand_template(target[0], arguments, target[1], (*active, reference), element)
+        yield from self._expand_template(target[0], ChainMap(arguments), target[1], (*active, reference), element)
 
     def _expand_loop(
-        self, element: Element, macros: Mapping[str, str], path: Path, active: tuple[str, ...]
+        self, element: Element, macros: MacroScope, path: Path, active: tuple[str, ...]
     ) -> Iterator[Element | str]:
         events = element.find_child("events")
         if events is None:
@@ -254,7 +256,7 @@ class TemplateExpander:
         for row in rows:
             if len(active) > MAX_EXPANSION_DEPTH:
                 self._count_expansion(MAX_EXPANDED_CHARACTERS + 1, element)
-            yield from self._expand_children(events, {**macros, **row}, path, (*active, ""))
+            yield from self._expand_children(events, macros.new_child(row), path, (*active, ""))
 
     def _count_expansion(self, characters: int, element: Element) -> None:
         self._element_count += 1
@@ -273,8 +275,18 @@ def replace_macros(text: str, macros: Mapping[str, str]) -> str:
     if "\\" not in text:
         return text
 
+    character_count = 0
+
     def replace_macro(match: re.Match[str]) -> str:
-        return macros.get(match[1], match[0])
+        nonlocal character_count
+        value = macros.get(match[1], match[0])
+        character_count += len(value)
+        if character_count > MAX_EXPANDED_CHARACTERS:
+            raise SourceError(
+                f"the macros of one text expand to more than {MAX_EXPANDED_CHARACTERS >> 20} MiB",
+                remedy="correct the macros in a copy of the file",
+            )
+        return value
 
     replaced = _MACRO_PATTERN.sub(replace_macro, text)
     if not macros:

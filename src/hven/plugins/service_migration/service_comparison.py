@@ -11,8 +11,10 @@ from hven.model.errors import UsageError, UserError
 from hven.plugins.log_replay.replay import LogReplay, ReplayReport, collect_distinct_requests
 from hven.plugins.service_migration.collection_drafts import SurveyConverter
 from hven.plugins.service_migration.comparison_queries import QueryGenerator
+from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
 from hven.plugins.service_migration.service_drafts import create_source_context
 from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_migration_directory, read_survey
+from hven.plugins.service_migration.sitools_requests import draw_sitools_requests, find_sitools_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,9 +101,15 @@ def compare_services(
             survey.url,
             requests_per_second=requests_per_second,
             new_targets=generated.new_targets,
+            expects_refusals=False,  # each is a query that a service must answer
         )
         report.requests += replay.repeat_requests(generated.requests, report_progress)
-            expects_refusals=False,  # each is a query that a service must answer
+    if remaining_count > 0 and survey.program == "SITools2":
+        root = find_sitools_root(survey.url)
+        documents = RemoteDocumentReader(root, create_source_context(settings))
+        requests = draw_sitools_requests(survey, documents, remaining_count, seed)
+        replay = LogReplay(new_url, root, requests_per_second=requests_per_second, expects_refusals=False)
+        report.requests += replay.repeat_requests(requests, report_progress)
     if not report.requests:
         raise UserError(
             f"there is no query that both {survey.url} and {new_url} can answer",
