@@ -396,7 +396,8 @@ def _find_format(requested_format: str) -> tuple[TableFormat, tuple[tuple[str, s
         if parameter_name not in {"q", ""}:
             parameters[parameter_name] = value.strip().strip('"')
     main = main.lower()
-    for table_format in load_formats():
+    is_name = main in plugins.list_plugins("formats")  # then the other formats need not be imported
+    for table_format in [load_format(main)] if is_name else load_formats():
         if main in table_format.media_types:
             options = {**table_format.media_type_options.get(main, {}), **parameters}
             if not _has_supported_options(table_format, options):

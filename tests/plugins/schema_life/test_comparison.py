@@ -85,6 +85,19 @@ def test_conflicts_have_kinds(
     assert (comparison.count_open_differences([kind]), noted.count_open_differences([kind])) == (1, 0)
 
 
+def test_signs_in_names_can_be_ignored() -> None:
+    models = [
+        build_model("a", column("RAJ2000", unit="deg"), column("B-V"), column("_")),
+        build_model("b", column('"ra_j2000"', unit="rad"), column("b_v"), column("__")),
+    ]
+    groups = {group.key: group for group in compare_models(models, "similar-name").groups}
+    assert {key: list(group.models) for key, group in groups.items()} == {
+        "raj2000": ["a", "b"], "bv": ["a", "b"], "_": ["a"], "__": ["b"]
+    }  # fmt: skip
+    assert list_conflicts(compare_models(models, "similar-name")) == [("raj2000", "unit")]
+    assert list_conflicts(compare_models(models)) == []
+
+
 def test_other_groupings() -> None:
     models = [
         build_model("a", column("RAJ2000", unit="deg", ucd="pos.eq.ra"), column("n", "int32")),

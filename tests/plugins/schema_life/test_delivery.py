@@ -234,7 +234,15 @@ def test_cds_delivery(directory: Path, tmp_path: Path) -> None:
     assert "1 texts of name are changed" in output.stdout
     readme = (target / "ReadMe").read_text(encoding="ascii")
     assert max(map(len, readme.splitlines())) <= 80
-    for words in ("Muller, Anna, Duvert, G.", "=2026A&A...700A...1M", "Abstract:", "File Summary:", "(End)"):
+    for words in (
+        "(Muller+, 2026)",
+        "    Muller A., Duvert G.\n",
+        "<Muller & Duvert 2026, A&A 700, A1>",
+        "=2026A&A...700A...1M",
+        "Abstract:",
+        "File Summary:",
+        "(End)",
+    ):
         assert words in readme
     lines = (target / "main.dat").read_bytes().splitlines()
     record_bytes = {len(line) for line in lines}
@@ -344,3 +352,36 @@ def test_exponents_fit(kind: pa.DataType, max_power: int) -> None:
     texts = [bytes(row).decode() for row in cells.write_cells(values)]
     assert [kind.to_pandas_dtype()(text) for text in texts] == values.to_pylist()
     assert all("." in text for text in texts)
+
+
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
+@given(st.lists(st.lists(NUMBERS, max_size=6), min_size=1, max_size=4), st.sampled_from([pa.float32(), pa.float64()]))
+@example([[0.25], [1e-30, -1.5e30]], pa.float64())
+@example([[123456789.125, -0.001], [1e300]], pa.float64())
+@example([[float("inf"), None]], pa.float64())
+def test_numbers_of_many_blocks_fit_into_their_column(blocks: list[list[float | None]], kind: pa.DataType) -> None:
+    """The first blocks may be measured as decimals, before another one needs exponents."""
+    with np.errstate(over="ignore"):
+        arrays = [
+            pa.array([None if value is None else kind.to_pandas_dtype()(value) for value in block], kind)
+            for block in blocks
+        ]
+    cells = create_fixed_width_column("x", kind)
+    for array in arrays:
+        cells.measure(array)
+    width, decimals = (int(text) for text in cells.format_text[1:].split("."))
+    assert width == cells.width
+    for array in arrays:
+        for value, row in zip(array.to_pylist(), cells.write_cells(array), strict=True):
+            text = bytes(row).decode()
+            assert len(text) == width
+            is_missing = value is None or math.isnan(value)
+            assert (not text.strip()) if is_missing else kind.to_pandas_dtype()(text) == value
+            mantissa = text.strip().partition("e")[0].partition(".")[2]
+            assert len(mantissa) <= decimals
+
+
+def test_exponents_take_no_more_bytes_than_they_need() -> None:
+    cells = create_fixed_width_column("x", pa.float64())
+    cells.measure(pa.array([1.25e-30, 2.5, None]))
+    assert (cells.format_text, cells.width) == ("E8.2", 8)

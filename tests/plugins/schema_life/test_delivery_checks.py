@@ -17,6 +17,7 @@ from hven.model.types import FLOAT64
 from hven.plugins.schema_life.delivery.byte_descriptions import (
     find_publication_year,
     strip_markdown,
+    write_cds_author,
     write_cds_readme,
 )
 from hven.plugins.schema_life.delivery.delivered_tables import (
@@ -155,6 +156,22 @@ def test_the_first_line_has_the_year_of_the_paper() -> None:
     dated = CollectionSpec(name="c", title="T", path=Path("c.yaml"), bibcode="2003A&A...700A...1M")
     assert find_publication_year(dated) == 2003
     readme = write_cds_readme(collection, [], [])
-    assert readme.splitlines()[0].endswith("(+, 2019)")
+    assert readme.splitlines()[0].endswith(" (2019)")
     assert "  Stars\n" in readme
     assert "2019-05-06: first published" in readme
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Müller, Anna", "Muller A."),
+        ("Le Bouquin, Jean-Baptiste", "Le Bouquin J.-B."),
+        ("Duvert, G.", "Duvert G."),
+        ("Delfosse, Xavier J.", "Delfosse X.J."),
+        ("Bourges L.", "Bourges L."),
+        ("Gaia Collaboration", "Gaia Collaboration"),
+        ("", ""),
+    ],
+)
+def test_authors_are_written_as_at_cds(name: str, written: str) -> None:
+    assert write_cds_author(name) == written

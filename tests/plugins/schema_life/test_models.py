@@ -15,6 +15,7 @@ from hven.plugins.schema_life.conflict_notes import add_note, read_conflict_note
 from hven.plugins.schema_life.model_addresses import ForeignSchemaCache, read_foreign_schema
 from hven.plugins.schema_life.model_documents import read_model_document, read_model_file
 from hven.plugins.schema_life.schema_comparison import compare_models
+from hven.plugins.schema_life.vosi_documents import read_vosi_columns
 from shared import shared
 
 
@@ -28,7 +29,30 @@ def test_documents() -> None:
     assert list_types(read_model_document(gzip.compress(VOTABLE), "x")) == votable
     vosi = [("other.main.ra", "float64"), ("other.main.hip", "int32"), ("other.main.name", "string")]
     assert list_types(read_model_document(VOSI, "x")) == vosi
+    assert list_types(read_model_document(b"<!-- once\na <VOTABLE > -->" + VOSI, "x")) == vosi
     assert list_types(read_model_document(FELIS, "x")) == [("main.ra", "float64"), ("main.hip", "int64")]
+
+
+@pytest.mark.parametrize("namespace", ["", ' xmlns="http://www.ivoa.net/xml/VODataService/v1.1"'])
+def test_tables_of_vosi_are_read_in_any_namespace(namespace: str) -> None:
+    column = (
+        "<column><!-- a --><description> two&#9;words\r\n 'more' \"quoted\" </description><ucd/><flag>indexed</flag>"
+        '<name>ra&#x1F600;</name><dataType arraysize="2&#10;x3" xtype="">double</dataType><name>second</name></column>'
+    )
+    data = (
+        f"<v:tableset xmlns:v='http://www.ivoa.net/xml/VOSITables/v1.0'{namespace}><schema><name>s</name>"
+        f"<table><name>s.empty</name></table><table>{column}<column/></table>"
+        f"<table><name>\ns.b </name>{column * 2}</table></schema></v:tableset>"
+    )
+    columns = list(read_vosi_columns(data.encode(), "x"))
+    assert [(item.table, item.name) for item in columns] == [("", "ra😀"), ("", ""), ("s.b", "ra😀"), ("s.b", "ra😀")]
+    assert columns[0].description == "two words 'more' \"quoted\""
+    assert [(item.type, item.unit, item.ucd) for item in columns[:2]] == [("float64[]", "", ""), ("", "", "")]
+    long_name = "n" * 2_000_000
+    (long_column,) = read_vosi_columns(
+        f"<tableset><table><column><name>{long_name}</name></column></table></tableset>".encode(), "x"
+    )
+    assert long_column.name == long_name
 
 
 @pytest.mark.parametrize(

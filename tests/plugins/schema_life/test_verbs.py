@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from schema_samples import FELIS, VOSI, VOTABLE
 
+from hven.ingest.api.runs import ingest_collection
+from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
 
@@ -134,7 +136,30 @@ def test_documents_of_vosi_are_compared_without_a_site(tmp_path: Path) -> None:
         "import pathlib, sys; import hven.plugins.schema_life.compare_verb; "
         "from hven.plugins.schema_life.model_documents import read_model_file; "
         "read_model_file(pathlib.Path('other.xml'), None); "
-        "print(sorted({'hven.site', 'hven.descriptor', 'hven.sources', 'hven.query'} & sys.modules.keys()))"
+        "from hven.formats import select_format; select_format('csv'); "
+        "slow_modules = {'hven.site', 'hven.descriptor', 'hven.sources', 'hven.query', 'hven.model.sky'}; "
+        "print(sorted(slow_modules & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_states_of_a_collection_are_compared(tmp_path: Path) -> None:
+    descriptor = "collection: s\ntitle: S\ntables:\n  t: {source: a.csv, columns: {ra: {type: float64, unit: deg}}}\n"
+    with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": "ra\n1\n"}) as site:
+        ingest_collection(site, "s")
+        site.store.releases.add_collection_releases("R1", ["s"])
+        path = site.settings.locate_descriptor("s")
+        path.write_text(descriptor.replace("unit: deg}", "unit: rad}, dec: {type: float64}"))
+        (path.parent / "a.csv").write_text("ra,dec\n1,2\n")
+        ingest_collection(site, "s")
+    (tmp_path / "hven.toml").touch()
+    output = run_hven("--site", tmp_path, "compare", "s@R1", "s", "--json", expected_code=1).stdout
+    content = json.loads(output)
+    assert [(model["label"], model["columns"]) for model in content["models"]] == [("s@R1", 1), ("s", 2)]
+    (conflict,) = (conflict for group in content["groups"] for conflict in group["conflicts"])
+    assert [value["value"] for value in conflict["values"]] == ["deg", "rad"]
+    assert [group["missing"] for group in content["groups"] if group["missing"]] == [["s@R1"]]
+    run_hven("--site", tmp_path, "compare", "s.t@R1", "s.t@R1")
+    for name, words in (("s@R7", "has no state 'R7'"), ("s.u@R1", "describes no columns"), ("x@R1", "x has no state")):
+        assert words in run_hven("--site", tmp_path, "compare", name, "s", expected_code=2).stderr

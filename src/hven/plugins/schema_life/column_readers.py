@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 from hven.descriptor import load_descriptor
 from hven.descriptor.api.table_descriptions import SIGNATURE_BYTES, TableDescriptionRequest
 from hven.formats.votable import list_votable_tables, read_votable
+from hven.ingest.sync import find_collection_state
 from hven.model import plugins
-from hven.model.errors import SourceError, TextPlace
-from hven.plugins.schema_life.described_columns import DescribedColumn, describe_columns, describe_own_model
+from hven.model.errors import NotFoundError, SourceError, TextPlace
+from hven.plugins.schema_life.described_columns import (
+    DescribedColumn,
+    describe_columns,
+    describe_own_model,
+    describe_tables,
+)
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.sources import SourceContext
 
@@ -31,10 +37,23 @@ def describe_published_model(name: str, site: Site) -> ComparedSchema:
     Parameters
     ----------
     name
-        Name of a collection or a table.
+        Name of a collection or a table. After ``@``, a state whose snapshots are kept: see `find_collection_state`.
     site
         The site.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such table or state.
     """
+    table_name, _, state_name = name.partition("@")
+    if state_name:
+        records = find_collection_state(site, table_name.partition(".")[0], state_name)
+        model = describe_tables(name, [record.table for record in records.values()])
+        model = model.select_tables(table_name if "." in table_name else "")
+        if not model.columns:
+            raise NotFoundError(f"{name} describes no columns", remedy="check the name of the table")
+        return model
     return describe_own_model(name, site.get_published_state().get_catalogue(OWNER_PRINCIPAL, DEFAULT_POLICIES))
 
 

@@ -22,7 +22,7 @@ from hven.plugins.schema_life.described_columns import ComparedSchema, OwnSchema
 from hven.plugins.schema_life.model_addresses import ForeignSchemaCache
 from hven.plugins.schema_life.model_documents import is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
-from hven.plugins.schema_life.schema_copies import COPIES_FOLDER
+from hven.plugins.schema_life.settings import COPIES_FOLDER, get_compare_settings
 from hven.portal.api.pages import (
     PageContent,
     PageContext,
@@ -102,8 +102,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def run_comparison(page_context: PageContext) -> SchemaComparison:
         chosen_models = _list_chosen_models(page_context)
-        has_address = any(map(is_model_address, chosen_models))
-        limiter = outside_limiter if has_address else own_limiter
+        limiter = outside_limiter if _list_requested_addresses(page_context, chosen_models) else own_limiter
         return await anyio.to_thread.run_sync(_compare_chosen_models, page_context, chosen_models, limiter=limiter)
 
     async def show_comparison(page_context: PageContext) -> PageContent:
@@ -139,12 +138,12 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     ParamError
         There are too many addresses, or one is too long.
     UnauthenticatedError
-        Somebody who is not logged in names an address outside.
+        Somebody who is not logged in names an address outside that the site does not read on a schedule.
     """
     texts = page_context.request.query_params.getlist("model")
     names = [line.strip() for text in texts for line in text.splitlines()]
     chosen_models = list(dict.fromkeys(filter(None, names)))
-    addresses = [name for name in chosen_models if is_model_address(name)]
+    addresses = _list_requested_addresses(page_context, chosen_models)
     if len(chosen_models) > MAX_MODELS:
         message = f"the request names {len(chosen_models):,} schemas; the limit is {MAX_MODELS}"
         remedy = "choose whole collections, or compare a part of the schemas at a time"
@@ -160,19 +159,30 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     return chosen_models
 
 
+def _list_requested_addresses(page_context: PageContext, names: Sequence[str]) -> list[str]:
+    """List the addresses that are read for the request: all but those that the site reads on a schedule."""
+    scheduled_addresses = get_compare_settings(page_context.context.site.settings).addresses
+    return [name for name in names if is_model_address(name) and name not in scheduled_addresses]
+
+
 def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
-    """Compare models; without any, all collections that the user sees."""
+    """Compare models; without any, all collections that the user sees, and what the site reads on a schedule."""
     site = page_context.context.site
     cache = site.get_or_create(ForeignSchemaCache, site.settings.data_directory / COPIES_FOLDER)
+    scheduled_addresses = get_compare_settings(site.settings).addresses
     models: list[ComparedSchema] = []
+    column_count = 0
     if not chosen_models:
-        _check_column_count(sum(len(table.columns) for table in page_context.catalogue.iterate_tables()))
+        column_count = sum(len(table.columns) for table in page_context.catalogue.iterate_tables())
+        _check_column_count(column_count)
         own_models = site.get_or_create(OwnSchemaCache)
         models = own_models.find_or_describe_models(page_context.published_state, page_context.catalogue)
-    column_count = 0
+        chosen_models = scheduled_addresses
     with apply_request_or_new_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS) as deadline:
         for name in chosen_models:
-            if is_model_address(name):
+            if name in scheduled_addresses:
+                models.append(cache.find_scheduled_model(name))
+            elif is_model_address(name):
                 models.append(cache.find_or_read_model(name, allow_private=site.settings.allow_private))
             else:
                 deadline.check()

@@ -53,6 +53,7 @@ class _DifferenceRows:
             for name, texts_of_missing in (("model", [*labels, ""]), ("table", no_texts), ("name", no_texts))
         ]
         self._arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
+        self._missing_places: dict[int, list[int]] = {}
         self._places: list[int] = []
         self._shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
         self._row_counts: list[int] = []
@@ -63,7 +64,11 @@ class _DifferenceRows:
     def add_group(self, group: ComparisonGroup) -> None:
         """Add a row for each column of a conflict, and for each model without a column."""
         if group.missing_count and self._comparison.lists_missing_models:
-            self._places += [self._places_by_label[label] for label in group.missing_models]
+            places = self._missing_places.get(id(group.models))  # most groups share the list of their models
+            if places is None:
+                places = [self._places_by_label[label] for label in group.missing_models]
+                self._missing_places[id(group.models)] = places
+            self._places += places
             missing_id = self._comparison.compute_missing_id(group)
             note = self._comparison.notes.get(missing_id, "")
             self._shared_texts.append((group.key, MISSING_KIND, "", missing_id, note))

@@ -74,15 +74,38 @@ class ForeignSchemaCache:
             if copy is not None and is_recent(copy, COPY_LIFETIME):
                 return copy
             try:
-                model = read_foreign_schema(address, allow_private=allow_private)
+                return self.read_and_store_model(address, allow_private=allow_private)
             except ForbiddenError:
                 raise
             except (UserError, TimeLimitError) as error:
-                if copy is None:
-                    copy = ComparedSchema(label=address, columns=(), read_at=datetime.now(UTC))
-                return replace(copy, fault=error.message)
-            self._copies.store_copy(model)
-            return model
+                return replace(copy or _build_unread_model(address), fault=error.message)
+
+    def read_and_store_model(self, address: str, *, allow_private: bool) -> ComparedSchema:
+        """Read the schema at an address, and keep a copy.
+
+        Parameters
+        ----------
+        address, allow_private
+            As for `read_foreign_schema`.
+        """
+        model = read_foreign_schema(address, allow_private=allow_private)
+        self._copies.store_copy(model)
+        return model
+
+    def find_scheduled_model(self, address: str) -> ComparedSchema:
+        """Return the copy of a schema that the scheduler reads; nothing is requested.
+
+        Parameters
+        ----------
+        address
+            One of the addresses in ``[compare]`` of hven.toml.
+        """
+        unread_model = replace(_build_unread_model(address), fault="it has not been read yet")
+        return self._copies.find_copy(address) or unread_model
+
+
+def _build_unread_model(address: str) -> ComparedSchema:
+    return ComparedSchema(label=address, columns=(), read_at=datetime.now(UTC))
 
 
 def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:

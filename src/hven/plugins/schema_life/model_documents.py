@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENT_BYTES = 32 << 20
 BEGINNING_BYTES = 65_536  # in which the kind of a document shows
-_VOTABLE_PATTERN = re.compile(rb"\A\x1f\x8b|<(?:\w+:)?VOTABLE[\s>]", re.IGNORECASE)
-_VOSI_PATTERN = re.compile(rb"<(?:\w+:)?(?:tableset|tables)[\s>]", re.IGNORECASE)
+COMMENT_START, GZIP_SIGNATURE = b"<!--", b"\x1f\x8b"
+VOTABLE_ROOT, VOSI_ROOTS = b"votable", {b"tableset", b"tables"}
+_ROOT_PATTERN = re.compile(rb"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)[\s>]")
+_COMMENT_PATTERN = re.compile(rb"<!--.*?-->", re.DOTALL)
 _DESCRIPTOR_PATTERN = re.compile(rb"^collection\s*:", re.MULTILINE)
 
 
@@ -86,10 +88,14 @@ def read_model_document(data: bytes, label: str, path: Path | None = None) -> Co
         The document has faults, or contains no schema.
     """
     beginning = data[:BEGINNING_BYTES]
+    if COMMENT_START in beginning:
+        beginning = _COMMENT_PATTERN.sub(b"", beginning)
+    root_match = _ROOT_PATTERN.search(beginning)
+    root_name = b"" if root_match is None else root_match[1].lower()
     columns: Sequence[DescribedColumn]
-    if _VOTABLE_PATTERN.search(beginning):
+    if data.startswith(GZIP_SIGNATURE) or root_name == VOTABLE_ROOT:
         columns = _load_readers().read_votable_columns(data, label)
-    elif _VOSI_PATTERN.search(beginning):
+    elif root_name in VOSI_ROOTS:
         columns = read_vosi_columns(data, label)
     else:
         columns = _load_readers().read_plugin_columns(data, label, path)

@@ -1,4 +1,4 @@
-"""What this package adds: the verbs ``compare`` and ``export``, the page ``/compare``, and forms of VOTables."""
+"""What this package adds: ``hven compare``, ``hven export``, ``/compare``, ``[compare]``, and forms of VOTables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ PLUGIN = PluginPackage(
     title="Compare schemas with those of other services, and deliver tables to CDS and AAS",
     pages="hven.plugins.schema_life.compare_page:PAGES",
     translations="hven.plugins.schema_life:texts",
+    settings={"compare": "hven.plugins.schema_life.settings:COMPARE_SECTION"},
+    checks=("hven.plugins.schema_life.settings:find_address_faults",),
+    event_service="hven.plugins.schema_life.scheduled_readings:SERVICE",
     extensions={
         "check.deliveries": ("hven.plugins.schema_life.delivery.published_checks",),
         "votable.forms": ("hven.plugins.schema_life.votables.document_forms",),
@@ -22,6 +25,7 @@ PLUGIN = PluginPackage(
                 "hven compare stars.main draft.yaml --group ucd --fail-on unit,missing --json",
                 "hven compare stars getstar.vot --format csv --output differences.csv",
                 "hven compare stars draft.yaml --diff",
+                "hven compare stars@2026-11-01 stars --fail-on missing",
                 "hven compare stars getstar.vot --accept 3f2a9c1e07bd --note 'degrees since 2012' --notes notes.txt",
             ),
         ),

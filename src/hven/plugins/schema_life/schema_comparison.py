@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 
     from hven.plugins.schema_life.described_columns import ComparedSchema
 
+SIMILAR_NAME = "similar-name"
+CONFLICT_KINDS = ("unit", "type", "ucd", "utype", "choices", "meaning")
 # what columns are grouped by -> what may differ then
 KINDS_BY_GROUPING = {
-    "name": ("unit", "type", "ucd", "utype", "choices", "meaning"),
+    "name": CONFLICT_KINDS,
+    SIMILAR_NAME: CONFLICT_KINDS,
     "ucd": ("unit",),
     "utype": ("unit", "type"),
     "unit": (),
     "type": (),
 }
-CONFLICT_KINDS = KINDS_BY_GROUPING["name"]
 MISSING_KIND = "missing"  # a column that not all models have: no conflict, but a difference
 MAX_LISTED_ABSENCES = 200_000  # pairs of a group and a model without such a column; more are only counted
 MAX_COMPARED_DESCRIPTIONS = 20  # of one group
@@ -184,6 +186,11 @@ class SchemaComparison:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
+    def _missing_labels(self) -> dict[int, str]:
+        """Labels of the models without a column, by the identity of the list of the others."""
+        return {}
+
+    @cached_property
     def lists_missing_models(self) -> bool:
         """Whether files list the models without a column; a site with many different collections has too many."""
         return sum(group.missing_count for group in self.groups) <= MAX_LISTED_ABSENCES
@@ -213,7 +220,10 @@ class SchemaComparison:
         """
         if not self.lists_missing_models:
             return ""
-        return _compute_conflict_id(self.grouping, group.key, MISSING_KIND, sorted(group.missing_models))
+        labels = self._missing_labels.get(id(group.models))
+        if labels is None:  # most groups share the list of their models
+            labels = self._missing_labels[id(group.models)] = "\n".join(sorted(group.missing_models))
+        return _compute_conflict_id(self.grouping, group.key, MISSING_KIND, [labels])
 
     def find_missing_note(self, group: ComparisonGroup) -> str:
         """Find the note that accepts the absence of columns; empty: there is none.
@@ -317,7 +327,7 @@ class _NumberedTexts(NamedTuple):
 
 def _encode_texts(texts: ColumnTexts, name: str) -> _NumberedTexts:
     """Encode the normalised texts of a field as numbers."""
-    encoded = texts.arrays[name].dictionary_encode()
+    encoded = texts.arrays["name" if name == SIMILAR_NAME else name].dictionary_encode()
     different_texts = encoded.dictionary.to_pylist()
     numbers: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
     normalize = NORMALIZERS.get(name)
@@ -517,8 +527,14 @@ def _to_unquoted_lower_case(name: str) -> str:
     return name.strip('"').lower()
 
 
+def _to_letters_and_digits(name: str) -> str:
+    """Return a name without case and signs, so that ``RAJ2000`` and ``ra_j2000`` are the same."""
+    return re.sub(r"[\W_]", "", name.lower()) or name
+
+
 NORMALIZERS: Mapping[str, Callable[[str], str]] = {
     "name": _to_unquoted_lower_case,
+    SIMILAR_NAME: _to_letters_and_digits,
     "unit": normalize_unit_text,
     "type": str,
     "ucd": normalize_ucd_text,

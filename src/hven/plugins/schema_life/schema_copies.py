@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +22,6 @@ from hven.plugins.schema_life.described_columns import (
     collect_texts,
 )
 
-COPIES_FOLDER = "schema-copies"  # in the data directory of the site
 MAX_COPIES_BYTES = 256 << 20  # of all files
 MAX_COPY_BYTES = 64 << 20  # of one file: 200,000 columns have about 40 MiB
 _LABEL_KEY, _TIME_KEY = b"label", b"read"
@@ -41,6 +42,19 @@ class SchemaCopies:
 
     def _locate_file(self, label: str) -> Path:
         return self._directory / f"{hashlib.sha256(label.encode()).hexdigest()[:32]}.arrow"
+
+    def compute_age_seconds(self, label: str) -> float:
+        """Return how long ago a schema was stored; infinity without a copy.
+
+        Parameters
+        ----------
+        label
+            As for `find_copy`.
+        """
+        try:
+            return time.time() - self._locate_file(label).stat().st_mtime
+        except OSError:
+            return math.inf
 
     def find_copy(self, label: str) -> ComparedSchema | None:
         """Return the copy of a schema, with the time when it was read; None: there is none.

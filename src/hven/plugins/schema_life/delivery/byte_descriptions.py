@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.plugins.schema_life.delivery.delivered_tables import DeliveredColumn, DeliveredTable
+    from hven.site.store import Release
 
 LINE_CHARACTERS = 80
 MIN_EXPLANATION_CHARACTERS = 24
 LIMIT_DIGITS = 4  # significant digits of the limits of floating-point numbers
 RULE, DOUBLE_RULE = "-" * LINE_CHARACTERS, "=" * LINE_CHARACTERS
+PREFIX_CHARACTERS = 2  # of a label such as e_V; CDS indents the others, so that names stand below each other
+_PREFIX_PATTERN = re.compile(r"[A-Za-z]_.")
+_INITIALS_PATTERN = re.compile(r" (?:[A-Z][a-z]?\.[ -]?)+$")
 _LIMIT_SIGNS = "?[]"  # an explanation that begins with them would be read as limits
 
 
@@ -56,6 +60,29 @@ def strip_markdown(text: str | None) -> str:
 def _write_plain_link(match: re.Match[str]) -> str:
     words, address = match[1], match[2]
     return words if address in {words, f"mailto:{words}"} else f"{words} ({address})".lstrip()
+
+
+def write_cds_author(name: str) -> str:
+    """Write a name as CDS does: ``Delfosse, Xavier Jean`` becomes ``Delfosse X.J.``; without a comma, it stays.
+
+    Parameters
+    ----------
+    name
+        Name of a person or of an institution.
+    """
+    family, _, given_names = to_ascii(name).partition(",")
+    initials = re.sub(r"(\w)[\w']*\.?", r"\1.", given_names).replace(" ", "")
+    return f"{family} {initials}".strip()
+
+
+def _write_authors_and_year(resource: CollectionSpec) -> str:
+    """Write the end of the first line: ``(Bourges+, 2017)``, without a plus for a single author."""
+    authors = [_INITIALS_PATTERN.sub("", write_cds_author(person.name)) for person in resource.creators]
+    year = find_publication_year(resource)
+    if not authors:
+        return f"({year})"
+    plus = "+" if len(authors) > 1 else ""
+    return f"({authors[0]}{plus}, {year})"
 
 
 def find_publication_year(resource: CollectionSpec) -> int:
@@ -106,19 +133,26 @@ def write_byte_description(delivered_table: DeliveredTable, file_name: str) -> I
     """
     columns = delivered_table.columns
     unit_width = max(5, *(len(column.unit or NO_UNIT) for column in columns))
-    label_width = max(5, *(len(column.label) for column in columns))
+    has_prefixes = any(_PREFIX_PATTERN.match(column.label) for column in columns)
+    labels = [
+        " " * PREFIX_CHARACTERS + column.label
+        if has_prefixes and not _PREFIX_PATTERN.match(column.label)
+        else column.label
+        for column in columns
+    ]
+    label_width = max(5, *map(len, labels))
     format_width = max(6, *(len(column.cells.format_text) for column in columns))
     yield f"Byte-by-byte Description of file: {file_name}"
     yield RULE
     yield (f"   Bytes  {'Format':{format_width}} {'Units':{unit_width}} {'Label':{label_width}} Explanations")
     yield RULE
     notes = _NoteList()
-    for column, (start, end) in zip(columns, delivered_table.list_byte_ranges(), strict=True):
+    for column, label, (start, end) in zip(columns, labels, delivered_table.list_byte_ranges(), strict=True):
         byte_range = f"{start:4d}-{end:4d}" if end > start else f"     {end:4d}"
         cells = column.cells
         head = (
             f"{byte_range} {cells.format_text:{format_width}} {column.unit or NO_UNIT:{unit_width}} "
-            f"{column.label:{label_width}} "
+            f"{label:{label_width}} "
         )
         yield from _wrap_words(_write_explanation(column, delivered_table, notes), head, " " * len(head))
     yield RULE
@@ -185,7 +219,10 @@ def _wrap_words(text: str, first_indent: str, next_indent: str) -> Iterator[str]
 
 
 def write_cds_readme(
-    resource: CollectionSpec, delivered_tables: Sequence[DeliveredTable], file_names: Sequence[str]
+    resource: CollectionSpec,
+    delivered_tables: Sequence[DeliveredTable],
+    file_names: Sequence[str],
+    releases: Sequence[Release] = (),
 ) -> str:
     """Write the ReadMe of a catalogue.
 
@@ -195,19 +232,20 @@ def write_cds_readme(
         The collection.
     delivered_tables, file_names
         Tables and names of their files.
+    releases
+        Releases of the collection, for the history.
 
     Returns
     -------
     text
         The ReadMe, in ASCII.
     """
-    authors = ", ".join(person.name for person in resource.creators)
-    first_author = to_ascii(resource.creators[0].name).partition(",")[0] if resource.creators else ""
-    year = find_publication_year(resource)
-    lines = [_write_readme_first_line(resource, f"({first_author}+, {year})"), DOUBLE_RULE]
-    lines += _wrap_words(to_ascii(resource.title), "", "    ")
-    lines += _wrap_words(to_ascii(authors) or "(authors)", "    ", "    ")
-    lines += _wrap_words(to_ascii(resource.citation) or "<reference>", "    ", "    ")
+    authors = ", ".join(write_cds_author(person.name) for person in resource.creators)
+    lines = [_write_readme_first_line(resource, _write_authors_and_year(resource)), DOUBLE_RULE]
+    lines += _wrap_words(to_ascii(resource.title), "", "")
+    lines += _wrap_words(authors or "(authors)", "    ", "    ")
+    reference = to_ascii(resource.citation).strip("<>") or "reference"
+    lines += _wrap_words(f"<{reference}>", "    ", "    ")
     if resource.bibcode:
         lines.append(f"    ={to_ascii(resource.bibcode)}")
     if resource.doi:
@@ -218,17 +256,31 @@ def write_cds_readme(
     lines += _wrap_words(" - ".join(subject.lower() for subject in subjects), "Keywords: ", "          ")
     lines += ["", "Abstract:", *_write_paragraphs(strip_markdown(resource.description)), "", "File Summary:", RULE]
     lines += _write_file_summary(delivered_tables, file_names)
+    if resource.works:
+        lines += ["", "See also:"]
+    for work in resource.works:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", work.relation).lower()  # IsDerivedFrom
+        lines += _wrap_words(f"{to_ascii(work.id)} : {words}", "    ", "      ")
     for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
         lines += ["", *write_byte_description(delivered_table, file_name)]
-    if resource.acknowledgement:
-        lines += ["", "Acknowledgements:", *_write_paragraphs(strip_markdown(resource.acknowledgement))]
-    today = f"{datetime.now(UTC):%d-%b-%Y}"
     contact = "" if resource.contact is None else to_ascii(resource.contact.name)
+    contact_line = contact
+    if resource.contact is not None and resource.contact.email:
+        contact_line = f"{contact}, {to_ascii(resource.contact.email.replace('@', '(at)'))}"
+    if resource.acknowledgement or contact_line:
+        paragraphs = filter(None, (strip_markdown(resource.acknowledgement), contact_line))
+        lines += ["", "Acknowledgements:", *_write_paragraphs("\n\n".join(paragraphs))]
+    today = f"{datetime.now(UTC):%d-%b-%Y}"
     lines += ["", "History:"]
     if resource.created:
-        lines.append(f"    {to_ascii(resource.created)}: first published")
-    lines += [f"    {today}: written by Hven", DOUBLE_RULE]
-    lines.append(f"(End){contact:>40}{today:>35}")
+        lines.append(f"    * {to_ascii(resource.created)}: first published")
+    for release in sorted(releases, key=lambda release: release.created):
+        words = f"* {datetime.fromisoformat(release.created):%d-%b-%Y}: release {release.label}"
+        if release.description:
+            words = f"{words}: {to_ascii(strip_markdown(release.description))}"
+        lines += _wrap_words(words, "    ", "      ")
+    lines += [f"    * {today}: written by Hven", DOUBLE_RULE]
+    lines.append(f"(End)  {contact[:60]:60}  {today}")
     return "\n".join(lines) + "\n"
 
 
@@ -267,7 +319,7 @@ def write_aas_table_header(resource: CollectionSpec, delivered_table: DeliveredT
     file_name
         Name of the file.
     """
-    authors = ", ".join(person.name for person in resource.creators)
+    authors = ", ".join(write_cds_author(person.name) for person in resource.creators)
     table_title = delivered_table.table.title or delivered_table.table.name
     lines = [
         *_wrap_words(to_ascii(resource.title), "Title: ", "       "),

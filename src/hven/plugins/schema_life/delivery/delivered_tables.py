@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hven.plugins.schema_life.delivery.fixed_width_columns import FixedWidthColumn
     from hven.site import PublishedState, Site
     from hven.site.auth import Principal
+    from hven.site.store import Release
 
 MAX_LABEL_CHARACTERS = 16
 # https://vizier.cds.unistra.fr/doc/catstd-3.3.htx: error, reference, quality, lowest and highest value
@@ -258,6 +259,16 @@ class TableExporter:
             for column, (start, end) in zip(delivered_table.columns, ranges, strict=True):
                 lines[:, start - 1 : end] = column.cells.write_cells(batch.column(column.column.name))
             file.write(lines.data)
+
+    def list_releases(self, collection: str) -> list[Release]:
+        """List the releases of a collection.
+
+        Parameters
+        ----------
+        collection
+            Name of the collection.
+        """
+        return self._site.store.releases.list_releases(collection)
 
     def _iterate_blocks(self, table: Table, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         names = ", ".join(quote_adql_name(column.name) for column in columns)

@@ -176,7 +176,7 @@ def _write_files(
                 file.write(write_aas_table_header(resource, delivered_table, file_name).encode("ascii"))
             exporter.write_rows(delivered_table, file)
     if target is ExportDestination.CDS:
-        readme = write_cds_readme(resource, delivered_tables, file_names)
+        readme = write_cds_readme(resource, delivered_tables, file_names, exporter.list_releases(resource.name))
         (directory / "ReadMe").write_text(readme, encoding="ascii")
 
 

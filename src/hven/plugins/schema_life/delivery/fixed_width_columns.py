@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MAX_EXACT_INTEGER = 2**51  # scaled values below are exact, with room for the rounding of one product
 MAX_DECIMALS = 15
-FLOAT_DIGITS = {pa.float32(): 9, pa.float64(): 17}  # digits that always suffice
-EXPONENT_CHARACTERS = 8  # sign, point, and an exponent to e-324 or five more zeros
+FLOAT_TYPES = {pa.float32(), pa.float64()}
+EXPONENT_CHARACTERS = 6  # an exponent to e-324, and a point
 _BLANK, _ZERO, _MINUS, _POINT = (ord(character) for character in " 0-.")
 
 
@@ -160,14 +160,12 @@ class FloatColumn(FixedWidthColumn):
     ----------
     name
         Name of the column.
-    float_type
-        Single or double precision.
     """
 
-    def __init__(self, name: str, float_type: pa.DataType) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._float_type = float_type
         self._decimals = 1
+        self._exponent_width = self._mantissa_decimals = 0
         self._has_exponents = False
         self._max_magnitude = 0.0
 
@@ -180,7 +178,11 @@ class FloatColumn(FixedWidthColumn):
     def width(self) -> int:
         """Number of bytes of the longest number."""
         if self.has_exponents:
-            return FLOAT_DIGITS[self._float_type] + EXPONENT_CHARACTERS
+            return max(self._exponent_width, 1)
+        return self._decimal_width
+
+    @property
+    def _decimal_width(self) -> int:
         digits = len(str(round(self._max_magnitude * 10.0**self._decimals)))
         is_negative = self.minimum is not None and self.minimum < 0
         return max(digits, self._decimals + 1) + 1 + is_negative
@@ -190,7 +192,7 @@ class FloatColumn(FixedWidthColumn):
         """The format ``F`` or ``E``."""
         if not self.has_exponents:
             return f"F{self.width}.{self._decimals}"
-        return f"E{self.width}.{FLOAT_DIGITS[self._float_type] - 1}"
+        return f"E{self.width}.{self._mantissa_decimals}"
 
     def measure(self, values: pa.Array) -> None:
         """Find the limits, and the number of decimals."""
@@ -200,6 +202,9 @@ class FloatColumn(FixedWidthColumn):
         if not len(numbers):
             return
         self.infinite_count += int(np.isinf(numbers).sum())
+        if not self.has_exponents and self.minimum is not None:  # what the blocks before need if this one has exponents
+            self._exponent_width = self._decimal_width + EXPONENT_CHARACTERS
+            self._mantissa_decimals = self._exponent_width - EXPONENT_CHARACTERS - 1
         self._widen_limits(float(numbers.min()), float(numbers.max()))
         self._max_magnitude = max(self._max_magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
         self._has_exponents |= not math.isfinite(self._max_magnitude)
@@ -208,6 +213,16 @@ class FloatColumn(FixedWidthColumn):
             if len(numbers):
                 self._decimals += 1
                 self._has_exponents |= self._decimals > MAX_DECIMALS
+        if self.has_exponents:
+            self._measure_digits(self._write_shortest_digits(values))
+
+    def _measure_digits(self, texts: pa.Array) -> None:
+        """Find the longest text, and the number of digits between the point and the exponent."""
+        lengths = pc.binary_length(texts)
+        exponents = pc.find_substring(texts, "e")
+        decimals = pc.subtract(pc.if_else(pc.less(exponents, 0), lengths, exponents), pc.find_substring(texts, "."))
+        self._exponent_width = max(self._exponent_width, pc.max(lengths).as_py() or 0)
+        self._mantissa_decimals = max(self._mantissa_decimals, (pc.max(decimals).as_py() or 1) - 1)
 
     def _write_shortest_digits(self, values: pa.Array) -> pa.Array:
         """Write the shortest digits that give back the value, always with a point: without one, Fortran adds one."""
@@ -375,8 +390,8 @@ def create_fixed_width_column(name: str, value_type: pa.DataType) -> FixedWidthC
     """
     if pa.types.is_integer(value_type) or pa.types.is_boolean(value_type):
         return IntegerColumn(name)
-    if value_type in FLOAT_DIGITS:
-        return FloatColumn(name, value_type)
+    if value_type in FLOAT_TYPES:
+        return FloatColumn(name)
     if pa.types.is_string(value_type) or pa.types.is_large_string(value_type):
         return TextColumn(name)
     if pa.types.is_timestamp(value_type) or pa.types.is_date(value_type):
