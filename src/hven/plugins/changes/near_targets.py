@@ -11,7 +11,7 @@ from hven.model.sky.api.ragged_arrays import compute_element_numbers, split_into
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIN_ZONE_DEGREES = 0.01
+MIN_SIZE_CLASS, MIN_ZONE_DEGREES = -7, 2.0**-7
 ZONE_STRIDE = 1024.0  # more than 360: the sort key of a target is this times its zone of latitude, plus its longitude
 LONGITUDE_SLACK_DEGREES = 1e-6  # rounding of the sort keys; the distance decides
 MAX_PAIRS_AT_ONCE = 4_000_000
@@ -41,7 +41,7 @@ def iterate_rows_near_targets(
     known_rows = np.flatnonzero(np.isfinite(row_positions).all(axis=1))
     # targets with radii of the same power of two share the height of their zones
     size_classes = np.ceil(np.log2(np.maximum(radii, MIN_ZONE_DEGREES))).astype(int)
-    for size_class in sorted(set(size_classes.tolist())):
+    for size_class in (np.flatnonzero(np.bincount(size_classes - MIN_SIZE_CLASS)) + MIN_SIZE_CLASS).tolist():
         zone_degrees = 2.0**size_class
         targets = np.flatnonzero(size_classes == size_class)
         target_keys = _compute_sort_keys(target_positions[targets], zone_degrees)
@@ -55,8 +55,9 @@ def iterate_rows_near_targets(
 
 
 def _compute_sort_keys(positions: np.ndarray, zone_degrees: float) -> np.ndarray:
-    zones: np.ndarray = np.floor((positions[:, 1] + 90) / zone_degrees)
-    return zones * ZONE_STRIDE + positions[:, 0] % 360
+    zones = np.floor((positions[:, 1] + 90) / zone_degrees)
+    sort_keys: np.ndarray = zones * ZONE_STRIDE + positions[:, 0] % 360
+    return sort_keys
 
 
 def _are_within(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
