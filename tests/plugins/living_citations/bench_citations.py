@@ -94,7 +94,7 @@ def add_results(site, generator: np.random.Generator, radius: float) -> list[str
     import sqlalchemy as sa
     from notification_site import Announcer
 
-    from hven.plugins.living_citations.citation_store import dump_json
+    from hven.plugins.living_citations.citation_store import write_json
     from hven.site.api.state_tables import metadata
 
     snapshot = site.store.read_published_snapshot_ids()[1]["stars.main"]
@@ -109,7 +109,7 @@ def add_results(site, generator: np.random.Generator, radius: float) -> list[str
             "id": f"{number:020x}",
             "made": f"2026-11-29T00:00:{number % 60:02d}",
             "maker": "x",
-            "body": dump_json(
+            "body": write_json(
                 {
                     "query": text,
                     "text": text,

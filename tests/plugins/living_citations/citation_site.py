@@ -36,7 +36,7 @@ class CitationSite(WatchSite):
         )
 
     def look_again(self) -> None:
-        self.citations.rest_until(0.0)
+        self.citations.record_rest_end(0.0)
         CitationRound(self.site).run()
 
     def find(self, result: CitedResult) -> CitationFinding:

@@ -23,7 +23,7 @@ KILLS = 30 if os.environ.get("HVEN_PROOF") == "full" else 4
 CHILDREN = """
 import json, os, pathlib, signal, sys
 from hven.model.settings import load_settings
-from hven.plugins.living_citations.citation_round import look_again
+from hven.plugins.living_citations.citation_round import update_findings
 
 def work(order):
     settings = load_settings(pathlib.Path(order["site"]), {})
@@ -33,7 +33,7 @@ def work(order):
         if count[0] == order["kill"]:
             os.kill(os.getpid(), signal.SIGKILL)
     sys.setprofile(hook)
-    look_again(settings)
+    update_findings(settings)
     sys.setprofile(None)
     return {"calls": count[0]}
 
@@ -71,7 +71,7 @@ def test_killed_anywhere_each_verdict_is_right_and_announced_once(site: Citation
         stdin, stdout = child.stdin, child.stdout
 
         def run_round(kill: int) -> dict[str, Any]:
-            site.citations.rest_until(0.0)
+            site.citations.record_rest_end(0.0)
             print(json.dumps({"site": str(site.site.settings.directory), "kill": kill}), file=stdin, flush=True)
             answer: dict[str, Any] = json.loads(stdout.readline())
             return answer

@@ -215,13 +215,13 @@ def test_repeated_queries_keep_to_their_share(site: CitationSite, monkeypatch: p
     result = cite_and_look(site, "SELECT COUNT(*) AS n FROM stars.main")
     site.publish([*STARS, NEW_STAR])
     CitationRound(site.site).decide_changed_tables()
-    site.citations.rest_until(time.time() + 60)
+    site.citations.record_rest_end(time.time() + 60)
     assert not CITATION_SERVICE.is_delivery_due(site.site.settings, site.site.store)
     monkeypatch.setattr(citation_round, "compare_with_repeated_query", lambda *_, **__: pytest.fail("it was repeated"))
     CitationRound(site.site).run()
     assert site.find(result).work == "run"
     monkeypatch.undo()
-    site.citations.rest_until(0.0)
+    site.citations.record_rest_end(0.0)
     CitationRound(site.site).run()
     assert site.find(result).verdict == "changed"
     assert site.citations.find_rest_end() > time.time() - 60
@@ -251,7 +251,7 @@ def test_verdicts_are_those_of_the_digests(site: CitationSite, states: list[dict
     site.look_again()
     for state in states[1:]:
         publish(state)
-        site.citations.rest_until(time.time() + 60)
+        site.citations.record_rest_end(time.time() + 60)
         CitationRound(site.site).run()
         for result in results:
             finding = site.find(result)

@@ -302,14 +302,14 @@ def test_changes_at_one_place_of_many_targets_need_little_memory(
 ) -> None:
     monkeypatch.setattr(row_matching, "MAX_PAIRS", 5_000)
     most_pairs = []
-    join_pairs = row_matching._join_pairs
+    join_pairs = row_matching._collect_pairs
 
     def measure(parts: Any, limit: int) -> np.ndarray:
         pairs = join_pairs(parts, limit)
         most_pairs.append(len(pairs))
         return pairs
 
-    monkeypatch.setattr(row_matching, "_join_pairs", measure)
+    monkeypatch.setattr(row_matching, "_collect_pairs", measure)
     watches = [site.watch("mia", targets=f"1 {1 + number / 1e3}", radius=1) for number in range(50)]
     site.publish([*STARS, *((number, 1.0, 1.0, 1.0, "x") for number in range(10, 1_010))])
     site.match()

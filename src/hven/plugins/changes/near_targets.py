@@ -50,7 +50,9 @@ def iterate_rows_near_targets(
         rows = known_rows[np.argsort(_compute_sort_keys(row_positions[known_rows], zone_degrees))]
         for row_indexes, places in _iterate_candidates(row_positions[rows], target_keys, zone_degrees):
             pair_rows, pair_targets = rows[row_indexes], targets[places]
-            is_near = _are_within(row_positions[pair_rows], target_positions[pair_targets], radii[pair_targets])
+            is_near = _compute_within_mask(
+                row_positions[pair_rows], target_positions[pair_targets], radii[pair_targets]
+            )
             yield pair_rows[is_near], pair_targets[is_near]
 
 
@@ -60,7 +62,7 @@ def _compute_sort_keys(positions: np.ndarray, zone_degrees: float) -> np.ndarray
     return sort_keys
 
 
-def _are_within(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def _compute_within_mask(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Return for each position whether it lies within the radius of its centre; degrees."""
     longitudes, latitudes = np.radians(positions).T
     center_longitudes, center_latitudes = np.radians(centers).T

@@ -243,7 +243,9 @@ class ChangedRowMatcher:
         is_same = (after.positions == before.positions).all(axis=1)
         positions = np.concatenate([after.positions, np.where(is_same[:, np.newaxis], np.nan, before.positions)])
         near = iterate_rows_near_targets(positions, np.concatenate(target_lists), radii)
-        all_pairs = _join_pairs((owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit)
+        all_pairs = _collect_pairs(
+            (owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit
+        )
         indexes, rows = np.divmod(all_pairs, len(positions))
         is_after, rows = rows < self._row_count, rows % self._row_count
         pairs = indexes * self._row_count + rows
@@ -259,7 +261,7 @@ class ChangedRowMatcher:
         if is_restricted_twice.any():
             is_in_both = np.isin(pairs, near_pairs) & np.isin(pairs, key_pairs)
             pairs = pairs[is_in_both | ~is_restricted_twice[pairs // self._row_count]]
-        return _join_pairs(self._apply_conditions(definitions, pairs, state_rows), limit)
+        return _collect_pairs(self._apply_conditions(definitions, pairs, state_rows), limit)
 
     def _find_pairs_by_key(self, definitions: Sequence[RowDefinition], numbers: np.ndarray) -> np.ndarray:
         key_lists = {index: definition.keys for index, definition in enumerate(definitions) if definition.keys}
@@ -363,7 +365,7 @@ class ChangedRowMatcher:
         return np.split(np.asarray(found.column(0))[order], run_ends)
 
 
-def _join_pairs(parts: Iterable[np.ndarray], limit: int) -> np.ndarray:
+def _collect_pairs(parts: Iterable[np.ndarray], limit: int) -> np.ndarray:
     """Join parts into distinct pairs, sorted.
 
     Raises

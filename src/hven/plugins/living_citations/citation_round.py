@@ -19,7 +19,7 @@ from hven.plugins.living_citations.citation_store import (
     UNKNOWN,
     CitationFinding,
     CitationStore,
-    dump_json,
+    write_json,
 )
 from hven.plugins.living_citations.settings import get_citation_settings
 from hven.plugins.living_citations.store_tables import citation_findings
@@ -39,7 +39,7 @@ MAX_COUNTED_AT_ONCE = 1_000
 MAX_WORK_SECONDS = 5.0  # of a round, for due queries; mail of other packages waits meanwhile
 
 
-def look_again(settings: Settings) -> None:
+def update_findings(settings: Settings) -> None:
     """Look at the cited results of a site again.
 
     Parameters
@@ -68,11 +68,11 @@ class CitationRound:
         if time.time() < self._store.find_rest_end():
             return
         begin, has_worked = time.monotonic(), False
-        while time.monotonic() < begin + MAX_WORK_SECONDS and self.do_due_work():
+        while time.monotonic() < begin + MAX_WORK_SECONDS and self.decide_next_finding():
             has_worked = True
         if has_worked:
             share = get_citation_settings(self._site.settings).processor_share
-            self._store.rest_until(time.time() + (time.monotonic() - begin) * (1 / share - 1))
+            self._store.record_rest_end(time.time() + (time.monotonic() - begin) * (1 / share - 1))
 
     def add_new_results(self) -> None:
         """Add results that got their address since the last round."""
@@ -104,7 +104,7 @@ class CitationRound:
             present_snapshots = self._find_present_snapshots(snapshots)
             if present_snapshots == snapshots:
                 continue
-            findings = self._store.list_findings(citation_findings.c.snapshots == dump_json(snapshots))
+            findings = self._store.list_findings(citation_findings.c.snapshots == write_json(snapshots))
             by_keys = [finding for finding in findings if finding.definition and finding.work == NO_WORK]
             changes: dict[str, AnswerChange | None] = {}
             if by_keys:
@@ -151,7 +151,7 @@ class CitationRound:
 
     # --- work in the background -------------------------------------------------------------------------------
 
-    def do_due_work(self) -> bool:
+    def decide_next_finding(self) -> bool:
         """Do a piece of due work, the longest due first; False: there is none, or a table has changed meanwhile."""
         columns = citation_findings.c
         first_findings = self._store.list_findings(columns.work != NO_WORK, order=columns.at, limit=1)
@@ -160,11 +160,11 @@ class CitationRound:
         (finding,) = first_findings
         result = self._site.store.results.find_result(finding.id)
         if finding.work == COUNT and finding.definition and result is not None:
-            self._count_again(result)
+            self._count_changes_since_paper(result)
             return True
         return self._repeat_query(finding, result)
 
-    def _count_again(self, result: CitedResult) -> None:
+    def _count_changes_since_paper(self, result: CitedResult) -> None:
         """Count the changes since the paper, of a result and of others over the same table that cite the same state."""
         cited_snapshots = result.body["snapshots"]
         findings = []

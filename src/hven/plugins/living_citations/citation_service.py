@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.site.api.events import SiteEvent
     from hven.site.store import StateStore
 
-ROUND_PLACE = "hven.plugins.living_citations.citation_round:look_again"  # only its process needs the module
+ROUND_PLACE = "hven.plugins.living_citations.citation_round:update_findings"  # only its process needs the module
 ANSWER_CHANGED = EventKind(title="The answer of a cited query has changed")
 
 
@@ -48,8 +48,8 @@ class CitationService:
 
     def send_due_events(self, settings: Settings) -> None:
         """Look again at what is due."""
-        look_again = plugins.load_named_object(ROUND_PLACE, "the plug-in package living_citations")
-        look_again(settings)
+        update_findings = plugins.load_named_object(ROUND_PLACE, "the plug-in package living_citations")
+        update_findings(settings)
 
     def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002
         """Return nothing: pages of results say what is not known."""

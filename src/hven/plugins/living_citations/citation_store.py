@@ -80,13 +80,13 @@ class CitationFinding:
     def to_row(self) -> dict[str, Any]:
         """Return the columns of its row."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: dump_json(value) if name in JSON_NAMES else value for name, value in values.items()}
+        return {name: write_json(value) if name in JSON_NAMES else value for name, value in values.items()}
 
 
 JSON_NAMES = frozenset({"collections", "snapshots", "counts", "columns", "shown_names"})
 
 
-def dump_json(value: Any) -> str:
+def write_json(value: Any) -> str:
     """Write a value so that equal values have equal texts."""
     return json.dumps(value, sort_keys=True)
 
@@ -171,20 +171,20 @@ class CitationStore:
         with self._database.begin_write() as connection:
             states_query = sa.select(columns.id, columns.snapshots, columns.work)
             states = {ident: state for ident, *state in connection.execute(states_query)}
-            pairs = [(old, new) for old, new in pairs if states.get(old.id) == [dump_json(old.snapshots), old.work]]
+            pairs = [(old, new) for old, new in pairs if states.get(old.id) == [write_json(old.snapshots), old.work]]
             rows = [{**new.to_row(), "old_id": old.id} for old, new in pairs if old != new]
             if rows:
                 connection.execute(sa.update(citation_findings).where(columns.id == sa.bindparam("old_id")), rows)
             changed_findings = [new for old, new in pairs if new.verdict == CHANGED and old.verdict != CHANGED]
             if changed_findings:
-                _announce_changes(connection, changed_findings, list_curators)
+                _notify_of_changes(connection, changed_findings, list_curators)
 
     def find_rest_end(self) -> float:
         """Return the time before which no query is repeated."""
         with self._database.begin_read() as connection:
             return float(connection.execute(sa.select(citation_rests.c.until)).scalar() or 0.0)
 
-    def rest_until(self, time_seconds: float) -> None:
+    def record_rest_end(self, time_seconds: float) -> None:
         """Repeat no query before a time."""
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(citation_rests))
@@ -213,7 +213,7 @@ class CitationStore:
                 connection.execute(sa.delete(citation_readers).where(citation_readers.c.account == account))
 
 
-def _announce_changes(
+def _notify_of_changes(
     connection: sa.Connection, findings: Sequence[CitationFinding], list_curators: Callable[[str], Sequence[str]]
 ) -> None:
     """Tell readers of their results, and curators of how many there are in each collection."""
