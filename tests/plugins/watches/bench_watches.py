@@ -133,8 +133,8 @@ def add_watches(site, generator: np.random.Generator, share_of_lists: float, *, 
     import sqlalchemy as sa
     from notification_site import Announcer
 
+    from hven.plugins.changes.row_definitions import RowDefinition, encode_positions
     from hven.plugins.watches.store_tables import watches as watch_table
-    from hven.plugins.watches.watch_definitions import WatchDefinition, encode_positions
     from hven.plugins.watches.watch_store import Watch, _watch_to_row
 
     snapshot = site.store.read_published_snapshot_ids()[1]["stars.main"]
@@ -145,15 +145,15 @@ def add_watches(site, generator: np.random.Generator, share_of_lists: float, *, 
         positions = np.stack(
             [generator.uniform(0, 360, count), np.degrees(np.arcsin(generator.uniform(-1, 1, count)))], axis=1
         )
-        definition = WatchDefinition(targets=encode_positions(positions), radius=1.0 if count == 1 else 0.1)
+        definition = RowDefinition(targets=encode_positions(positions), radius=1.0 if count == 1 else 0.1)
         if is_mixed and kind > 0.9:
             limit = round(generator.uniform(2.5, 2.6), 2)
-            definition = WatchDefinition(
+            definition = RowDefinition(
                 condition=f"SELECT * FROM stars.main WHERE mag < {limit} AND dec > {number / 200}",
                 bounds={"mag": (float("-inf"), limit), "dec": (number / 200, float("inf"))},
             )
         elif is_mixed and kind > 0.6:
-            definition = WatchDefinition(keys=(f"[{generator.integers(ROW_COUNT)}]",))
+            definition = RowDefinition(keys=(f"[{generator.integers(ROW_COUNT)}]",))
         made.append(
             Watch(
                 number=number + 1,

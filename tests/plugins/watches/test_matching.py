@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from watch_site import STARS, Star
 
-from hven.plugins.watches import match_building, scope_matching, watch_definitions, watch_store
-from hven.plugins.watches.near_targets import iterate_rows_near_targets
+from hven.plugins.changes import row_matching
+from hven.plugins.changes.near_targets import iterate_rows_near_targets
+from hven.plugins.watches import match_building, watch_definitions, watch_service, watch_store
 from hven.plugins.watches.store_tables import watches as watch_table
 from hven.plugins.watches.watch_service import WATCH_SERVICE
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
@@ -52,7 +53,7 @@ def test_nothing_is_told_twice(site: WatchSite) -> None:
 def test_a_publication_while_changes_are_matched_tells_nothing_twice(
     site: WatchSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hven.plugins.watches import table_changes
+    from hven.plugins.changes import table_changes
 
     watch = site.watch(query="SELECT * FROM stars.main WHERE mag < 9")
     site.publish([*STARS[:2], (3, 200.0, -40.0, 17.0, "gamma"), (4, 10.2, 20.1, 15.0, "delta")])
@@ -176,6 +177,20 @@ def test_the_service_knows_when_it_is_due(site: WatchSite) -> None:
     assert len(site.find_rows(watch)) == 3
 
 
+def test_changes_that_cannot_be_matched_are_a_problem_of_the_site(
+    site: WatchSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.watch()
+    site.publish([*STARS, *NEW_STARS])
+    problems = WATCH_SERVICE.find_problems(site.site.settings, site.site.store)
+    assert problems == [], "they have an hour"
+    monkeypatch.setattr(watch_service, "MAX_MATCHING_SECONDS", -10.0)
+    (problem,) = WATCH_SERVICE.find_problems(site.site.settings, site.site.store)
+    assert "stars.main" in problem
+    site.match()
+    assert WATCH_SERVICE.find_problems(site.site.settings, site.site.store) == []
+
+
 def test_changes_that_are_not_kept_are_told_as_such(site: WatchSite) -> None:
     watch = site.watch()
     site.publish([*STARS, *NEW_STARS], primary=("name",))
@@ -268,7 +283,7 @@ def test_bounds_agree_with_the_engine(site: WatchSite, monkeypatch: pytest.Monke
 
 
 def test_definitions_are_matched_in_parts(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope_matching, "MAX_PAIRS", 3)
+    monkeypatch.setattr(row_matching, "MAX_PAIRS", 3)
     watches = [
         site.watch(query="SELECT * FROM stars.main WHERE mag < 9"),
         site.watch(query="SELECT * FROM stars.main WHERE name LIKE '%lta'"),
@@ -285,16 +300,16 @@ def test_definitions_are_matched_in_parts(site: WatchSite, monkeypatch: pytest.M
 def test_changes_at_one_place_of_many_targets_need_little_memory(
     site: WatchSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope_matching, "MAX_PAIRS", 5_000)
+    monkeypatch.setattr(row_matching, "MAX_PAIRS", 5_000)
     most_pairs = []
-    join_pairs = scope_matching._join_pairs
+    join_pairs = row_matching._collect_pairs
 
     def measure(parts: Any, limit: int) -> np.ndarray:
         pairs = join_pairs(parts, limit)
         most_pairs.append(len(pairs))
         return pairs
 
-    monkeypatch.setattr(scope_matching, "_join_pairs", measure)
+    monkeypatch.setattr(row_matching, "_collect_pairs", measure)
     watches = [site.watch("mia", targets=f"1 {1 + number / 1e3}", radius=1) for number in range(50)]
     site.publish([*STARS, *((number, 1.0, 1.0, 1.0, "x") for number in range(10, 1_010))])
     site.match()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError
+from hven.plugins.changes.row_matching import ChangedRowMatcher
+from hven.plugins.changes.table_changes import TableChanges, load_table_changes
 from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.watches.match_building import MatchBuilder, build_match
-from hven.plugins.watches.scope_matching import ScopeMatcher
-from hven.plugins.watches.table_changes import TableChanges, load_table_changes
 from hven.plugins.watches.watch_store import WatchStore
 from hven.site.auth import (
     ANONYMOUS_PRINCIPAL,
@@ -74,7 +74,7 @@ class ChangeMatcher:
     def _match_watches(self, changes: TableChanges, table_watches: Sequence[Watch]) -> Iterator[WatchMatch]:
         for principal, scope_watches in self._group_by_scope(changes.table, table_watches):
             builder = MatchBuilder(changes, scope_watches)
-            for found in ScopeMatcher(self._site, changes, principal, builder.definitions).iterate_pairs():
+            for found in ChangedRowMatcher(self._site, changes, principal, builder.definitions).iterate_pairs():
                 yield from builder.build_matches(found)
 
     def _group_by_scope(

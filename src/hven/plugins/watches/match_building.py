@@ -25,9 +25,9 @@ from hven.portal.api.table_rows import format_keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.plugins.watches.scope_matching import FoundPairs
-    from hven.plugins.watches.table_changes import TableChanges
-    from hven.plugins.watches.watch_definitions import WatchDefinition
+    from hven.plugins.changes.row_definitions import RowDefinition
+    from hven.plugins.changes.row_matching import FoundPairs
+    from hven.plugins.changes.table_changes import TableChanges
     from hven.plugins.watches.watch_store import Watch
 
 MIN_LISTED_ROWS, MAX_LISTED_ROWS = 10, 1_000  # of a match; the others are counted
@@ -55,7 +55,7 @@ class MatchBuilder:
         self._listable_rows = MAX_ALL_LISTED_ROWS
 
     @property
-    def definitions(self) -> list[WatchDefinition]:
+    def definitions(self) -> list[RowDefinition]:
         """The definitions to match."""
         return [group[0].definition for group in self._groups]
 
@@ -82,15 +82,21 @@ class MatchBuilder:
                     listings.append((listeners, named_counts, places[start : min(stop, start + MAX_LISTED_ROWS)]))
         if not listings:
             return
-        used_rows = sort_distinct(row_numbers[np.concatenate([places for _, _, places in listings])])
+        all_places = np.concatenate([places for _, _, places in listings])
+        used_rows = sort_distinct(row_numbers[all_places])
         keys = format_keys(self._changes.keys.take(pa.array(used_rows)), self._changes.table.primary)
-        sky_positions = [_round_position(lon, lat) for lon, lat in found.positions[used_rows].tolist()]
+        positions = np.round(found.positions[used_rows], 7).astype(object)
+        positions[~np.isfinite(found.positions[used_rows]).all(axis=1)] = None
+        sky_positions = positions.tolist()
+        used_indexes = np.searchsorted(used_rows, row_numbers[all_places]).tolist()
+        all_rows = [
+            [keys[index], ROW_CHANGES[code], *sky_positions[index]]
+            for index, code in zip(used_indexes, codes[all_places].tolist(), strict=True)
+        ]
+        stop = 0
         for listeners, counts_by_change, places in listings:
-            used_indexes = np.searchsorted(used_rows, row_numbers[places]).tolist()
-            rows = [
-                [keys[index], ROW_CHANGES[code], *sky_positions[index]]
-                for index, code in zip(used_indexes, codes[places].tolist(), strict=True)
-            ]
+            start, stop = stop, stop + len(places)
+            rows = all_rows[start:stop]
             for watch in listeners:
                 limit = max(MIN_LISTED_ROWS, min(MAX_LISTED_ROWS, self._listable_rows // 100))
                 self._listable_rows -= min(len(rows), limit)
@@ -121,9 +127,3 @@ def build_match(
         counts=counts,
         state=WAITING if is_delivered else KEPT,
     )
-
-
-def _round_position(longitude: float, latitude: float) -> tuple[float | None, float | None]:
-    if np.isnan(longitude) or np.isnan(latitude):
-        return None, None
-    return round(longitude, 7), round(latitude, 7)

@@ -21,7 +21,7 @@ watches = TABLES.define_table(
     language   text
     created    float
     snapshot   text  -- the state of the table up to which changes have been matched
-    definition text  -- JSON: see WatchDefinition. It may be long: SQLite finds the columns before it without reading it
+    definition text  -- JSON: see RowDefinition. It may be long: SQLite finds the columns before it without reading it
     """,
 )
 watch_matches = TABLES.define_table(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.plugins.watches.scope_matching import ScopeMatcher
-from hven.plugins.watches.table_changes import NUMBER_COLUMN, TableChanges
-from hven.plugins.watches.watch_definitions import build_key_rows
+from hven.plugins.changes.row_definitions import build_key_rows
+from hven.plugins.changes.row_matching import ChangedRowMatcher
+from hven.plugins.changes.table_changes import NUMBER_COLUMN, TableChanges
 from hven.site.auth import collect_row_filters, is_table_visible
 
 if TYPE_CHECKING:
@@ -82,5 +82,5 @@ def _find_visible_keys(
         state_before=None,
         state_after=state,
     )
-    matcher = ScopeMatcher(site, changes, principal, [])
+    matcher = ChangedRowMatcher(site, changes, principal, [])
     return {keys[number] for number in matcher.list_visible_numbers()}

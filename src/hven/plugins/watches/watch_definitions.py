@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import re
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from hven import adql
@@ -21,80 +17,22 @@ from hven.adql.functions import STANDARD_FUNCTIONS
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.changes.change_service import has_change_feed
-from hven.plugins.watches.numeric_bounds import MIRRORED_OPERATORS, NumericBounds, read_number, read_numeric_bounds
+from hven.plugins.changes.numeric_bounds import MIRRORED_OPERATORS, read_number, read_numeric_bounds
+from hven.plugins.changes.row_definitions import RowDefinition, build_key_rows, encode_positions
 from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from hven.model.table import Table
     from hven.site import Catalogue, PublishedState
 
 MAX_RADIUS_DEGREES = 10.0  # a search may have a larger circle
-MAX_KEY_CHARACTERS = 2_000
 MAX_CONDITION_CHARACTERS = 20_000
 AGGREGATE_NAMES = frozenset(entry.name for entry in STANDARD_FUNCTIONS if entry.aggregate)
 _NUMBER_SEPARATOR = re.compile(r"[\s,;]+")
 _SEXAGESIMAL_POSITION = re.compile(r"\d+ +\d+ +[\d.]+[ ,;]+[+-]?\d+ +\d+ +[\d.]+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchDefinition:
-    """What a watch finds in its table.
-
-    Attributes
-    ----------
-    condition
-        A query ``SELECT * FROM table WHERE condition`` in ADQL; empty: any row.
-    targets
-        Right ascension and declination of each target, in degrees: base64 of float64. Empty: anywhere.
-    radius
-        Radius around the targets, in degrees.
-    keys
-        Keys of rows, as in addresses of pages; empty: any row.
-    bounds
-        What the condition is, if it only bounds numbers: column in lower case -> smallest and largest value.
-    """
-
-    condition: str = ""
-    targets: str = ""
-    radius: float = 0.0
-    keys: tuple[str, ...] = ()
-    bounds: NumericBounds = field(default_factory=dict)
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """Right ascension and declination of each target, in degrees; two columns."""
-        return np.frombuffer(base64.b64decode(self.targets), "<f8").reshape(-1, 2)
-
-    def to_json(self) -> str:
-        """Return the definition as it is stored."""
-        values = {field_name: getattr(self, field_name) for field_name in self.__dataclass_fields__}
-        return json.dumps({name: value for name, value in values.items() if value})
-
-    def describe(self) -> dict[str, Any]:
-        """Return the definition for pages and programs."""
-        return {
-            "query": self.condition,
-            "targets": len(self.positions),
-            "radius": self.radius,
-            "rows": list(self.keys[:20]),
-            "row_count": len(self.keys),
-        }
-
-
-def definition_from_json(text: str) -> WatchDefinition:
-    """Read a definition as it is stored.
-
-    Parameters
-    ----------
-    text
-        A result of `WatchDefinition.to_json`.
-    """
-    values: Mapping[str, Any] = json.loads(text)
-    bounds = {name: (low, high) for name, (low, high) in values.get("bounds", {}).items()}
-    return WatchDefinition(**{**values, "keys": tuple(values.get("keys", ())), "bounds": bounds})
 
 
 def check_table_watchable(table: Table, published_state: PublishedState) -> None:
@@ -121,7 +59,7 @@ def check_table_watchable(table: Table, published_state: PublishedState) -> None
         )
 
 
-def parse_watched_query(text: str, catalogue: Catalogue) -> tuple[Table, WatchDefinition]:
+def parse_watched_query(text: str, catalogue: Catalogue) -> tuple[Table, RowDefinition]:
     """Read the query of a watch: rows of one table that meet a condition.
 
     Parameters
@@ -160,10 +98,10 @@ def parse_watched_query(text: str, catalogue: Catalogue) -> tuple[Table, WatchDe
     (table,) = tables
     condition = syntax_tree.transform_tree(query.body.where, _strip_qualifier)  # type: ignore[union-attr]
     circle, condition = _split_circle(condition, table)
-    definition = WatchDefinition()
+    definition = RowDefinition()
     if circle is not None:
         lon, lat, radius = circle
-        definition = WatchDefinition(targets=encode_positions(np.array([[lon, lat]])), radius=radius)
+        definition = RowDefinition(targets=encode_positions(np.array([[lon, lat]])), radius=radius)
     if condition is not None:
         plain_query = syntax_tree.Query(
             syntax_tree.Select((syntax_tree.SelectStar(),), syntax_tree.build_table_ref(table), where=condition)
@@ -261,7 +199,7 @@ def _list_coordinates(call: syntax_tree.FunctionCall) -> list[syntax_tree.Expr]:
     return nodes
 
 
-def parse_targets(text: str, radius: float | None, table: Table, max_count: int) -> WatchDefinition:
+def parse_targets(text: str, radius: float | None, table: Table, max_count: int) -> RowDefinition:
     """Read a list of targets.
 
     Parameters
@@ -292,7 +230,7 @@ def parse_targets(text: str, radius: float | None, table: Table, max_count: int)
     lines = [line for line in text.splitlines() if line.strip()]
     _check_count(len(lines), max_count, "TARGETS")
     positions = np.array([_parse_target(number, line) for number, line in enumerate(lines, 1)], np.float64)
-    return WatchDefinition(targets=encode_positions(positions), radius=radius)
+    return RowDefinition(targets=encode_positions(positions), radius=radius)
 
 
 def _parse_target(number: int, line: str) -> tuple[float, float]:
@@ -308,7 +246,7 @@ def _parse_target(number: int, line: str) -> tuple[float, float]:
     return lon % 360, lat
 
 
-def parse_watched_rows(keys: Sequence[str], table: Table, max_count: int) -> WatchDefinition:
+def parse_watched_rows(keys: Sequence[str], table: Table, max_count: int) -> RowDefinition:
     """Read the keys of rows.
 
     Parameters
@@ -334,36 +272,7 @@ def parse_watched_rows(keys: Sequence[str], table: Table, max_count: int) -> Wat
             names = ", ".join(table.primary)
             remedy = format_message("write the values of {names} as a JSON list", names)
             raise ParamError(message, name="ROW", remedy=remedy) from error
-    return WatchDefinition(keys=tuple(dict.fromkeys(keys)))
-
-
-def build_key_rows(keys: Sequence[str], table: Table) -> pa.Table:
-    """Return keys of rows as the columns of the primary key.
-
-    Parameters
-    ----------
-    keys
-        Keys as JSON lists.
-    table
-        The table.
-
-    Raises
-    ------
-    ValueError
-        A text is not a list of as many values as the key has columns; pyarrow has further errors of values.
-    """
-    rows: list[Any] = [orjson.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None for key in keys]
-    if not all(isinstance(row, list) and len(row) == len(table.primary) for row in rows):
-        raise ValueError("not a key")
-    columns = {}
-    for position, name in enumerate(table.primary):
-        column_type = table.find_column(name).type.arrow
-        values = [row[position] for row in rows]
-        if not all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values):
-            raise ValueError("not a value of a key")
-        texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
-        columns[name] = pa.array(texts, pa.string()).cast(column_type)
-    return pa.table(columns)
+    return RowDefinition(keys=tuple(dict.fromkeys(keys)))
 
 
 def _check_count(count: int, max_count: int, name: str) -> None:
@@ -372,8 +281,3 @@ def _check_count(count: int, max_count: int, name: str) -> None:
     if count > max_count:
         message = format_message("the list has {count:,} entries; a watch may have {limit:,}", count, max_count)
         raise ParamError(message, name=name, remedy="divide the list, or watch a search")
-
-
-def encode_positions(positions: np.ndarray) -> str:
-    """Encode right ascension and declination of targets (degrees; two columns) as `WatchDefinition.targets`."""
-    return base64.b64encode(positions.astype("<f8").tobytes()).decode()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from hven import query, services
 from hven.engines import Snapshot
 from hven.model.errors import ForbiddenError, ParamError, format_message
+from hven.plugins.changes.row_definitions import RowDefinition
 from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
 from hven.plugins.notifications.settings import get_notification_settings
 from hven.plugins.watches.settings import get_watch_settings
 from hven.plugins.watches.watch_definitions import (
-    WatchDefinition,
     check_table_watchable,
     parse_targets,
     parse_watched_query,
@@ -70,12 +70,12 @@ class WatchRequest:
         max_count = get_watch_settings(site.settings).per_account
         return site.store.get_or_create(WatchStore).add_watch(watch, max_count)
 
-    def _read_definition(self) -> tuple[Table, WatchDefinition]:
+    def _read_definition(self) -> tuple[Table, RowDefinition]:
         max_count = get_watch_settings(self.page_context.context.site.settings).targets
         query_text = self.params.read_one("QUERY", "") or ""
         targets_text = self.params.read_one("TARGETS", "") or ""
         keys = [key for key in self.params.read_all("ROW") if key.strip()]
-        definition = WatchDefinition()
+        definition = RowDefinition()
         name = self.params.read_one("TABLE", "") or ""
         if query_text:
             table, definition = parse_watched_query(query_text, self.page_context.catalogue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ROUND_PLACE = "hven.plugins.watches.watch_round:match_and_deliver"  # only its process needs the module
 MAX_PROBLEMS_SHOWN = 5
+MAX_MATCHING_SECONDS = 3600.0  # a table that takes longer is reported
 WATCH_STOPPED = EventKind(title="Hven no longer delivers what one of my watches finds")
 
 
@@ -48,11 +50,19 @@ class WatchService:
         match_and_deliver(settings)
 
     def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002
-        """Describe watches that deliver nothing any more."""
-        stopped_watches = store.get_or_create(WatchStore).find_stopped_watches(MAX_PROBLEMS_SHOWN)
-        return [
-            f"what a watch of {account} finds is no longer delivered: {problem}" for account, problem in stopped_watches
+        """Describe watches that deliver nothing any more, and tables whose changes could not be matched."""
+        watch_store = store.get_or_create(WatchStore)
+        problems = [
+            f"what a watch of {account} finds is no longer delivered: {problem}"
+            for account, problem in watch_store.find_stopped_watches(MAX_PROBLEMS_SHOWN)
         ]
+        published_ids = store.read_published_snapshot_ids()[1]
+        late_time = datetime.now(UTC) - timedelta(seconds=MAX_MATCHING_SECONDS)
+        for name, since in watch_store.list_watched_states():
+            published_id = published_ids.get(name, since)  # it begins with the time at which it was made
+            if since != published_id < f"{late_time:%Y%m%dT%H%M%S}":
+                problems.append(f"the changes of {name} could not be matched with its watches: the log says why")
+        return problems
 
 
 def remove_account_watches(site: Site, account: str) -> None:

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, format_message
 from hven.model.sky.api.ragged_arrays import split_into_blocks
+from hven.plugins.changes.row_definitions import RowDefinition, definition_from_json
 from hven.plugins.watches.store_tables import watch_matches, watches
-from hven.plugins.watches.watch_definitions import WatchDefinition, definition_from_json
 from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 
@@ -92,7 +92,7 @@ class Watch:
     snapshot: str = ""
 
     @cached_property
-    def definition(self) -> WatchDefinition:
+    def definition(self) -> RowDefinition:
         """What it finds."""
         return definition_from_json(self.definition_text)
 
@@ -224,7 +224,7 @@ class WatchStore:
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(watches.c.number)).all()
         for block in split_into_blocks([size for _, size in rows], MAX_DEFINITION_CHARACTERS):
-            is_in_block = watches.c.number.between(rows[block][0].number, rows[block][-1].number)
+            is_in_block = watches.c.number.between(rows[block.start][0], rows[block.stop - 1][0])
             if found := self.list_watches(is_chosen, is_in_block):
                 yield found
 
@@ -420,6 +420,9 @@ def _get_later_number(connection: sa.Connection, table: sa.Table) -> int:
     return max(get_next_number(connection, table), time.time_ns() // 1000)
 
 
+WATCH_FIELDS = tuple(column.name.replace("definition", "definition_text") for column in watches.columns)
+
+
 def _watch_to_row(watch: Watch) -> dict[str, Any]:
     values = {name: getattr(watch, name) for name in Watch.__dataclass_fields__}
     values["definition"] = values.pop("definition_text")
@@ -427,8 +430,7 @@ def _watch_to_row(watch: Watch) -> dict[str, Any]:
 
 
 def _watch_from_row(row: Any) -> Watch:
-    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's name of the mapping of a row)
-    return Watch(definition_text=values.pop("definition"), **values)
+    return Watch(**dict(zip(WATCH_FIELDS, row, strict=True)))
 
 
 def _match_to_row(match: WatchMatch) -> dict[str, Any]:

@@ -407,7 +407,5 @@ def format_keys(rows: pa.Table, primary: tuple[str, ...]) -> tuple[str, ...]:
     if not primary:
         return ("",) * int(rows.num_rows)
     values: list[list[object]] = [rows.column(name).to_pylist() for name in primary]
-    return tuple(
-        json.dumps(list(row_values), ensure_ascii=False, separators=(",", ":"), default=str)
-        for row_values in zip(*values, strict=True)
-    )
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode  # `dumps` makes one a row
+    return tuple(encode(list(row_values)) for row_values in zip(*values, strict=True))

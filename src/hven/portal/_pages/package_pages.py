@@ -47,6 +47,7 @@ PAGE_PLACES = {
     "collection.curators": PageExtensionPoint(template="collection.html", variables=("collection", "edit")),
     "collection.links": PageExtensionPoint(template="collection.html", variables=("collection",)),
     "collection.coverage": PageExtensionPoint(template="collection.html", variables=("seen",)),
+    "result": PageExtensionPoint(template="result.html", variables=("url",)),
     "project.curators": PageExtensionPoint(template="project.html", variables=("one",)),
     "table.trail": PageExtensionPoint(
         template="workspace.html", variables=("described", "kind", "state", "table_values")

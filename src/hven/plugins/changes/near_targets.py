@@ -11,7 +11,7 @@ from hven.model.sky.api.ragged_arrays import compute_element_numbers, split_into
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIN_ZONE_DEGREES = 0.01
+MIN_SIZE_CLASS, MIN_ZONE_DEGREES = -7, 2.0**-7
 ZONE_STRIDE = 1024.0  # more than 360: the sort key of a target is this times its zone of latitude, plus its longitude
 LONGITUDE_SLACK_DEGREES = 1e-6  # rounding of the sort keys; the distance decides
 MAX_PAIRS_AT_ONCE = 4_000_000
@@ -41,7 +41,7 @@ def iterate_rows_near_targets(
     known_rows = np.flatnonzero(np.isfinite(row_positions).all(axis=1))
     # targets with radii of the same power of two share the height of their zones
     size_classes = np.ceil(np.log2(np.maximum(radii, MIN_ZONE_DEGREES))).astype(int)
-    for size_class in sorted(set(size_classes.tolist())):
+    for size_class in (np.flatnonzero(np.bincount(size_classes - MIN_SIZE_CLASS)) + MIN_SIZE_CLASS).tolist():
         zone_degrees = 2.0**size_class
         targets = np.flatnonzero(size_classes == size_class)
         target_keys = _compute_sort_keys(target_positions[targets], zone_degrees)
@@ -50,16 +50,19 @@ def iterate_rows_near_targets(
         rows = known_rows[np.argsort(_compute_sort_keys(row_positions[known_rows], zone_degrees))]
         for row_indexes, places in _iterate_candidates(row_positions[rows], target_keys, zone_degrees):
             pair_rows, pair_targets = rows[row_indexes], targets[places]
-            is_near = _are_within(row_positions[pair_rows], target_positions[pair_targets], radii[pair_targets])
+            is_near = _compute_within_mask(
+                row_positions[pair_rows], target_positions[pair_targets], radii[pair_targets]
+            )
             yield pair_rows[is_near], pair_targets[is_near]
 
 
 def _compute_sort_keys(positions: np.ndarray, zone_degrees: float) -> np.ndarray:
-    zones: np.ndarray = np.floor((positions[:, 1] + 90) / zone_degrees)
-    return zones * ZONE_STRIDE + positions[:, 0] % 360
+    zones = np.floor((positions[:, 1] + 90) / zone_degrees)
+    sort_keys: np.ndarray = zones * ZONE_STRIDE + positions[:, 0] % 360
+    return sort_keys
 
 
-def _are_within(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
+def _compute_within_mask(positions: np.ndarray, centers: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Return for each position whether it lies within the radius of its centre; degrees."""
     longitudes, latitudes = np.radians(positions).T
     center_longitudes, center_latitudes = np.radians(centers).T

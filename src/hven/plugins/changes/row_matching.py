@@ -22,22 +22,22 @@ from hven.model.errors import QueryError
 from hven.model.sky.api.ragged_arrays import sort_distinct
 from hven.model.table import Column, Table
 from hven.model.types import INT64
-from hven.plugins.watches.near_targets import iterate_rows_near_targets
-from hven.plugins.watches.numeric_bounds import NumericColumns
-from hven.plugins.watches.table_changes import NUMBER_COLUMN
-from hven.plugins.watches.watch_definitions import build_key_rows
+from hven.plugins.changes.near_targets import iterate_rows_near_targets
+from hven.plugins.changes.numeric_bounds import NumericColumns
+from hven.plugins.changes.row_definitions import build_key_rows
+from hven.plugins.changes.table_changes import NUMBER_COLUMN
 from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from hven.plugins.watches.numeric_bounds import NumericBounds
-    from hven.plugins.watches.table_changes import TableChanges
-    from hven.plugins.watches.watch_definitions import WatchDefinition
+    from hven.plugins.changes.numeric_bounds import NumericBounds
+    from hven.plugins.changes.row_definitions import RowDefinition
+    from hven.plugins.changes.table_changes import TableChanges
     from hven.site import PublishedState, Site
     from hven.site.auth import Principal
 
-log = logging.getLogger("hven.watches")
+log = logging.getLogger("hven.changes")
 MAX_PAIRS = 8_000_000  # of several definitions
 UNLIMITED_ROWS = 2**62
 QUERY_TIMEOUT_SECONDS = 120.0
@@ -93,7 +93,7 @@ class FoundPairs:
     positions: np.ndarray
 
 
-class ScopeMatcher:
+class ChangedRowMatcher:
     """Match the changed rows of a table with the definitions of accounts that see the same rows.
 
     Parameters
@@ -114,7 +114,7 @@ class ScopeMatcher:
     """
 
     def __init__(
-        self, site: Site, changes: TableChanges, principal: Principal, definitions: Sequence[WatchDefinition]
+        self, site: Site, changes: TableChanges, principal: Principal, definitions: Sequence[RowDefinition]
     ) -> None:
         self._site = site
         self._changes = changes
@@ -230,7 +230,7 @@ class ScopeMatcher:
     # --- pairs ------------------------------------------------------------------------------------------------
 
     def _find_pairs_near_targets(
-        self, definitions: Sequence[WatchDefinition], after: StateRows, before: StateRows, limit: int
+        self, definitions: Sequence[RowDefinition], after: StateRows, before: StateRows, limit: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the rows near targets in both states. A row that has not moved is looked up once."""
         owners = [index for index, definition in enumerate(definitions) if definition.targets]
@@ -243,14 +243,16 @@ class ScopeMatcher:
         is_same = (after.positions == before.positions).all(axis=1)
         positions = np.concatenate([after.positions, np.where(is_same[:, np.newaxis], np.nan, before.positions)])
         near = iterate_rows_near_targets(positions, np.concatenate(target_lists), radii)
-        all_pairs = _join_pairs((owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit)
+        all_pairs = _collect_pairs(
+            (owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit
+        )
         indexes, rows = np.divmod(all_pairs, len(positions))
         is_after, rows = rows < self._row_count, rows % self._row_count
         pairs = indexes * self._row_count + rows
         return pairs[is_after], np.sort(pairs[~is_after | is_same[rows]])
 
     def _find_pairs(
-        self, definitions: Sequence[WatchDefinition], near_pairs: np.ndarray, state_rows: StateRows, limit: int
+        self, definitions: Sequence[RowDefinition], near_pairs: np.ndarray, state_rows: StateRows, limit: int
     ) -> np.ndarray:
         """Find what definitions find of the changed rows in a state; sorted."""
         key_pairs = self._find_pairs_by_key(definitions, state_rows.numbers)
@@ -259,9 +261,9 @@ class ScopeMatcher:
         if is_restricted_twice.any():
             is_in_both = np.isin(pairs, near_pairs) & np.isin(pairs, key_pairs)
             pairs = pairs[is_in_both | ~is_restricted_twice[pairs // self._row_count]]
-        return _join_pairs(self._apply_conditions(definitions, pairs, state_rows), limit)
+        return _collect_pairs(self._apply_conditions(definitions, pairs, state_rows), limit)
 
-    def _find_pairs_by_key(self, definitions: Sequence[WatchDefinition], numbers: np.ndarray) -> np.ndarray:
+    def _find_pairs_by_key(self, definitions: Sequence[RowDefinition], numbers: np.ndarray) -> np.ndarray:
         key_lists = {index: definition.keys for index, definition in enumerate(definitions) if definition.keys}
         if not key_lists:
             return NO_PAIRS
@@ -283,7 +285,7 @@ class ScopeMatcher:
         return rows.append_column(OWNER_COLUMN, pa.array(owners, pa.int64()))
 
     def _apply_conditions(
-        self, definitions: Sequence[WatchDefinition], pairs: np.ndarray, state_rows: StateRows
+        self, definitions: Sequence[RowDefinition], pairs: np.ndarray, state_rows: StateRows
     ) -> Iterator[np.ndarray]:
         """Yield the pairs that meet conditions; a definition with nothing but a condition begins with all rows."""
         starts = np.searchsorted(pairs, np.arange(len(definitions) + 1) * self._row_count).tolist()
@@ -337,7 +339,9 @@ class ScopeMatcher:
                 (numbers,) = self._query_conditions(rows, [tree])
             except QueryError as error:
                 self.failed_conditions.add(text)
-                log.warning("a watch of %s cannot be evaluated: %s", self._changes.table.qualified_name, error)
+                log.warning(
+                    "a condition on rows of %s cannot be evaluated: %s", self._changes.table.qualified_name, error
+                )
             else:
                 yield text, numbers
 
@@ -361,7 +365,7 @@ class ScopeMatcher:
         return np.split(np.asarray(found.column(0))[order], run_ends)
 
 
-def _join_pairs(parts: Iterable[np.ndarray], limit: int) -> np.ndarray:
+def _collect_pairs(parts: Iterable[np.ndarray], limit: int) -> np.ndarray:
     """Join parts into distinct pairs, sorted.
 
     Raises

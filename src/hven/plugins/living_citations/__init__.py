@@ -1,0 +1,1 @@
+"""Living citations: say whether the answer of a cited query has changed."""
