@@ -324,11 +324,25 @@ def test_properties_as_parameters(client: Client) -> None:
     ("text", "count"),
     [
         ("T_AFTER(datetime, TIMESTAMP('2004-07-12T00:00:00Z'))", 1), ("T_BEFORE(datetime, TIMESTAMP('2003-12-28T00:00:00Z'))", 1),
-        ("T_DURING(datetime, INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'))", 2), ("epn:target_name IS NULL", 1), ("T_INTERSECTS(datetime, INTERVAL('2004-07-13T00:00:00Z', '..'))", 1 + len(SPECIAL)),
+        ("T_DURING(datetime, INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'))", 2),
+        ("T_DURING(INTERVAL(start_datetime, end_datetime), INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'))", 2),
+        ("T_CONTAINS(INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'), INTERVAL(start_datetime, end_datetime))", 2),
+        ("datetime IS NULL", ROWS // 2 + len(SPECIAL)), ("start_datetime IS NULL", 0), ("NOT end_datetime IS NULL", ROWS + len(SPECIAL)),
+        ("start_datetime <= TIMESTAMP('2003-12-27T00:00:00Z')", 1 + len(SPECIAL)), ("end_datetime > TIMESTAMP('2004-07-12T00:00:00Z')", 1 + len(SPECIAL)), ("epn:target_name IS NULL", 1), ("T_INTERSECTS(datetime, INTERVAL('2004-07-13T00:00:00Z', '..'))", 1 + len(SPECIAL)),
     ],
 )  # fmt: skip
 def test_temporal_and_null(client: Client, text: str, count: int) -> None:
     assert len(list_ids(get_items(client, filter=text, limit=1000))) == count
+
+
+def test_items_without_geometry(client: Client, all_items: dict[str, Any]) -> None:
+    wanted = {item_id for item_id, item in all_items.items() if item["geometry"] is None}
+    assert wanted == {"no place", "celestial"}
+    assert set(list_ids(get_items(client, filter="geometry IS NULL", limit=1000))) == wanted
+    others = list_ids(get_items(client, filter="NOT geometry IS NULL", limit=1000))
+    assert set(others) == set(all_items) - wanted
+    sky = get_items(client, "/stac/collections/sky.observations/items", filter="geometry IS NULL", limit=1000)
+    assert len(sky["features"]) == 12
 
 
 def test_polygon(client: Client, all_items: dict[str, Any]) -> None:

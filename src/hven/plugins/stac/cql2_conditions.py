@@ -28,11 +28,17 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError, TooLargeError, UserError, format_message, suggest_spelling
 from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
-from hven.plugins.stac.spatial_conditions import SPATIAL_OPERATORS, build_spatial_condition
+from hven.plugins.stac.spatial_conditions import (
+    SPATIAL_OPERATORS,
+    build_missing_geometry_condition,
+    build_spatial_condition,
+)
 from hven.plugins.stac.temporal_conditions import (
     TEMPORAL_OPERATORS,
     TimeSpan,
+    build_end_condition,
     build_instant_literal,
+    build_missing_datetime_condition,
     build_temporal_condition,
     find_time_columns,
     parse_instant,
@@ -262,6 +268,10 @@ class _FilterTranslator:
             raise build_filter_error(message, "compare the time with the property datetime")
         begin, end = columns
         instant = parse_instant(str(right.get("timestamp", right.get("date"))))
+        assert isinstance(left, dict)  # noqa: S101  (it is a property)
+        end_condition = build_end_condition(op, left, instant, self.item_table, self.collection_span)
+        if end_condition is not None:
+            return end_condition
         condition: Expr = Comparison(op, build_column_ref(begin.name), build_instant_literal(instant, begin))
         if begin.name == end.name:
             return condition
@@ -272,9 +282,12 @@ class _FilterTranslator:
 
     def _translate_null(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         (operand,) = _require_args(op, args, 1)
-        columns = find_time_columns(operand, self.item_table)
-        if columns is not None:
-            return NullPredicate(build_column_ref(columns[0].name))
+        if isinstance(operand, dict) and isinstance(operand.get("property"), str):
+            condition = build_missing_datetime_condition(operand, self.item_table, self.collection_span)
+            if condition is not None:
+                return condition
+            if operand["property"].removeprefix("properties.") == "geometry":
+                return build_missing_geometry_condition(self.item_table)
         return NullPredicate(self._translate_value(operand, depth))
 
     def _translate_between(self, op: str, args: Sequence[Any], depth: int) -> Expr:

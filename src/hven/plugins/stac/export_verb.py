@@ -85,9 +85,9 @@ def _write_collection(catalogue: ReaderCatalogue, collection: ItemCollection, di
 
 
 def _build_item_file_name(item_id: str) -> str:
-    """Return the name of the file of an item; that of a long id is a digest."""
+    """Return the name of the file of an item: a digest of an id that is too long, or the name of another file."""
     name = encode_xml_or_file_name(item_id)
-    if len(name) > MAX_NAME_CHARACTERS:
+    if len(name) > MAX_NAME_CHARACTERS or name == "collection":  # the name of the collection's own file
         return sha256(item_id.encode()).hexdigest()
     return name
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
+from hven.plugins.stac.iau_bodies import IAU_BODY_NUMBERS
 from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets_with_size_flags
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
@@ -422,7 +423,8 @@ def find_frame_code(body_name: str) -> str | None:
     body = bodies.find_solar_system_body(body_name)
     if body is None or not body.ids[-1].startswith("NAIF "):
         return None
-    return f"IAU_2015:{100 * int(body.ids[-1].split()[1])}"
+    number = int(body.ids[-1].split()[1])
+    return f"IAU_2015:{100 * number}" if number in IAU_BODY_NUMBERS else None
 
 
 @lru_cache(64)
@@ -632,6 +634,9 @@ def compute_boxes(geometries: Objects) -> npt.NDArray[np.float64]:
     if len(rows):
         parts, owners = shapely.get_parts(geometries[rows], return_index=True)
         part_boxes = shapely.bounds(parts)
+        is_whole_turn = (part_boxes[:, 0] <= -180.0) & (part_boxes[:, 2] >= 180.0)  # such as the cap of a pole
+        is_kept = ~np.isin(owners, owners[is_whole_turn])
+        owners, part_boxes = owners[is_kept], part_boxes[is_kept]
         is_western = part_boxes[:, 0] <= -180.0  # in the west of the map, thus in the east of the footprint
         for box_column, choose, mask in ((0, np.fmin, ~is_western), (2, np.fmax, is_western)):
             values = np.full(len(rows), np.nan)

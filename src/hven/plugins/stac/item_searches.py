@@ -17,16 +17,18 @@ from hven.adql.syntax_tree import (
     FunctionCall,
     InPredicate,
     Literal,
+    NullPredicate,
     OrderItem,
     build_column_ref,
     build_table_query,
     join_conditions_with_and,
 )
-from hven.model import LruCache
-from hven.model.errors import ParamError
+from hven.model import LruCache, literal
+from hven.model.errors import ParamError, TooLargeError, format_message
+from hven.model.table import is_time_column
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
 from hven.plugins.stac.item_assets import read_link_lists
-from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
+from hven.plugins.stac.item_documents import ItemFieldSelection, to_instants, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
 from hven.plugins.stac.temporal_conditions import build_span_condition, find_time_columns
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
 MAX_IDS = 10_000
-MAX_OFFSET = 1_000_000  # rows that a sorted search may skip in a collection
+MAX_OFFSET = 10_000_000  # rows that a sorted search, or one of WFS, may skip in a collection
 MAX_CACHED_ROWS = 200  # of a page whose written items are cached
 CACHE_BYTES = 16 * 1024**2
 
@@ -106,6 +108,8 @@ class ItemSearch:
         """
         item_table = collection.item_table
         conditions: list[Expr | None] = []
+        if item_table.may_lack_ids:  # such rows are no items
+            conditions.append(NullPredicate(build_column_ref(item_table.id_column.name), negated=True))
         if self.ids:
             ids = tuple(Literal(item_id) for item_id in self.ids)
             conditions.append(InPredicate(build_column_ref(item_table.id_column.name), ids))
@@ -203,7 +207,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     if search.token is not None:
         content = decode_page_token(search.token)
         is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
-        if not is_valid or not isinstance(content[2], int):
+        if not is_valid or not isinstance(content[2], int) or content[2] < 0:
             remedy = "use the `next` link of a page"
             raise ParamError("the token belongs to another search", name="token", remedy=remedy)
         position = list(search.collection_ids).index(content[0])
@@ -221,9 +225,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         known_counts.append(None if is_countless else collection.published.rows)
         if last_id is not None:
             condition = join_conditions_with_and(condition, Comparison(">", id_ref, Literal(last_id)))
-        order_by = (OrderItem(id_ref),)
-        query_tree = build_table_query(item_table.table, _list_columns(collection), condition, order_by)
-        rows, has_more = _read_rows(catalogue, query_tree, missing_count)
+        rows, has_more = _read_rows_by_id(catalogue, collection, condition, missing_count)
         texts.append(_write_items(catalogue, rows, collection, search.selection))
         missing_count -= rows.num_rows
         read_count = read_before + search.limit - missing_count
@@ -232,7 +234,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
             next_token = encode_page_token([collection_id, last_id, read_count])
             break
         last_id = None
-        if missing_count == 0 and number + 1 < len(search.collection_ids):
+        if missing_count <= 0 and number + 1 < len(search.collection_ids):
             next_token = encode_page_token([search.collection_ids[number + 1], None, read_count])
             break
     total_count: int | None = None
@@ -241,6 +243,29 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     elif len(search.collection_ids) == 1:
         total_count = known_counts[0]
     return ItemPage(_concat_texts(texts), next_token, total_count)
+
+
+def _read_rows_by_id(
+    catalogue: ReaderCatalogue, collection: ItemCollection, condition: Expr | None, limit: int
+) -> tuple[pa.Table, bool]:
+    """Read rows in the order of their ids, and whether there are more; rows with the same id are in one page."""
+    item_table = collection.item_table
+    id_ref, columns = build_column_ref(item_table.id_column.name), _list_columns(collection)
+    query_tree = build_table_query(item_table.table, columns, condition, (OrderItem(id_ref),))
+    if item_table.has_unique_ids:
+        return _read_rows(catalogue, query_tree, limit)
+    rows, _ = _read_rows(catalogue, query_tree, limit + 1)
+    if rows.num_rows <= limit:
+        return rows, False
+    ids = rows.column(item_table.id_column.name)
+    if ids[limit] != ids[limit - 1]:
+        return rows.slice(0, limit), True
+    first = pc.index(ids, ids[limit]).as_py()
+    if first > 0:
+        return rows.slice(0, first), True
+    condition = Comparison("=", id_ref, Literal(ids[limit].as_py()))  # more rows than a page has
+    equal_rows, _ = _read_rows(catalogue, build_table_query(item_table.table, columns, condition), MAX_LIMIT)
+    return equal_rows, True
 
 
 def _read_rows(catalogue: ReaderCatalogue, query_tree: Query, limit: int) -> tuple[pa.Table, bool]:
@@ -275,11 +300,12 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
     offsets = [0] * len(search.collection_ids)
     if search.token is not None:
         content = decode_page_token(search.token)
-        if len(content) != len(offsets) or not all(
-            isinstance(item, int) and 0 <= item <= MAX_OFFSET for item in content
-        ):
+        if len(content) != len(offsets) or not all(isinstance(item, int) and item >= 0 for item in content):
             remedy = "use the `next` link of a page"
             raise ParamError("the token belongs to another search", name="token", remedy=remedy)
+        if max(content, default=0) > MAX_OFFSET:
+            message = format_message("a sorted search ends after {most:,} items of a collection", MAX_OFFSET)
+            raise TooLargeError(message, remedy="leave out sortby, or narrow the search")
         offsets = content
     text_parts: list[pa.Array] = []
     key_parts: list[pa.Table] = []
@@ -298,7 +324,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         rows, has_more = _read_rows(catalogue, query_tree, search.limit)
         any_more = any_more or has_more
         text_parts.append(_write_items(catalogue, rows, collection, search.selection))
-        keys = {f"key{index}": rows.column(column.name) for index, column in enumerate(sort_columns)}
+        keys = {f"key{index}": _read_sort_values(rows, column) for index, column in enumerate(sort_columns)}
         key_parts.append(pa.table({**keys, "collection": pa.array([number] * rows.num_rows, pa.int32())}))
     texts = _concat_texts(text_parts)
     if len(key_parts) > 1:
@@ -324,6 +350,14 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         next_token = encode_page_token(next_offsets)
     total_count = None if any_more else sum(offsets) + len(chosen_indexes)
     return ItemPage(texts.take(chosen_indexes), next_token, total_count)
+
+
+def _read_sort_values(rows: pa.Table, column: Column) -> pa.Array:
+    """Read the values to sort by; times of different columns may be days from different epochs."""
+    values = literal.combine_chunks(rows.column(column.name))
+    if column.epoch is None and not is_time_column(column):
+        return values
+    return to_instants(values, column)
 
 
 def _find_sort_column(name: str, collection: ItemCollection) -> Column:

@@ -43,12 +43,15 @@ class ItemTable:
         Whether no row lacks a region.
     has_only_bodies
         Whether the positions of all rows are on bodies.
+    has_all_ids
+        Whether no row lacks an id.
     """
 
     table: Table
     is_epn: bool
     has_all_regions: bool = False
     has_only_bodies: bool = False
+    has_all_ids: bool = False
 
     @property
     def id(self) -> str:
@@ -70,6 +73,16 @@ class ItemTable:
         """The column with the ids of the items."""
         name = "granule_uid" if self.is_epn else "obs_publisher_did"
         return self.columns_by_name[name]
+
+    @property
+    def has_unique_ids(self) -> bool:
+        """Whether an id is that of one row."""
+        return self.table.primary == (self.id_column.name,)
+
+    @property
+    def may_lack_ids(self) -> bool:
+        """Whether rows may lack an id."""
+        return not (self.has_all_ids or self.has_unique_ids or self.id_column.required)
 
     @cached_property
     def time_columns(self) -> tuple[Column, Column] | None:

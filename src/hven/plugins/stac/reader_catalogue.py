@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from hven import query
 from hven.adql.adql_writer import write_adql
-from hven.adql.syntax_tree import FunctionCall, build_column_ref, build_table_query
+from hven.adql.syntax_tree import (
+    Comparison,
+    Conjunction,
+    FunctionCall,
+    NullPredicate,
+    build_column_ref,
+    build_table_query,
+)
 from hven.model import LruCache
 from hven.model.errors import HvenError, NotFoundError, suggest_spelling
 from hven.plugins.stac.item_tables import ItemTable, find_item_table
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.adql.syntax_tree import Query
+    from hven.adql.syntax_tree import Expr, Query
     from hven.model.table import Column
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 SERVICE_NAME = "stac"
+WHOLE_BODY = (-180.0, -90.0, 180.0, 90.0)  # west, south, east and north
+Box = tuple[float, float, float, float]
 
 
 class ColumnRangeCache(LruCache["Mapping[str, tuple[Any, Any]]"]):
@@ -170,6 +179,7 @@ class ReaderCatalogue:
                     item_table,
                     has_all_regions=region_facts.get("nulls") == 0,
                     has_only_bodies=frames == [0, "body", "body"],
+                    has_all_ids=statistics.get(item_table.id_column.name, {}).get("nulls") == 0,
                 )
         return tables
 
@@ -196,9 +206,29 @@ class ReaderCatalogue:
         published = self.published_state.tables_by_name[collection_id]
         ranges = self._find_column_ranges(item_table, published)
         span = _compute_item_time_span(item_table, ranges)
-        collection = ItemCollection(item_table, published, span, _compute_item_bounding_box(item_table, ranges))
+        collection = ItemCollection(item_table, published, span, self._find_bounding_box(item_table, ranges))
         self._visible.collections[collection_id] = collection
         return collection
+
+    def _find_bounding_box(self, item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> Box:
+        """Find the box of all items; boxes over the meridian and regions without boxes are not in the ranges."""
+        box = _compute_item_bounding_box(item_table, ranges)
+        if item_table.box_columns is None or box == WHOLE_BODY:
+            return box
+        west, east, *_ = (build_column_ref(column.name) for column in item_table.box_columns)
+        if item_table.region_column is not None and not item_table.has_all_regions:
+            region = build_column_ref(item_table.region_column.name)
+            has_region_alone = Conjunction((NullPredicate(west), NullPredicate(region, negated=True)))
+            if self._has_rows(item_table, has_region_alone):
+                return WHOLE_BODY
+        if self._has_rows(item_table, Comparison(">", west, east)):
+            return -180.0, box[1], 180.0, box[3]
+        return box
+
+    def _has_rows(self, item_table: ItemTable, condition: Expr) -> bool:
+        query_tree = build_table_query(item_table.table, [item_table.id_column.name], condition)
+        with self.run_query(query_tree, 1) as result:
+            return bool(result.read_table().num_rows)
 
     def run_query(self, query_tree: Query, row_limit: int) -> QueryResult:
         """Run a query with the rights of the reader; the caller closes the result.
@@ -263,18 +293,17 @@ def _compute_item_time_span(item_table: ItemTable, ranges: Mapping[str, tuple[An
     if item_table.time_columns is None:
         return None
     begin, end = item_table.time_columns
-    first = _to_datetime(ranges[begin.name][0], begin)
-    last = _to_datetime(ranges[end.name][1], end)
-    if first is None and last is None:
-        return None
-    return TimeSpan(first or last, last or first)
+    # a row may have one of both alone
+    instants = [_to_datetime(value, column) for column in (begin, end) for value in ranges[column.name]]
+    known_instants = [instant for instant in instants if instant is not None]
+    return TimeSpan(min(known_instants), max(known_instants)) if known_instants else None
 
 
 def _compute_item_bounding_box(
     item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]
 ) -> tuple[float, float, float, float]:
     """Find the box of all items; longitudes on both sides of 180 degrees give all longitudes."""
-    box = (-180.0, -90.0, 180.0, 90.0)
+    box = WHOLE_BODY
     if item_table.box_columns is None:
         return box
     names = [column.name for column in item_table.box_columns]

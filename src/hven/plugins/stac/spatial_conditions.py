@@ -25,7 +25,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError, TooLargeError, format_message
 from hven.model.sky import Range, Regions, region_files, shape_text
-from hven.plugins.stac.constant_conditions import FALSE_CONDITION
+from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -348,6 +348,29 @@ def build_spatial_condition(operation: str, args: Sequence[object], item_table: 
         box = parse_box(second["bbox"] if isinstance(second["bbox"], list) else "", "filter")
         return build_box_condition(box, item_table, operation)
     return build_geometry_condition(second, item_table, operation)
+
+
+def build_missing_geometry_condition(item_table: ItemTable) -> Expr:
+    """Build the condition that an item has no geometry.
+
+    Parameters
+    ----------
+    item_table
+        Table of the items.
+    """
+    columns = [*(item_table.box_columns or ())]
+    has_no_box = [NullPredicate(build_column_ref(column.name)) for column in columns]
+    missing: list[Expr | None] = [Disjunction(tuple(has_no_box))] if has_no_box else []
+    if item_table.region_column is not None:
+        missing.append(NullPredicate(build_column_ref(item_table.region_column.name)))
+    condition = join_conditions_with_and(*missing)
+    if condition is None:
+        return TRUE_CONDITION
+    frame_column = item_table.frame_type_column
+    if frame_column is None:
+        return condition
+    frame = build_column_ref(frame_column.name)
+    return Disjunction((condition, NullPredicate(frame), Comparison("<>", frame, Literal("body"))))
 
 
 def _build_frame_condition(item_table: ItemTable) -> Expr | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +60,15 @@ _REVERSED_OPERATORS = {
     "t_overlaps": "t_overlappedBy",
     "t_startedBy": "t_starts",
     "t_starts": "t_startedBy",
+}
+_END_NAMES = ("start_datetime", "end_datetime")
+_COMPARE_BY_OPERATOR = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
 }
 _INSTANT_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?")
 
@@ -219,11 +229,88 @@ def build_span_condition(
     begin, end = item_table.time_columns
     condition = _build_temporal_predicate(operation, (begin, end), span)
     if operation == "t_intersects" and collection_span is not None and collection_span.is_overlapping(span):
-        names = dict.fromkeys((begin.name, end.name))
-        has_no_time = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
-        assert has_no_time is not None  # noqa: S101  (there is a column)
-        return Disjunction((condition, has_no_time))
+        return Disjunction((condition, _build_missing_time_condition((begin, end))))
     return condition
+
+
+def build_end_condition(
+    op: str, node: dict[str, Any], instant: datetime, item_table: ItemTable, collection_span: TimeSpan | None
+) -> Expr | None:
+    """Build a comparison of ``start_datetime`` or ``end_datetime``, which each item has.
+
+    Parameters
+    ----------
+    op
+        Operator of the comparison.
+    node
+        The property in CQL2 JSON.
+    instant
+        Time with which it is compared.
+    item_table
+        Table of the items.
+    collection_span
+        Span of the collection, which items without a time have.
+
+    Returns
+    -------
+    condition
+        None for other properties.
+    """
+    name = str(node["property"]).removeprefix("properties.")
+    if item_table.time_columns is None or name not in _END_NAMES:
+        return None
+    own, other = item_table.time_columns if name == "start_datetime" else item_table.time_columns[::-1]
+    value: Expr = build_column_ref(own.name)
+    if own.name != other.name:
+        value = FunctionCall("COALESCE", (value, build_column_ref(other.name)))
+    condition = Comparison(op, value, build_instant_literal(instant, own))
+    if collection_span is None:
+        return condition
+    common_instant = collection_span.begin if name == "start_datetime" else collection_span.end
+    if common_instant is None or not _COMPARE_BY_OPERATOR[op](common_instant, instant):
+        return condition
+    return Disjunction((condition, _build_missing_time_condition(item_table.time_columns)))
+
+
+def _build_missing_time_condition(columns: tuple[Column, Column]) -> Expr:
+    """Build the condition that a row has neither a begin nor an end."""
+    names = dict.fromkeys(column.name for column in columns)
+    condition = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
+    assert condition is not None  # noqa: S101  (there is a column)
+    return condition
+
+
+def build_missing_datetime_condition(
+    node: dict[str, Any], item_table: ItemTable, collection_span: TimeSpan | None
+) -> Expr | None:
+    """Build the condition that ``datetime`` is null, which it is in items that last for some time.
+
+    Parameters
+    ----------
+    node
+        The property in CQL2 JSON.
+    item_table
+        Table of the items.
+    collection_span
+        Span of the collection, which items without a time have.
+
+    Returns
+    -------
+    condition
+        None for properties that are columns.
+    """
+    name = str(node["property"]).removeprefix("properties.")
+    if item_table.time_columns is None or name not in {"datetime", *_END_NAMES}:
+        return None
+    if name in _END_NAMES:
+        return FALSE_CONDITION
+    begin, end = item_table.time_columns
+    conditions: list[Expr] = []
+    if begin.name != end.name:
+        conditions.append(Comparison("<>", build_column_ref(begin.name), build_column_ref(end.name)))
+    if collection_span is None or collection_span.begin != collection_span.end:
+        conditions.append(_build_missing_time_condition(item_table.time_columns))
+    return Disjunction(tuple(conditions)) if len(conditions) > 1 else (conditions or [FALSE_CONDITION])[0]
 
 
 def _build_temporal_predicate(operation: str, columns: tuple[Column, Column], span: TimeSpan) -> Expr:
@@ -274,10 +361,10 @@ def build_temporal_condition(
     ParamError
         There is no temporal property, or no time.
     """
-    if find_time_columns(first, item_table) is None:
+    if _find_property_columns(first, item_table) is None:
         first, second = second, first
         operation = _REVERSED_OPERATORS.get(operation, operation)
-    columns = find_time_columns(first, item_table)
+    columns = _find_property_columns(first, item_table)
     if columns is None or not isinstance(second, dict):
         remedy = "compare datetime, start_datetime or end_datetime with a time"
         raise ParamError(f"{operation} needs a temporal property and a time", name="filter", remedy=remedy)
@@ -285,6 +372,15 @@ def build_temporal_condition(
     if columns == item_table.time_columns:
         return build_span_condition(span, item_table, collection_span, operation)
     return _build_temporal_predicate(operation, columns, span)
+
+
+def _find_property_columns(node: Any, item_table: ItemTable) -> tuple[Column, Column] | None:
+    """Find the columns of a temporal property, or of an interval between two of them."""
+    interval = node.get("interval") if isinstance(node, dict) else None
+    if not isinstance(interval, list) or len(interval) != 2:
+        return find_time_columns(node, item_table)
+    first, last = (find_time_columns(end, item_table) for end in interval)
+    return None if first is None or last is None else (first[0], last[1])
 
 
 def _read_temporal_value(node: dict[str, Any]) -> TimeSpan:

@@ -51,6 +51,7 @@ GML32_NAMESPACE = "http://www.opengis.net/gml/3.2"
 GML2_NAMESPACE = "http://www.opengis.net/gml"
 OPERATIONS = ("GetCapabilities", "DescribeFeatureType", "GetFeature", "ListStoredQueries", "DescribeStoredQueries")
 DEFAULT_COUNT = 1_000
+GEOMETRY_NAMES = {GEOMETRY_ELEMENT, "boundedby", ""}  # in PROPERTYNAME: features always have these
 _XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -432,6 +433,15 @@ def _read_number(wfs_request: _WfsRequest, names: Sequence[str], default: int, m
     return default
 
 
+def _read_start_index(wfs_request: _WfsRequest) -> int:
+    """Read the number of features to skip; it is not lowered, or clients would get the same page again and again."""
+    start_index = _read_number(wfs_request, ("STARTINDEX",), 0, MAX_OFFSET + 1)
+    if start_index > MAX_OFFSET:
+        message = f"STARTINDEX is larger than {MAX_OFFSET:,}"
+        raise ParamError(message, name="STARTINDEX", remedy="request fewer features, with BBOX or FILTER")
+    return start_index
+
+
 def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     queries = split_queries(wfs_request.params)
     if len(queries) > 1:
@@ -547,7 +557,7 @@ def _read_features(
     """Read a page of rows in the order of the ids, or in the order that is requested."""
     catalogue = wfs_request.catalogue
     item_table = collection.item_table
-    offset = _read_number(wfs_request, ("STARTINDEX",), 0, MAX_OFFSET)
+    offset = _read_start_index(wfs_request)
     columns = list(item_table.columns_by_name.values())
     order_items = [
         OrderItem(build_column_ref(find_filter_column(name, item_table).name), descending=is_descending)
@@ -561,12 +571,17 @@ def _read_features(
     with catalogue.run_query(query_tree, limit) as result:
         rows = result.read_table()
         has_more = result.overflow
-    matched_count = None if has_more else offset + rows.num_rows
-    if has_more and condition is None and item_table.table.is_fully_public:
+    is_end_known = not has_more and (rows.num_rows > 0 or offset == 0)
+    matched_count = offset + rows.num_rows if is_end_known else None
+    if not is_end_known and condition is None and item_table.table.is_fully_public:
         matched_count = collection.published.rows
     names = wfs_request.params.read_one("PROPERTYNAME")
     if names and "*" not in names:
         wanted_names = {name.strip("() ").rpartition(":")[2].rpartition("/")[2].lower() for name in names.split(",")}
+        unknown_names = wanted_names - {*item_table.columns_by_name, *GEOMETRY_NAMES}
+        if unknown_names:
+            message = f"{collection.id} has no property {min(unknown_names)!r:.80}"
+            raise ParamError(message, name="PROPERTYNAME", remedy="see DescribeFeatureType")
         columns = [column for column in columns if column.name.lower() in wanted_names]
     if rows.num_rows == 0:
         texts = pa.array([], pa.string())
