@@ -14,6 +14,7 @@ from asgi_client import Answer, Client
 
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
+from hven.model.settings._sections import AccountGroupSettings
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
 from hven.testing.site import open_site_with_uningested_files
@@ -68,6 +69,22 @@ tables:
     comments: {moderators: [max]}
     primary: id
     columns: {id: int64, access_url: string, n: int32}
+  told:
+    title: Told
+    source:
+      - {kind: csv, files: told.csv}
+      - {kind: push, columns: {id: int64, name: string, ra: float64, dec: float64, link: string}, writers: [curators]}
+    entries: {submitters: [observers], reason: required, history: public}
+    comments: {authors: [observers], moderators: [curators, max]}
+    primary: id
+    access: {rows: "id < 100 or reader = 'mia'", files: "reader = 'mia'"}
+    frames: {sky: {system: FK5, equinox: J2000}}
+    columns:
+      id: int64
+      name: {type: string, ucd: meta.id;src}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, frame: sky}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, frame: sky}
+      link: {type: string, ucd: meta.ref.url}
   fixed:
     source: {kind: csv, files: fixed.csv}
     primary: n
@@ -77,6 +94,7 @@ tables:
 """
 STAR = {"name": "Vega", "ra": 279.23, "mag": 0.03, "grade": "A", "seen": "2026-11-20T21:00:00"}
 PEOPLE = ("anna", "bob", "mia", "max", "eve")
+GROUPS = {"observers": ("anna", "bob"), "curators": ("mia",)}
 _numbers = itertools.count(1)
 
 
@@ -143,11 +161,13 @@ def query_stars(client: Client, columns: str, name: str) -> list[list[str]]:
 
 @contextmanager
 def open_entry_site(directory: Path, **settings: Any) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
+    settings.setdefault("people", AccountGroupSettings(groups=GROUPS))
     with open_site_with_uningested_files(directory, STARS, **settings) as site:
         folder = site.settings.collections_directory / "others"
         folder.mkdir()
         (folder / "others.yaml").write_text(OTHERS)
         (folder / "fixed.csv").write_text("n\n1\n2\n")
+        (folder / "told.csv").write_text("id,name,ra,dec,link\n1,from a file,1,2,\n")
         site.refresh_published_state()
         for name in ("bad", "others"):
             ingest_collection(site, name)

@@ -6,6 +6,7 @@ ROWS = [urlencode({"row": f'["id{word}"]'}) for word in ("zqembargo", "zqcalib",
 QUERY_STRINGS = {
     "/entries": [""],
     "/entries/{table}": ["", *ROWS],
+    "/entries/{table}/history": ["", *ROWS],
     "/entries/{table}/new": ["", *ROWS],
     "/entries/{table}/{number:int}": [""],
     "/entries/{table}/feed.atom": [""],
@@ -28,7 +29,7 @@ TABLES = {
   entered:
     title: Rows that people enter
     source: {kind: push, columns: {ident: string, pi: string}, ids: ident, writers: [bob]}
-    entries: {submitters: [bob]}
+    entries: {submitters: [bob], history: public}
     primary: ident
     access: {rows: "reader in (pi)"}
     columns:

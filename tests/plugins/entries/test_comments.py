@@ -117,6 +117,48 @@ def test_comments_on_hidden_rows_do_not_hide_others(
         assert ("row 1, 0" in page, "row 2" in page) == (True, False), path
 
 
+def test_pages_lead_to_all_comments(people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (comment_store, comment_pages):
+        monkeypatch.setattr(module, "MAX_LISTED_COMMENTS", 2, raising=False)
+    pushed = people["mia"].send("/push/bad.stars", {"name": make_name()})
+    row = json.loads(pushed.body)["ids"]
+    texts = {f"comment {make_name()}" for _ in range(5)}
+    written = [read_entry(write(people["bob"], row, text), 201) for text in sorted(texts)]
+    first_address = f"/comments/bad.stars?row=%5B{row[0]}%5D"
+
+    def collect(person: str, kind: str, more: str) -> set[str]:
+        found: set[str] = set()
+        address = first_address
+        while address:
+            page = read_entry(people[person].get(address))
+            assert len(page[kind]) <= 2
+            found |= {comment["text"] for comment in page[kind]}
+            address = page[more].removeprefix("http://vo.example")
+        return found
+
+    assert collect("mia", "waiting", "more_waiting") == texts
+    assert collect("bob", "own", "more_own") == texts
+    for comment in written:
+        read_entry(decide(people["mia"], comment, "accept"))
+    assert collect("", "comments", "more") == texts
+    assert "before=" in people[""].show(first_address).text
+
+
+def test_a_message_leads_to_the_report(people: dict[str, Person], row: list[int]) -> None:
+    """The path of the event names the report, not the row: it shows the row to those who see the report and the row."""
+    report = read_entry(write(people["bob"], row, "too bright", kind="report", column="mag"), 201)
+    path = f"/comments/bad.stars?comment={report['number']}"
+    rows = {name: read_entry(people[name].get(path))["row"] for name in ("mia", "bob", "anna", "")}
+    assert rows == {"mia": report["row"], "bob": report["row"], "anna": "", "": ""}
+    assert f"_row=%5B{row[0]}%5D&amp;_cols=mag" in people["mia"].show(path).text
+    people["mia"].send("/push/others.told", {"id": 151, "name": "hidden"})
+    hidden = read_entry(write(people["mia"], [151], "a report", "others.told", kind="report", column="name"), 201)
+    for number in (hidden["number"], 10**14, "x"):
+        page = read_entry(people["max"].get(f"/comments/others.told?comment={number}"))
+        assert page["row"] == "", "a moderator who does not see the row"
+        assert hidden["number"] in [comment["number"] for comment in page["waiting"]]
+
+
 def test_the_address_of_a_value_leads_to_its_report(people: dict[str, Person], row: list[int]) -> None:
     page = people["anna"].show(f"/comments/bad.stars?row=%5B{row[0]}%5D&column=mag").text
     assert '<option value="report" selected>' in page

@@ -32,12 +32,19 @@ def test_who_learns_of_which_step(site: Site, monkeypatch: pytest.MonkeyPatch) -
     entries.add_step(entry, EntryStep(by="mia", action="accept", state=ACCEPTED))
     comments = site.store.get_or_create(CommentStore)
     draft = RowComment(table="bad.stars", row_key="[1]", text="hush, learn", author="anna")
-    comments.decide_comment_and_notify(comments.add_comment_and_notify(draft, ("mia",)), "accepted", "mia", "")
+    comment = comments.add_comment_and_notify(draft, ("mia",))
+    comments.decide_comment_and_notify(comment, "accepted", "mia", "")
+    draft = RowComment(table="bad.stars", row_key="[1]", kind="report", column="mag", text="hush, no", author="anna")
+    report = comments.add_comment_and_notify(draft, ("mia",))
+    comment_path, report_path = (
+        f"/comments/bad.stars?comment={number}#comment-{number}" for number in (comment.number, report.number)
+    )
     path = f"/entries/bad.stars/{entry.number}"
     assert [(event.kind, list(event.accounts), str(event.message), event.path) for event in recorder.events] == [
         ("entries.submitted", ["mia", "group"], f"entry {entry.number} of bad.stars is submitted", path),
         ("entries.decided", ["anna"], f"entry {entry.number} of bad.stars is accepted", path),
-        ("comments.new", ["mia"], "a new comment on bad.stars is waiting for a decision", "/comments/bad.stars"),
-        ("comments.decided", ["anna"], "your comment on bad.stars is accepted", "/comments/bad.stars"),
+        ("comments.new", ["mia"], "a new comment on bad.stars is waiting for a decision", comment_path),
+        ("comments.decided", ["anna"], "your comment on bad.stars is accepted", comment_path),
+        ("comments.new", ["mia"], "a report of an error in bad.stars is waiting for a decision", report_path),
     ]
     assert all(event.table == "bad.stars" for event in recorder.events)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from typing import Any
 
+import pytest
 from entry_site import Person, make_name, path_of, read_entry
 from lxml import etree
+
+NUMBERS = itertools.count(10)  # keys of rows; those of 100 and more are hidden
 
 
 def test_who_may_do_what(people: dict[str, Person]) -> None:
@@ -47,6 +52,54 @@ def test_who_may_change_what(people: dict[str, Person]) -> None:
     assert read_entry(people["anna"].get(path_of(entry)))["state"] == "submitted"
 
 
+# the steps that each person may take in each state; nobody else learns that the entry exists
+AUTHOR_STEPS = {
+    "draft": {"save", "submit", "withdraw"},
+    "submitted": {"save", "withdraw"},
+    "accepted": {"withdraw"},
+    "refused": {"save", "submit", "withdraw"},
+    "withdrawn": set(),
+}
+MODERATOR_STEPS = {"submitted": {"accept", "refuse"}, "accepted": {"withdraw"}, "refused": set(), "withdrawn": set()}
+STEPS = ("save", "submit", "accept", "refuse", "withdraw")
+
+
+def make_entry(people: dict[str, Person], table: str, state: str) -> dict[str, Any]:
+    """Make an entry of anna in a state."""
+    values = {"name": make_name()} if table == "bad.stars" else {"id": next(NUMBERS), "name": make_name()}
+    address, reason = f"/entries/{table}", "because"
+    if state == "draft":
+        return read_entry(people["anna"].send(address, {"values": values}), 201)
+    entry = people["anna"].submit(values, table, reason=reason)
+    for step in {"accepted": ("accept",), "refused": ("refuse",), "withdrawn": ("accept", "withdraw")}.get(state, ()):
+        entry = read_entry(people["mia"].take(entry, step, reason=reason))
+    assert entry["state"] == state
+    return entry
+
+
+@pytest.mark.parametrize("table", ["bad.stars", "others.told"], ids=["accounts", "groups"])
+@pytest.mark.parametrize("state", list(AUTHOR_STEPS))
+def test_who_may_take_which_step(people: dict[str, Person], table: str, state: str) -> None:
+    """Each step in each state, by the author, another submitter, a moderator and others: what is refused changes nothing."""
+    entry = make_entry(people, table, state)
+    allowed_steps = {"anna": AUTHOR_STEPS[state], "mia": MODERATOR_STEPS.get(state)}
+    for name in ("anna", "bob", "mia", "eve", ""):
+        steps = allowed_steps.get(name)
+        assert people[name].get(path_of(entry)).status == (404 if steps is None else 200), name
+        if steps is not None:
+            assert set(read_entry(people[name].get(path_of(entry)))["actions"]) == steps, name
+        for step in STEPS:
+            if steps is None or step not in steps:
+                answer = people[name].take(entry, step, reason="because")
+                assert answer.status == (404 if steps is None else 409), (name, step, answer.text)
+    stored = read_entry(people["anna"].get(path_of(entry)))
+    assert (stored["state"], stored["etag"]) == (state, entry["etag"])
+    for name, steps in allowed_steps.items():
+        for step in sorted(steps or ()):
+            answer = people[name].take(make_entry(people, table, state), step, reason="because")
+            assert answer.status == 200, (name, step, answer.text)
+
+
 def test_lists_have_what_the_user_may_see(people: dict[str, Person]) -> None:
     own, other = make_name(), make_name()
     people["anna"].submit({"name": own})
@@ -56,7 +109,8 @@ def test_lists_have_what_the_user_may_see(people: dict[str, Person]) -> None:
         assert other not in people["anna"].get(path).text
         assert {own, other} <= {word for word in (own, other) if word in people["mia"].get(path).text}
     overview = json.loads(people["eve"].get("/entries").body)
-    assert overview == {"tables": ["others.shots"], "waiting": [], "entries": []}, "this table takes entries of all"
+    expected = {"tables": ["others.shots"], "waiting": [], "entries": [], "more": "", "more_waiting": ""}
+    assert overview == expected, "this table takes entries of all"
 
 
 def test_columns_that_an_author_does_not_see(people: dict[str, Person]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -35,8 +36,11 @@ from hven.plugins.entries.contribution_feeds import ContributionFeed, Contributi
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
+    build_older_address,
     build_table_link,
     find_visible_table,
+    is_blind_referee,
+    read_before_number,
     read_contribution,
     read_visible_row,
 )
@@ -51,9 +55,9 @@ from hven.portal.api.pages import (
     build_redirect,
     can_edit_collection,
     is_json_requested,
+    load_page_translations,
 )
 from hven.portal.api.table_rows import build_search_by_row_keys_alone, build_table_view, fetch_page
-from hven.site.auth import invitations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,6 +98,8 @@ class CommentPage(TemplateContext):
         The column whose value the address of the page reports; empty: none.
     can_write
         Whether the user may write a comment on the row.
+    older_url, older_own_url, older_waiting_url
+        Addresses of the comments before those of each list; empty: there are none.
     """
 
     template = "entries/comments.html"
@@ -107,6 +113,9 @@ class CommentPage(TemplateContext):
     columns: Sequence[tuple[str, str]]
     reported_column: str
     can_write: bool
+    older_url: str
+    older_own_url: str
+    older_waiting_url: str
 
 
 def build_comments_address(page_context: PageContext, table: Table) -> str:
@@ -169,7 +178,13 @@ class _CommentEndpoints:
 
     async def show_comments(self, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
-            return _open_comments(page_context).build_page(page_context.request.query_params.get("row", ""))
+            view = _open_comments(page_context)
+            parameters = page_context.request.query_params
+            comment = view.find_comment(parameters.get("comment", ""))
+            if comment is not None:
+                with suppress(NotFoundError):  # a moderator may not see the row
+                    return view.build_page(comment.row_key)
+            return view.build_page(parameters.get("row", ""))
 
         return await anyio.to_thread.run_sync(build_page)
 
@@ -261,8 +276,8 @@ class _CommentView:
         facts = {name: getattr(comment, name) for name in names}
         if comment.author != self.principal.name and comment.column not in self.unmasked_columns:
             facts["value"] = None  # its author saw it; others see it where the row shows it
-        if f"{invitations.BLIND_REVIEW_GROUP_PREFIX}{self.table.schema}" in self.principal.groups:
-            facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
+        if is_blind_referee(self.page_context, self.table):
+            facts |= {"author": "", "by": ""}
         return {
             **facts,
             "works": works,
@@ -272,17 +287,24 @@ class _CommentView:
             "actions": self.list_actions(comment),
         }
 
-    def list_visible_comments(self, row_key: str | None = None) -> list[RowComment]:
-        """List the newest accepted comments whose rows the user sees, on one row or on all."""
+    def list_visible_comments(
+        self, row_key: str | None = None, before_number: int | None = None
+    ) -> tuple[list[RowComment], int | None]:
+        """List the newest accepted comments whose rows the user sees, on one row or on all, before a number.
+
+        Also return the number before which the next list begins; None: there are no more.
+        """
         visible_comments: list[RowComment] = []
-        before_number = None
         for _ in range(MAX_COMMENT_BATCHES):
             comments = self.store.list_comments(self.table.qualified_name, row_key=row_key, before_number=before_number)
             visible_comments += self._select_visible_comments(comments)
-            if len(comments) < MAX_LISTED_COMMENTS or len(visible_comments) >= MAX_LISTED_COMMENTS:
-                break
+            if len(visible_comments) >= MAX_LISTED_COMMENTS:
+                visible_comments = visible_comments[:MAX_LISTED_COMMENTS]
+                return visible_comments, visible_comments[-1].number
+            if len(comments) < MAX_LISTED_COMMENTS:
+                return visible_comments, None
             before_number = comments[-1].number
-        return visible_comments[:MAX_LISTED_COMMENTS]
+        return visible_comments, before_number
 
     def _select_visible_comments(self, comments: Sequence[RowComment]) -> list[RowComment]:
         """Select the comments whose rows the user sees."""
@@ -301,16 +323,21 @@ class _CommentView:
         if row_key:
             row_key, row_values = read_visible_row(self.page_context, self.table, row_key)
         wanted_key = row_key or None
-        shown_comments = self.list_visible_comments(wanted_key)
+        shown_comments, older_number = self.list_visible_comments(wanted_key, read_before_number(self.page_context))
         own_comments: list[RowComment] = []
         waiting: list[RowComment] = []
         if self.principal.name is not None:
             own_states = (WAITING, HIDDEN, SETTLED)
             own_comments = self.store.list_comments(
-                name, row_key=wanted_key, states=own_states, author=self.principal.name
+                name,
+                row_key=wanted_key,
+                states=own_states,
+                author=self.principal.name,
+                before_number=read_before_number(self.page_context, "own_before"),
             )
         if self.can_moderate():
-            waiting = self.store.list_comments(name, row_key=wanted_key, states=(WAITING,))
+            before_number = read_before_number(self.page_context, "waiting_before")
+            waiting = self.store.list_comments(name, row_key=wanted_key, states=(WAITING,), before_number=before_number)
         described = self.describe_comments([*shown_comments, *own_comments, *waiting])
         labels = self.page_context.build_column_labels(self.table)
         column_titles = [
@@ -330,6 +357,9 @@ class _CommentView:
             columns=column_titles,
             reported_column=reported_column,
             can_write=can_write,
+            older_url=self._build_older_address([older_number] if older_number else [], "before", 1),
+            older_own_url=self._build_older_address([comment.number for comment in own_comments], "own_before"),
+            older_waiting_url=self._build_older_address([comment.number for comment in waiting], "waiting_before"),
         )
         json_content = {
             "table": name,
@@ -338,8 +368,14 @@ class _CommentView:
             "own": page.own_comments,
             "waiting": page.waiting,
             "can_write": can_write,
+            "more": page.older_url,
+            "more_own": page.older_own_url,
+            "more_waiting": page.older_waiting_url,
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    def _build_older_address(self, numbers: Sequence[int], parameter: str, page_size: int = 0) -> str:
+        return build_older_address(self.page_context, self.here, numbers, page_size or MAX_LISTED_COMMENTS, parameter)
 
     def write_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store a comment or a report of the user."""
@@ -390,14 +426,19 @@ class _CommentView:
                 return format_row_key(int(text) if is_number else text)
         return ""
 
+    def find_comment(self, number_text: str) -> RowComment | None:
+        """Find a comment that the user wrote or decides on, by its number in an address; None: there is none."""
+        if not number_text.isdecimal() or len(number_text) > 15:
+            return None
+        comment = self.store.find_comment(self.table.qualified_name, int(number_text))
+        is_own = comment is not None and self.principal.name is not None and comment.author == self.principal.name
+        return comment if is_own or self.can_moderate() else None
+
     def decide_on_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store the decision of a moderator, or take back a comment of the user."""
         number_text = contribution.read_text("number")
-        comment = None
-        if number_text.isdecimal() and len(number_text) < 16:
-            comment = self.store.find_comment(self.table.qualified_name, int(number_text))
-        is_own = comment is not None and comment.author == self.principal.name
-        if comment is None or not (is_own or self.can_moderate()):
+        comment = self.find_comment(number_text)
+        if comment is None:
             raise NotFoundError(format_message("there is no comment {number:.20} here", number_text))
         action = contribution.read_text("action")
         reason = contribution.read_text("reason").strip()[:MAX_COMMENT_CHARACTERS]
@@ -427,12 +468,13 @@ class _CommentView:
 
     def build_feed(self) -> ContributionFeed:
         """Build the feed of the accepted comments on rows that the reader sees."""
-        comments = self.list_visible_comments()[:FEED_COMMENTS]
+        comments = self.list_visible_comments()[0][:FEED_COMMENTS]
+        translate = load_page_translations(self.page_context.language)
         name = self.table.qualified_name
         authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
         return ContributionFeed(
             name=f"ivo://{authority}/comments/{name}",
-            title=f"{self.table_link.title}: comments",
+            title=f"{self.table_link.title}: {translate.get('Comments', 'Comments')}",
             site_title=self.page_context.brand.title,
             page_url=self.here,
             updated=max((comment.decided for comment in comments), default="1970-01-01T00:00:00Z"),

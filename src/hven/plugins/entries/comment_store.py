@@ -109,7 +109,9 @@ class CommentStore:
             stored_comment = replace(comment, number=get_next_number(connection, row_comments), at=now)
             connection.execute(sa.insert(row_comments).values(_comment_to_row(stored_comment)))
             message = format_message("a new comment on {table} is waiting for a decision", comment.table)
-            notify_accounts(connection, _build_event(COMMENT_KIND, moderators, message, comment))
+            if comment.kind == REPORT:
+                message = format_message("a report of an error in {table} is waiting for a decision", comment.table)
+            notify_accounts(connection, _build_event(COMMENT_KIND, moderators, message, stored_comment))
         return stored_comment
 
     def find_comment(self, table: str, number: int) -> RowComment | None:
@@ -197,7 +199,8 @@ class CommentStore:
 
 
 def _build_event(kind: str, accounts: Collection[str], message: TranslatableMessage, comment: RowComment) -> SiteEvent:
-    path = f"/comments/{quote(comment.table, safe='')}"  # without the row, which the accounts may no longer see
+    # it leads to the value, but does not name the row, which the accounts may no longer see
+    path = f"/comments/{quote(comment.table, safe='')}?comment={comment.number}#comment-{comment.number}"
     return SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=comment.table)
 
 

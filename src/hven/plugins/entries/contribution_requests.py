@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import orjson
 
@@ -21,9 +22,10 @@ from hven.plugins.entries.contribution_tables import find_contribution_table
 from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
 from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.push.flat_xml import parse_flat_xml_records
-from hven.portal.api.pages import PageLink
+from hven.portal.api.pages import PageLink, read_whole_number_parameter
 from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, build_table_path, build_table_view, fetch_row
 from hven.services.addresses import is_cross_site_change_request
+from hven.site.auth import invitations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from hven.portal.api.pages import PageContext
 
 MAX_REQUEST_BYTES = 256 * 1024
+MAX_NUMBER = 2**53  # in an address
 MAX_TOKEN_CHARACTERS = 200
 XML_MEDIA_TYPES = {"application/xml", "text/xml"}
 VALUE_PREFIX = "VALUE."  # of the fields of forms that hold values of columns
@@ -205,6 +208,55 @@ def read_visible_row(page_context: PageContext, table: Table, row_key: str) -> t
         value = page.rows.column(number)[0].as_py()
         values[column.name] = "" if value is None else str(value)
     return format_row_key(json.loads(row_key)), values
+
+
+def build_older_address(
+    page_context: PageContext, address: str, numbers: Sequence[int], page_size: int, parameter: str = "before"
+) -> str:
+    """Build the address of the same page with the contributions before the listed ones; empty: there are none.
+
+    Parameters
+    ----------
+    page_context
+        The request of the page.
+    address
+        Address of the page, without parameters.
+    numbers
+        Numbers of the listed contributions, the newest first.
+    page_size
+        Largest number of contributions in a list.
+    parameter
+        Parameter of the page that has the number.
+    """
+    if len(numbers) < page_size:
+        return ""
+    return f"{address}?{urlencode({**page_context.request.query_params, parameter: numbers[-1]})}"
+
+
+def read_before_number(page_context: PageContext, parameter: str = "before") -> int | None:
+    """Read the number of the contribution before which a list begins; None: it begins with the newest.
+
+    Parameters
+    ----------
+    page_context
+        The request of the page.
+    parameter
+        Parameter of the page that has the number.
+    """
+    return read_whole_number_parameter(page_context, parameter, 0, MAX_NUMBER) or None
+
+
+def is_blind_referee(page_context: PageContext, table: Table) -> bool:
+    """Return whether the user must not learn names, because authors of contributions may be authors of the data.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table of the contributions.
+    """
+    return f"{invitations.BLIND_REVIEW_GROUP_PREFIX}{table.schema}" in page_context.principal.groups
 
 
 def build_table_link(page_context: PageContext, table: Table) -> PageLink:

@@ -202,15 +202,31 @@ def _is_partial_copy(mapping: ColumnMapping) -> bool:
 
 
 def _find_name_or_position_role(column: Column, table: Table) -> str:
-    """Return what a column says of an object: its name, or a coordinate (ICRS, degrees); empty: something else."""
+    """Return what a column says of an object: its name, or an equatorial coordinate in degrees; empty: other things."""
     ucd = (column.ucd or "").lower()
     if column.type.is_string and ucd.startswith("meta.id"):
         return NAME_ROLE
-    systems = {frame.id: frame.system for frame in table.frames}
-    if column.unit != "deg" or systems.get(column.frame or "", "ICRS") != "ICRS":
+    if column.unit != "deg" or not find_position_frame(column, table):
         return ""
     ucd_word = ucd.partition(";")[0]
     return {"pos.eq.ra": LONGITUDE_ROLE, "pos.eq.dec": LATITUDE_ROLE}.get(ucd_word, "")
+
+
+def find_position_frame(column: Column, table: Table) -> str:
+    """Return the frame of right ascensions or declinations: ICRS, or FK5 at J2000; empty: another frame.
+
+    Parameters
+    ----------
+    column
+        The column.
+    table
+        Its table.
+    """
+    for frame in table.frames:
+        if frame.id == column.frame:
+            is_known = frame.system == "ICRS" or (frame.system == "FK5" and frame.equinox in {None, "J2000"})
+            return str(frame.system) if is_known else ""
+    return "ICRS"
 
 
 def _is_number_list(column_type: ColumnType) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 ENTRIES_KEY, COMMENTS_KEY = "entries", "comments"
+_ENTRIES_EXAMPLE = "entries: {submitters: [observers], warnings: block, reason: required, history: public}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,16 @@ class EntryRules:
         Accounts and groups that may propose rows; empty: all accounts that see the table.
     are_warnings_blocking
         Whether warnings block a submission.
+    is_reason_required
+        Whether a submission and its acceptance need a reason, as a refusal does.
+    is_history_public
+        Whether everybody who sees a row sees its versions.
     """
 
     submitters: frozenset[str] = frozenset()
     are_warnings_blocking: bool = False
+    is_reason_required: bool = False
+    is_history_public: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +84,10 @@ def _read_names(fields: Any, key: str) -> frozenset[str]:
 def _read_entry_rules(key_value: TableDescriptorKeyValue) -> EntryRules:
     fields = key_value.value
     return EntryRules(
-        submitters=_read_names(fields, "submitters"), are_warnings_blocking=fields.get("warnings") == "block"
+        submitters=_read_names(fields, "submitters"),
+        are_warnings_blocking=fields.get("warnings") == "block",
+        is_reason_required=fields.get("reason") == "required",
+        is_history_public=fields.get("history") == "public",
     )
 
 
@@ -112,7 +122,7 @@ ENTRIES = TableDescriptorKey(
     find_faults=_find_entry_faults,
     reference_sections=(
         KeyReferenceSection("table entries", "table", keys="entries", shown_in="entries"),
-        KeyReferenceSection("entries", "entries", example="entries: {submitters: [observers], warnings: block}\n"),
+        KeyReferenceSection("entries", "entries", example=_ENTRIES_EXAMPLE),
     ),
 )
 COMMENTS = TableDescriptorKey(

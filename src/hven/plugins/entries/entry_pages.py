@@ -6,7 +6,7 @@ All of it works without scripts.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -22,15 +22,19 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
+from hven.model.sky import frames
 from hven.plugins.entries.cited_works import describe_cited_works
 from hven.plugins.entries.contribution_feeds import ContributionFeed, ContributionFeedEntry, build_feed_routes
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
     build_form_fields,
+    build_older_address,
     build_table_link,
     find_visible_table,
+    is_blind_referee,
     list_contribution_tables,
+    read_before_number,
     read_contribution,
     read_visible_row,
 )
@@ -39,13 +43,24 @@ from hven.plugins.entries.entry_forms import (
     LONGITUDE_ROLE,
     NAME_ROLE,
     EntryValuesError,
+    find_position_frame,
     format_value_text,
     read_entry_values,
 )
-from hven.plugins.entries.entry_store import ENTRY_STATES, LIST_PAGE_ENTRIES, SUBMITTED, EntryStore
+from hven.plugins.entries.entry_store import (
+    ACCEPTED,
+    ENTRY_STATES,
+    LIST_PAGE_ENTRIES,
+    SUBMITTED,
+    WITHDRAWN,
+    EntryStore,
+)
 from hven.plugins.entries.entry_workflow import (
+    ACCEPT,
+    REFUSE,
     SAVE,
     SUBMIT,
+    WITHDRAW,
     EntryStepRequest,
     EntryTable,
     EntryWorkflow,
@@ -62,7 +77,6 @@ from hven.portal.api.pages import (
     build_redirect,
     is_json_requested,
     load_page_translations,
-    read_whole_number_parameter,
 )
 from hven.query.resolver import can_resolve_names, resolve_object_position
 
@@ -75,11 +89,11 @@ if TYPE_CHECKING:
     from hven.plugins.entries.row_references import OfferedKeys
     from hven.services.face import ServiceContext
 
-MAX_NUMBER = 2**53  # of an entry in an address
 MAX_TITLE_CHARACTERS = 80  # of an entry in lists
 RESOLVE = "resolve"  # action of a form that looks up a position
 FIND = "find"  # action of a form that lists keys of other tables
 ROLE_COUNT = 3  # a name and two coordinates
+WAITING_PARAMETER = "waiting_before"  # of pages with two lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +118,12 @@ class EntryListPage(TemplateContext):
         State of the listed entries; empty: any.
     states
         All states.
-    older_url
-        Address of the entries before these; empty if there are none.
+    older_url, older_waiting_url
+        Addresses of the entries before these; empty if there are none.
+    actions
+        Steps that the user may take with several entries at once.
+    problem, remedy, faults
+        What is wrong with the last request, in general and by the number of the entry.
     feeds
         Address below which the feeds of the table's entries are; empty: of all tables.
     """
@@ -120,7 +138,39 @@ class EntryListPage(TemplateContext):
     state: str = ""
     states: Sequence[str] = ENTRY_STATES
     older_url: str = ""
+    older_waiting_url: str = ""
+    actions: Sequence[str] = ()
+    problem: str = ""
+    remedy: str = ""
+    faults: Mapping[str, str] = field(default_factory=dict)
     feeds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowHistoryPage(TemplateContext):
+    """The versions of a row that moderators accepted.
+
+    Attributes
+    ----------
+    table
+        The table.
+    row, row_url
+        Key and address of the row.
+    versions
+        The versions, the newest first, as in JSON.
+    labels
+        Column -> its label.
+    older_url
+        Address of the versions before these; empty if there are none.
+    """
+
+    template = "entries/row_history.html"
+    table: PageLink
+    row: str
+    row_url: str
+    versions: Sequence[Mapping[str, Any]]
+    labels: Mapping[str, str]
+    older_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +195,8 @@ class EntryPage(TemplateContext):
         Steps that were taken.
     row, row_url
         Key and address of the row; empty for a new row.
+    is_reason_public
+        Whether the history of the row shows the reasons of moderators to all.
     token
         Token of the form.
     can_resolve
@@ -169,6 +221,7 @@ class EntryPage(TemplateContext):
     steps: Sequence[Mapping[str, object]]
     row: str
     row_url: str
+    is_reason_public: bool
     token: str
     can_resolve: bool
     offered_keys: Mapping[str, OfferedKeys]
@@ -210,6 +263,7 @@ def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
         Route("/entries", build_page_endpoint(endpoints.show_overview, context), methods=["GET"]),
         Route("/entries/{table}", build_page_endpoint(endpoints.show_entry_list, context), methods=["GET"]),
         Route("/entries/{table}", build_page_endpoint(endpoints.create_entry, context), methods=["POST"]),
+        Route("/entries/{table}/history", build_page_endpoint(endpoints.show_history, context), methods=["GET"]),
         Route("/entries/{table}/new", build_page_endpoint(endpoints.show_new_entry_form, context), methods=["GET"]),
         *build_feed_routes("/entries/{table}", context, endpoints.build_feed),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.show_entry, context), methods=["GET"]),
@@ -238,8 +292,13 @@ class _EntryEndpoints:
             entry_table.name for entry_table in entry_tables if entry_table.can_moderate(page_context.principal)
         ]
         store = self.site.store.get_or_create(EntryStore)
-        waiting = store.list_entries(moderated_names, states=(SUBMITTED,))
-        own_entries = store.list_entries(names, author=page_context.principal.name)
+        waiting = store.list_entries(
+            moderated_names, states=(SUBMITTED,), before_number=read_before_number(page_context, WAITING_PARAMETER)
+        )
+        own_entries = store.list_entries(
+            names, author=page_context.principal.name, before_number=read_before_number(page_context)
+        )
+        address = f"{page_context.base}/entries"
         page = EntryListPage(
             tables=[
                 PageLink(
@@ -250,22 +309,30 @@ class _EntryEndpoints:
             ],
             waiting=[_describe_entry(entry, page_context) for entry in waiting],
             listed=[_describe_entry(entry, page_context) for entry in own_entries],
+            older_url=_build_older_address(page_context, address, own_entries),
+            older_waiting_url=_build_older_address(page_context, address, waiting, WAITING_PARAMETER),
         )
-        json_content = {"tables": names, "waiting": page.waiting, "entries": page.listed}
+        json_content = {
+            "tables": names,
+            "waiting": page.waiting,
+            "entries": page.listed,
+            "more": page.older_url,
+            "more_waiting": page.older_waiting_url,
+        }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
     async def show_entry_list(self, page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(self._build_entry_list, page_context)
+        return await anyio.to_thread.run_sync(lambda: self._build_entry_list(_EntryView(self.site, page_context)))
 
-    def _build_entry_list(self, page_context: PageContext) -> PageContent:
-        entry_view = _EntryView(self.site, page_context)
+    def _build_entry_list(self, entry_view: _EntryView, faults: Mapping[str, str] | None = None) -> PageContent:
+        page_context = entry_view.page_context
         entry_view.workflow.check_submitter()
         parameters = page_context.request.query_params
         state = parameters.get("state", "")
         row_key = parameters.get("row", "")
         if row_key:
             row_key = read_visible_row(page_context, entry_view.entry_table.table, row_key)[0]
-        before_number = read_whole_number_parameter(page_context, "before", 0, MAX_NUMBER) or None
+        before_number = read_before_number(page_context)
         is_moderator = entry_view.entry_table.can_moderate(page_context.principal)
         listed = entry_view.list_entries_for_user(
             states=(state,) if state in ENTRY_STATES else ENTRY_STATES,
@@ -281,16 +348,16 @@ class _EntryEndpoints:
                 row_key=row_key or None,
             )
             own_entries = own_drafts if state in {"", "draft"} else []
-        more_query = ""
-        if len(listed) == LIST_PAGE_ENTRIES:
-            more_query = urlencode({"state": state, "row": row_key, "before": listed[-1].number})
         page = EntryListPage(
             table=entry_view.table_link,
             enter=f"{entry_view.list_url}/new",
             listed=[_describe_entry(entry, page_context) for entry in (*own_entries, *listed)],
             row=row_key,
             state=state,
-            older_url=f"{entry_view.list_url}?{more_query}" if more_query else "",
+            older_url=_build_older_address(page_context, entry_view.list_url, listed),
+            actions=(ACCEPT, REFUSE) if is_moderator and state == SUBMITTED else (),
+            problem=page_context.translator(format_message("some entries stay as they were")) if faults else "",
+            faults=faults or {},
             feeds=entry_view.list_url,
         )
         json_content = {
@@ -300,7 +367,12 @@ class _EntryEndpoints:
             "entries": page.listed,
             "more": page.older_url,
         }
-        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+        if faults:
+            json_content |= {"error": page.problem, "faults": faults}
+        return PageContent(page=page, json_content=json_content, status=409 if faults else 200, headers=PRIVATE_HEADERS)
+
+    async def show_history(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(lambda: _EntryView(self.site, page_context).build_history())
 
     async def show_new_entry_form(self, page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(self._build_new_entry_form, page_context)
@@ -331,6 +403,8 @@ class _EntryEndpoints:
             return entry_view.resolve_position(None, row_key, contribution)
         if action == FIND:
             return entry_view.build_page(None, row_key=row_key, values=contribution.values or {})
+        if action in {ACCEPT, REFUSE}:
+            return self._decide_on_entries(entry_view, action, contribution)
         if action not in {SAVE, SUBMIT}:
             message = format_message("you cannot {action} a new entry", action)
             raise ConflictError(message, remedy="save or submit the entry")
@@ -343,6 +417,27 @@ class _EntryEndpoints:
             request = EntryStepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
             return entry_view.take_step(entry, request, contribution, is_new=is_new)
         return entry_view.answer_change(entry, contribution, is_new=is_new)
+
+    def _decide_on_entries(self, entry_view: _EntryView, action: str, contribution: ContributionRequest) -> PageContent:
+        """Take a step with each entry whose number and state the request has; those that fail stay as they are."""
+        translate = entry_view.page_context.translator
+        faults: dict[str, str] = {}
+        decided = []
+        reason = contribution.read_text("reason")
+        for number, etag in list((contribution.values or {}).items())[:LIST_PAGE_ENTRIES]:
+            try:
+                entry = entry_view.workflow.find_entry(int(number) if number.isdecimal() and len(number) < 16 else 0)
+                request = EntryStepRequest(action=action, reason=reason, etag=str(etag))
+                decided.append(entry_view.workflow.take_step(entry, request))
+            except UserError as error:
+                findings = error.findings if isinstance(error, RuleFindingsError) else []
+                faults[number] = "; ".join(map(translate, (error.message, *findings)))
+        if faults:
+            return self._build_entry_list(entry_view, faults)
+        if not contribution.is_json and not is_json_requested(entry_view.page_context.request):
+            return build_redirect(f"{entry_view.list_url}?state={SUBMITTED}")
+        content = {"entries": [_describe_entry(entry, entry_view.page_context) for entry in decided]}
+        return PageContent(json_content=content, headers=PRIVATE_HEADERS)
 
     async def show_entry(self, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
@@ -402,6 +497,61 @@ class _EntryView:
         author = None if is_moderator else principal.name
         return self.workflow.store.list_entries([self.entry_table.name], author=author, **conditions)
 
+    def build_history(self) -> PageContent:
+        """Build the page of the accepted versions of a row that the user sees."""
+        page_context = self.page_context
+        if not (self.entry_table.rules.is_history_public or self.entry_table.can_moderate(page_context.principal)):
+            message = format_message("the history of rows of {table} is not public", self.entry_table.name)
+            raise NotFoundError(message, remedy="find your entries at /entries")
+        sent_key = page_context.request.query_params.get("row", "")
+        row_key = read_visible_row(page_context, self.entry_table.table, sent_key)[0]
+        listed = self.workflow.store.list_entries(
+            [self.entry_table.name],
+            states=(ACCEPTED, WITHDRAWN),
+            row_key=row_key,
+            before_number=read_before_number(page_context),
+        )
+        page = RowHistoryPage(
+            table=self.table_link,
+            row=row_key,
+            row_url=self._build_row_address(row_key),
+            versions=[self._describe_version(entry) for entry in listed if entry.version],
+            labels={entry_field.name: entry_field.label for entry_field in self.fields},
+            older_url=_build_older_address(page_context, f"{self.list_url}/history", listed),
+        )
+        json_content = {
+            "table": self.entry_table.name,
+            "row": row_key,
+            "versions": page.versions,
+            "more": page.older_url,
+        }
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    def _describe_version(self, entry: TableEntry) -> dict[str, Any]:
+        """Describe a version of a row to those who see the row: only columns and names that they may see."""
+        has_names = not is_blind_referee(self.page_context, self.entry_table.table)
+        old_values = entry.base_values or {}
+        return {
+            "number": entry.number,
+            "version": entry.version,
+            "state": entry.state,
+            "author": entry.author if has_names else "",
+            "changes": {
+                entry_field.name: [old_values.get(entry_field.name), entry.row_values.get(entry_field.name)]
+                for entry_field in self.fields
+                if entry_field.is_published
+                and old_values.get(entry_field.name) != entry.row_values.get(entry_field.name)
+            },
+            "steps": [
+                {"at": step.at, "by": step.by if has_names else "", "action": step.action, "reason": step.reason}
+                for step in self.workflow.store.list_steps(entry.number)
+                if step.action in {ACCEPT, WITHDRAW}
+            ],
+        }
+
+    def _build_row_address(self, row_key: str) -> str:
+        return f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else ""
+
     def build_feed(self) -> ContributionFeed:
         """Build the feed of the entries that concern the user: each step of an entry is news."""
         translate = load_page_translations(self.page_context.language)
@@ -450,8 +600,11 @@ class _EntryView:
             longitude, latitude = resolve_object_position(
                 object_name, site=self._site, policies=self.page_context.context.policies
             )
-            values[names_by_role[LONGITUDE_ROLE]] = repr(round(longitude, 9))
-            values[names_by_role[LATITUDE_ROLE]] = repr(round(latitude, 9))
+            table = self.entry_table.table
+            frame = find_position_frame(table.find_column(names_by_role[LONGITUDE_ROLE]), table)
+            (longitude,), (latitude,) = frames.rotate_positions([longitude], [latitude], "ICRS", frame)
+            values[names_by_role[LONGITUDE_ROLE]] = repr(round(float(longitude), 9))
+            values[names_by_role[LATITUDE_ROLE]] = repr(round(float(latitude), 9))
         except KeyError:
             error = ConflictError(
                 "the form lacks a field for the name, the longitude or the latitude of an object",
@@ -551,7 +704,8 @@ class _EntryView:
             actions=actions,
             steps=document.get("steps", ()),
             row=row_key,
-            row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
+            row_url=self._build_row_address(row_key),
+            is_reason_public=self.entry_table.rules.is_history_public,
             token=secrets.token_hex(16),
             can_resolve=len(self._map_roles_to_fields()) == ROLE_COUNT and can_resolve_names(self._site.settings),
             offered_keys=offered_keys,
@@ -583,6 +737,13 @@ class _EntryView:
         """Write values as texts of the form; names of form fields have no case."""
         names = {name.upper(): name for name in self.field_names}
         return {names.get(name.upper(), name): format_value_text(value) for name, value in values.items()}
+
+
+def _build_older_address(
+    page_context: PageContext, address: str, listed: Sequence[TableEntry], parameter: str = "before"
+) -> str:
+    numbers = [entry.number for entry in listed]
+    return build_older_address(page_context, address, numbers, LIST_PAGE_ENTRIES, parameter)
 
 
 def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, Any]:

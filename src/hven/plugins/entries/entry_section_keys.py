@@ -12,6 +12,13 @@ class EntriesSection(DescriptorSection, empty=True, hints={"authors": "submitter
     "who can propose rows: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
     warnings: Literal["show", "block"]
     "block: users can't submit rows with warnings; show: author and moderators see the warnings. Default: show"
+    reason: Literal["optional", "required"]
+    "required: submissions and acceptances need a reason, as refusals always do. Default: optional"
+    history: Literal["private", "public"]
+    (
+        "public: everybody who sees a row sees its versions, with their authors, dates and the reasons of moderators; "
+        "private: only authors and moderators do. Default: private"
+    )
 
 
 class CommentsSection(DescriptorSection, empty=True, hints={"users": "authors", "writers": "authors"}):

@@ -294,9 +294,10 @@ class EntryWorkflow:
         digest = request.compute_digest(self._account)
         if request.etag != entry.etag:
             last_step = self.store.list_steps(entry.number)[-1]
-            if last_step.digest == digest:  # the request came twice
+            if last_step.digest != digest:
+                raise build_changed_entry_error()
+            if last_step.action == request.action:  # the request came twice
                 return entry
-            raise build_changed_entry_error()
         if request.action not in self._entry_table.list_actions(entry, self._principal):
             raise ConflictError(
                 format_message("you cannot {action} an entry that is {state}", request.action, entry.state),
@@ -306,8 +307,9 @@ class EntryWorkflow:
             message = format_message("a reason may have at most {most:,} characters", MAX_REASON_CHARACTERS)
             raise ParamError(message, name="REASON", remedy="shorten the reason")
         is_withdrawn_row = request.action == WITHDRAW and entry.state == ACCEPTED
-        if (request.action == REFUSE or is_withdrawn_row) and not request.reason.strip():
-            raise ParamError("give a reason", name="REASON", remedy="write what is wrong, so that the author knows")
+        is_reason_required = self._entry_table.rules.is_reason_required and request.action in {SUBMIT, ACCEPT}
+        if (request.action == REFUSE or is_withdrawn_row or is_reason_required) and not request.reason.strip():
+            raise ParamError("give a reason", name="REASON", remedy="write why, so that others understand the step")
         step = EntryStep(
             by=self._account,
             action=request.action,
@@ -366,9 +368,9 @@ class EntryWorkflow:
             return
         entered_names = {entry_field.name for entry_field in self._fields if entry_field.is_published}
         entered_values = {name: value for name, value in entry.row_values.items() if name in entered_names}
-        faults = self._references.find_unknown_rows(entered_values)
+        faults = self._references.find_unknown_rows([entered_values])
         if faults:
-            raise EntryValuesError(faults)
+            raise EntryValuesError(dict(list(faults)))
 
     def _list_findings(self, report: IngestReport, *, is_warning: bool) -> list[str]:
         table_report = report.tables.get(self._entry_table.name)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from hven.model.errors import NotFoundError
 from hven.plugins.entries import comment_pages, entry_pages
 from hven.plugins.entries.entry_keys import COMMENTS_KEY, ENTRIES_KEY
-from hven.plugins.entries.entry_workflow import find_entry_table
+from hven.plugins.entries.entry_workflow import find_entry_table, parse_row_key
+from hven.plugins.push.client_writes import find_pushed_row_or_file
 from hven.portal.api.pages import PortalPages, load_page_translations
 from hven.portal.api.table_links import TableLink, TableLinkKind
 from hven.portal.api.table_pages import TablePageExtension
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.model.table import Table
+    from hven.plugins.entries.entry_workflow import EntryTable
     from hven.portal.api.pages import PageContext
     from hven.portal.api.table_rows import TableView
     from hven.services.face import ServiceContext
@@ -66,15 +69,36 @@ def _build_table_page_data(table_view: TableView, page_context: PageContext) -> 
     row_key = table_view.search.row
     row_query = f"?{urlencode({'row': row_key})}" if row_key else ""
     entry_table = find_entry_table(page_context.context.site, table_view.table)
-    value: dict[str, Any] = {"row": row_key, "enter": "", "discuss": "", "comments": []}
-    if entry_table is not None and entry_table.can_submit(page_context.principal):
+    value: dict[str, Any] = {"row": row_key, "enter": "", "history": "", "discuss": "", "columns": [], "comments": []}
+    if entry_table is not None:
         address = entry_pages.build_entries_address(page_context, table_view.table)
-        value["enter"] = f"{address}/new{row_query}"
+        can_submit = entry_table.can_submit(page_context.principal)
+        has_history = bool(row_key) and entry_table.rules.is_history_public
+        if (can_submit or has_history) and (not row_key or _is_pushed_row(entry_table, row_key, page_context)):
+            value["enter"] = f"{address}/new{row_query}" if can_submit else ""
+            value["history"] = f"{address}/history{row_query}" if has_history else ""
     if COMMENTS_KEY in table_view.table.extensions:
         value["discuss"] = f"{comment_pages.build_comments_address(page_context, table_view.table)}{row_query}"
         if row_key:
+            labels = page_context.build_column_labels(table_view.table)
+            value["columns"] = [
+                (labels.label_column(column), urlencode({"column": column.name}))
+                for column in table_view.table.columns
+                if not column.hidden
+            ]
             value["comments"] = comment_pages.list_shown_comments(table_view, page_context, row_key)
     return value
+
+
+def _is_pushed_row(entry_table: EntryTable, row_key: str, page_context: PageContext) -> bool:
+    """Return whether entries can correct a row; those of other sources of the table change with their files."""
+    if len(entry_table.spec.sources) == 1:
+        return True
+    try:
+        find_pushed_row_or_file(page_context.context.site, entry_table.name, parse_row_key(row_key))
+    except NotFoundError:
+        return False
+    return True
 
 
 PAGES = PortalPages(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_KEY_DIGITS = 18  # of a number in a field
 MAX_OFFERED_KEYS = 200  # of a field
+MAX_CHECKED_KEYS = 500  # in one query
 MAX_SEARCHED_CHARACTERS = 200
 LIST_TIMEOUT_SECONDS = 10.0  # for the keys of one table
 MAX_SEARCHED_TEXTS = 5  # of a column
@@ -66,27 +67,36 @@ class RowReferences:
     targets: tuple[tuple[ForeignKey, Table], ...]
     runner: QueryRunner
 
-    def find_unknown_rows(self, values: Mapping[str, Any]) -> dict[str, str]:
+    def find_unknown_rows(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[int]]:
         """Find the values that refer to no row.
 
         Parameters
         ----------
-        values
-            Column -> value of an entry. A key with a null value refers to nothing.
+        rows
+            Column -> value of each row. A key with a null value refers to nothing.
 
         Returns
         -------
         faults
-            Message of each column.
+            Column and message -> the numbers of the rows, from 0.
         """
-        faults: dict[str, str] = {}
+        faults: dict[tuple[str, str], list[int]] = {}
         for key, target in self.targets:
-            key_values = [values.get(name) for name in key.columns]
-            if None in key_values or self._has_row(key, target, key_values):
-                continue
-            for name, value in zip(key.columns, key_values, strict=True):
-                message = format_message("the table {table} has no row {value!r:.80}", key.target, value)
-                faults.setdefault(name, message)
+            numbers_by_key: dict[tuple[Any, ...], list[int]] = {}
+            for number, row in enumerate(rows):
+                key_values = tuple(row.get(name) for name in key.columns)
+                if None not in key_values:
+                    numbers_by_key.setdefault(key_values, []).append(number)
+            wanted_keys = list(numbers_by_key)
+            for start in range(0, len(wanted_keys), MAX_CHECKED_KEYS):
+                chunk = wanted_keys[start : start + MAX_CHECKED_KEYS]
+                existing_keys = self._list_existing_keys(key, target, chunk)
+                for key_values in chunk:
+                    if key_values in existing_keys:
+                        continue
+                    for name, value in zip(key.columns, key_values, strict=True):
+                        message = format_message("the table {table} has no row {value!r:.80}", key.target, value)
+                        faults.setdefault((name, message), []).extend(numbers_by_key[key_values])
         return faults
 
     def list_offered_keys(self, entered_texts: Mapping[str, Sequence[str]]) -> dict[str, OfferedKeys]:
@@ -140,19 +150,26 @@ class RowReferences:
             return rows
         return self.runner.fetch_table(statement, row_limit=row_limit, timeout_seconds=LIST_TIMEOUT_SECONDS)
 
-    def _has_row(self, key: ForeignKey, target: Table, key_values: list[Any]) -> bool:
+    def _list_existing_keys(
+        self, key: ForeignKey, target: Table, wanted_keys: Sequence[tuple[Any, ...]]
+    ) -> set[tuple[Any, ...]]:
+        """List those of some keys that the other table has."""
+        columns = [build_column_ref(name) for name in key.target_columns]
         conditions = [
-            syntax_tree.Comparison("=", build_column_ref(name), syntax_tree.Literal(value))
-            for name, value in zip(key.target_columns, key_values, strict=True)
+            syntax_tree.InPredicate(column, tuple(map(syntax_tree.Literal, dict.fromkeys(values))))
+            for column, values in zip(columns, zip(*wanted_keys, strict=True), strict=True)
         ]
         select = syntax_tree.Select(
-            (syntax_tree.SelectItem(syntax_tree.Literal(1), syntax_tree.Ident("n")),),
+            tuple(
+                syntax_tree.SelectItem(column, syntax_tree.Ident(f"key_{number}"))
+                for number, column in enumerate(columns)
+            ),
             TableSearch(table=target).build_from_item(),
             where=syntax_tree.join_conditions_with_and(*conditions),
-            top=syntax_tree.Literal(1),
+            distinct=True,
         )
-        row_count: int = self.runner.fetch_table(syntax_tree.Query(select)).num_rows
-        return row_count > 0
+        rows = self.runner.fetch_table(syntax_tree.Query(select))
+        return set(zip(*rows.to_pydict().values(), strict=True))
 
 
 def find_row_references(table: Table, page_context: PageContext) -> RowReferences:

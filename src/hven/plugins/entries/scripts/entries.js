@@ -16,8 +16,25 @@ export function mount(element, workspace) {
     const list = createElement("div", {});
     const section = createElement("section", { className: "row-comments" }, list, createElement("p", {}, link));
     void showComments(list, `${address}?${row}`, workspace);
+    if (workspace.isSignedIn) addReportLinks(`${address}?${row}`, workspace);
     return section;
   });
+}
+
+/**
+ * Add a link to each value in the panel of the row, by which users report an error in the value.
+ * @param {string} address
+ * @param {Workspace} workspace
+ */
+function addReportLinks(address, { t }) {
+  for (const term of document.querySelectorAll('[data-pane="detail"] dt[data-column]')) {
+    if (!(term instanceof HTMLElement) || !term.nextElementSibling) continue;
+    const column = term.dataset.column ?? "";
+    const title = t("Report an error in {column}", { column });
+    const href = `${address}&${new URLSearchParams({ column })}`;
+    const link = createElement("a", { className: "soft", href, title, "aria-label": title, textContent: "⚑" });
+    term.nextElementSibling.append(" ", link);
+  }
 }
 
 /**
