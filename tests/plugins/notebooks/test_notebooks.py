@@ -97,6 +97,21 @@ def test_pages_offer_notebooks(client: Client) -> None:
     assert 'formaction="http://vo.example/notebook"' in client.get("/adql").text
 
 
+def test_a_row_has_a_notebook_of_its_own(client: Client) -> None:
+    """Its link stands beside the row, and its query finds the row alone."""
+    key = "[7]"
+    row = json.loads(client.get("/collections/stars/main/row", _row=key).body)
+    (link,) = [link["href"] for link in row["links"] if "/notebook?" in link["href"]]
+    cells = list_code_cells(client.get(link.removeprefix("http://vo.example")).body)
+    assert "WHERE" in cells[0]
+    variables: dict[str, object] = {}
+    source = cells[0]
+    exec(source[source.index("query = ") : source.index("result = ")], variables)
+    answer = client.get("/tap/sync", LANG="ADQL", FORMAT="csv", QUERY=variables["query"])
+    assert [line.split(",")[0] for line in answer.text.splitlines()[1:]] == ["7"]
+    assert client.get("/collections/stars/main").text.count("/collections/stars/main/notebook") == 1
+
+
 def test_an_unchanged_notebook_is_not_sent_again(client: Client) -> None:
     answer = client.get(TABLE)
     assert client.ask("GET", TABLE, headers={"if-none-match": answer.headers["etag"]}).status == 304

@@ -267,6 +267,41 @@ def test_bands_with_separate_clocks_form_one_spectrogram(tmp_path: Path, late: f
         assert np.array_equal(np.array([row[1:] for row in alone], "f8").astype("f4"), there["STOKESI_B3"])
 
 
+def test_each_of_the_five_clocks_of_orfees_equals_that_of_astropy(tmp_path: Path) -> None:
+    """Each band as a data set with its own clock: times to the millisecond, channels and values as astropy reads them."""
+    series = "".join(
+        f"""
+      - file: "{{target.path}}"
+        id: orfees_b{band}
+        cadence: 0.1 s
+        time: {{of: TIME_B{band}, unit: ms, since: "orf%Y%m%d_"}}
+        parameters: [STOKESI_B{band}]
+        bins: {{STOKESI_B{band}: {{name: frequency, unit: MHz, centers: FREQ_B{band}}}}}"""
+        for band in BANDS
+    )
+    data = write_series_site(tmp_path, series)
+    for name, late in (("int_orf20140418_080000_0.1.fts", 0.03), ("int_orf20140419_080000_0.1.fts", 0.0)):
+        orfees(data / name, f"{name[7:11]}-{name[11:13]}-{name[13:15]}", late)
+    site, client = open_client(tmp_path)
+    with site:
+        clocks = set()
+        for band in BANDS:
+            times, values = [], []
+            for path in sorted(data.glob("*.fts")):
+                with fits.open(path) as hdus:
+                    midnight = np.datetime64(hdus[0].header["DATE-OBS"], "ms")
+                    times.append(midnight + np.asarray(hdus[2].data[f"TIME_B{band}"], "i8").astype("m8[ms]"))
+                    values.append(np.asarray(hdus[2].data[f"STOKESI_B{band}"], "f4"))
+                    channels = np.asarray(hdus[1].data[f"FREQ_B{band}"][0], "f8")
+            found = rows(client, name=f"orfees_b{band}")
+            assert np.array_equal(np.array([row[0][:-1] for row in found], "M8[ms]"), np.concatenate(times))
+            assert np.array_equal(np.array([row[1:] for row in found], "f8").astype("f4"), np.concatenate(values))
+            (axis,) = info(client, name=f"orfees_b{band}")["parameters"][1]["bins"]
+            assert axis["centers"] == channels.tolist()
+            clocks.add(found[0][0])
+        assert len(clocks) == 5, "no two bands begin at the same millisecond"
+
+
 def test_images_and_single_row_tables_are_read_as_samples(tmp_path: Path) -> None:
     """e-Callisto: the image is the spectrogram, its table of one row has both axes; GOES: all samples in one row."""
     callisto, goes = shared("data/radio/ecallisto/BIR_20110607_062400_10.fit"), shared("data/helio/timeseries/go1520110607.fits")  # fmt: skip

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
-from plot_samples import BURSTS, CHANNELS, CRS, FIELD_COUNT, FIELD_SECONDS, START, build_field, build_spectra
+from plot_samples import (
+    BURSTS,
+    CHANNELS,
+    CRS,
+    FIELD_COUNT,
+    FIELD_SECONDS,
+    START,
+    build_field,
+    build_lists,
+    build_spectra,
+    write_parquet,
+)
 
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
@@ -82,16 +90,6 @@ tables:
       level: {{type: float64, unit: V}}
     series: {{id: secret}}
 """
-
-
-def write_parquet(columns: dict[str, object]) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    return buffer.getvalue()
-
-
-def build_lists(matrix: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
 @pytest.fixture(scope="package")

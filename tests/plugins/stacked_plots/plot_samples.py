@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 SECOND = 1_000_000
 START = int(np.datetime64("2003-10-28T00:00:00", "us").astype(int))
@@ -58,3 +61,13 @@ def build_spectra() -> tuple[Any, Any]:
         is_channel = (np.array(CHANNELS) >= burst.low) & (np.array(CHANNELS) <= burst.high)
         spectra[np.ix_(is_inside, is_channel)] = 90.0
     return times.astype("M8[us]"), spectra
+
+
+def write_parquet(columns: dict[str, object]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def build_lists(matrix: np.ndarray) -> pa.Array:  # type: ignore[type-arg]
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])

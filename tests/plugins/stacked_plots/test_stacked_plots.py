@@ -231,3 +231,23 @@ def test_a_plot_of_rows_alone_offers_no_files_of_samples() -> None:
     rows_only = parse_plot_address({}, ["table:sky.events"])
     assert rows_only.list_sample_panels() == []
     assert [panel.name for panel in parse_plot_address({}, ["table:sky.events", "a;b"]).list_sample_panels()] == ["a"]
+
+
+def test_rows_lead_to_the_plot_of_their_time(client: Client) -> None:
+    """The link of a row has the panel and the time as parameters of their own."""
+    row = json.loads(client.get("/collections/wind/bursts/row", _row='["t3_1"]').body)
+    (link,) = [link["href"] for link in row["links"] if "/plots?" in link["href"]]
+    state = dict(parse_qsl(urlsplit(link).query))
+    assert state["panel"] == "table:wind.bursts"
+    assert state["_from"] < "2003-10-28T01:00" < state["_to"]
+    answer = client.ask("GET", "/plots", urlsplit(link).query.encode(), headers={"accept": "application/json"})
+    (panel,) = json.loads(answer.body)["panels"]
+    assert (panel["fault"], panel["shows"]) == ("", "1")
+
+
+def test_pages_of_series_lead_to_their_plot_and_notebook(client: Client) -> None:
+    page = client.ask("GET", "/series/field", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}).text
+    assert 'href="http://vo.example/plots?panel=field"' in page
+    assert "/plots/plot.ipynb?panel=field" in page
+    notebook = json.loads(client.get("/plots/plot.ipynb?panel=field").body)
+    assert any("field" in "".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")

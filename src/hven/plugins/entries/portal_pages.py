@@ -51,7 +51,11 @@ def _list_contribution_links(table: Table, page_context: PageContext) -> list[Ta
     if entry_table is not None and entry_table.can_submit(page_context.principal):
         for name, title in (("/new", "enter or correct a row"), ("", "list of entries")):
             url = f"{entry_pages.build_entries_address(page_context, table)}{name}"
-            links.append(TableLink(id=f"entries{name}", title=translations.get(title, title), url=url))
+            links.append(
+                TableLink(
+                    id=f"entries{name}", title=translations.get(title, title), url=url, takes_values=name == "/new"
+                )
+            )
     if COMMENTS_KEY in table.extensions:
         title = "comments and reports of errors"
         url = comment_pages.build_comments_address(page_context, table)

@@ -24,8 +24,9 @@ from hven.portal.api.table_downloads import (
     expand_search_to_all_columns_if_asked,
     require_faultless_search,
 )
+from hven.portal.api.table_links import TableLink, TableLinkKind
 from hven.portal.api.table_places import classify_table_map, find_position_columns
-from hven.portal.api.table_rows import read_table_view
+from hven.portal.api.table_rows import build_search_of_row_keys, read_table_view
 from hven.services.citations import write_bibtex, write_citation_sentence
 from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.services.file_rows import list_link_columns
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hven.portal.api.table_rows import TableSearch, TableView
     from hven.services.face import ServiceContext
 
+ROW_PARAMETER = "_row"
 MAX_DATA_SETS = 3  # time series of a table with cells of their own
 MAX_FORM_BYTES = 2 * 1024**2  # of a form with a query
 TABLE_PATH = "/collections/{name}/{table}/notebook"
@@ -95,6 +97,8 @@ def _describe_search(table_view: TableView, page_context: PageContext) -> Notebo
     """
     table = require_faultless_search(table_view).table
     search = _add_positions(expand_search_to_all_columns_if_asked(table_view, page_context))
+    if table_view.search.row:
+        search = build_search_of_row_keys(search, [table_view.search.row])
     parameters = table_view.search.list_parameters()
     address = build_table_address(page_context.base, table) + (f"?{urlencode(parameters)}" if parameters else "")
     columns = search.list_shown_columns()
@@ -178,8 +182,21 @@ def _label_axis(column: Column) -> AxisColumn:
     return AxisColumn(name=column.name, label=f"{label} ({column.unit})" if column.unit else label)
 
 
+def _list_notebook_links(table: Table, page_context: PageContext) -> list[TableLink]:
+    address = build_table_address(page_context.base, table)
+    return [TableLink(id="notebook", title=table.title or table.qualified_name, url=f"{address}/notebook")]
+
+
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",
     parts={"table.downloads": "notebook_link.html", "adql.actions": "notebook_button.html"},
+)
+ROW_LINKS = TableLinkKind(
+    name="notebooks",
+    title="Notebook (Jupyter)",
+    list_links=_list_notebook_links,
+    overview_path="",
+    write_row_query=lambda row, _: urlencode({ROW_PARAMETER: row.keys[0]}) if row.keys and row.keys[0] else "",
+    is_for_rows_alone=True,
 )

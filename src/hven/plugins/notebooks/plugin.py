@@ -9,5 +9,6 @@ PLUGIN = PluginPackage(
     title="Write the search of a page as a Jupyter notebook",
     uses=("series",),
     pages="hven.plugins.notebooks.notebook_service:PAGES",
+    table_links=("hven.plugins.notebooks.notebook_service:ROW_LINKS",),
     translations="hven.plugins.notebooks:texts",
 )

@@ -1,4 +1,4 @@
-"""The state of a plot in its address: ``_from``, ``_to``, and a ``panel`` for each panel, from the top.
+"""The state of a plot in its address: ``_from``, ``_to``, ``_in``, and a ``panel`` for each panel, from the top.
 
 A panel is a data set with its parameters, ``goes_xrs;xrsa;ratio=xrsa/xrsb``, or the rows of a table,
 ``table:hfc1t3.epn_core``. A minus before it hides the panel.
@@ -12,11 +12,14 @@ from urllib.parse import urlencode
 
 from hven.model.errors import ParamError, format_message
 from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
+from hven.plugins.stacked_plots.drawn_areas import AREA_NAME, parse_drawn_area
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from starlette.datastructures import QueryParams
+
+    from hven.plugins.stacked_plots.drawn_areas import DrawnArea
 
 MAX_PANELS = 12
 MAX_PANEL_CHARACTERS = 2000
@@ -86,11 +89,14 @@ class PlotAddress:
         The panels, from the top.
     start, stop
         The time span in microseconds since 1970; None: the page chooses it.
+    area
+        An area that the reader has drawn: panels show only the rows that touch it.
     """
 
     panels: tuple[PanelAddress, ...] = ()
     start: int | None = None
     stop: int | None = None
+    area: DrawnArea | None = None
 
     def list_sample_panels(self) -> list[PanelAddress]:
         """List the visible panels with samples; the others show rows of tables."""
@@ -101,6 +107,8 @@ class PlotAddress:
         parameters = []
         if self.start is not None and self.stop is not None:
             parameters += [("_from", _format_short_time(self.start)), ("_to", _format_short_time(self.stop))]
+        if self.area is not None:
+            parameters.append((AREA_NAME, self.area.to_text()))
         return parameters + [(PANEL_NAME, panel.to_text()) for panel in self.panels]
 
     def write_query(self) -> str:
@@ -173,7 +181,7 @@ def parse_plot_address(query_params: QueryParams | Mapping[str, str], panel_text
     Raises
     ------
     ParamError
-        A time is no time, the span is empty or too long, or there are too many panels.
+        A time is no time, the span is empty or too long, the area is none, or there are too many panels.
     """
     if len(panel_texts) > MAX_PANELS:
         message = format_message("the plot has {count} panels; the maximum is {limit}", len(panel_texts), MAX_PANELS)
@@ -181,12 +189,13 @@ def parse_plot_address(query_params: QueryParams | Mapping[str, str], panel_text
     panels = tuple(parse_panel(text) for text in panel_texts if text.strip())
     times = [_parse_time(query_params.get(name, "").strip(), name) for name in TIME_NAMES]
     start, stop = times
+    area = parse_drawn_area(query_params.get(AREA_NAME, ""))
     if start is None or stop is None:
-        return PlotAddress(panels=panels)
+        return PlotAddress(panels=panels, area=area)
     if not MIN_SPAN_MICROSECONDS <= stop - start <= MAX_SPAN_MICROSECONDS:
         message = format_message("the end of the time span is not after its begin, or the span is too long")
         raise ParamError(message, name="_to", remedy="write times such as _from=2003-10-28&_to=2003-10-29")
-    return PlotAddress(panels=panels, start=start, stop=stop)
+    return PlotAddress(panels=panels, start=start, stop=stop, area=area)
 
 
 def _parse_time(text: str, name: str) -> int | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
     from hven.plugins.stacked_plots.plot_reading import LineTrace, PanelContent, SpectrumTrace
-    from hven.plugins.stacked_plots.table_events import TableEvents
+    from hven.plugins.stacked_plots.table_events import TableEvents, TimeFrequencyShape
 
     Numbers = npt.NDArray[Any]
 
@@ -128,7 +128,13 @@ def locate_instants(instants: Any, start: int, stop: int, width: float = INSIDE_
     return np.asarray((np.asarray(instants, np.float64) - start) / (stop - start) * width)
 
 
-def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int, stop: int) -> Markup:
+def draw_panel(
+    content: PanelContent,
+    events: Sequence[TableEvents],
+    start: int,
+    stop: int,
+    area: TimeFrequencyShape | None = None,
+) -> Markup:
     """Draw the inside of a panel.
 
     Parameters
@@ -139,6 +145,8 @@ def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int,
         Rows whose shapes are drawn over spectrograms of frequencies.
     start, stop
         The time span in microseconds since 1970.
+    area
+        An outline that the reader has drawn over spectrograms.
     """
     height = measure_panel(content)
     parts: list[str] = []
@@ -154,6 +162,9 @@ def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int,
         scale = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
         if scale is not None:
             parts += [part for item in events for part in _draw_shapes(item, axis, scale, (start, stop), height)]
+            if area is not None:
+                outline = _write_shape_path(area, axis, scale, (start, stop), height)
+                parts.append(f'<path class="area" d="{outline}"/>')
     elif axis is not None:
         for number, trace in enumerate(content.lines):
             parts += _draw_line(trace, axis, number, (start, stop), height)
@@ -291,13 +302,16 @@ def _draw_shapes(
             f'<rect class="box" x="{left:.2f}" y="{top:.2f}" width="{max(right - left, 0.5):.2f}" '
             f'height="{max(bottom - top, 0.5):.2f}"/>'
         )
-    paths = []
-    for shape in events.shapes:
-        x = locate_instants(shape.instants, *span)
-        path = _write_path(x, axis.locate(shape.hertz / hertz, height))
-        paths.append(f"{path}z" if shape.is_closed else path)
+    paths = [_write_shape_path(shape, axis, hertz, span, height) for shape in events.shapes]
     if paths:
         yield f'<path class="shape" d="{"".join(paths)}"/>'
+
+
+def _write_shape_path(
+    shape: TimeFrequencyShape, axis: PanelAxis, hertz: float, span: tuple[int, int], height: int
+) -> str:
+    path = _write_path(locate_instants(shape.instants, *span), axis.locate(shape.hertz / hertz, height))
+    return f"{path}z" if shape.is_closed else path
 
 
 def locate_boxes(

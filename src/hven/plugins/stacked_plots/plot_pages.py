@@ -21,8 +21,10 @@ from hven.plugins.series.sample_parameters import is_spectrum
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import format_instant
 from hven.plugins.series.timelines.spectrum_pictures import find_channel_parameter_name
+from hven.plugins.stacked_plots.drawn_areas import select_touched_rows, write_area_values
 from hven.plugins.stacked_plots.plot_addresses import (
     MAX_PANELS,
+    TIME_NAMES,
     PanelAddress,
     PlotAddress,
     parse_plot_address,
@@ -50,6 +52,7 @@ from hven.plugins.stacked_plots.plot_pictures import (
     write_svg_document,
 )
 from hven.plugins.stacked_plots.plot_reading import PanelContent, PlotReader
+from hven.plugins.stacked_plots.table_events import HERTZ_PER_UNIT
 from hven.portal.api.page_rows import to_unix_microseconds
 from hven.portal.api.pages import (
     PageContent,
@@ -61,7 +64,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
 )
 from hven.portal.api.plots import format_number
-from hven.portal.api.table_links import TableLink, TableLinkKind
+from hven.portal.api.table_links import TableLink, TableLinkKind, find_row_form
 from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site import record_sent_data
 
@@ -74,16 +77,19 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.plugins.series.sample_sets import SampleDataSet
+    from hven.plugins.stacked_plots.drawn_areas import DrawnArea
     from hven.portal.api.page_rows import RowPage
     from hven.services.face import ServiceContext
 
 MAX_SUGGESTIONS = 40
 MAX_SUGGESTED_PARAMETERS = 6
 MAX_SEARCH_CHARACTERS = 200
+MAX_ROW_FORMS = 8
+TIME_VALUE_COUNT = 2  # columns of a row that say when it begins and ends
 SERIES_FACE = "timelines"
 SUN_WORDS = ("sun", "solar", "helio")
 HELIOVIEWER_ADDRESS = "https://helioviewer.org/"
-SDO_START = 1_275_436_800_000_000  # 2010-06-02: images of SOHO before, of SDO after
+SOHO_START, SDO_START = 821_664_000_000_000, 1_275_436_800_000_000  # 1996-01-15, 2010-06-02: first images there
 SAMPLE_FILE_TYPES = ("csv", "cdf")  # a plot of rows alone has no such files
 FILE_TYPES = {
     "svg": "image/svg+xml",
@@ -130,6 +136,9 @@ class PanelView:
         Whether the panel shows rows.
     hapi
         Query of the same parameters for HAPI; empty if there is none.
+    frequencies
+        For the script: lowest and highest frequency of a spectrogram in Hz, and ``log`` or ``linear``; empty if it
+        shows something else.
     """
 
     title: str
@@ -150,6 +159,7 @@ class PanelView:
     colours: tuple[str, str] | None = None
     pictures: Sequence[tuple[str, str, str]] = ()
     hapi: str = ""
+    frequencies: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +207,12 @@ class StackedPlotPage(TemplateContext):
         Whether no panel can be added.
     helioviewer
         Address of images of the Sun from this time; empty if the plot is not about the Sun.
+    area, without_area
+        The area that the reader has drawn, as text, and the query of the plot without it.
+    row_forms
+        Titles and addresses of forms of tables in which the area can become a row.
+    has_frequencies
+        Whether a panel shows a spectrogram of frequencies, on which areas can be drawn.
     """
 
     template = "stacked_plots/plots.html"
@@ -214,6 +230,10 @@ class StackedPlotPage(TemplateContext):
     suggestion_count: int
     is_full: bool
     helioviewer: str
+    area: str = ""
+    without_area: str = ""
+    row_forms: Sequence[tuple[str, str]] = ()
+    has_frequencies: bool = False
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -246,7 +266,17 @@ def _read_plot(reader: PlotReader, address: PlotAddress) -> tuple[PlotAddress, l
             faults.append(replace(content, lines=(), spectrum=None, events=None))
         return address, faults
     spanned = address.with_span(*span)
-    return spanned, [reader.read_panel(panel, *span) for panel in address.panels]
+    contents = [reader.read_panel(panel, *span) for panel in address.panels]
+    if address.area is not None:
+        contents = [_select_rows_in_area(content, address.area) for content in contents]
+    return spanned, contents
+
+
+def _select_rows_in_area(content: PanelContent, area: DrawnArea) -> PanelContent:
+    if content.events is None:
+        return content
+    events = select_touched_rows(area, content.events)
+    return replace(content, events=events, notes=events.notes)
 
 
 def _build_plot_page(page_context: PageContext) -> PageContent:
@@ -274,7 +304,7 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
         ticks=ticks,
         day=day,
         links={**address.write_time_links(), "all": replace(address, start=None, stop=None).write_query()},
-        state=[("panel", panel.to_text()) for panel in address.panels],
+        state=[pair for pair in address.list_parameters() if pair[0] not in TIME_NAMES],
         files=[
             (
                 "Notebook (Jupyter)" if name == "ipynb" else name.upper(),
@@ -288,6 +318,10 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
         suggestion_count=len(suggestions),
         is_full=len(address.panels) >= MAX_PANELS,
         helioviewer=_build_helioviewer_address(reader, contents, span),
+        area="" if address.area is None else address.area.to_text(),
+        without_area=replace(address, area=None).write_query(),
+        row_forms=_list_row_forms(reader, address.area),
+        has_frequencies=any(panel.frequencies for panel in panels),
     )
     return PageContent(page=page, json_content=_describe_plot(address, panels, page))
 
@@ -307,6 +341,7 @@ def _describe_plot(address: PlotAddress, panels: Sequence[PanelView], page: Stac
             }
             for panel in panels
         ],
+        "area": page.area,
         "files": dict(page.files),
     }
 
@@ -349,21 +384,27 @@ def _build_panel_view(
         for position, label in zip(axis_ticks.positions, axis_ticks.labels, strict=True):
             ticks.append((float(axis.locate(10.0**position if axis.is_logarithmic else position, height)), label))
     traces = [(trace.name, trace.unit) for trace in content.lines]
-    colours = None
+    colours, frequencies = None, ""
     if content.spectrum is not None:
         traces = [(content.spectrum.name, content.spectrum.unit)]
         low, high, _ = find_colour_limits(content.spectrum)
         colours = (format_number(low), format_number(high))
+        hertz = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
+        if hertz is not None:
+            limits = f"{content.spectrum.low * hertz:.9g} {content.spectrum.high * hertz:.9g}"
+            frequencies = f"{limits} {'log' if content.spectrum.is_logarithmic else 'linear'}"
     pictures = []
     if content.events is not None:
         for row, picture in content.events.choose_pictures():
             name = content.events.labels[row] or format_instant(int(content.events.begins[row]))[:19]
             pictures.append((picture, content.events.urls[row], name))
     events = list_overlaid_events(list_drawn_panels(contents))
+    outline = None if address.area is None else address.area.to_shape()
     return replace(
         view,
+        frequencies=frequencies,
         traces=traces,
-        drawing=draw_panel(content, events, address.start, address.stop),
+        drawing=draw_panel(content, events, address.start, address.stop, outline),
         height=height,
         ticks=ticks,
         axis_name=name_axis(content),
@@ -431,6 +472,22 @@ def _list_additions(data_set: SampleDataSet, address: PlotAddress) -> Iterator[t
         yield ", ".join(unit_names[:3]), address.write_query_with_panel(panel)
 
 
+def _list_row_forms(reader: PlotReader, area: DrawnArea | None) -> list[tuple[str, str]]:
+    """List the forms of tables with frequencies or shapes in which the reader can enter an area as a row."""
+    forms: list[tuple[str, str]] = []
+    if area is None:
+        return forms
+    page_context = reader.page_context
+    for table in page_context.catalogue.iterate_tables():
+        if table.release is not None or table.schema == "tap_schema" or len(forms) >= MAX_ROW_FORMS:
+            continue
+        address = find_row_form(table, page_context)
+        values = write_area_values(area, table) if address else {}
+        if len(values) > TIME_VALUE_COUNT:  # more than its times
+            forms.append((table.title or table.qualified_name, f"{address}?{urlencode(values)}"))
+    return forms
+
+
 def _build_helioviewer_address(
     reader: PlotReader, contents: Sequence[PanelContent], span: tuple[int, int] | None
 ) -> str:
@@ -450,6 +507,8 @@ def _build_helioviewer_address(
     if span is None or not any(word in subject for subject in subjects for word in SUN_WORDS):
         return ""
     middle = (span[0] + span[1]) // 2
+    if middle < SOHO_START:
+        return ""
     layer = "[SOHO,EIT,EIT,195,1,100]" if middle < SDO_START else "[SDO,AIA,AIA,193,1,100]"
     parameters = {"date": f"{format_instant(middle)[:23]}Z", "imageLayers": layer}
     return f"{HELIOVIEWER_ADDRESS}?{urlencode(parameters)}"
@@ -474,11 +533,12 @@ def _answer_with_file(page_context: PageContext) -> Response:
     if span is None:
         raise NotFoundError(format_message("this plot shows nothing"), remedy="add panels to its address")
     start, stop = span
+    outline = None if address.area is None else address.area.to_shape()
     page_address = f"{page_context.base}/plots?{address.with_span(start, stop).write_query()}"
     file_stem = build_file_stem(start, stop)
     writers: dict[str, Callable[[], bytes]] = {
-        "svg": lambda: write_svg_document(_read_plot(reader, address)[1], start, stop),
-        "png": lambda: write_png(_read_plot(reader, address)[1], start, stop, {"Source": page_address}),
+        "svg": lambda: write_svg_document(_read_plot(reader, address)[1], start, stop, outline),
+        "png": lambda: write_png(_read_plot(reader, address)[1], start, stop, {"Source": page_address}, outline),
         "csv": lambda: write_plot_csv(_read_file_samples(reader, address, span)),
         "cdf": lambda: write_plot_cdf(_read_file_samples(reader, address, span), page_address, page_address, file_stem),
         "ipynb": lambda: write_plot_notebook(reader, address.with_span(start, stop), page_address),
@@ -543,7 +603,11 @@ def build_row_time_query(row: RowPage, table: Table) -> str:
     return urlencode(span.list_parameters(), quote_via=quote)
 
 
-PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "pages")
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"series.actions": "series_links.html"},
+)
 PLOT_LINKS = TableLinkKind(
     name="plots",
     title="Plot in time",

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 
     from hven.plugins.stacked_plots.plot_drawing import PanelAxis
     from hven.plugins.stacked_plots.plot_reading import PanelContent
-    from hven.plugins.stacked_plots.table_events import TableEvents
+    from hven.plugins.stacked_plots.table_events import TableEvents, TimeFrequencyShape
 
 LEFT_PIXELS, RIGHT_PIXELS = 90, 14  # margins
 TITLE_PIXELS, FOOT_PIXELS, GAP_PIXELS = 24, 58, 10
 PAGE_PIXELS = plot_drawing.INSIDE_WIDTH + LEFT_PIXELS + RIGHT_PIXELS
-BOX_COLOUR, EVENT_COLOUR = (255, 255, 255), (179, 84, 30)
+BOX_COLOUR, SHAPE_COLOUR, EVENT_COLOUR = (255, 255, 255), (230, 165, 115), (179, 84, 30)
 MAX_PNG_SCALE = 2
 _STYLE = """
 svg{background:#fff;font:12px system-ui,sans-serif;fill:#1d2129}
 .grid{stroke:#e4e7eb;fill:none}.frame{stroke:#697079;fill:none}.tick{stroke:#1d2129;fill:none}
-.curve,.band,.grid,.box,.shape,.event,.moment{vector-effect:non-scaling-stroke}
+.curve,.band,.grid,.box,.shape,.area,.event,.moment{vector-effect:non-scaling-stroke}
 .curve{fill:none;stroke-width:1.3;stroke-linejoin:round;stroke-linecap:round}.band{opacity:.25;stroke:none}
 .box{fill:none;stroke:#fff;stroke-width:1.2}.shape{fill:none;stroke:#e6a573;stroke-width:1.5}
+.area{fill:none;stroke:#fff;stroke-width:2;stroke-dasharray:6 4}
 .event{stroke:#b3541e;stroke-width:9;fill:none}.moment{stroke:#b3541e;stroke-width:2;fill:none}
 """
 
@@ -72,7 +73,9 @@ def name_axis(content: PanelContent) -> str:
     return units.pop() if len(units) == 1 else ""
 
 
-def write_svg_document(panels: Sequence[PanelContent], start: int, stop: int) -> bytes:
+def write_svg_document(
+    panels: Sequence[PanelContent], start: int, stop: int, area: TimeFrequencyShape | None = None
+) -> bytes:
     """Write a plot as an SVG document that needs no other file.
 
     Parameters
@@ -81,6 +84,8 @@ def write_svg_document(panels: Sequence[PanelContent], start: int, stop: int) ->
         Content of the panels.
     start, stop
         The time span in microseconds since 1970.
+    area
+        An outline that the reader has drawn over spectrograms.
     """
     drawn = list_drawn_panels(panels)
     events = list_overlaid_events(drawn)
@@ -93,7 +98,7 @@ def write_svg_document(panels: Sequence[PanelContent], start: int, stop: int) ->
         parts.append(f'<text x="{LEFT_PIXELS}" y="{top - 7}">{escape(title)}</text>')
         parts.append(
             f'<svg x="{LEFT_PIXELS}" y="{top}" width="{plot_drawing.INSIDE_WIDTH}" height="{height}" '
-            f'viewBox="0 0 {plot_drawing.INSIDE_WIDTH} {height}">{draw_panel(content, events, start, stop)}</svg>'
+            f'viewBox="0 0 {plot_drawing.INSIDE_WIDTH} {height}">{draw_panel(content, events, start, stop, area)}</svg>'
         )
         parts += _draw_axis(build_axis(content), name_axis(content), top, height)
         top += height + GAP_PIXELS
@@ -140,7 +145,13 @@ def _draw_time_axis(start: int, stop: int, top: int) -> Iterator[str]:
     yield f'<text x="{middle}" y="{top + 32}" text-anchor="middle">{escape(note)}</text>'
 
 
-def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_texts: dict[str, str]) -> bytes:
+def write_png(
+    panels: Sequence[PanelContent],
+    start: int,
+    stop: int,
+    metadata_texts: dict[str, str],
+    area: TimeFrequencyShape | None = None,
+) -> bytes:
     """Write a plot as PNG.
 
     Parameters
@@ -151,6 +162,8 @@ def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_te
         The time span in microseconds since 1970.
     metadata_texts
         Texts that are stored in the file.
+    area
+        An outline that the reader has drawn over spectrograms.
     """
     drawn = list_drawn_panels(panels)
     events = list_overlaid_events(drawn)
@@ -165,7 +178,7 @@ def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_te
         canvas.draw_text((LEFT_PIXELS, top - 20), canvas.shorten_text(title, plot_drawing.INSIDE_WIDTH))
         box = (LEFT_PIXELS, top, LEFT_PIXELS + plot_drawing.INSIDE_WIDTH, top + heights[number])
         is_last = number == len(drawn) - 1
-        _draw_panel_on_canvas(canvas, box, content, events, (start, stop), has_time_labels=is_last)
+        _draw_panel_on_canvas(canvas, box, content, events, (start, stop), has_time_labels=is_last, area=area)
         top += heights[number] + GAP_PIXELS
     return canvas.to_png(metadata_texts)
 
@@ -178,6 +191,7 @@ def _draw_panel_on_canvas(
     instants: tuple[int, int],
     *,
     has_time_labels: bool,
+    area: TimeFrequencyShape | None = None,
 ) -> None:
     start, stop = instants
     span = (float(to_mjd(start)), float(to_mjd(stop)))
@@ -195,9 +209,9 @@ def _draw_panel_on_canvas(
                 corners = [(left, upper), (right, upper), (right, lower), (left, lower), (left, upper)]
                 _draw_clipped_line(canvas, box, corners, BOX_COLOUR)
             for shape in item.shapes:
-                x = plot_drawing.locate_instants(shape.instants, start, stop)
-                points = list(zip(x.tolist(), axis.locate(shape.hertz / (scale or 1.0), height).tolist(), strict=True))
-                _draw_clipped_line(canvas, box, points + points[:1] * shape.is_closed, (230, 165, 115))
+                _draw_clipped_line(canvas, box, _locate_shape(shape, axis, scale, instants, height), SHAPE_COLOUR)
+        if area is not None and scale is not None:
+            _draw_clipped_line(canvas, box, _locate_shape(area, axis, scale, instants, height), BOX_COLOUR)
     elif axis is not None:
         layer = frame.create_layer()
         for number, trace in enumerate(content.lines):
@@ -218,6 +232,14 @@ def _draw_panel_on_canvas(
         x_ticks = AxisTicks(ticks.positions, ("",) * len(ticks.positions))
     y_ticks = axis.choose_ticks(height) if axis is not None else AxisTicks((), ())
     frame.draw_axes(names, x_ticks, y_ticks)
+
+
+def _locate_shape(
+    shape: TimeFrequencyShape, axis: PanelAxis, hertz: float | None, instants: tuple[int, int], height: int
+) -> list[tuple[float, float]]:
+    x = plot_drawing.locate_instants(shape.instants, *instants)
+    points = list(zip(x.tolist(), axis.locate(shape.hertz / (hertz or 1.0), height).tolist(), strict=True))
+    return points + points[:1] * shape.is_closed
 
 
 def _draw_spectrogram(

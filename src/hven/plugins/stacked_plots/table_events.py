@@ -247,17 +247,40 @@ def _read_frequency_ranges(
     return None if scale is None else (low * scale, high * scale)
 
 
-def _read_shapes(rows: pa.Table, name: str, table: Table) -> Iterator[TimeFrequencyShape]:
-    """Read shapes of TFCat; none if their clock or their axis is not known."""
+def find_range_columns(table: Table) -> tuple[tuple[str, str], Callable[[float], float]] | None:
+    """Find the columns of the range of a row's frequencies, and what converts Hz to their unit; None: no columns."""
+    columns = {column.name: column for column in table.columns}
+    names = next((names for names in _RANGE_NAMES if columns.keys() >= set(names)), None)
+    if names is None:
+        return None
+    unit = columns[names[0]].unit or ""
+    if unit == "m":
+        return names, lambda hertz: LIGHT_SPEED / hertz if hertz else math.inf
+    scale = HERTZ_PER_UNIT.get(unit)
+    return None if scale is None else (names, lambda hertz: hertz / scale)
+
+
+def read_shape_axes(table: Table) -> tuple[float, float, float] | None:
+    """Read the axes of a table's shapes: microseconds of zero, of the unit of time, and Hz of the unit of frequency.
+
+    None: they are not known.
+    """
     text = next((constant.value for constant in table.params if constant.utype == CRS_UTYPE), None)
     try:
         crs = orjson.loads(text or "{}")["properties"]
         origin, unit = _CLOCKS[crs["time_coords_id"]]
         scale = HERTZ_PER_UNIT[crs["spectral_coords"]["unit"]]
-        if crs["spectral_coords"]["type"] != "frequency":
-            return
+        return (origin, unit, scale) if crs["spectral_coords"]["type"] == "frequency" else None
     except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_shapes(rows: pa.Table, name: str, table: Table) -> Iterator[TimeFrequencyShape]:
+    """Read shapes of TFCat; none if their clock or their axis is not known."""
+    axes = read_shape_axes(table)
+    if axes is None:
         return
+    origin, unit, scale = axes
     character_count = 0
     for row, geometry_text in enumerate(rows.column(name).to_pylist()):  # at most MAX_EVENTS
         character_count += len(geometry_text or "")

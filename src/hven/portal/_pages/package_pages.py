@@ -59,6 +59,7 @@ PAGE_PLACES = {
     "table.ticks": PageExtensionPoint(template="workspace.html", variables=("below", "rows")),
     "table.row": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
     "adql.actions": PageExtensionPoint(template="query_pages/adql.html"),
+    "series.actions": PageExtensionPoint(template="series/timeline.html", variables=("of",)),
 }
 
 

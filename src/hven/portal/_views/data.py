@@ -254,11 +254,11 @@ def _list_package_links(
     origin = f"{url_parts.scheme}://{url_parts.netloc}"
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
     package_links = []
-    for menu in list_table_link_menus(table_view.table, page_context):
+    for menu in list_table_link_menus(table_view.table, page_context, is_for_row=True):
         row_query = menu.kind.write_row_query(page, table_view.table)
         title = load_page_translations(page_context.language).get(menu.kind.title, menu.kind.title)
         for link in menu.links if row_query else ():
-            address = f"{urljoin(origin, link.url)}?{row_query}"
+            address = f"{urljoin(origin, link.url)}{'&' if '?' in link.url else '?'}{row_query}"
             package_links.append(facts | {"text": f"{title}: {link.title}", "href": address})
     return package_links
 

@@ -27,11 +27,14 @@ class TableLink:
         Title for people.
     url
         Address of the page.
+    takes_values
+        Whether the page is the form of a new row, whose fields take values of the address by the names of columns.
     """
 
     id: str
     title: str
     url: str
+    takes_values: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,8 @@ class TableLinkKind:
         Path of the page that lists what the links of all tables lead to, for tables with several links.
     write_row_query
         Function that writes parameters of these pages for a row of the table; empty if there are none for the row.
+    is_for_rows_alone
+        Whether these links belong to rows, and not to the page of a table.
     """
 
     name: str
@@ -57,6 +62,7 @@ class TableLinkKind:
     list_links: Callable[[Table, PageContext], Sequence[TableLink]]
     overview_path: str
     write_row_query: Callable[[RowPage, Table], str] = lambda *_: ""
+    is_for_rows_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +85,18 @@ def load_table_link_kinds() -> Sequence[TableLinkKind]:
     return [links for _, links in plugins.iterate_package_objects("table_links")]
 
 
-def list_table_link_menus(table: Table, page_context: PageContext) -> list[TableLinkMenu]:
-    """List the links of a table, by kind; kinds without a link are left out."""
+def find_row_form(table: Table, page_context: PageContext) -> str:
+    """Find the address of a form of a new row that the reader may fill; empty if there is none."""
+    links = (link for kind in load_table_link_kinds() for link in kind.list_links(table, page_context))
+    return next((link.url for link in links if link.takes_values), "")
+
+
+def list_table_link_menus(table: Table, page_context: PageContext, *, is_for_row: bool = False) -> list[TableLinkMenu]:
+    """List the links of a table or of its rows, by kind; kinds without a link are left out."""
     menus = []
     for kind in load_table_link_kinds():
+        if kind.is_for_rows_alone and not is_for_row:
+            continue
         links = kind.list_links(table, page_context)
         if links:
             menus.append(TableLinkMenu(kind=kind, links=links))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.portal._views.table_links import TableLink, TableLinkKind
+from hven.portal._views.table_links import TableLink, TableLinkKind, find_row_form
 
-__all__ = ["TableLink", "TableLinkKind"]
+__all__ = ["TableLink", "TableLinkKind", "find_row_form"]

@@ -1,5 +1,7 @@
 // Plots in time: the pointer shows the time, and dragging across the panels opens the plot of that time span.
-import { createElement, findElement, getEventTarget } from "hven/dom.js";
+import { createElement, findElement, findElements, getEventTarget } from "hven/dom.js";
+import { AreaDrawing, parseFrequencyAxis } from "./drawing/area_drawing.js";
+/** @import {Workspace} from "hven/workspace.js" */
 
 const CLICK_TOLERANCE_PIXELS = 5;
 const MICROSECONDS_PER_MILLISECOND = 1000;
@@ -77,7 +79,7 @@ class PlotStack {
 
   /** @param {PointerEvent} event */
   startDrag(event) {
-    const isInside = getEventTarget(event)?.closest(".plot-inside") && !getEventTarget(event)?.closest("a");
+    const isInside = getEventTarget(event)?.closest(".plot-inside:not(.drawing)") && !getEventTarget(event)?.closest("a");
     if (event.button !== 0 || event.pointerType === "touch" || !isInside) return;
     this.dragStart = event.clientX;
     event.preventDefault(); // no selection of texts
@@ -97,8 +99,18 @@ class PlotStack {
   }
 }
 
-/** @param {HTMLElement} container */
-export async function mount(container) {
+/**
+ * @param {HTMLElement} container
+ * @param {Workspace} workspace
+ */
+export async function mount(container, { t }) {
   const [start, stop] = [Number(container.dataset.start), Number(container.dataset.stop)];
-  if (start < stop) new PlotStack(container, [start, stop]);
+  if (!(start < stop)) return;
+  new PlotStack(container, [start, stop]);
+  for (const panel of findElements(container, ".plot-panel")) {
+    const svg = findElement(panel, "svg[data-frequencies]", SVGSVGElement);
+    const axis = parseFrequencyAxis(svg?.dataset.frequencies ?? "");
+    const acts = findElement(panel, ".plot-acts");
+    if (svg && axis && acts) new AreaDrawing(svg, acts, [start, stop], axis, t);
+  }
 }
