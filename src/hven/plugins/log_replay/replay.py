@@ -198,9 +198,9 @@ class LogReplay:
         if self._old_url:
             old_answer, old_seconds = self._send_request(self._old_url, target)
             difference = _compare_or_explain(old_answer, new_answer)
-            is_refused = not isinstance(old_answer, str) and old_answer.status >= 400
-            if is_refused and not difference and not self._expects_refusals:
-                difference = f"both services refuse it (status {old_answer.status}), so nothing is compared"
+            old_status = 0 if isinstance(old_answer, str) else old_answer.status
+            if old_status >= 400 and not difference and not self._expects_refusals:
+                difference = f"both services refuse it (status {old_status}), so nothing is compared"
         elif isinstance(new_answer, str):
             difference = f"no answer: {new_answer}"
         else:

@@ -26,7 +26,7 @@ from hven.portal.api.table_downloads import (
 )
 from hven.portal.api.table_links import TableLink, TableLinkKind
 from hven.portal.api.table_places import classify_table_map, find_position_columns
-from hven.portal.api.table_rows import build_search_of_row_keys, read_table_view
+from hven.portal.api.table_rows import build_search_by_row_keys_alone, read_table_view
 from hven.services.citations import write_bibtex, write_citation_sentence
 from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.services.file_rows import list_link_columns
@@ -98,7 +98,7 @@ def _describe_search(table_view: TableView, page_context: PageContext) -> Notebo
     table = require_faultless_search(table_view).table
     search = _add_positions(expand_search_to_all_columns_if_asked(table_view, page_context))
     if table_view.search.row:
-        search = build_search_of_row_keys(search, [table_view.search.row])
+        search = build_search_by_row_keys_alone(search, [table_view.search.row])
     parameters = table_view.search.list_parameters()
     address = build_table_address(page_context.base, table) + (f"?{urlencode(parameters)}" if parameters else "")
     columns = search.list_shown_columns()

@@ -66,7 +66,7 @@ def read_vosi_columns(data: bytes, label: str) -> ColumnRows:
     arrays = {name: table[name].combine_chunks() for name in _TEXT_ELEMENTS}
     numbers = table[_TABLE_NUMBER].cast(pa.int64()).combine_chunks()
     name_tag = etree.QName(namespace, "name")
-    table_names = [item.findtext(name_tag) or "" for item in root.iter(etree.QName(namespace, "table"))]
+    table_names = [item.findtext(name_tag.text) or "" for item in root.iter(etree.QName(namespace, "table"))]
     clean_names = pa.array([" ".join(name.split()) for name in table_names], pa.string())
     types = table[_TYPE_PARTS].combine_chunks().dictionary_encode()
     type_names = [write_type_name(*parts.rsplit(_TYPE_MARK, 2)) for parts in types.dictionary.to_pylist()]

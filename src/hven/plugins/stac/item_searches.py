@@ -331,8 +331,11 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         try:
             keys_table = pa.concat_tables(key_parts, promote_options="permissive")
         except pa.ArrowException:
-            message = "the values to sort by have different types in different collections"
-            raise ParamError(message, name="sortby", remedy="search one collection at a time") from None
+            raise ParamError(
+                "the values to sort by have different types in different collections",
+                name="sortby",
+                remedy="search one collection at a time",
+            ) from None
         orders = [
             (f"key{index}", "descending" if is_descending else "ascending")
             for index, (_, is_descending) in enumerate(search.sort_keys)

@@ -14,8 +14,12 @@ import numpy as np
 
 from hven.model.errors import ParamError, format_message
 from hven.model.table import find_begin_and_end_time_columns
-from hven.plugins.series.column_times import DAY_MICROSECONDS, UNIX_EPOCH_JD
-from hven.plugins.series.time_texts import format_instant, parse_time_as_microseconds
+from hven.plugins.series.time_texts import (
+    DAY_MICROSECONDS,
+    UNIX_EPOCH_JD,
+    format_instant,
+    parse_time_as_microseconds,
+)
 from hven.plugins.stacked_plots.table_events import TableEvents, TimeFrequencyShape, find_range_columns, read_shape_axes
 from hven.plugins.tfcat.tfcat_features import GEOMETRY_UTYPE
 

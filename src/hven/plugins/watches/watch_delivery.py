@@ -67,7 +67,7 @@ class WatchDelivery:
     def _send_matches(self, claimed_matches: list[tuple[WatchMatch, Watch]]) -> None:
         """Deliver matches, webhooks at the same time; one watch gets its next match after the former was taken."""
         mail_counts = self._store.count_sent_mails(time.time() - HOUR_SECONDS)
-        other_mail_count = self._outbox.count_recent_messages()
+        other_mail_count = self._outbox.count_sent_messages()
         values_by_number: dict[int, dict[str, Any]] = {}
         calls = []
         busy_watches: set[str] = set()
