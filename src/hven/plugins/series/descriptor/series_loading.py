@@ -223,7 +223,8 @@ def find_series_conflicts(
         One fault for each data set whose name an earlier one has, and for each link.
     """
     tables_by_identifier: dict[str, str] = {}
-    yield from _find_repeated_series_names(tuple(resources), earlier_resources, tables_by_identifier)
+    resources = tuple(resources)
+    yield from _find_repeated_series_names(resources, earlier_resources, tables_by_identifier)
     ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
     yield from _find_broken_series_links(resources, ids)
 
