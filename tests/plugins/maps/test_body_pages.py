@@ -128,3 +128,14 @@ def test_the_page_of_a_collection_with_maps_links_to_them(client: Client) -> Non
     link = 'href="https://vo.example/maps">Maps'
     for name, count in (("psup", 2), ("places", 1)):  # each has the link of the menu
         assert client.ask("GET", f"/collections/{name}", headers=HTML).text.count(link) == count
+
+
+def test_the_page_of_all_bodies_lists_the_layers_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer needs a query: with a list for each body, pages of many bodies took their square."""
+    from hven.plugins.maps import layer_access
+
+    calls = []
+    list_layer_rasters = layer_access.list_layer_rasters
+    monkeypatch.setattr(layer_access, "list_layer_rasters", lambda *args: calls.append(1) or list_layer_rasters(*args))
+    assert client.ask("GET", "/maps", headers=HTML).status == 200
+    assert len(calls) == 1

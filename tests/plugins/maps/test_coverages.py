@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 from asgi_client import Client
+from astropy.io import fits
 from rasterio.io import MemoryFile
+
+from hven.model.errors import TextPlace
+from hven.plugins.maps.coverage_files import FITS_TYPE, GRID_TYPE, TIFF_TYPE, write_coverage
+from hven.plugins.maps.frames import find_frame
+from hven.plugins.maps.map_drawing import LayerRaster
+from hven.plugins.maps.map_layers import MapLayer
+from hven.plugins.maps.map_views import MapView
 
 GET = "/wcs/psup?SERVICE=WCS&VERSION=1.0.0&REQUEST=GetCoverage&COVERAGE=latitude"
 NAMES = {"": "http://www.opengis.net/wcs", "gml": "http://www.opengis.net/gml"}
@@ -103,3 +114,37 @@ def test_wrong_requests_are_refused_with_a_reason(client: Client, query: str, lo
     assert answer.headers["content-type"].startswith("application/vnd.ogc.se_xml")
     assert f'locator="{locator}"' in answer.text
     assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("stored_type", "kept_type"), [("float64", "float64"), ("int32", "float64"), ("int16", "float32")]
+)
+def test_no_digit_of_a_value_is_lost(tmp_path: Path, stored_type: str, kept_type: str) -> None:
+    """Single precision keeps seven digits: radii in metres and long codes have more."""
+    values = (np.arange(50).reshape(5, 10) * 7 + {"int16": 3}.get(stored_type, 123_456_789)).astype(stored_type)
+    values[0, 0] = -999
+    path = tmp_path / "values.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=10, height=5, count=1, dtype=stored_type, crs="IAU_2015:49900", nodata=-999,
+        transform=rasterio.transform.from_bounds(0, 0, 10, 5, 10, 5),
+    ) as dataset:  # fmt: skip
+        dataset.write(values, 1)
+    layer = MapLayer(name="x", title="x", files={"": path.name}, place=TextPlace())
+    raster = LayerRaster(layer, path, tmp_path)
+    view = MapView(frame=find_frame("IAU_2015:49900"), bounds=(0, 0, 10, 5), width=10, height=5)
+    with MemoryFile(write_coverage(raster, view, TIFF_TYPE, is_smooth=False)) as memory, memory.open() as dataset:
+        assert dataset.dtypes == (kept_type,)
+        found, mask = dataset.read(1), dataset.read_masks(1) > 0
+    assert (found[mask] == values[mask]).all()
+    assert mask.sum() == 49
+    with fits.open(io.BytesIO(write_coverage(raster, view, FITS_TYPE, is_smooth=False))) as files:
+        kept = files[0].data[::-1]
+    assert kept.dtype.itemsize == np.dtype(kept_type).itemsize
+    assert (kept[mask] == values[mask]).all()
+    assert np.isnan(kept[0, 0])
+    text = write_coverage(raster, view, GRID_TYPE, is_smooth=False).decode()
+    lines = text.splitlines()
+    missing = next(line.split()[1] for line in lines if line.startswith("NODATA_value"))
+    rows = [line.split() for line in lines[-5:]]
+    assert rows[0][0] == missing
+    assert [[float(word) for word in row[1:]] for row in rows] == values[:, 1:].astype(float).tolist()

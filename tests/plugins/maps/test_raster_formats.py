@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -296,6 +298,86 @@ def test_pds4_and_isis_are_read_with_their_frames(tmp_path: Path, driver: str, n
     check_values(raster)
 
 
+@pytest.mark.parametrize(("driver", "name"), [("PDS4", "map.xml"), ("ISIS3", "map.lbl")])
+def test_data_that_change_below_their_label_are_read_again(tmp_path: Path, driver: str, name: str) -> None:
+    """The label stays as it is, so its size and time tell nothing of the data."""
+    path, half = tmp_path / name, np.pi * 3396190
+    options = {"VAR_TARGET": "Mars"} if driver == "PDS4" else {"TARGET_NAME": "Mars", "DATA_LOCATION": "EXTERNAL"}
+    with warnings.catch_warnings(), rasterio.Env(GDAL_PAM_ENABLED="NO"):
+        warnings.simplefilter("ignore")
+        with rasterio.open(
+            path, "w", driver=driver, width=36, height=18, count=1, dtype="float32", crs="IAU_2015:49910",
+            transform=rasterio.transform.from_bounds(-half, -half / 2, half, half / 2, 36, 18), **options,
+        ) as dataset:  # fmt: skip
+            dataset.write(np.full((18, 36), 1, "float32"), 1)
+    raster = open_layer(path, body="Mars")
+    assert read_pixel_value(raster, 5, 5) == 1
+    assert raster.read_info().value_range == (1, 2)
+    overviews_name = map_rasters.build_overviews_file_name(raster.layer, path)
+    data_path = path.with_suffix({"PDS4": ".img", "ISIS3": ".cub"}[driver])
+    values = np.full(data_path.stat().st_size // 4, 7, "<f4")
+    values.tofile(data_path)
+    state = data_path.stat()
+    os.utime(data_path, ns=(0, state.st_mtime_ns + 3_000_000_000))
+    assert read_pixel_value(raster, 5, 5) == 7
+    assert raster.read_info().value_range == (7, 8)
+    assert map_rasters.build_overviews_file_name(raster.layer, path) != overviews_name
+    data_path.unlink()
+    with pytest.raises(HvenError, match=data_path.name):
+        raster.read_info()
+
+
+def test_rows_of_fits_are_read_in_little_memory(tmp_path: Path) -> None:
+    """Of a wide image, a row is in memory, and not all rows."""
+    path = tmp_path / "wide.fits"
+    write_fits(path, np.ones((400, 20_000), "float32"), CDELT1=0.018, CDELT2=0.45, CRPIX2=200.5)
+    info = open_layer(path).read_info()
+    tracemalloc.start()
+    values, _ = map_rasters.read_window(info, info.levels[0], (0, 0, 20_000, 400), (400, 50))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert values.shape == (1, 400, 50)
+    assert peak_bytes < 4 << 20, "the whole image has 32 MB"
+
+
+@pytest.mark.parametrize(("stored_type", "value"), [("uint8", -9999.0), ("int16", 1e6), ("uint8", 0.5)])
+def test_a_missing_value_that_the_type_cannot_have_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored_type: str, value: float
+) -> None:
+    path = tmp_path / "bytes.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=60, height=40, count=1, dtype=stored_type, crs="IAU_2015:49900",
+        transform=rasterio.transform.from_bounds(0, 0, 60, 40, 60, 40),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.full((40, 60), 5, stored_type), 1)
+    raster = open_layer(path, missing_value=value)
+    monkeypatch.setattr(map_rasters, "MIN_OVERVIEW_PIXELS", 100)
+    build_overviews(raster, tmp_path / "made" / map_rasters.build_overviews_file_name(raster.layer, path))
+    assert len(raster.read_info().levels) > 1
+    assert read_pixel_value(raster, 5, 5) == 5
+
+
+def test_overviews_that_cannot_be_read_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_rasters, "MIN_OVERVIEW_PIXELS", 100)
+    raster = open_layer(write_fits(tmp_path / "a.fits"))
+    overviews_path = tmp_path / "made" / map_rasters.build_overviews_file_name(raster.layer, raster.path)
+    overviews_path.parent.mkdir()
+    overviews_path.write_bytes(b"II*\0 cut off")
+    check_values(raster)
+    assert not map_rasters.has_enough_overviews(raster.read_info()), "the next ingest makes them"
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "complex.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=6, height=4, count=1, dtype="complex64", crs="IAU_2015:49900",
+        transform=rasterio.transform.from_bounds(0, 0, 60, 40, 6, 4),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((4, 6), "complex64"), 1)
+    with pytest.raises(HvenError, match="complex numbers"):
+        open_layer(path).read_info()
+
+
 PDS3_LABEL = """\
 PDS_VERSION_ID = PDS3
 RECORD_TYPE = FIXED_LENGTH
@@ -354,3 +436,20 @@ def test_pds3_is_read_with_its_frame_and_scaling(tmp_path: Path) -> None:
     with pytest.raises(HvenError, match="beyond the pole"):
         open_layer(path.with_name("mola.img")).read_info()
     open_layer(path.with_name("mola.img"), bounds=raster.read_info().bounds).read_info()
+
+
+@pytest.mark.parametrize(
+    ("word", "other_word", "reason"),
+    [("= EAST", '= "WEST"', "to the west"), ("= PLANETOCENTRIC", "= PLANETOGRAPHIC", "planetographic latitudes")],
+)
+def test_pds3_with_what_gdal_does_not_read_is_refused(tmp_path: Path, word: str, other_word: str, reason: str) -> None:
+    """GDAL draws these rasters mirrored, or 18 km away, without a word."""
+    path = tmp_path / "map.img"
+    assert word in PDS3_LABEL
+    label = PDS3_LABEL.replace(word, other_word).replace("\n", "\r\n").ljust(28 * 72)
+    path.write_bytes(label.encode() + np.rint(VALUES[::-1] / 10).astype(">i2").tobytes())
+    with pytest.raises(HvenError, match=reason):
+        open_layer(path).read_info()
+    box = (0.0, -90.0, 360.0, 90.0)
+    raster = open_layer(path, frame="IAU_2015:49900", bounds=box)
+    assert read_pixel_value(raster, 123, 44) == pytest.approx(VALUES[13, 12], abs=5)

@@ -87,8 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_bodies(page_context: PageContext) -> PageContent:
         document = await anyio.to_thread.run_sync(_build_map_document, page_context, "build_body_list")
-        bodies = await anyio.to_thread.run_sync(_add_picture_urls, document["bodies"], page_context)
-        return PageContent(page=BodyListPage(bodies=bodies), json_content=document)
+        return PageContent(page=BodyListPage(bodies=document["bodies"]), json_content=document)
 
     async def show_body(page_context: PageContext) -> PageContent:
         body_name = page_context.request.path_params["body"]
@@ -118,20 +117,19 @@ def _build_map_document(page_context: PageContext, function_name: str, *argument
     document: dict[str, Any] = getattr(documents, function_name)(rasters, *arguments, page_context.base)
     if "layers" in document:
         document["layers"] = [_translate_values(layer, page_context.language) for layer in document["layers"]]
+    for body in document.get("bodies", ()):  # the rasters are listed once for all bodies
+        own_document = documents.build_body_document(rasters, body["body"], page_context.base)
+        body["picture"] = _build_picture_url(own_document)
     return document
 
 
-def _add_picture_urls(bodies: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, Any]]:
-    """Add the address of a picture to each body: its first layer from far away."""
-    pictured_bodies = []
-    for body in bodies:
-        document = _build_map_document(page_context, "build_body_document", body["body"])
-        layer, radius = document["layers"][0], document["radii_m"]["sphere"]
-        frame = document["frame"].removesuffix("00") + "65"  # orthographic, above longitude 0
-        parameters = _build_wms_parameters(frame, (-radius, -radius, radius, radius), (GLOBE_PIXELS, GLOBE_PIXELS))
-        query = urlencode(parameters | {"TRANSPARENT": "TRUE", "LAYERS": layer["layer"]})
-        pictured_bodies.append({**body, "picture": f"{layer['wms_url']}?{query}"})
-    return pictured_bodies
+def _build_picture_url(document: Mapping[str, Any]) -> str:
+    """Build the address of the picture of a body: its first layer from far away."""
+    layer, radius = document["layers"][0], document["radii_m"]["sphere"]
+    frame = document["frame"].removesuffix("00") + "65"  # orthographic, above longitude 0
+    parameters = _build_wms_parameters(frame, (-radius, -radius, radius, radius), (GLOBE_PIXELS, GLOBE_PIXELS))
+    query = urlencode(parameters | {"TRANSPARENT": "TRUE", "LAYERS": layer["layer"]})
+    return f"{layer['wms_url']}?{query}"
 
 
 def _build_wms_parameters(frame: str, box: tuple[float, ...], size: tuple[int, int]) -> dict[str, object]:

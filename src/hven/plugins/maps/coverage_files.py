@@ -7,6 +7,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyproj
 import rasterio
 from affine import Affine
@@ -78,16 +80,17 @@ def write_coverage(raster: LayerRaster, view: MapView, media_type: str, *, is_sm
     ParamError
         The format cannot keep the frame.
     """
-    values, is_valid = sample_view(raster.read_info(), view, is_smooth=is_smooth)
+    (values,), is_valid = sample_view(raster.read_info(), view, is_smooth=is_smooth)
+    values = values.astype(np.result_type(values.dtype, np.float32), copy=False)  # or double precision, to lose nothing
     if media_type == FITS_TYPE:
-        return _write_fits(np.where(is_valid, values[0], np.nan), view, raster)
-    grid = np.where(is_valid, values[0], MISSING_VALUE)
+        return _write_fits(np.where(is_valid, values, values.dtype.type(np.nan)), view, raster)
+    grid = np.where(is_valid, values, values.dtype.type(MISSING_VALUE))
     if media_type == GRID_TYPE:
         return _write_ascii_grid(grid, view)
     return _write_geotiff(grid, view, raster.layer.unit)
 
 
-def _write_ascii_grid(grid: NDArray[np.float64], view: MapView) -> bytes:
+def _write_ascii_grid(grid: NDArray[Any], view: MapView) -> bytes:
     """Write an Arc/Info ASCII grid, whose pixels may have two sizes (``dx``, ``dy``)."""
     west, south, east, north = view.bounds
     width, height = (east - west) / view.width, (north - south) / view.height
@@ -95,11 +98,14 @@ def _write_ascii_grid(grid: NDArray[np.float64], view: MapView) -> bytes:
     if not math.isclose(width, height, rel_tol=1e-9):
         size = f"dx {width!r}\ndy {height!r}"
     head = f"ncols {view.width}\nnrows {view.height}\nxllcorner {west!r}\nyllcorner {south!r}\n{size}\n"
-    rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in grid.tolist())
-    return f"{head}NODATA_value {MISSING_VALUE:.9g}\n{rows}\n".encode()
+    texts = pa.array(grid.ravel()).cast(pa.string())
+    offsets = pa.array(np.arange(view.height + 1, dtype=np.int32) * np.int32(view.width))
+    rows = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), " ")
+    missing_text = pa.array([MISSING_VALUE], pa.from_numpy_dtype(grid.dtype)).cast(pa.string())[0]
+    return f"{head}NODATA_value {missing_text}\n".encode() + "\n".join([*rows.to_pylist(), ""]).encode()
 
 
-def _write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
+def _write_geotiff(grid: NDArray[Any], view: MapView, unit: str) -> bytes:
     """Write a GeoTIFF and read its frame again, because GeoTIFF loses some frames without a word.
 
     Raises
@@ -118,13 +124,13 @@ def _write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes
             width=view.width,
             height=view.height,
             count=1,
-            dtype="float32",
+            dtype=grid.dtype.name,
             nodata=MISSING_VALUE,
             crs=frame.crs.to_wkt("WKT2_2019"),
             transform=Affine(width, 0, west, 0, -height, north),
             compress="deflate",
         ) as dataset:
-            dataset.write(grid.astype(np.float32), 1)
+            dataset.write(grid, 1)
             if unit:
                 dataset.set_band_unit(1, unit)
         body: bytes = memory.read()
@@ -198,7 +204,7 @@ def _write_fits(grid: NDArray[Any], view: MapView, raster: LayerRaster) -> bytes
     }
     if projection != "CAR":
         cards["LONPOLE"] = 180.0
-    image = fits.PrimaryHDU(grid[::-1].astype(np.float32))
+    image = fits.PrimaryHDU(grid[::-1])
     image.header.update({name: card for name, card in cards.items() if card != ""})
     columns, rows = (grid.ravel() for grid in np.meshgrid((0.25, 0.5, 0.75), (0.25, 0.5, 0.75)))
     columns, rows = columns * view.width, rows * view.height

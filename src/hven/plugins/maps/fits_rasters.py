@@ -232,16 +232,18 @@ class FitsImage:
         if self._flips_columns:
             columns = self.width - 1 - columns
         first, last = int(columns.min()), int(columns.max())
-        values = np.empty((len(bands), len(rows), last - first + 1), self._stored_type)
+        row_values = np.empty(last - first + 1, self._stored_type)
+        values = np.empty((len(bands), len(rows), len(columns)), self.dtypes[0])
         # a file that is mapped, and not read, would end the process if somebody shortened it
         with self._path.open("rb", buffering=0) as file:
             for plane, band in zip(values, bands, strict=True):
-                for row_values, row in zip(plane, rows.tolist(), strict=True):
+                for place, row in zip(plane, rows.tolist(), strict=True):
                     position = ((band - 1) * self.height + self.height - 1 - row) * self.width + first
                     file.seek(self._start + position * self._stored_type.itemsize)
                     if file.readinto(row_values.data) != row_values.nbytes:
                         raise self._build_truncation_error()
-        return values[..., columns - first].astype(self.dtypes[0])
+                    place[:] = row_values[columns - first]
+        return values
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is read."""

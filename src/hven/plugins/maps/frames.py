@@ -203,6 +203,8 @@ class Frame:
         if self.is_geographic:
             return -180.0, -90.0, 180.0, 90.0
         if self.kind == "equirectangular":
+            if not self.name:
+                return self._measure_extent()
             half_width = math.pi * self._equatorial_radius_m
             return -half_width, -half_width / 2, half_width, half_width / 2
         if self.kind in {"north_polar", "south_polar"}:
@@ -210,6 +212,15 @@ class Frame:
         else:
             half_width = self._equatorial_radius_m
         return -half_width, -half_width, half_width, half_width
+
+    def _measure_extent(self) -> tuple[float, float, float, float]:
+        """Measure the extent of an equirectangular frame, whose standard parallel and origin may be any."""
+        match = re.search(r"\+lon_0=(\S+)", self.proj_text)
+        middle_lon = float(match[1]) if match else 0.0
+        lon, lat = middle_lon + np.array([0.0, 90.0, 0.0, 0.0]), np.array([0.0, 0.0, -90.0, 90.0])
+        x, y = self.convert_from_lon_lat(lon, lat)
+        half_width = 2 * abs(x[1] - x[0])
+        return float(x[0] - half_width), float(y[2]), float(x[0] + half_width), float(y[3])
 
     @property
     def _equatorial_radius_m(self) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,23 +21,27 @@ from rasterio.windows import Window
 
 from hven.model.errors import ParamError, SourceError
 from hven.plugins.maps.frames import CelestialBody, Frame, find_body, find_frame, identify_frame
-from hven.plugins.maps.raster_files import check_netcdf_axes, open_raster
+from hven.plugins.maps.raster_files import check_netcdf_axes, check_pds3_label, open_raster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from hven.plugins.maps.map_layers import MapLayer
 
+    FileState = tuple[tuple[int, int, int], ...]
+
+LABEL_DRIVERS = ("PDS", "PDS4", "ISIS3", "ISIS2", "VICAR")  # whose data may be in another file
 MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
 COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
 MAX_PIXELS_BEYOND_POLE = 0.75
+BOUNDS_PLACES = 65  # along each axis of a raster whose longitudes and latitudes are found
 MAX_CODES = 256  # distinct values of a raster of codes
 MIN_OVERVIEW_PIXELS = 16 << 20  # rasters with fewer pixels need no overviews
 # GDAL counts small numbers as MiB, but rasterio passes bytes
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+logger = logging.getLogger("hven")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ class RasterInfo:
     levels
         The raster and its overviews, the largest first.
     file_state
-        Size, time and number of the file.
+        Size, time and number of the file, and of those with the data of a label.
     """
 
     path: Path
@@ -118,7 +124,7 @@ class RasterInfo:
     codes: frozenset[float]
     palette: tuple[tuple[float, tuple[int, int, int, int]], ...]
     levels: tuple[RasterLevel, ...]
-    file_state: tuple[int, int, int]
+    file_state: FileState
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -146,8 +152,7 @@ class RasterInfo:
         """West, south, east and north ends in degrees."""
         left, bottom, right, top = self.bounds
         if not self.frame.is_cylindrical:
-            kinds = {"north_polar": (-180.0, 0.0, 180.0, 90.0), "south_polar": (-180.0, -90.0, 180.0, 0.0)}
-            return kinds.get(self.frame.kind, (-180.0, -90.0, 180.0, 90.0))
+            return _find_lon_lat_bounds(self.frame, self.bounds)
         lon, lat = self.frame.convert_to_lon_lat(np.array([left, right]), np.array([bottom, top]))
         period = self.column_period or math.inf
         if self.width >= period - 0.5:
@@ -157,6 +162,42 @@ class RasterInfo:
             west, east = east, west + 360
         shift = 360 * math.floor((west + 180) / 360)
         return west - shift, max(float(lat[0]), -90.0), east - shift, min(float(lat[1]), 90.0)
+
+
+@lru_cache(maxsize=500)
+def _find_lon_lat_bounds(frame: Frame, bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Find the longitudes and latitudes of a box in a frame, from many of its places."""
+    west, south, east, north = bounds
+    x, y = np.meshgrid(np.linspace(west, east, BOUNDS_PLACES), np.linspace(south, north, BOUNDS_PLACES))
+    lon, lat = frame.convert_to_lon_lat(x.ravel(), y.ravel())
+    is_on_body = np.isfinite(lon) & np.isfinite(lat)
+    if not is_on_body.any():
+        return -180.0, -90.0, 180.0, 90.0
+    lon_margin, lat_margin = (_measure_largest_step(axis, is_on_body) for axis in (lon, lat))
+    lon, lat = lon[is_on_body], lat[is_on_body]
+    low, high = max(float(lat.min()) - lat_margin, -90.0), min(float(lat.max()) + lat_margin, 90.0)
+    pole_lats = np.array([-90.0, 90.0])
+    pole_x, pole_y = frame.convert_from_lon_lat(np.zeros(2), pole_lats)
+    has_pole = (pole_x >= west) & (pole_x <= east) & (pole_y >= south) & (pole_y <= north)
+    if has_pole.any():
+        ends = pole_lats[has_pole]
+        return -180.0, min(low, float(ends.min())), 180.0, max(high, float(ends.max()))
+    lons = np.sort(lon % 360)
+    gaps = np.diff(lons, append=lons[0] + 360)
+    widest = int(gaps.argmax())
+    width = 360.0 - float(gaps[widest])
+    if width + 2 * lon_margin >= 360:
+        return -180.0, low, 180.0, high
+    begin = (float(lons[(widest + 1) % len(lons)]) - lon_margin + 180) % 360 - 180
+    return begin, low, begin + width + 2 * lon_margin, high
+
+
+def _measure_largest_step(degrees: NDArray[np.float64], is_on_body: NDArray[np.bool_]) -> float:
+    """Measure how far the ends of a box may be beyond its places: near the edge of a body, farther than a step."""
+    grid = np.where(is_on_body, degrees, np.nan).reshape(BOUNDS_PLACES, BOUNDS_PLACES)
+    steps = np.concatenate([np.diff(grid, axis=axis).ravel() for axis in (0, 1)])
+    steps = np.abs((steps[np.isfinite(steps)] + 180) % 360 - 180)
+    return float(steps.max(initial=0.0)) * (1.0 if is_on_body.all() else 3.0)
 
 
 class _DatasetPool:
@@ -210,22 +251,50 @@ def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | No
     SourceError, ParamError
         The file is no raster, or its frame is not known.
     """
-    file_stat = path.stat()
-    file_state = file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino
+    file_state = _read_file_state(path, layer.variable)
     info = _read_raster_info(layer, path, file_state, None)
     if overviews_directory is None or has_enough_overviews(info):
         return info
     overviews_path = overviews_directory / build_overviews_file_name(layer, path)
-    return _read_raster_info(layer, path, file_state, overviews_path) if overviews_path.is_file() else info
+    if not overviews_path.is_file():
+        return info
+    try:
+        return _read_raster_info(layer, path, file_state, overviews_path)
+    except SourceError as error:
+        logger.warning("the overviews of %s cannot be read, so the next ingest makes them again: %s", path.name, error)
+        return info
+
+
+def _read_file_state(path: Path, variable: str) -> FileState:
+    """Read size, time and number of a raster's file, and of those with the data of a label."""
+    own_state = _read_single_state(path)
+    return own_state, *(_read_single_state(data_path) for data_path in _list_data_paths(path, variable, own_state))
+
+
+def _read_single_state(path: Path) -> tuple[int, int, int]:
+    try:
+        file_stat = path.stat()
+    except FileNotFoundError:
+        raise SourceError(f"the file {path.name} of a raster is missing", remedy="restore the file") from None
+    return file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino
+
+
+@lru_cache(maxsize=500)
+def _list_data_paths(path: Path, variable: str, _: tuple[int, int, int]) -> tuple[Path, ...]:
+    """List the files with the data of a label, which may change while the label stays as it is."""
+    with rasterio.Env(**GDAL_OPTIONS), open_raster(path, variable) as dataset:
+        names = dataset.files if dataset.driver in LABEL_DRIVERS else ()
+    return tuple(data_path for data_path in map(Path, names) if data_path != path)
 
 
 def build_overviews_file_name(layer: MapLayer, path: Path) -> str:
     """Name the file with the overviews of a raster in its present state, for layers that show it in the same way."""
-    file_stat = path.stat()
+    (size, time, _), *data_states = _read_file_state(path, layer.variable)
     state = (
         path.resolve(),
-        file_stat.st_size,
-        file_stat.st_mtime_ns,
+        size,
+        time,
+        *((data_size, data_time) for data_size, data_time, _ in data_states),
         layer.variable,
         layer.band,
         layer.missing_value,
@@ -236,9 +305,7 @@ def build_overviews_file_name(layer: MapLayer, path: Path) -> str:
 
 
 @lru_cache(maxsize=500)
-def _read_raster_info(
-    layer: MapLayer, path: Path, file_state: tuple[int, int, int], overviews_path: Path | None
-) -> RasterInfo:
+def _read_raster_info(layer: MapLayer, path: Path, file_state: FileState, overviews_path: Path | None) -> RasterInfo:
     body = find_body(layer.body) if layer.body else None
     with rasterio.Env(**GDAL_OPTIONS), open_raster(path, layer.variable) as dataset:
         frame, transform = _find_frame_and_transform(layer, path, dataset, body)
@@ -247,6 +314,9 @@ def _read_raster_info(
                 f"the raster {path.name} is rotated",
                 remedy="resample the raster so that its rows run from west to east",
             )
+        if dataset.dtypes[0].startswith("complex"):
+            remedy = "write their amplitudes into a raster of their own"
+            raise SourceError(f"the pixels of the raster {path.name} are complex numbers", remedy=remedy)
         shows_colours = layer.band is None and dataset.count >= 3 and dataset.dtypes[0] == "uint8"
         bands = (1, 2, 3) if shows_colours else (layer.band or 1,)
         if bands[-1] > dataset.count:
@@ -318,6 +388,8 @@ def _find_frame_and_transform(
         raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
     if dataset.driver == "netCDF":
         check_netcdf_axes(dataset, path, frame)
+    if dataset.driver == "PDS":
+        check_pds3_label(path, frame)
     if frame.is_cylindrical:
         _refuse_pixels_beyond_pole(path, frame, dataset)
     return frame, dataset.transform
@@ -356,11 +428,13 @@ def _read_palette(dataset: Any, bands: tuple[int, ...]) -> tuple[tuple[float, tu
 
 
 def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
-    """List the values of pixels without data; not-a-number always is one."""
+    """List the values of pixels without data that its type can have; not-a-number always is one."""
     values = [float(value) for value in (layer.missing_value, dataset.nodata) if value is not None]
     if dataset.dtypes[0].startswith("float"):
         return tuple(value for value in values if not math.isnan(value))
-    return tuple(int(value) for value in values if value.is_integer())  # numpy compares these faster
+    limits = np.iinfo(dataset.dtypes[0])
+    # numpy compares whole numbers faster
+    return tuple(int(value) for value in values if value.is_integer() and limits.min <= value <= limits.max)
 
 
 def _list_raster_levels(

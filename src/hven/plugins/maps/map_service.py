@@ -89,7 +89,7 @@ def _build_error_response(
 def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     """Answer with an error document of the version that is requested."""
     query = {name.upper(): value for name, value in request.query_params.items()}
-    is_old = (query.get("VERSION") or "1.3.0") < "1.3.0"
+    is_old = (query.get("VERSION") or query.get("WMTVER") or "1.3.0") < "1.3.0"
     version, media_type = ("1.1.1", "application/vnd.ogc.se_xml") if is_old else ("1.3.0", "text/xml")
     single_errors: Sequence[Exception] = error.errors if isinstance(error, SeveralParamsError) else (error,)
 
@@ -197,9 +197,9 @@ class MapService:
     def _get_base_url(self, request: Request) -> str:
         return services.get_base_url(request, self._context.site.settings)
 
-    def _list_rasters(self, request: Request, values: DimensionValues = DEFAULT_VALUES) -> Any:
+    def _list_rasters(self, request: Request, values: DimensionValues = DEFAULT_VALUES, layer_id: str = "") -> Any:
         principal = self._context.identify_principal(request)
-        return _load_module("layer_access").list_layer_rasters(self._context, principal, values)
+        return _load_module("layer_access").list_layer_rasters(self._context, principal, values, layer_id)
 
     async def _answer_wms(self, request: Request, params: RequestParams) -> Response:
         operations = {
@@ -219,9 +219,12 @@ class MapService:
         body, media_type = await self._call_in_thread(lambda: operation(request, params))
         return _answer_with_body(request, body, media_type)
 
-    def _find_rasters(self, request: Request, names: Sequence[str], values: DimensionValues) -> Any:
+    def _find_rasters(
+        self, request: Request, names: Sequence[str], values: DimensionValues, *, sends_values: bool = False
+    ) -> Any:
         collection, principal = request.path_params["collection"], self._context.identify_principal(request)
-        return _load_module("layer_access").find_layer_rasters(self._context, principal, collection, names, values)
+        find_layer_rasters = _load_module("layer_access").find_layer_rasters
+        return find_layer_rasters(self._context, principal, collection, names, values, sends_values=sends_values)
 
     def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         return self._answer_map_request(request, params, "LAYERS", _load_module("wms_requests").answer_map)
@@ -259,7 +262,7 @@ class MapService:
 
     def _list_collection_rasters(self, request: Request) -> Any:
         collection = request.path_params["collection"]
-        rasters = [item for item in self._list_rasters(request) if item[0].name == collection]
+        rasters = self._list_rasters(request, layer_id=f"{collection}/")
         if not rasters:
             raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
         return rasters
@@ -353,7 +356,7 @@ class MapService:
     def _cut_coverage(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         module, parameter = self._load_coverage_module(params)
         names = _load_module("wms_requests").read_layer_names(params, parameter)
-        raster = self._find_rasters(request, names, _read_dimensions(params))[0]
+        raster = self._find_rasters(request, names, _read_dimensions(params), sends_values=True)[0]
         aliases = _load_module("layer_access").get_frame_aliases(self._context, request.path_params["collection"])
         coverage: tuple[bytes, str] = module.answer_coverage(params, raster, aliases)
         return coverage
@@ -381,8 +384,8 @@ class MapService:
             )
 
         def find_value() -> dict[str, Any]:
-            rasters, body = self._list_rasters(request, values), request.path_params["body"]
-            layer_id = params.read_one("LAYER") or ""
+            layer_id, body = params.read_one("LAYER") or "", request.path_params["body"]
+            rasters = self._list_rasters(request, values, layer_id)
             raster, details = _load_module("body_documents").find_raster_and_details(rasters, body, layer_id)
             value = _load_module("map_drawing").read_pixel_value(raster, lon, lat)
             time = values.time or raster.layer.default_time or None

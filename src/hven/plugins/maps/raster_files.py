@@ -24,6 +24,9 @@ NETCDF_BEGINNINGS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
 FITS_BEGINNING = b"SIMPLE  ="
 VARIABLE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 MAX_AXIS_ERROR_PIXELS = 0.05  # of the places in an axis of netCDF, from those of pixels with one size
+MAX_LABEL_BYTES = 256 << 10  # of PDS3, which are searched
+_WESTWARD_PATTERN = re.compile(rb"POSITIVE_LONGITUDE_DIRECTION\s*=\s*\"?WEST", re.IGNORECASE)
+_OGRAPHIC_PATTERN = re.compile(rb"COORDINATE_SYSTEM_NAME\s*=\s*\"?PLANETOGRAPHIC", re.IGNORECASE)
 _METRES_BY_UNIT = {"km": 1000.0, "kilometer": 1000.0, "kilometre": 1000.0}
 
 
@@ -103,6 +106,27 @@ def _open_variable(path: Path, variable: str) -> Any:
         if variable:
             message = f"the file {path.name} has no variable {variable!r} that can be a map"
         raise SourceError(message, remedy="correct the file or `variable`") from error
+
+
+def check_pds3_label(path: Path, frame: Frame) -> None:
+    """Refuse what GDAL does not read in labels of PDS3: longitudes to the west, and planetographic latitudes.
+
+    Raises
+    ------
+    ParamError
+        The label has other longitudes or latitudes than the frame that GDAL finds.
+    """
+    with path.open("rb") as file:
+        label = file.read(MAX_LABEL_BYTES)
+    is_flattened = frame.body.equatorial_radius_m != frame.body.polar_radius_m
+    reasons = {
+        "longitudes that grow to the west": _WESTWARD_PATTERN.search(label),
+        "planetographic latitudes": is_flattened and _OGRAPHIC_PATTERN.search(label),
+    }
+    for reason, is_found in reasons.items():
+        if is_found:
+            message = f"the label of {path.name} has {reason}, which GDAL does not read"
+            raise ParamError(message, name="bounds", remedy="write `frame` and `bounds: [west, south, east, north]`")
 
 
 def check_netcdf_axes(dataset: Any, path: Path, frame: Frame) -> None:

@@ -7,7 +7,7 @@ longitudes alone, and rows on latitudes alone, there is one row of columns and o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +15,18 @@ import numpy as np
 from hven.plugins.maps.map_rasters import RasterInfo, RasterLevel, read_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from hven.plugins.maps.map_views import MapView
 
     FloatArray = NDArray[np.float64]
+    Float32Array = NDArray[np.float32]
     Samples = tuple[NDArray[Any], NDArray[np.bool_]]  # values by band, row and column; whether these have data
 
 MAX_READ_PIXELS = 16 << 20  # pixels that are read for a map; larger windows are read with fewer pixels
+STRIP_PIXELS = 96 << 10  # of a map whose values are interpolated at a time
 NODE_STEP = 4  # pixels of a map from one exact place to the next; those between are interpolated
 # how far nodes may be, in pixels, from where nodes of twice the distance predict them: four times the error between
 # nodes, as it grows with the square of the distance
@@ -33,15 +35,74 @@ MAX_PREDICTION_ERROR_PIXELS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class RasterPlaces:
-    """Places in a raster; not-a-number outside."""
+    """Places in a raster; not-a-number outside.
+
+    Attributes
+    ----------
+    columns, rows
+        Of all pixels of a map, or of its nodes; a row of columns and a column of rows if these are independent.
+    shape
+        Number of rows and columns of the map.
+    node_step
+        Pixels from one node to the next one; 1: each pixel is a node.
+    other_pixels
+        Numbers of the pixels whose places are not those between nodes, ascending, shape (n,).
+    other_places
+        Columns and rows of these, shape (2, n).
+    """
 
     columns: FloatArray
     rows: FloatArray
+    shape: tuple[int, int]
+    node_step: int = 1
+    other_pixels: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    other_places: FloatArray = field(default_factory=lambda: np.empty((2, 0)))
 
     @property
     def is_separable(self) -> bool:
         """Whether columns and rows are independent."""
         return bool(self.columns.shape[0] == 1 and self.rows.shape[1] == 1)
+
+    def find_ends(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Find the least and largest row, and the least and largest column; None: all places are outside."""
+        ends = []
+        for own, other in ((self.rows, self.other_places[1]), (self.columns, self.other_places[0])):
+            finite = [numbers[np.isfinite(numbers)] for numbers in (own, other)]
+            finite = [numbers for numbers in finite if numbers.size]
+            if not finite:
+                return None
+            ends.append((min(float(n.min()) for n in finite), max(float(n.max()) for n in finite)))
+        return ends[0], ends[1]
+
+    def rescale(self, scales: tuple[float, float], offsets: tuple[float, float]) -> RasterPlaces:
+        """Multiply rows and columns, and subtract offsets."""
+        other_columns, other_rows = self.other_places
+        return replace(
+            self,
+            rows=self.rows * scales[0] - offsets[0],
+            columns=self.columns * scales[1] - offsets[1],
+            other_places=np.stack([other_columns * scales[1] - offsets[1], other_rows * scales[0] - offsets[0]]),
+        )
+
+    def iterate_strips(self) -> Iterator[tuple[int, Float32Array, Float32Array]]:
+        """Yield the first row of each strip of the map, with the columns and rows of its pixels.
+
+        Strips fit into the processor's cache. The windows of rasters are small enough for this precision.
+        """
+        height, width = self.shape
+        count = max(STRIP_PIXELS // (width * self.node_step), 1) * self.node_step
+        for first in range(0, height, count):
+            last = min(first + count, height)
+            nodes = slice(first // self.node_step, -(-last // self.node_step) + (self.node_step > 1))
+            columns, rows = (
+                _interpolate_nodes(axis[nodes].astype(np.float32), self.node_step, (last - first, width))
+                for axis in (self.columns, self.rows)
+            )
+            begin, end = np.searchsorted(self.other_pixels, (first * width, last * width))
+            if begin < end:
+                pixels = self.other_pixels[begin:end] - first * width
+                columns.reshape(-1)[pixels], rows.reshape(-1)[pixels] = self.other_places[:, begin:end]
+            yield first, columns, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +136,10 @@ def sample_places(
     values, is_valid
         For each band and place; whether a place has data.
     """
-    return _sample_raster(info, _locate_places(info, lon, lat), is_smooth=is_smooth, keeps_rows=keeps_rows)
+    columns, rows = _locate_places(info, lon, lat)
+    shape = np.broadcast_shapes(columns.shape, rows.shape)
+    places = RasterPlaces(_move_columns_together(info, columns, _find_middle(columns)), rows, (shape[0], shape[1]))
+    return _sample_raster(info, places, is_smooth=is_smooth, keeps_rows=keeps_rows)
 
 
 def contains_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> NDArray[np.bool_]:
@@ -86,8 +150,8 @@ def contains_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> NDArr
     lon, lat
         Places.
     """
-    places = _locate_places(info, lon, lat)
-    return np.isfinite(places.columns) & np.isfinite(places.rows)
+    columns, rows = _locate_places(info, lon, lat)
+    return np.isfinite(columns) & np.isfinite(rows)
 
 
 def sample_view(info: RasterInfo, view: MapView, *, is_smooth: bool) -> Samples:
@@ -117,7 +181,8 @@ def _convert_axes(
     return convert(horizontal, np.zeros_like(horizontal))[0], convert(np.zeros_like(vertical), vertical)[1]
 
 
-def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> RasterPlaces:
+def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return columns and rows, not-a-number outside; both are so outside if they are not independent."""
     if not info.frame.is_cylindrical:
         lon, lat = np.broadcast_arrays(lon, lat)
     with np.errstate(invalid="ignore"):
@@ -129,7 +194,27 @@ def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> Raster
         if not info.is_whole_turn:
             columns = np.where((columns >= 0) & (columns <= info.width), columns, np.nan)
         rows = np.where((rows >= -1e-6) & (rows <= info.height + 1e-6), rows, np.nan)
-    return RasterPlaces(columns, rows)
+    if columns.shape == rows.shape:
+        is_outside = np.isnan(columns) | np.isnan(rows)
+        columns[is_outside] = rows[is_outside] = np.nan
+    return columns, rows
+
+
+def _find_middle(columns: FloatArray) -> float:
+    """Return the column that is in the middle of the list of those inside; 0: there are none."""
+    inside = columns[np.isfinite(columns)]
+    return float(inside[len(inside) // 2]) if inside.size else 0.0
+
+
+def _move_columns_together(info: RasterInfo, columns: FloatArray, middle: float) -> FloatArray:
+    """Move columns by a turn if they are more than half a turn from the middle, perhaps beyond the last column."""
+    if not info.is_whole_turn:
+        return columns
+    period = float(info.column_period or 1)
+    distances = columns - middle
+    with np.errstate(invalid="ignore"):
+        turns = (distances < -period / 2).astype(np.int8) - (distances > period / 2)
+    return columns + period * turns
 
 
 def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
@@ -141,16 +226,20 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
             x, y = np.broadcast_arrays(x, y)
         return _convert_axes(view.frame.convert_to_lon_lat, x, y)
 
-    columns, rows = np.arange(view.width)[np.newaxis, :], np.arange(view.height)[:, np.newaxis]
+    shape = view.height, view.width
     if view.frame.is_cylindrical and info.frame.is_cylindrical:
-        return _locate_places(info, *find_lon_lat(columns, rows))
-    cells = [-(-size // (2 * NODE_STEP)) for size in (view.height, view.width)]
+        lon, lat = find_lon_lat(np.arange(view.width)[np.newaxis, :], np.arange(view.height)[:, np.newaxis])
+        columns, rows = _locate_places(info, lon, lat)
+        return RasterPlaces(_move_columns_together(info, columns, _find_middle(columns)), rows, shape)
+    cells = [-(-size // (2 * NODE_STEP)) for size in shape]
     node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
     lon, lat = find_lon_lat(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
-    nodes = _locate_places(info, lon, lat)
-    places = np.stack([nodes.columns, nodes.rows])
+    columns, rows = _locate_places(info, lon, lat)
+    middle = _find_middle(columns)
+    places = np.stack([_move_columns_together(info, columns, middle), rows])
     with np.errstate(invalid="ignore"):
-        errors = np.hypot(*(_interpolate_nodes(places[:, ::2, ::2], 2) - places[:, :-1, :-1]))
+        predicted = np.stack([_interpolate_nodes(axis[::2, ::2], 2, axis[1:, 1:].shape) for axis in places])
+        errors = np.hypot(*(predicted - places[:, :-1, :-1]))
         pixel_size = np.fmin(
             *(np.hypot(*np.diff(places, axis=axis))[: 2 * cells[0], : 2 * cells[1]] for axis in (1, 2))
         )
@@ -159,13 +248,14 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     if lon.shape == lat.shape:
         is_exact |= _find_cells_entirely_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
-    places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
-    if not is_exact.all():
-        is_inexact = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
-        exact_rows, exact_columns = np.nonzero(is_inexact)
-        exact = _locate_places(info, *find_lon_lat(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :]))
-        places[:, is_inexact] = np.stack([exact.columns[0], exact.rows[0]])
-    return RasterPlaces(*places)
+    node_places = RasterPlaces(places[0], places[1], shape, NODE_STEP)
+    if is_exact.all():
+        return node_places
+    is_other = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
+    other_rows, other_columns = np.nonzero(is_other)
+    found = _locate_places(info, *find_lon_lat(other_columns[np.newaxis, :], other_rows[np.newaxis, :]))
+    other_places = np.stack([_move_columns_together(info, found[0][0], middle), found[1][0]])
+    return replace(node_places, other_pixels=other_rows * view.width + other_columns, other_places=other_places)
 
 
 def _find_cells_entirely_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -177,71 +267,99 @@ def _find_cells_entirely_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.
     return is_off_body
 
 
-def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
-    """Interpolate along both axes: `step` places from each node to the next one, which is left out."""
-    shares = np.arange(step) / step
-    for axis in (1, 2):
-        low, high = (np.take(nodes, range(first, nodes.shape[axis] - 1 + first), axis) for first in (0, 1))
-        places = np.expand_dims(high - low, axis + 1) * shares.reshape((-1, *[1] * (2 - axis)))
-        places += np.expand_dims(low, axis + 1)
-        shape = list(low.shape)
-        shape[axis] *= step
-        nodes = places.reshape(shape)
-    return nodes
+def _interpolate_nodes(nodes: NDArray[Any], step: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Interpolate along both axes: `step` places from each node to the next one; the first ones of a shape."""
+    if step == 1:
+        return nodes
+    shares = (np.arange(step) / step).astype(nodes.dtype)
+    wide = (nodes[:, 1:] - nodes[:, :-1])[..., np.newaxis] * shares
+    wide += nodes[:, :-1, np.newaxis]
+    wide = wide.reshape(len(nodes), -1)[:, : shape[1]]
+    # numpy needs less time for long rows than for few shares
+    places: NDArray[Any] = (wide[1:] - wide[:-1])[:, np.newaxis] * shares[:, np.newaxis]
+    places += wide[:-1, np.newaxis]
+    return places.reshape(-1, wide.shape[1])[: shape[0]]
 
 
 def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool, keeps_rows: bool = False) -> Samples:
-    columns, rows = places.columns, places.rows
-    is_shown = np.isfinite(columns) & np.isfinite(rows)
-    if not is_shown.any():
-        return np.zeros((len(info.bands), *is_shown.shape)), is_shown
-    if not places.is_separable and not is_shown.all():
-        columns, rows = np.where(is_shown, columns, np.nan), np.where(is_shown, rows, np.nan)
-    if info.is_whole_turn:  # the places are on both sides of the middle, perhaps beyond the last column
-        period = float(info.column_period or 1)
-        finite_columns = columns[np.isfinite(columns)]
-        distances = columns - finite_columns[len(finite_columns) // 2]
-        turns = (distances < -period / 2).astype(np.int8) - (distances > period / 2)
-        columns = columns + period * turns
-    window = _choose_window(info, RasterPlaces(columns, rows), keeps_rows=keeps_rows)
+    ends = places.find_ends()
+    if ends is None:
+        return np.zeros((len(info.bands), *places.shape)), np.zeros(places.shape, dtype=bool)
+    window = _choose_window(info, places, ends, keeps_rows=keeps_rows)
     level, shape = window.level, window.shape
     values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
-    row_scale, column_scale = shape[0] / window.height, shape[1] / window.width
-    rows = rows * (level.height / info.height * row_scale)
-    rows -= window.top * row_scale + 0.5
-    columns = columns * (level.width / info.width * column_scale)
-    columns -= window.left * column_scale + 0.5
-    if info.is_whole_turn:
-        _move_to_nearer_end(columns, shape[1], level.width * column_scale)
-    places = RasterPlaces(np.nan_to_num(columns, copy=False), np.nan_to_num(rows, copy=False))
+    scales = shape[0] / window.height, shape[1] / window.width
+    turn = level.width * scales[1] if info.is_whole_turn else None
+    places = places.rescale(
+        (level.height / info.height * scales[0], level.width / info.width * scales[1]),
+        (window.top * scales[0] + 0.5, window.left * scales[1] + 0.5),
+    )
+    if places.is_separable:
+        return _sample_separable_places(values, is_valid, places, turn, is_smooth=is_smooth)
+    pixels = _stack_pixels(values, is_valid) if is_smooth else np.moveaxis(values, 0, 2)
+    samples = np.empty((*places.shape, len(values)), dtype=pixels.dtype)
+    has_data = np.empty(places.shape, dtype=bool)
+    for first, columns, rows in places.iterate_strips():
+        is_shown = np.isfinite(columns)
+        if not is_shown.all():
+            columns[~is_shown] = rows[~is_shown] = 0
+        if turn is not None:
+            _move_to_nearer_end(columns, shape[1], turn)
+        strip = slice(first, first + len(rows))
+        if is_smooth:
+            found = _interpolate_bilinearly(pixels, columns, rows)
+            samples[strip], has_data[strip] = _divide_by_weights(found, len(values))
+        else:
+            indices = _round_to_indices(rows, shape[0]), _round_to_indices(columns, shape[1])
+            samples[strip], has_data[strip] = pixels[indices], is_valid[indices]
+        has_data[strip] &= is_shown
+    return np.moveaxis(samples, 2, 0), has_data
+
+
+def _sample_separable_places(
+    values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces, turn: float | None, *, is_smooth: bool
+) -> Samples:
+    """Find values at places whose columns and rows are independent."""
+    columns, rows = places.columns[0].copy(), places.rows[:, 0]
+    is_shown = np.isfinite(rows)[:, np.newaxis] & np.isfinite(columns)
+    columns, rows = np.nan_to_num(columns), np.nan_to_num(rows)
+    if turn is not None:
+        _move_to_nearer_end(columns, values.shape[2], turn)
     if not is_smooth:
-        row_index = np.clip((places.rows + 0.5).astype(np.intp), 0, shape[0] - 1)
-        column_index = np.clip((places.columns + 0.5).astype(np.intp), 0, shape[1] - 1)
+        row_index = _round_to_indices(rows, values.shape[1])[:, np.newaxis]
+        column_index = _round_to_indices(columns, values.shape[2])
         return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
-    values, has_data = _interpolate_pixels(values, is_valid, places)
-    return values, is_shown & has_data
+    pixels = _stack_pixels(values, is_valid)
+    pixels = _interpolate_axis(_interpolate_axis(pixels, rows, 0), columns, 1)
+    samples, has_data = _divide_by_weights(pixels, len(values))
+    return np.moveaxis(samples, 2, 0), is_shown & has_data
 
 
-def _move_to_nearer_end(columns: FloatArray, count: int, turn: float) -> None:
+def _round_to_indices(positions: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """Return the numbers of the pixels in which positions are."""
+    return np.clip((positions + 0.5).astype(np.intp), 0, count - 1)
+
+
+def _move_to_nearer_end(columns: NDArray[Any], count: int, turn: float) -> None:
     """Move places beyond the columns that were read by a turn, if they are nearer to these then.
 
     Every n-th column is read, so that up to n columns at the seam may be left out.
     """
     half_gap = max(turn - (count - 1), 0) / 2
-    with np.errstate(invalid="ignore"):
-        for is_nearer, shift in ((columns > count - 1 + half_gap, -turn), (columns < -half_gap, turn)):
-            if is_nearer.any():
-                columns[is_nearer] += shift
+    for is_nearer, shift in ((columns > count - 1 + half_gap, -turn), (columns < -half_gap, turn)):
+        if is_nearer.any():
+            columns[is_nearer] += shift
 
 
-def _choose_window(info: RasterInfo, places: RasterPlaces, *, keeps_rows: bool = False) -> RasterWindow:
+def _choose_window(
+    info: RasterInfo, places: RasterPlaces, ends: Sequence[tuple[float, float]], *, keeps_rows: bool = False
+) -> RasterWindow:
     """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
     row_step, column_step = _measure_max_row_column_steps(places) if keeps_rows else _measure_pixel_steps(places)
     level = info.levels[0]
     for smaller_level in info.levels[1:]:
         if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
             level = smaller_level
-    ends = [(float(np.nanmin(axis)), float(np.nanmax(axis))) for axis in (places.rows, places.columns)]
     scales = level.height / info.height, level.width / info.width
     # every n-th row and column is read
     strides = [max(int(step * scale), 1) for step, scale in zip((row_step, column_step), scales, strict=True)]
@@ -294,20 +412,20 @@ def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
         steps.append(float(np.median(distances)) if distances.size else 1.0)
     if places.is_separable:
         return steps[0], steps[1]
-    return min(steps), min(steps)
+    return min(steps) / places.node_step, min(steps) / places.node_step
 
 
 def _measure_max_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
     """Measure how many rows and how many columns are between neighbours; the larger medians of both directions."""
     steps = []
     for array in (places.rows, places.columns):
-        medians = [1.0]
+        medians = [float(places.node_step)]
         for axis in (0, 1):
             differences = np.abs(_sample_neighbour_differences(array, axis))
             differences = differences[np.isfinite(differences)]
             if differences.size:
                 medians.append(float(np.median(differences)))
-        steps.append(max(medians))
+        steps.append(max(medians) / places.node_step)
     return steps[0], steps[1]
 
 
@@ -321,23 +439,21 @@ def _sample_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:
     return second - first
 
 
-def _interpolate_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces) -> Samples:
-    """Interpolate linearly between the pixels around places; those without data do not count."""
-    # the bands of a pixel are beside each other, and are copied together
+def _stack_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[Any]:
+    """Put the bands of each pixel beside each other, which are copied together; weights follow if there are gaps."""
     pixels = np.stack(list(values), 2).astype(np.result_type(values.dtype, np.float32))
-    has_gaps = not is_valid.all()
-    if has_gaps:
-        weights = is_valid[..., np.newaxis].astype(pixels.dtype)
-        pixels = np.concatenate([np.where(is_valid[..., np.newaxis], pixels, 0), weights], 2)
-    if places.is_separable:
-        pixels = _interpolate_axis(_interpolate_axis(pixels, places.rows[:, 0], 0), places.columns[0], 1)
-    else:
-        pixels = _interpolate_bilinearly(pixels, places)
-    if not has_gaps:
-        return np.moveaxis(pixels, 2, 0), np.ones(pixels.shape[:2], dtype=bool)
+    if is_valid.all():
+        return pixels
+    weights = is_valid[..., np.newaxis].astype(pixels.dtype)
+    return np.concatenate([np.where(is_valid[..., np.newaxis], pixels, 0), weights], 2)
+
+
+def _divide_by_weights(pixels: NDArray[Any], band_count: int) -> tuple[NDArray[Any], NDArray[np.bool_] | bool]:
+    """Return the values of pixels, and which of them have data: those without data do not count."""
+    if pixels.shape[2] == band_count:
+        return pixels, True
     weights = pixels[..., -1:]
-    pixels = pixels[..., :-1] / np.where(weights > 0, weights, 1)
-    return np.moveaxis(pixels, 2, 0), weights[..., 0] >= 0.5
+    return pixels[..., :-1] / np.where(weights > 0, weights, 1), weights[..., 0] >= 0.5
 
 
 def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) -> NDArray[Any]:
@@ -352,26 +468,27 @@ def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) ->
     return _interpolate_into_second_array(first, second, plane_weights).reshape(low_pixels.shape)
 
 
-def _interpolate_bilinearly(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
-    """Interpolate linearly between the four pixels around each place."""
+def _interpolate_bilinearly(pixels: NDArray[Any], columns: Float32Array, rows: Float32Array) -> NDArray[Any]:
+    """Interpolate linearly between the four pixels around each place; columns and rows are overwritten."""
     if min(pixels.shape[:2]) < 2:
         pixels = np.pad(pixels, ((0, 1), (0, 1), (0, 0)), mode="edge")
     height, width, bands = pixels.shape
     pixels = pixels.reshape(-1, bands)
-    # the window is small enough for the precision of these
-    columns, rows = places.columns.astype(np.float32), places.rows.astype(np.float32)
-    left, top = (np.clip(np.floor(axis), 0, size - 2) for axis, size in ((columns, width), (rows, height)))
+    left, top = np.clip(np.floor(columns), 0, width - 2), np.clip(np.floor(rows), 0, height - 2)
     indices = top.astype(np.intp)
     indices *= width
     indices += left.astype(np.intp)
     columns -= left
     rows -= top
-    weights = [np.clip(axis, 0, 1)[..., np.newaxis] for axis in (columns, rows)]
+    for weights in (columns, rows):
+        np.clip(weights, 0, 1, out=weights)
     upper, lower = (
-        _interpolate_into_second_array(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0])
+        _interpolate_into_second_array(
+            pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), columns[..., np.newaxis]
+        )
         for step in (0, width)
     )
-    return _interpolate_into_second_array(upper, lower, weights[1])
+    return _interpolate_into_second_array(upper, lower, rows[..., np.newaxis])
 
 
 def _interpolate_into_second_array(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:

@@ -313,9 +313,10 @@ def _write_layer(
     tag = "CRS" if is_new else "SRS"
     west, south, east, north = info.lon_lat_bounds
     if is_new:
+        outer_west, outer_east = (west, east) if east <= 180 else (-180.0, 180.0)
         box = (
-            f"<EX_GeographicBoundingBox><westBoundLongitude>{west}</westBoundLongitude>"
-            f"<eastBoundLongitude>{min(east, 180)}</eastBoundLongitude><southBoundLatitude>{south}</southBoundLatitude>"
+            f"<EX_GeographicBoundingBox><westBoundLongitude>{outer_west}</westBoundLongitude>"
+            f"<eastBoundLongitude>{outer_east}</eastBoundLongitude><southBoundLatitude>{south}</southBoundLatitude>"
             f"<northBoundLatitude>{north}</northBoundLatitude></EX_GeographicBoundingBox>"
         )
         low, high = (south, west), (north, east)
