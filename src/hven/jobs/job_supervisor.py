@@ -2,6 +2,9 @@
 
 The supervisor is small and alone in its process. It has one thread, so that forking is safe. It closes its connections
 before a fork, so that no child has them.
+
+Modules of packages at the extension point ``hven.expiry`` delete data of their own in a child process:
+``is_cleanup_due(settings, store) -> bool`` says when, and ``delete_expired_data(site)`` does it. Both may come again.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from hven.jobs._forking_process import ForkingProcess
 from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, WorkerStopEvent, run_jobs
 from hven.jobs.hang_detector import HungProcessDetector, compute_load_factor
 from hven.jobs.job_service import UNARCHIVED_PHASES, format_sortable_timestamp, get_job_directory
+from hven.model import plugins
 from hven.model.errors import HvenError, ServiceError
 from hven.site import Site
 from hven.site.auth import invitations
@@ -240,6 +244,9 @@ class JobSupervisor(ForkingProcess):
         if deleted_count:
             log.info("removed %d grants that expired at least 30 days ago", deleted_count)
         self._start_user_table_cleanup_if_due()
+        parts = plugins.load_extensions("hven.expiry")
+        if any(part.is_cleanup_due(self._settings, self._get_store()) for part in parts):
+            self._fork_worker(partial(_clean_up_site, self._settings, _delete_expired_package_data))
 
     def _delete_stray_job_files(self, oldest_kept_time: float) -> None:
         """Delete old files in the directory of jobs that belong to no job."""
@@ -282,7 +289,7 @@ class JobSupervisor(ForkingProcess):
             is_due = bool(store.users.list_accounts())
         if is_due:
             self._last_table_sweep = time.monotonic()
-            self._fork_worker(partial(_remove_user_table_leftovers, self._settings))
+            self._fork_worker(partial(_clean_up_site, self._settings, clean_user_table_storage))
 
     def _stop_workers(self) -> None:
         """Stop all workers, and wait for them."""
@@ -316,9 +323,14 @@ def _run_worker(settings: Settings, idle_seconds: float, parent_pid: int) -> Non
         run_jobs(site, stop, idle_seconds=idle_seconds)
 
 
-def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
-    """Delete expired tables of users and leftover files, in a child process."""
+def _clean_up_site(settings: Settings, delete_data: Callable[[Site], None], _parent: int) -> None:
+    """Delete what has expired, in a child process."""
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:
-        clean_user_table_storage(site)
+        delete_data(site)
+
+
+def _delete_expired_package_data(site: Site) -> None:
+    for part in plugins.load_extensions("hven.expiry"):
+        part.delete_expired_data(site)

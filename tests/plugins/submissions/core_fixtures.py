@@ -5,6 +5,7 @@ TRANSLATED_MODULES = {
     f"plugins/submissions/{name}.py": "the pages at /submissions"
     for name in (
         "file_checkers",
+        "published_rows",
         "staging",
         "submission_pages",
         "submission_requests",

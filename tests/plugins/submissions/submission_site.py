@@ -109,6 +109,23 @@ tables:
       b1: {type: float32, unit: m, description: Baseline}
       path: {type: string, description: File}
       sha256: {type: string, description: Checksum}
+  plans:
+    title: Plans
+    source: {kind: push, columns: {id: int64, star: string, night: string, visits: int32}, ids: id, writers: [mia]}
+    submissions: {submitters: [anna], moderated: true, identity: [star, night]}
+    primary: id
+    keys: {star: stars}
+    columns: {id: int64, star: string, night: string, visits: int32}
+  stars:
+    source: {kind: csv, files: stars.csv}
+    primary: star
+    access: {rows: "star <> 'secret' or reader = 'mia'"}
+    columns: {star: string}
+  levels:
+    source: {kind: push, columns: {id: int64, object: string, level: int32, path: string, sha256: string}, ids: id, writers: [mia]}
+    submissions: {path: path, sha256: sha256, values: {object: OBJECT, level: LEVEL}, level: level, warnings: show, submitters: [anna]}
+    primary: id
+    columns: {id: int64, object: string, level: int32, path: string, sha256: string}
   hidden:
     access: private
     source: {kind: push, columns: {id: int64, file_name: string, total: string}, ids: id, writers: [mia]}
@@ -206,6 +223,7 @@ def open_submission_site(directory: Path, **settings: Any) -> Iterator[tuple[Sit
         folder = site.settings.collections_directory / "lists"
         folder.mkdir()
         (folder / "lists.yaml").write_text(LISTS)
+        (folder / "stars.csv").write_text("star\nalf Lyr\nbet Lyr\nsecret\n")
         site.refresh_published_state()
         for name in ("oidb", "lists"):
             ingest_collection(site, name)

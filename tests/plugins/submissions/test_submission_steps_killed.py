@@ -14,9 +14,9 @@ import pytest
 from asgi_client import Client
 from submission_site import make_image, open_submission_site, query
 
+from hven.plugins.submissions.expired_submissions import delete_expired_data
 from hven.plugins.submissions.staging import StagingArea, compute_sha256, list_staged_numbers
 from hven.plugins.submissions.submission_store import DISCARDED, GOOD_FILE, SAVED, STAGED_STATES, SubmissionStore
-from hven.plugins.submissions.submission_workflow import discard_expired_submissions
 from hven.site import Site
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 2
@@ -175,8 +175,8 @@ def check_files(site: Site, client: Client, number: int, name: str) -> None:
             assert compute_sha256(staged_path) == file.sha256
     elif submission.state == DISCARDED:
         assert paths == []
-        discard_expired_submissions(site)  # as the next request does
-        assert number not in list_staged_numbers(site)
+        delete_expired_data(site)  # as the next request does
+        assert number not in list_staged_numbers(site.settings)
         assert not (site.settings.collections_directory / "lists/images/sent" / str(number)).exists()
     else:
         assert (submission.state, paths) == (SAVED, [f"images/sent/{number}/kept.fits"])

@@ -12,7 +12,7 @@ from hven.app._server import create_and_start_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import Settings
-from hven.plugins.submissions import submission_workflow
+from hven.plugins.submissions import published_rows, submission_workflow
 from hven.testing.site import open_site_with_uningested_files
 
 OBSERVATIONS = """\
@@ -81,11 +81,11 @@ def test_many_rows_of_one_target_do_not_spoil_versions(
     ]
     assert people["mia"].send("/push/oidb.granules", rows).status == 201
     monkeypatch.setattr(submission_workflow, "MAX_SUBMISSION_ROWS", 5)
-    monkeypatch.setattr(submission_workflow, "_QUERY_ROWS", 5, raising=False)
+    monkeypatch.setattr(published_rows, "QUERY_ROWS", 5)
     submission = anna.begin({f"{number}.fits": make_file("crowd", INSMODE=f"M{number}") for number in (28, 29)})
     checked = read_submission(anna.take(submission, "check"))
     assert [row["version"] for row in checked["report"]["rows"]] == [4, 4]
-    monkeypatch.setattr(submission_workflow, "_QUERY_ROWS", 1, raising=False)
+    monkeypatch.setattr(published_rows, "QUERY_ROWS", 1)
     refused = anna.take(checked, "check")
     assert (refused.status, "have the same identity" in refused.text) == (413, True)
 

@@ -66,7 +66,8 @@ class VotableShapeSection(
     params: dict[str, RetypedText]
     (
         "PARAMs of the result, for example {status: OK, last_mod_date: '{updated}'}. {updated} is the time at which "
-        "the table was published. {source_updated} is the time of the newest file in the table's source"
+        "the table was published. {source_updated} is the time of the newest file in the table's source. {param.NAME} "
+        "is the value of the request's parameter NAME"
     )
 
 

@@ -165,17 +165,26 @@ async def _answer_rows(
     result.descriptors = ()  # such clients take further RESOURCEs for rows
     endpoint_params = [endpoint_param.param for endpoint_param in endpoint.params]
     warnings = query.build_unused_parameter_warnings(params, (*endpoint_params, *DALI_PARAMS))
+    published_table = published_state.tables_by_name[table.qualified_name]
+    constants = _fill_constant_templates(endpoint, published_table, context.site, values_by_name)
+    constant_texts = [text for _, text in constants]
     return await services.answer_with_result(
         request,
         result,
         (output_format, options),
-        etag_parts=(*key, *literal_values, row_limit, output_format.name, sorted(options.items()), warnings),
+        etag_parts=(
+            *key,
+            *literal_values,
+            row_limit,
+            output_format.name,
+            sorted(options.items()),
+            warnings,
+            constant_texts,
+        ),
         infos=warnings,
         name=table.name,
         base_url=services.get_base_url(request, context.site.settings),
-        constants=_fill_constant_templates(
-            endpoint, published_state.tables_by_name[table.qualified_name], context.site
-        ),
+        constants=constants,
     )
 
 
@@ -360,20 +369,21 @@ def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
 
 
 def _fill_constant_templates(
-    endpoint: TableEndpoint, published_table: PublishedTable, site: Site
+    endpoint: TableEndpoint, published_table: PublishedTable, site: Site, values_by_name: Mapping[str, Any]
 ) -> tuple[tuple[Column, object], ...]:
-    """Fill the PARAMs of the answer."""
+    """Fill the PARAMs of the answer, also with the values of the request's parameters."""
     # a view has no time of its own, and a database does not tell that of its source
     times = {
         "{updated}": published_table.updated or "",
         "{source_updated}": find_source_date(site, published_table) or "",
     }
-    time_texts = {}
+    texts = {f"{{param.{name}}}": "" if value is None else str(value) for name, value in values_by_name.items()}
     for placeholder, time in times.items():
-        time_texts[placeholder] = f"{time[:19].replace('T', ' ')}+00:00" if time else ""
+        texts[placeholder] = f"{time[:19].replace('T', ' ')}+00:00" if time else ""
+    pattern = "|".join(map(re.escape, texts))
     constants = []
     for name, template in endpoint.constants.items():
-        text = re.sub("|".join(time_texts), lambda placeholder_match: time_texts[placeholder_match[0]], template)
+        text = re.sub(pattern, lambda placeholder_match: texts[placeholder_match[0]], template)
         constants.append((Column(name=name, type=STRING), text))
     return tuple(constants)
 

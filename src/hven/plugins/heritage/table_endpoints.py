@@ -68,7 +68,7 @@ class TableEndpoint:
         What is answered where a request does not say it: a format, and its options.
     constants
         PARAMs of the answer; ``{updated}`` in a value is when the table was published, ``{source_updated}`` when the
-        newest file of its source was written.
+        newest file of its source was written, and ``{param.NAME}`` the value of a parameter of the request.
     column
         Column of a page: the column with the last part of its address.
     cadences

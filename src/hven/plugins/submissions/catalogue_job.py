@@ -14,7 +14,11 @@ from hven.model.params import Param
 from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
 from hven.plugins.submissions.file_checkers import find_file_checker
 from hven.plugins.submissions.staging import SentFile
-from hven.plugins.submissions.submission_section_keys import MAX_CATALOGUE_SECONDS, get_submission_settings
+from hven.plugins.submissions.submission_section_keys import (
+    MAX_CATALOGUE_SECONDS,
+    get_submission_settings,
+    get_upload_limit,
+)
 from hven.plugins.submissions.submission_workflow import (
     CATALOGUE_JOB_TYPE,
     EDIT,
@@ -49,7 +53,7 @@ def run_catalogue_job(running_job: RunningJob) -> None:
     settings = running_job.site.settings
     submission_settings = get_submission_settings(settings)
     budget = CatalogueBudget(
-        byte_limit=settings.limits.upload,
+        byte_limit=get_upload_limit(settings),
         end_time=time.monotonic() + submission_settings.vizier_seconds,
         allow_private=settings.allow_private,
         is_cancelled=running_job.stopped.is_set,

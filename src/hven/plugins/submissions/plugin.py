@@ -8,7 +8,10 @@ PLUGIN = PluginPackage(
     name="submissions",
     title="Let users submit files with their rows; Hven checks the files before it publishes them",
     uses=("entries", "push"),
-    extensions={"hven.status": ("hven.plugins.submissions.staging_status",)},
+    extensions={
+        "hven.expiry": ("hven.plugins.submissions.expired_submissions",),
+        "hven.status": ("hven.plugins.submissions.staging_status",),
+    },
     jobs={"submission_catalogue": "hven.plugins.submissions.catalogue_job"},
     settings={"submissions": "hven.plugins.submissions.submission_section_keys:SUBMISSIONS_SECTION"},
     pages="hven.plugins.submissions.portal_pages:PAGES",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 from hven.model.errors import ParamError, SourceError, StorageError, format_message
 from hven.plugins.push.uploaded_archives import unpack_zip_archive
@@ -21,6 +23,7 @@ from hven.sources import http_client
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from hven.model.settings import Settings
     from hven.site import Site
 
 STAGING_FOLDER = "submissions"  # in `var`
@@ -28,6 +31,7 @@ MAX_NAME_BYTES = 200  # of a file
 SHOWN_NAME_CHARACTERS = 20  # of a name that is not valid
 DOWNLOAD_TIMEOUT_SECONDS = 300.0
 _COPY_CHUNK_BYTES = 1 << 20
+_OUTER_PATH_PATTERN = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +100,15 @@ class StagingArea:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def list_staged_numbers(site: Site) -> list[int]:
+def list_staged_numbers(settings: Settings) -> list[int]:
     """List the submissions that have staged files.
 
     Parameters
     ----------
-    site
-        The site.
+    settings
+        Settings of the site.
     """
-    directory = site.settings.var_directory / STAGING_FOLDER
+    directory = settings.var_directory / STAGING_FOLDER
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     return [int(name) for name in names if name.isdigit()]
 
@@ -160,6 +164,7 @@ def unpack_sent_files(sent_files: Iterable[SentFile], byte_limit: int) -> Iterat
             continue
         try:
             members = unpack_zip_archive(sent_file.path, byte_limit)
+            link_names = _list_link_names(sent_file.path)
         except SourceError as error:
             for path in sent_file.path.parent.glob(f"{sent_file.path.name}.*"):  # unpacked before the fault
                 path.unlink()
@@ -167,8 +172,17 @@ def unpack_sent_files(sent_files: Iterable[SentFile], byte_limit: int) -> Iterat
             continue
         byte_limit -= sum(path.stat().st_size for _, path in members)
         for name, path in members:
-            yield _check_sent_name(SentFile(name, path))
+            fault = ""
+            if name in link_names or _OUTER_PATH_PATTERN.search(name):
+                fault = format_message("{name!r:.120} is a link, or leads out of the archive", name)
+            yield _check_sent_name(SentFile(name, path, fault))
         sent_file.path.unlink()
+
+
+def _list_link_names(archive_path: Path) -> set[str]:
+    """List the members of an archive that are symbolic links."""
+    with ZipFile(archive_path) as archive:
+        return {member.filename for member in archive.infolist() if stat.S_ISLNK(member.external_attr >> 16)}
 
 
 def _check_sent_name(sent_file: SentFile) -> SentFile:

@@ -32,6 +32,7 @@ submissions:
   submitters: [observers]
   moderated: true
   errors: block
+  level: calib_level
   warnings: note
   values: {night: date_obs}
   shared: [obs_collection, calib_level]
@@ -44,8 +45,8 @@ submissions:
 class SubmissionRules:
     """How a table takes submissions; the attributes are the keys of `SubmissionsSection`."""
 
-    path: str
-    sha256: str
+    path: str = ""
+    sha256: str = ""
     to: str = DEFAULT_FOLDER
     files: str = DEFAULT_FILE_KIND
     profile: str = "jmmc"
@@ -53,19 +54,20 @@ class SubmissionRules:
     submitters: frozenset[str] = frozenset()
     moderated: bool = False
     errors: str = "block"
+    level: str = ""
     warnings: str = "note"
     shared: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
     version: str = ""
 
-    def list_computed_columns(self) -> set[str]:
+    def list_computed_columns(self) -> list[str]:
         """List the columns that Hven fills, so that nobody enters their values."""
-        return {self.path, self.sha256, self.version} - {""}
+        return list(filter(None, (self.path, self.sha256, self.version)))
 
 
 def _read_submission_rules(key_value: TableDescriptorKeyValue) -> SubmissionRules:
     fields = dict(key_value.value)
-    for name in ("path", "sha256", "to", "files", "profile", "errors", "warnings", "version"):
+    for name in ("path", "sha256", "to", "files", "profile", "errors", "level", "warnings", "version"):
         if name in fields:
             fields[name] = str(fields[name])
     for name in ("shared", "identity"):
@@ -97,9 +99,12 @@ def _find_submission_faults(resource: CollectionSpec, _: QueryColumnFinder) -> I
             yield Fault(message=message, place=spec.place, remedy=remedy)
             continue
         columns = source.options.get("columns") or {}
-        used_columns = [rules.path, rules.sha256, *rules.values, *rules.shared, *rules.identity]
-        if rules.version:
-            used_columns.append(rules.version)
+        if bool(rules.path) != bool(rules.sha256):
+            message = f"{key_path}: `path` and `sha256` belong together"
+            yield Fault(message=message, place=spec.place, remedy="give both, or neither if users submit only rows")
+        used_columns = [*rules.list_computed_columns(), *rules.values, *rules.shared, *rules.identity]
+        if rules.level:
+            used_columns.append(rules.level)
         for name in dict.fromkeys(used_columns):
             if name not in columns:
                 message = f"{key_path}: the source `push` has no column {name!r}"

@@ -27,17 +27,21 @@ from hven.model.errors import (
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     build_form_fields,
+    build_older_address,
     build_table_link,
     find_visible_table,
     list_contribution_tables,
+    read_before_number,
     read_contribution,
 )
 from hven.plugins.entries.entry_forms import EntryValuesError, format_value_text
 from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.entries.row_references import find_row_references
+from hven.plugins.submissions.expired_submissions import delete_expired_data
 from hven.plugins.submissions.file_checkers import ERROR, WARNING
 from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
 from hven.plugins.submissions.submission_store import (
+    LISTED_SUBMISSIONS,
     REFUSED,
     SAVED,
     SUBMITTED,
@@ -53,7 +57,6 @@ from hven.plugins.submissions.submission_workflow import (
     SUBMIT,
     SubmissionTable,
     SubmissionWorkflow,
-    discard_expired_submissions,
     find_submission_table,
 )
 from hven.portal.api.pages import (
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from hven.portal.api.pages import PageContext
     from hven.services.face import ServiceContext
 
+WAITING_PARAMETER = "waiting_before"  # of pages with two lists
 GRID_ROWS = 25  # of the form for rows
 SECTIONS = {CHECK: "difference", EDIT: "rows", REMOVE: "files", REPAIR: "files"}  # of the page after a step
 SEVERITIES = (ERROR, WARNING, "info")  # in the order of reports
@@ -100,6 +104,8 @@ class SubmissionListPage(TemplateContext):
         Tables to which the user may submit files.
     waiting, listed
         Submissions on which the user decides; and the user's own, as in JSON.
+    older_url, older_waiting_url
+        Addresses of the submissions before those of each list; empty: there are none.
     form_url
         Where the form of a new submission is sent; empty: none.
     token
@@ -113,6 +119,8 @@ class SubmissionListPage(TemplateContext):
     tables: Sequence[PageLink] = ()
     waiting: Sequence[Mapping[str, object]] = ()
     listed: Sequence[Mapping[str, object]] = ()
+    older_url: str = ""
+    older_waiting_url: str = ""
     form_url: str = ""
     token: str = ""
     problem: str = ""
@@ -222,23 +230,24 @@ class _SubmissionEndpoints:
 
     def _build_overview(self, page_context: PageContext) -> PageContent:
         found_tables = list_contribution_tables(SubmissionTable, page_context)
-        discard_expired_submissions(self.site)
+        delete_expired_data(self.site)
         moderated = [table.name for table in found_tables if table.can_moderate(page_context.principal)]
         store = self.site.store.get_or_create(SubmissionStore)
-        waiting = store.list_submissions(tables=moderated, states=(SUBMITTED,))
         names = [table.name for table in found_tables]
-        own = store.list_submissions(tables=names, author=page_context.principal.name)
-        page = SubmissionListPage(
+        page = _build_list_page(
+            store,
+            page_context,
+            f"{page_context.base}/submissions",
+            moderated,
+            names,
             tables=[
                 PageLink(
                     title=str(table.table.title or table.name), url=build_submissions_address(page_context, table.table)
                 )
                 for table in found_tables
             ],
-            waiting=_describe_listed_submissions(waiting, store, page_context),
-            listed=_describe_listed_submissions(own, store, page_context),
         )
-        json_content = {"tables": names, "waiting": page.waiting, "submissions": page.listed}
+        json_content = {"tables": names, **_list_described_submissions(page)}
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
     async def show_table(self, page_context: PageContext) -> PageContent:
@@ -283,7 +292,7 @@ class _SubmissionView:
         self.submission_table: SubmissionTable = submission_table
         fields = build_form_fields(submission_table, page_context)
         self.references = find_row_references(table, page_context)
-        self.workflow = SubmissionWorkflow(site, submission_table, page_context.principal, fields)
+        self.workflow = SubmissionWorkflow(site, submission_table, page_context.principal, fields, self.references)
         self.list_url = build_submissions_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
 
@@ -405,13 +414,13 @@ class _SubmissionView:
         principal = self.page_context.principal
         name = self.submission_table.name
         is_moderator = self.submission_table.can_moderate(principal)
-        store = self.workflow.store
-        waiting = store.list_submissions(tables=[name], states=(SUBMITTED,)) if is_moderator else []
-        own = store.list_submissions(tables=[name], author=principal.name)
-        page = SubmissionListPage(
+        page = _build_list_page(
+            self.workflow.store,
+            self.page_context,
+            self.list_url,
+            [name] if is_moderator else [],
+            [name],
             table=self.table_link,
-            waiting=_describe_listed_submissions(waiting, store, self.page_context),
-            listed=_describe_listed_submissions(own, store, self.page_context),
             form_url=self.list_url,
             token=secrets.token_hex(16),
         )
@@ -420,8 +429,7 @@ class _SubmissionView:
             "moderator": is_moderator,
             "shared": [_describe_field(entry_field) for entry_field in self.workflow.shared_fields],
             "columns": [_describe_field(entry_field) for entry_field in self.workflow.row_fields],
-            "waiting": page.waiting,
-            "submissions": page.listed,
+            **_list_described_submissions(page),
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
@@ -520,6 +528,47 @@ def _find_refusal(submission: Submission) -> Mapping[str, str] | None:
     if submission.state != REFUSED:
         return None
     return next((step for step in reversed(submission.steps) if step["action"] == REFUSE), None)
+
+
+def _build_list_page(
+    store: SubmissionStore,
+    page_context: PageContext,
+    address: str,
+    moderated_tables: Sequence[str],
+    own_tables: Sequence[str],
+    **parts: Any,
+) -> SubmissionListPage:
+    """Build a page with the submissions on which the user decides, and those of the user."""
+    waiting = store.list_submissions(
+        tables=moderated_tables,
+        states=(SUBMITTED,),
+        before_number=read_before_number(page_context, WAITING_PARAMETER),
+    )
+    own = store.list_submissions(
+        tables=own_tables, author=page_context.principal.name, before_number=read_before_number(page_context)
+    )
+
+    def build_address(listed: Sequence[Submission], parameter: str) -> str:
+        numbers = [submission.number for submission in listed]
+        return build_older_address(page_context, address, numbers, LISTED_SUBMISSIONS, parameter)
+
+    return SubmissionListPage(
+        waiting=_describe_listed_submissions(waiting, store, page_context),
+        listed=_describe_listed_submissions(own, store, page_context),
+        older_url=build_address(own, "before"),
+        older_waiting_url=build_address(waiting, WAITING_PARAMETER),
+        **parts,
+    )
+
+
+def _list_described_submissions(page: SubmissionListPage) -> dict[str, Any]:
+    """List the submissions of a page as in JSON."""
+    return {
+        "waiting": page.waiting,
+        "submissions": page.listed,
+        "more": page.older_url,
+        "more_waiting": page.older_waiting_url,
+    }
 
 
 def _describe_listed_submissions(

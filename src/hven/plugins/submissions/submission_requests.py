@@ -19,6 +19,7 @@ from hven.model.errors import ForbiddenError, ParamError, StorageError, TooLarge
 from hven.plugins.entries.contribution_requests import MAX_TOKEN_CHARACTERS, read_contribution
 from hven.plugins.submissions.file_checkers import MAX_SHEET_BYTES
 from hven.plugins.submissions.staging import SentFile, download_sent_file
+from hven.plugins.submissions.submission_section_keys import get_upload_limit
 from hven.services.addresses import is_cross_site_change_request
 from hven.services.api.threads import call_in_thread
 
@@ -64,6 +65,7 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
     """
     request = page_context.request
     settings = page_context.context.site.settings
+    byte_limit = get_upload_limit(settings)
     if is_cross_site_change_request(request, settings):
         raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -71,7 +73,7 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
         directory = Path(directory_name)
         try:
             if media_type == MULTIPART_MEDIA_TYPE:
-                file_request = await _read_form(request, directory, settings.limits.upload)
+                file_request = await _read_form(request, directory, byte_limit)
             elif media_type in FORM_MEDIA_TYPES:
                 contribution = await read_contribution(page_context, MAX_SHEET_BYTES)
                 file_request = FileUploadRequest(texts=dict(contribution.texts), is_json=contribution.is_json)
@@ -80,11 +82,11 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
                     rows_path.write_bytes(orjson.dumps(contribution.rows))
                     file_request.files.append(SentFile(ROWS_NAME, rows_path))
             else:
-                file_request = await _read_body_file(request, directory, settings.limits.upload)
+                file_request = await _read_body_file(request, directory, byte_limit)
         except TooLargeError as error:
             if media_type in FORM_MEDIA_TYPES:
                 raise
-            message = format_message("a request may have at most {most:,} bytes", settings.limits.upload)
+            message = format_message("a request may have at most {most:,} bytes", byte_limit)
             raise TooLargeError(message, remedy="send the files in several requests") from error
         except OSError as error:
             message = format_message("the request cannot be stored: {reason}", error.strerror)
@@ -97,7 +99,7 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
                     lambda: download_sent_file(
                         url,
                         directory / "download",
-                        byte_limit=settings.limits.upload,
+                        byte_limit=byte_limit,
                         allow_private=settings.allow_private,
                     ),
                     is_remote=True,

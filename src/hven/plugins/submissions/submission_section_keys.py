@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required, Text
+from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Text
 from hven.model.settings import URL_PATTERN, Settings, SettingsSection, define_setting
 
 MAX_CATALOGUE_SECONDS = 3_600  # which the setting may allow
 
 
-class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "columns": "values"}):
+class SubmissionsSection(DescriptorSection, empty=True, hints={"users": "submitters", "columns": "values"}):
     """Files that users submit with the rows of a table. The table needs the source `push`, and an entry in `files`."""
 
-    path: Required[Text]
-    "column that receives the path of each file"
-    sha256: Required[Text]
-    "column that receives the SHA-256 of each file. Hven uses it to recognise files that the table already has"
+    path: Text
+    "column that receives the path of each file. Without it, users submit only rows, as CSV or JSON"
+    sha256: Text
+    "column that receives the SHA-256 of each file, by which Hven recognises files that the table already has"
     to: Text
     "folder for the files, beside the descriptor. Default: `submitted`"
     files: Text
@@ -33,6 +33,8 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     "whether the `writers` of the source `push` decide on each submission. Default: false"
     errors: Literal["block", "show"]
     "block: Hven leaves out files with errors; show: it only shows the errors to author and moderators. Default: block"
+    level: Text
+    "column with the calibration level. With it, errors block only rows whose level is not 0"
     warnings: Literal["note", "show", "block"]
     (
         "note: the author must explain warnings in a note; show: the author only sees them; block: the author can't "
@@ -48,7 +50,7 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionSettings:
-    """From where Hven fetches what users submit by name."""
+    """What users may submit, and from where Hven fetches what they submit by name."""
 
     vizier: str = define_setting(
         "https://cdsarc.cds.unistra.fr/ftp",
@@ -59,6 +61,12 @@ class SubmissionSettings:
         pattern=URL_PATTERN,
         example="an address such as 'https://cdsarc.cds.unistra.fr/ftp'",
     )
+    upload: int | None = define_setting(
+        None,
+        "maximum size in bytes of the files of a request, also unpacked. Default: `limits.upload`",
+        ge=1,
+        size=True,
+    )
     vizier_seconds: int = define_setting(
         600, "time limit in seconds for fetching a catalogue", ge=1, le=MAX_CATALOGUE_SECONDS
     )
@@ -67,12 +75,13 @@ class SubmissionSettings:
 SUBMISSIONS_SECTION = SettingsSection(
     name="submissions",
     settings_class=SubmissionSettings,
-    doc="from where Hven fetches catalogues that users submit",
+    doc="how much users may submit, and from where Hven fetches catalogues that they submit",
     previous_setting="jobs",
     example_text="""\
 [submissions]
 vizier = "https://mirror.example.org/ftp"
 vizier_seconds = 120
+upload = "2 GB"
 """,
 )
 
@@ -87,3 +96,14 @@ def get_submission_settings(settings: Settings) -> SubmissionSettings:
     """
     submission_settings: SubmissionSettings = settings.brought.get(SUBMISSIONS_SECTION.key, SubmissionSettings())
     return submission_settings
+
+
+def get_upload_limit(settings: Settings) -> int:
+    """Return the largest size of the files of a request, in bytes.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    """
+    return get_submission_settings(settings).upload or settings.limits.upload

@@ -214,9 +214,14 @@ class SubmissionStore:
         return None if row is None else _submission_from_row(row)
 
     def list_submissions(
-        self, *, tables: Collection[str] | None = None, author: str | None = None, states: Collection[str] = ()
+        self,
+        *,
+        tables: Collection[str] | None = None,
+        author: str | None = None,
+        states: Collection[str] = (),
+        before_number: int | None = None,
     ) -> list[Submission]:
-        """List submissions of tables, an author and states, the newest first."""
+        """List submissions of tables, an author and states, before a number, the newest first."""
         conditions: list[sa.ColumnElement[bool]] = []
         if tables is not None:
             conditions.append(submissions.c.table_name.in_(tables))
@@ -224,6 +229,8 @@ class SubmissionStore:
             conditions.append(submissions.c.author == author)
         if states:
             conditions.append(submissions.c.state.in_(states))
+        if before_number is not None:
+            conditions.append(submissions.c.number < before_number)
         query = sa.select(submissions).where(*conditions).order_by(submissions.c.number.desc())
         with self._database.begin_read() as connection:
             return [_submission_from_row(row) for row in connection.execute(query.limit(LISTED_SUBMISSIONS))]

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,14 @@ from hven.plugins.entries.entry_workflow import hash_account
 from hven.plugins.entries.stored_messages import decode_message
 from hven.plugins.push import client_writes
 from hven.plugins.push.push_store import ClientPushStore
+from hven.plugins.submissions.expired_submissions import (
+    DISCARD,
+    build_history_step,
+    compute_expiry,
+    delete_expired_data,
+    find_published_folder,
+    remove_unpublished_files,
+)
 from hven.plugins.submissions.file_checkers import (
     ERROR,
     UNREADABLE_RULE,
@@ -45,16 +53,17 @@ from hven.plugins.submissions.file_checkers import (
     check_file_name,
     find_file_checker,
 )
+from hven.plugins.submissions.published_rows import PublishedRows, write_literal
 from hven.plugins.submissions.staging import (
     PublishedFolder,
     SentFile,
     StagingArea,
     compute_sha256,
     extract_file_base_name,
-    list_staged_numbers,
     unpack_sent_files,
 )
 from hven.plugins.submissions.submission_keys import SUBMISSIONS_KEY
+from hven.plugins.submissions.submission_section_keys import get_upload_limit
 from hven.plugins.submissions.submission_store import (
     BAD_FILE,
     DISCARDED,
@@ -73,9 +82,7 @@ from hven.plugins.submissions.submission_store import (
     update_submission,
 )
 from hven.plugins.submissions.vizier_catalogues import BIBCODE_NAME, CATALOGUE_NAME, parse_catalogue_name
-from hven.query import run_query
 from hven.site.auth import OWNER_PRINCIPAL
-from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -83,20 +90,19 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from hven.ingest.api.changes import IngestReport, StagedSite
-    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
+    from hven.plugins.entries.row_references import RowReferences
     from hven.plugins.push.push_store import ClientPush
     from hven.plugins.submissions.submission_keys import SubmissionRules
     from hven.site import Site
     from hven.site.auth import Principal
 
-CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
+CHECK, SUBMIT, ACCEPT, REFUSE = "check", "submit", "accept", "refuse"
 EDIT, REMOVE, REPAIR, FETCH = "edit", "remove", "repair", "fetch"
 _EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, CHECK, SUBMIT, DISCARD)
 AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
 MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
-STAGING_DAYS = 7  # an open submission is discarded after this time without a change
 MAX_SUBMISSION_FILES = 5_000
 MAX_SUBMISSION_ROWS = 5_000
 QUOTA_FACTOR = 4  # staged files of an account may have this multiple of `limits.upload`
@@ -106,9 +112,8 @@ CATALOGUE_JOB_TYPE = "submission_catalogue"
 RUNNING_PHASES = ("QUEUED", "HELD", "EXECUTING", "SUSPENDED")  # of jobs that fetch catalogues
 CATALOGUE_VALUE_NAMES = {CATALOGUE_NAME, BIBCODE_NAME}
 MAX_CATALOGUES = 20  # that a submission fetches
-_QUERY_VALUES = 500  # values in one query
-_QUERY_ROWS = 100_000  # that a query returns
 REPORTED_ROWS = 10  # of a finding
+MAX_REFERENCE_FINDINGS = 100
 
 
 class BlockedSubmissionError(DataError):
@@ -152,52 +157,6 @@ def find_submission_table(site: Site, table: Table) -> SubmissionTable | None:
     return find_contribution_table(SubmissionTable, site, table)
 
 
-def discard_expired_submissions(site: Site) -> None:
-    """Discard the open submissions whose time is over, with their files.
-
-    Parameters
-    ----------
-    site
-        The site.
-    """
-    store = site.store.get_or_create(SubmissionStore)
-    for submission in store.list_expired(format_current_time()):
-        step = _build_history_step("", DISCARD, "expired")
-        changes = {"state": DISCARDED, "steps": [*submission.steps, step]}
-        try:
-            store.change_submission(submission, changes, notice=StepNotice())
-        except ConflictError:  # its author changed it at this moment
-            continue
-        _remove_unpublished_files(site, submission)
-    for number in list_staged_numbers(site):  # of processes that were killed before they removed their files
-        stored_submission = store.find_submission(number)
-        if stored_submission is None or stored_submission.state == SAVED:
-            StagingArea(site, number).remove_all()
-        elif stored_submission.state == DISCARDED:
-            _remove_unpublished_files(site, stored_submission)
-
-
-def _remove_unpublished_files(site: Site, submission: Submission) -> None:
-    """Delete the staged files of a submission, and copies from a publication that was killed before its commit.
-
-    The staged files come last: if the process is killed, they tell the next one what is left to delete.
-    """
-    push_target = client_writes.find_push_target(site, submission.table)
-    if push_target is not None and SUBMISSIONS_KEY in push_target[1].table.extensions:
-        rules: SubmissionRules = push_target[1].table.extensions[SUBMISSIONS_KEY]
-        PublishedFolder(_find_folder(push_target[0], rules, submission)).remove_all()
-    StagingArea(site, submission.number).remove_all()
-
-
-def _find_folder(resource: CollectionSpec, rules: SubmissionRules, submission: Submission) -> Path:
-    """Return the folder for the published files of a submission."""
-    return resource.path.parent / rules.to / str(submission.number)
-
-
-def _build_history_step(by: str, action: str, reason: str) -> dict[str, str]:
-    return {"at": format_current_time(), "by": by, "action": action, "reason": reason}
-
-
 class SubmissionWorkflow:
     """Take the steps of the submissions to one table for one user.
 
@@ -211,14 +170,23 @@ class SubmissionWorkflow:
         The user.
     entry_fields
         Fields of the columns that the user may fill.
+    references
+        The foreign keys of the table, for this user; None: they are not checked.
     """
 
     def __init__(
-        self, site: Site, submission_table: SubmissionTable, principal: Principal, entry_fields: Sequence[EntryField]
+        self,
+        site: Site,
+        submission_table: SubmissionTable,
+        principal: Principal,
+        entry_fields: Sequence[EntryField],
+        references: RowReferences | None = None,
     ) -> None:
+        self._references = references
         self._site = site
         self._submission_table = submission_table
         self._rules = submission_table.rules
+        self._published_rows = PublishedRows(site, submission_table.table, submission_table.rules.sha256)
         self._principal = principal
         self._account = principal.name or ""
         computed_columns = self._rules.list_computed_columns()
@@ -275,12 +243,12 @@ class SubmissionWorkflow:
             Token of the request; empty: none.
         """
         self.check_submitter()
-        discard_expired_submissions(self._site)
+        delete_expired_data(self._site)
         submission = Submission(
             table=self._submission_table.name,
             author=self._account,
-            expires=_compute_expiry(),
-            steps=[_build_history_step(self._account, OPEN, "")],
+            expires=compute_expiry(),
+            steps=[build_history_step(self._account, OPEN, "")],
             token=token,
         )
         return self.store.add_submission(submission)
@@ -316,7 +284,7 @@ class SubmissionWorkflow:
             The submission cannot be changed any more.
         """
         self.require_action(submission, EDIT)
-        upload_limit = self._site.settings.limits.upload
+        upload_limit = get_upload_limit(self._site.settings)
         unpacked_files = list(unpack_sent_files(sent_files, upload_limit))
         if not unpacked_files:
             raise ParamError("the request has no file", remedy="choose a file, or enter an address")
@@ -325,7 +293,7 @@ class SubmissionWorkflow:
             message = format_message("a submission may have at most {most:,} files", MAX_SUBMISSION_FILES)
             raise TooLargeError(message, remedy="begin another submission")
         digests = [compute_sha256(file.path) for file in unpacked_files]
-        known_places = self._find_already_published_files(digests)
+        known_places = self._published_rows.find_known_digests(digests)
         # the files that were left out are checked again: the rules may have changed
         good_files = [file for file in staged_files if file.state == GOOD_FILE]
         known_places |= {file.sha256: format_message("this submission") for file in good_files}
@@ -369,6 +337,8 @@ class SubmissionWorkflow:
             finding = FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message=fault)
             return replace(staged_file, state=BAD_FILE, findings=[finding.to_json()]), []
         checker = find_file_checker(self._rules.files, staged_file.name)
+        if not self._rules.path and not _is_sheet(staged_file):
+            checker = replace(checker, extensions=SHEET_SUFFIXES)
         findings = check_file_name(checker, staged_file.name)
         has_wrong_name = bool(findings)
         findings += checker.check_file(path, self._rules.profile)
@@ -401,7 +371,8 @@ class SubmissionWorkflow:
         except SourceError as error:
             if all(finding.severity != ERROR for finding in findings):  # they say it better
                 findings.append(build_unreadable_finding(error))
-        has_blocking_errors = self._rules.errors == "block" and any(finding.severity == ERROR for finding in findings)
+        is_blocking = self._rules.errors == "block" and not self._rules.level  # whose value may still change
+        has_blocking_errors = is_blocking and any(finding.severity == ERROR for finding in findings)
         is_bad = not rows or has_wrong_name or has_blocking_errors
         state = BAD_FILE if is_bad else GOOD_FILE
         if is_bad:
@@ -425,52 +396,6 @@ class SubmissionWorkflow:
     def _find_source_name(self, entry_field: EntryField) -> str:
         """Return the name that the values of a column have in files."""
         return self._rules.values.get(entry_field.name, entry_field.name)
-
-    def _find_already_published_files(self, digests: Sequence[str]) -> dict[str, str]:
-        """Find the contents that published rows have already, by their SHA-256; and where they are."""
-        digest_column = self._rules.sha256
-        if not self._has_columns(digest_column):
-            return {}
-        select = f'SELECT DISTINCT "{digest_column}"'
-        wanted_rows = [{digest_column: digest} for digest in digests]
-        rows = self._query_rows(select, wanted_rows, (digest_column,), OWNER_PRINCIPAL)
-        return {row[digest_column]: self._submission_table.name for row in rows}
-
-    def _has_columns(self, *names: str) -> bool:
-        """Return whether the published table has columns, as far as they have names."""
-        return {*names} - {""} <= {column.name for column in self._submission_table.table.columns}
-
-    def _query_rows(
-        self,
-        select: str,
-        wanted_rows: Sequence[Mapping[str, Any]],
-        names: Sequence[str],
-        principal: Principal,
-        group: str = "",
-    ) -> list[dict[str, Any]]:
-        """Query the published rows that have values of some rows in each of some columns, as a user sees them."""
-        types = {column.name: column.type for column in self._submission_table.table.columns}
-        names = [name for name in names if types[name].is_string or types[name].is_integer]
-        wanted_keys = list(dict.fromkeys(tuple(row.get(name) for name in names) for row in wanted_rows))
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(wanted_keys), _QUERY_VALUES):
-            conditions = []
-            for name, values in zip(names, zip(*wanted_keys[start : start + _QUERY_VALUES], strict=True), strict=True):
-                if None not in values:
-                    words = ", ".join(_write_literal(value) for value in dict.fromkeys(values))
-                    conditions.append(f'"{name}" IN ({words})')
-            where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-            query = f"{select} FROM {self._submission_table.name} {where} {group}"
-            result = run_query(query, principal, site=self._site, maxrec=_QUERY_ROWS, hard_row_limit=_QUERY_ROWS)
-            try:
-                for batch in result.iterate_batches():
-                    rows += batch.to_pylist()
-            finally:
-                result.close()
-            if result.overflow:
-                message = format_message("more than {most:,} rows of the table have the same identity", _QUERY_ROWS)
-                raise TooLargeError(message, remedy="submit fewer rows at once")
-        return rows
 
     def remove_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Remove files from a submission."""
@@ -526,7 +451,7 @@ class SubmissionWorkflow:
             changed_submission = self.store.add_files(
                 submission,
                 [(file, rows) for _, file, rows in repaired_files],
-                byte_limit=self._site.settings.limits.upload * QUOTA_FACTOR,
+                byte_limit=get_upload_limit(self._site.settings) * QUOTA_FACTOR,
                 replaced_numbers=replaced_numbers,
             )
         self._remove_staged_files(submission.number, files, replaced_numbers)
@@ -574,8 +499,8 @@ class SubmissionWorkflow:
         parameters = {"TABLE": submission.table, "SUBMISSION": str(submission.number), "CATALOGUE": name}
         requester = JobRequester(principal=self._principal, address=address)
         job = job_service.create_job(collect_params(list(parameters.items())), requester)
-        step = _build_history_step(self._account, FETCH, name) | {"job": job.id}
-        changes = {"steps": [*submission.steps, step], "expires": _compute_expiry()}
+        step = build_history_step(self._account, FETCH, name) | {"job": job.id}
+        changes = {"steps": [*submission.steps, step], "expires": compute_expiry()}
         try:
             changed_submission = self.store.change_submission(submission, changes)
         except BaseException:
@@ -627,7 +552,7 @@ class SubmissionWorkflow:
             Values do not fit their columns, or there is no such row or column. Nothing is changed.
         """
         self.require_action(submission, EDIT)
-        changes: dict[str, Any] = {"expires": _compute_expiry()}
+        changes: dict[str, Any] = {"expires": compute_expiry()}
         if note is not None:
             if len(note) > MAX_NOTE_CHARACTERS:
                 message = format_message("a note may have at most {most:,} characters", MAX_NOTE_CHARACTERS)
@@ -673,17 +598,17 @@ class SubmissionWorkflow:
         if action == SUBMIT and submission.state in {SUBMITTED, SAVED} and submission.author == self._account:
             return submission  # the request came twice
         self.require_action(submission, action)
-        step = _build_history_step(self._account, action, reason.strip())
+        step = build_history_step(self._account, action, reason.strip())
         changes: dict[str, Any] = {"steps": [*submission.steps, step]}
         notice = StepNotice(by=self._account, moderators=self._submission_table.moderators)
         if action == REFUSE:
             if not step["reason"]:
                 raise ParamError("give a reason", remedy="write what is wrong, so that the author can correct it")
-            changes |= {"state": REFUSED, "expires": _compute_expiry()}
+            changes |= {"state": REFUSED, "expires": compute_expiry()}
             return self.store.change_submission(submission, changes, notice=notice)
         if action == DISCARD:
             discarded = self.store.change_submission(submission, {**changes, "state": DISCARDED})
-            _remove_unpublished_files(self._site, submission)
+            remove_unpublished_files(self._site, submission)
             return discarded
         submission = self.check_submission(submission)
         if action == CHECK:
@@ -717,7 +642,8 @@ class SubmissionWorkflow:
         for row in self.store.list_rows(submission.number):
             file = files[row.file]
             values = {**row.file_values, **row.own_values, **submission.shared_values}
-            values[self._rules.sha256] = file.sha256
+            if self._rules.sha256:
+                values[self._rules.sha256] = file.sha256
             if not _is_sheet(file):
                 values[self._rules.path] = f"{self._rules.to}/{submission.number}/{names[file.number]}"
             rows.append(values)
@@ -754,30 +680,14 @@ class SubmissionWorkflow:
                     item["released"] = release_date
         else:
             obstacles.append(format_message("the submission has no rows to publish"))
+        reference_findings = self._find_unknown_references(plan)
+        if reference_findings:
+            obstacles.append(format_message("rows refer to rows that do not exist"))
+        findings += reference_findings
         good_files = [file for file in files if file.state == GOOD_FILE]
-        known_places = self._find_already_published_files([file.sha256 for file in good_files])
-        for file in good_files:
-            if file.sha256 in known_places:
-                message = format_message(
-                    "{file:.80} is already in the table: remove the file from the submission", file.name
-                )
-                obstacles.append(message)
-        running_names = [
-            catalogue["name"]
-            for catalogue in self.list_unfinished_catalogues(submission)
-            if catalogue["phase"] in RUNNING_PHASES
-        ]
-        if running_names:
-            names = ", ".join(running_names)
-            obstacles.append(format_message("{names} is still being fetched: submit again in a moment", names))
         severities = Counter(finding["severity"] for file in good_files for finding in file.findings)
         severities.update(finding["severity"] for finding in findings)
-        if severities[WARNING] and self._rules.warnings == "block":
-            obstacles.append(format_message("the files have warnings"))
-        if severities[WARNING] and self._rules.warnings == "note" and not submission.note:
-            obstacles.append(
-                format_message("the files have warnings: explain in the note why the warnings are acceptable")
-            )
+        obstacles += self._find_obstacles(submission, good_files, has_warnings=severities[WARNING] > 0)
         report = {
             "revision": submission.revision + 1,
             "counts": dict(severities),
@@ -789,6 +699,60 @@ class SubmissionWorkflow:
         }
         return self.store.change_submission(submission, {"report": report})
 
+    def _find_obstacles(
+        self, submission: Submission, good_files: Sequence[StagedFile], *, has_warnings: bool
+    ) -> Iterator[str]:
+        """Find what prevents the publication of files, apart from rules for their rows."""
+        known_places = self._published_rows.find_known_digests([file.sha256 for file in good_files])
+        for file in good_files:
+            if file.sha256 in known_places:
+                yield format_message(
+                    "{file:.80} is already in the table: remove the file from the submission", file.name
+                )
+        yield from self._find_blocking_errors(submission, good_files)
+        running_names = [
+            catalogue["name"]
+            for catalogue in self.list_unfinished_catalogues(submission)
+            if catalogue["phase"] in RUNNING_PHASES
+        ]
+        if running_names:
+            names = ", ".join(running_names)
+            yield format_message("{names} is still being fetched: submit again in a moment", names)
+        if has_warnings and self._rules.warnings == "block":
+            yield format_message("the files have warnings")
+        if has_warnings and self._rules.warnings == "note" and not submission.note:
+            yield format_message("the files have warnings: explain in the note why the warnings are acceptable")
+
+    def _find_unknown_references(self, plan: _RowPlan) -> list[dict[str, Any]]:
+        """Find values that refer to rows that do not exist, or that the user does not see."""
+        if self._references is None:
+            return []
+        names = [entry_field.name for entry_field in self.fields if entry_field.is_published]
+        faults = self._references.find_unknown_rows([{name: row.get(name) for name in names} for row in plan.rows])
+        return [
+            FileFinding(
+                rule="reference",
+                severity=ERROR,
+                message=message,
+                place=column,
+                count=len(numbers),
+                rows=[plan.preview[number]["row"] for number in numbers[:REPORTED_ROWS]],
+            ).to_json()
+            for (column, message), numbers in list(faults.items())[:MAX_REFERENCE_FINDINGS]
+        ]
+
+    def _find_blocking_errors(self, submission: Submission, files: Sequence[StagedFile]) -> Iterator[str]:
+        """Find the files whose errors block their rows, because the level of the rows is not 0."""
+        if not self._rules.level or self._rules.errors != "block":
+            return
+        levels_by_file: dict[int, set[object]] = {}
+        for staged_row, row in zip(self.store.list_rows(submission.number), self.build_rows(submission), strict=True):
+            levels_by_file.setdefault(staged_row.file, set()).add(row.get(self._rules.level))
+        for file in files:
+            has_errors = any(finding["severity"] == ERROR for finding in file.findings)
+            if has_errors and levels_by_file.get(file.number) != {0}:
+                yield format_message("{file:.80} has errors, so the level of its rows can only be 0", file.name)
+
     def _plan_rows(self, submission: Submission) -> _RowPlan:
         """Plan which rows are published, with the numbers of their versions, and describe what each of them changes."""
         plan = _RowPlan()
@@ -796,17 +760,19 @@ class SubmissionWorkflow:
         identity, version_column = self._rules.identity, self._rules.version
         visible_rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         versions: Counter[tuple[str, ...]] = Counter()
-        if identity and rows and self._has_columns(*identity, version_column):
+        if identity and rows and self._published_rows.has_columns(*identity, version_column):
             key_columns = ", ".join(f'"{name}"' for name in identity)
             version = f'MAX("{version_column}")' if version_column else "COUNT(*)"
             select = f"SELECT {key_columns}, {version} AS latest_version"
-            for row in self._query_rows(select, rows, identity, OWNER_PRINCIPAL, f"GROUP BY {key_columns}"):
+            for row in self._published_rows.query_rows(
+                select, rows, identity, OWNER_PRINCIPAL, f"GROUP BY {key_columns}"
+            ):
                 versions[self._build_identity(row)] = row["latest_version"] or 0
             names = {entry_field.name for entry_field in self.fields} | {*identity, version_column}
             names |= {*self._submission_table.table.primary}
             visible_names = [column.name for column in self._submission_table.table.columns if column.name in names]
             select = "SELECT " + ", ".join(f'"{name}"' for name in visible_names)
-            for row in self._query_rows(select, rows, identity, self._principal):
+            for row in self._published_rows.query_rows(select, rows, identity, self._principal):
                 visible_rows.setdefault(self._build_identity(row), []).append(row)
         for row, staged_row in zip(rows, self.store.list_rows(submission.number), strict=True):
             key = self._build_identity(row)
@@ -850,10 +816,10 @@ class SubmissionWorkflow:
         """
         spec = self._submission_table.spec
         digest_column, ids = self._rules.sha256, self._submission_table.options.ids
-        if spec.embargo is None or not self._has_columns(digest_column):
+        if spec.embargo is None or not digest_column or not self._published_rows.has_columns(digest_column):
             return []
         key_names = [digest_column, *(name for name in spec.table.primary if name != ids)]
-        digests = ", ".join(_write_literal(digest) for digest in dict.fromkeys(row[digest_column] for row in rows))
+        digests = ", ".join(write_literal(digest) for digest in dict.fromkeys(row[digest_column] for row in rows))
         columns = ", ".join(f'"{name}"' for name in (spec.embargo.column, *key_names))
         query = f'SELECT {columns} FROM {spec.table.qualified_name} WHERE "{digest_column}" IN ({digests})'
         if spec.table.primary:
@@ -924,7 +890,7 @@ class SubmissionWorkflow:
         files = self.store.list_files(submission.number)
         names = _choose_published_names(files)
         area = StagingArea(self._site, submission.number)
-        folder = PublishedFolder(_find_folder(self._submission_table.resource, self._rules, submission))
+        folder = PublishedFolder(find_published_folder(self._submission_table.resource, self._rules, submission))
         saved_submissions: list[Submission] = []
 
         def mark_as_saved(connection: sa.Connection, push: ClientPush) -> None:
@@ -976,16 +942,3 @@ def _is_same_value(old_value: object, new_value: object) -> bool:
 
 def _build_text_key(values: Iterable[object]) -> tuple[str, ...]:
     return tuple(value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
-
-
-def _write_literal(value: Any) -> str:
-    """Write a value as a literal of ADQL."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return repr(value)
-    text = str(value).replace("'", "''")
-    return f"'{text}'"
-
-
-def _compute_expiry() -> str:
-    expiry = datetime.now(UTC) + timedelta(days=STAGING_DAYS)
-    return expiry.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -180,7 +180,42 @@ def test_comments_beside_the_row(browser: Browser, starry_site: tuple[Server, di
         assert "Comment, or report an error" in page.inner_text(".detail .row-comments")
         assert tab.find_accessibility_faults() == []
         take_picture(page, "row-comments")
+        page.click(".detail dt[data-column=mag] + dd a[aria-label='Report an error in mag']")
+        page.wait_for_selector("h1:has-text('Comments on the row')")
+        assert page.input_value("[name=kind]") == "report"
+        assert page.input_value("[name=column]") == "mag"
         check_page(tab, "/entries/bad.stars/1", "accepted", "entry-accepted")
+        check_page(tab, "/entries/bad.stars/history?row=%5B1%5D", "version 1 of the row", "row-history")
+
+
+def test_a_moderator_accepts_a_list_without_scripts(
+    browser: Browser, starry_site: tuple[Server, dict[str, str]]
+) -> None:
+    server, tokens = starry_site
+    for name in ("mu Cep", "nu Cep", "xi Cep"):
+        order = {"values": {"name": name, "mag": 4}, "action": "submit"}
+        send_document(server, "/entries/bad.stars", tokens["anna"], order)
+    context = browser.new_context(java_script_enabled=False, locale="en-GB", viewport={"width": 1280, "height": 900})
+    try:
+        page = log_in(context.new_page(), server, "mia", tokens["mia"])
+        page.goto(f"{server.url}/entries/bad.stars?state=submitted")
+        for name in ("mu Cep", "xi Cep"):
+            page.check(f"tr:has-text('{name}') input[type=checkbox]")
+        take_picture(page, "entries-chosen")
+        with page.expect_navigation():
+            page.click("button:text-is('Accept and publish the chosen entries')")
+        rest = page.inner_text("main")
+        assert ("mu Cep" in rest, "nu Cep" in rest, "xi Cep" in rest) == (False, True, False)
+        page.goto(f"{server.url}/collections/bad/stars")
+        assert "mu Cep" in page.inner_text(".grid")
+        page.goto(f"{server.url}/entries/bad.stars?state=submitted")
+        page.check("tr:has-text('nu Cep') input[type=checkbox]")
+        with page.expect_navigation():
+            page.click("button:text-is('Refuse the chosen entries')")
+        assert "give a reason" in page.inner_text("[role=alert]")
+        take_picture(page, "entries-refused-without-reason")
+    finally:
+        context.close()
 
 
 def check_page(tab: BrowserTab, path: str, words: str, name: str) -> None:
