@@ -172,8 +172,9 @@ def _compare_record_pages(old: bytes, new: bytes) -> str | None:
         except orjson.JSONDecodeError:
             return None
         records = page.get(RECORDS_KEY, []) if isinstance(page, dict) else None
-        is_page = isinstance(records, list) and all(isinstance(record, dict) for record in records)
-        if not is_page or not page.keys() & {RECORDS_KEY, TOTAL_KEY}:
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            return None
+        if not page.keys() & {RECORDS_KEY, TOTAL_KEY}:
             return None
         pages.append((page.get(TOTAL_KEY), Counter(map(_format_record, records))))
     (old_total, old_records), (new_total, new_records) = pages

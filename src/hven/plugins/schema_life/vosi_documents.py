@@ -21,6 +21,9 @@ _TYPE_MARK = "|"  # between the parts of a type
 _TABLE_NUMBER, _TYPE_PARTS = "table_number", "type_parts"
 _SHEET_START = '<x:stylesheet version="1.0" xmlns:x="http://www.w3.org/1999/XSL/Transform" xmlns:v={namespace}>'
 _SHEET_END = "</x:stylesheet>"
+_NO_ACCESS = etree.XSLTAccessControl(
+    read_network=False, write_network=False, read_file=False, write_file=False, create_dir=False
+)
 _LINE_TEMPLATE = """\
 <x:output method="text" encoding="UTF-8"/>
 <x:template match="/"><x:for-each select="//{prefix}table"><x:variable name="number" select="position()"/>
@@ -87,4 +90,4 @@ def _write_lines(root: etree._Element, namespace: str | None) -> bytes:
     )
     start = _SHEET_START.format(namespace=quoteattr(namespace or "none"))
     sheet = etree.fromstring(f"{start}{_LINE_TEMPLATE.format(prefix=prefix, texts=texts)}{_SHEET_END}")
-    return bytes(etree.XSLT(sheet, access_control=etree.XSLTAccessControl.DENY_ALL)(root))
+    return bytes(etree.XSLT(sheet, access_control=_NO_ACCESS)(root))
