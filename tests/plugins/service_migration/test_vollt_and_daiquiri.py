@@ -61,6 +61,18 @@ def proxy(old_server: Server) -> Iterator[FaultyProxy]:
         yield between
 
 
+def write_votable(*rows: dict[str, str]) -> Answer:
+    """Write rows of texts as a VOTable."""
+    fields = "".join(f'<FIELD name="{name}" datatype="char" arraysize="*"/>' for name in rows[0])
+    cells = "".join("<TR>" + "".join(f"<TD>{text}</TD>" for text in row.values()) + "</TR>" for row in rows)
+    text = (
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
+        f'<INFO name="QUERY_STATUS" value="OK"/><TABLE>{fields}<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE>'
+        "</RESOURCE></VOTABLE>"
+    )
+    return Answer(200, {"Content-Type": "application/x-votable+xml"}, text.encode())
+
+
 def answer_paths(proxy: FaultyProxy, documents: dict[str, Callable[[dict[str, str]], tuple[int, str]]]) -> None:
     """Let the service answer some paths with documents, whose functions get the parameters."""
 
@@ -111,8 +123,18 @@ def test_tables_without_a_schema_belong_to_that_of_vosi(proxy: FaultyProxy, site
         if path.startswith("/tap/tables"):
             text = VOLLT_TABLES.format(table="stars", columns=columns)
             return Answer(200, {"Content-Type": "application/xml"}, text.encode())
-        if "TAP_SCHEMA" in form.get("QUERY", ""):
-            return Answer(answer.status, answer.headers, answer.body.replace(b"survey.stars", b"stars"))
+        query = form.get("QUERY", "")
+        if "FROM TAP_SCHEMA.tables" in query:
+            return write_votable({"table_name": "stars", "description": "", "utype": ""})
+        if "FROM TAP_SCHEMA.columns" in query:
+            texts = dict.fromkeys(("description", "unit", "ucd", "utype", "arraysize", "xtype"), "")
+            flags = dict.fromkeys(("principal", "indexed", "std"), "1")
+            return write_votable(
+                *(
+                    {"table_name": "stars", "column_name": name, "datatype": "char", **texts, **flags}
+                    for name in COLUMN_NAMES
+                )
+            )
         return answer
 
     proxy.default_change = change
