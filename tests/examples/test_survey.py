@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import runpy
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from hven.app._server import create_and_start_application
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
 from hven.site import Site
+from hven.site.auth.local import create_personal_token
 from requirements import find_aspro, require, require_program
 
 pytestmark = pytest.mark.slow
@@ -33,6 +35,25 @@ Record = dict[str, str]
 DEGREES_PER_HOUR = 15
 # of ASPRO's decimal hours, which have six decimals
 MAX_DISTANCE_ARCSEC = 0.06
+# column of the example -> column of ASPRO's file, and element of ASPRO's observation
+ASPRO_COLUMNS = {
+    "plx": "TARGET_Plx",
+    "vmag": "TARGET_Vmag",
+    "rmag": "TARGET_Rmag",
+    "hmag": "TARGET_Hmag",
+    "kmag": "TARGET_Kmag",
+    "sp_type": "TARGET_SpT",
+    "hd": "TARGET_HD",
+}
+ASPRO_ELEMENTS = {
+    "plx": "PARALLAX",
+    "vmag": "FLUX_V",
+    "rmag": "FLUX_R",
+    "hmag": "FLUX_H",
+    "kmag": "FLUX_K",
+    "sp_type": "SPECTYP",
+    "hd": "IDS",
+}
 ASPRO_NAMES = ("TARGET_MAIN_ID", "TARGET_RA", "TARGET_DEC", "TARGET_PROGNAME", "HD")
 
 
@@ -176,6 +197,9 @@ def test_aspro_gets_its_own_targets(tmp_path: Path) -> None:
             writer = csv.DictWriter(file, names)
             for number, (name, place) in enumerate(zip(given["TARGET_MAIN_ID"], places, strict=True), 3001):
                 row = {"target": number, "name": name, "package": "WP5", "ra": place.ra.deg, "dec": place.dec.deg}
+                for column, own_name in ASPRO_COLUMNS.items():
+                    value = given[own_name][number - 3001]
+                    row[column] = "" if str(value) in {"nan", "--", ""} else str(value).removeprefix("HD ")
                 writer.writerow(row)
         ingest_all(directory)
         with Site(load_settings(directory)) as site:
@@ -193,22 +217,43 @@ def test_aspro_gets_its_own_targets(tmp_path: Path) -> None:
         targets = transform_targets(program, style_sheet, answer.body)
         assert targets.keys() == expected.keys()
         for name, target in targets.items():
-            assert target["programme"] == expected[name]["programme"] == "WP5"
+            assert target["programme"] == expected[name]["programme"]
             assert target["equinox"] == expected[name]["equinox"] == "2000.0"
             assert target["place"].separation(expected[name]["place"]).arcsec < MAX_DISTANCE_ARCSEC
+    stars = transform_targets(program, style_sheet, answers[0].body)
+    compared_count = 0
+    for star in given:
+        for column, element in ASPRO_ELEMENTS.items():
+            value = str(star[ASPRO_COLUMNS[column]])
+            found = stars[str(star["TARGET_MAIN_ID"])]["element"].findtext(element) or ""
+            if value in {"nan", "--", ""}:
+                assert found.strip(",") == "", (column, value)
+            elif column in {"hd", "sp_type"}:
+                assert found.strip(",") == value, column
+            else:
+                assert abs(float(found) - float(value)) <= 1e-5 * abs(float(value)), (column, value, found)
+            compared_count += 1
+    assert compared_count == 42 * len(ASPRO_ELEMENTS)
 
 
-def transform_targets(program: str, style_sheet: Path, votable: bytes) -> dict[str, dict[str, Any]]:
-    """Transform a VOTable into an observation of ASPRO; give its targets by name."""
+def transform_targets(
+    program: str, style_sheet: Path, votable: bytes, configuration: dict[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Transform a VOTable into an observation of ASPRO; give its targets by name, and fill in its configuration."""
     done = subprocess.run(
         [program, "--nonet", str(style_sheet), "-"], input=votable, capture_output=True, check=True, timeout=60
     )
     observation = ET.fromstring(done.stdout)
     assert observation.findtext("interferometerConfiguration/name") == "CHARA Future"
-    targets = {}
+    if configuration is not None:
+        configuration |= {
+            element.tag: str(element.text) for element in observation.iterfind(".//instrumentConfiguration/*")
+        }
+        configuration["channels"] = observation.findtext(".//configuration/channels") or ""
+    targets: dict[str, dict[str, Any]] = {}
     for target in observation.findall("target"):
         ra, dec = str(target.findtext("RA")), str(target.findtext("DEC"))
-        [programme] = [
+        programmes = [
             parameter.get("value") for parameter in target.iter() if parameter.get("name") == "TARGET_PROGNAME"
         ]
         name = str(target.findtext("name"))
@@ -216,9 +261,77 @@ def transform_targets(program: str, style_sheet: Path, votable: bytes) -> dict[s
         targets[name] = {
             "place": SkyCoord(ra, dec, unit=("hourangle", "deg")),
             "equinox": target.findtext("EQUINOX"),
-            "programme": programme,
+            "programme": programmes[:1],  # newer style sheets do not write it
+            "element": target,
         }
     return targets
+
+
+def test_a_configuration_of_set_ups_is_that_of_aspro(survey: tuple[Path, Site, Client]) -> None:
+    """Ask for the set-ups of one array: ASPRO's style sheet finds its stations, PoPs and beams, and its targets."""
+    require("aspro")
+    program = require_program("xsltproc")
+    folder = find_aspro()
+    assert folder is not None
+    directory, _, client = survey
+    setups = read_file(directory, "setups")
+    programmes = {row["package"]: row["programme"] for row in read_file(directory, "packages")}
+    targets = {row["target"]: row for row in read_file(directory, "targets")}
+    for stations, pops, beams in sorted({(row["stations"], row["pops"], row["beams"]) for row in setups}):
+        for mode in ("LR_140", "MR_4400"):
+            wanted = [
+                targets[row["target"]]
+                for row in setups
+                if (row["stations"], row["mode"]) == (stations, mode)
+                and programmes[targets[row["target"]]["package"]] == "EXO"
+            ]
+            answer = client.get(
+                "/spica/aspro-setups.votable", stations=stations, pops=pops, beams=beams, mode=mode, programme="EXO"
+            )
+            assert answer.status == 200, answer.text
+            configuration: dict[str, str] = {}
+            found = transform_targets(program, folder / "vot2AsproObservation.xsl", answer.body, configuration)
+            expected = {"name": "SPICA_6T", "stations": stations, "pops": pops, "channels": beams}
+            assert configuration == expected
+            assert set(found) == {target["name"] for target in wanted}
+            assert wanted
+    assert client.get("/spica/aspro-setups.votable", stations="S1 S2 E1 E2 W1 W2").status == 400, "PoPs are required"
+
+
+def test_targets_are_submitted_as_a_sheet_and_refer_to_packages(survey: tuple[Path, Site, Client]) -> None:
+    """Anna sends 3,000 new targets as one sheet, mia accepts them at once; a wrong work package is refused."""
+    _, site, client = survey
+    proofs = {}
+    for name in ("anna", "mia"):
+        if all(account != name for account in site.store.users.list_accounts()):
+            site.store.users.add_account(name)
+        proofs[name] = {
+            "authorization": f"Bearer {create_personal_token(site.store, name, 'all', 1, created_by=name)[1]}"
+        }
+    package = query_rows(client, "SELECT MIN(package) AS package FROM spica.packages")[0]["package"]
+    lines = [f"new star {number},{package},{number * 0.1},{number * 0.02}" for number in range(3_000)]
+
+    def send(address: str, body: bytes, media_type: str, name: str = "anna") -> Any:
+        sent = {"content-type": media_type, "accept": "application/json", **proofs[name]}
+        answer = client.ask("POST", address, body=body, headers=sent)
+        assert answer.status in {200, 201}, answer.text[:2_000]
+        return json.loads(answer.body)
+
+    def take(submission: Any, action: str, name: str = "anna") -> Any:
+        address = f"/submissions/spica.targets/{submission['number']}"
+        order = {"action": action, "etag": submission["etag"]}
+        return send(address, json.dumps(order).encode(), "application/json", name)
+
+    wrong = send("/submissions/spica.targets", b"name,package,ra,dec\nx,NOTHING,1,2\n", "text/csv")
+    obstacles = take(wrong, "check")["report"]["obstacles"]
+    assert obstacles == ["rows refer to rows that do not exist"]
+    sheet = "\n".join(["name,package,ra,dec", *lines, ""]).encode()
+    submission = take(send("/submissions/spica.targets", sheet, "text/csv"), "submit")
+    assert submission["state"] == "submitted"
+    count = "SELECT COUNT(*) AS n FROM spica.targets WHERE name LIKE 'new star %'"
+    assert query_rows(client, count) == [{"n": "0"}]
+    assert take(submission, "accept", "mia")["state"] == "saved"
+    assert query_rows(client, count) == [{"n": "3000"}]
 
 
 def test_a_corrected_night_log_changes_flags_and_states(tmp_path: Path) -> None:
