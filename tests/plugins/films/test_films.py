@@ -187,6 +187,10 @@ def test_the_page_offers_the_film(example: tuple[Path, Site, Client]) -> None:
     assert "film.mp4?_contours=sun.regions" in page
     assert "13 images" in page
     assert "Bright regions" in page
+    answer = client.get(PAGE)
+    assert "media-src 'self'" in answer.headers["content-security-policy"], "else browsers block the film"
+    assert "style=" not in answer.text.partition("<main")[2], "the policy forbids it"
+    assert "media-src" not in client.get("/collections/sun/images").headers["content-security-policy"]
     french = client.ask("GET", PAGE, headers={"accept-language": "fr"}).text
     assert "Images par seconde" in french
 

@@ -172,7 +172,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return answer_file(request, len(body), stream_nothing, "video/mp4", headers, body=body)
 
     return [
-        Route("/collections/{name}/{table}/film", build_page_endpoint(show_page, context)),
+        Route(
+            "/collections/{name}/{table}/film",
+            build_page_endpoint(show_page, context, header_options={"allow_media": True}),
+        ),
         Route(
             "/collections/{name}/{table}/film.mp4",
             wrap_endpoint_with_gates_and_errors(send_film, build_error_responder(context)),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_FILM_SECONDS = 120.0
 CAPTION_PIXELS = 20
-BACKGROUND, CAPTION_COLOUR, CONTOUR_COLOUR = (0, 0, 0), (235, 235, 235), (255, 255, 255)
+BACKGROUND, CAPTION_COLOUR, CONTOUR_COLOUR = (0, 0, 0), (235, 235, 235), (0, 229, 255)
 CODECS = ("libx264", "libopenh264", "mpeg4")  # the first that this installation has
 
 

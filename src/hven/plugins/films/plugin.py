@@ -9,5 +9,6 @@ PLUGIN = PluginPackage(
     title="Show the images that a search finds as a film",
     uses=("image_regions", "previews", "series"),
     pages="hven.plugins.films.film_pages:PAGES",
+    scripts="hven.plugins.films:scripts",
     translations="hven.plugins.films:texts",
 )

@@ -131,6 +131,7 @@ def build_page_security_headers(
     origins: Sequence[str] = (),
     allow_inline_styles: bool = False,
     allow_workers: bool = False,
+    allow_media: bool = False,
     connect_origins: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the security headers of a page: only this site's scripts run, and only allowed addresses are fetched.
@@ -145,6 +146,8 @@ def build_page_security_headers(
         True: a script of this site writes style elements (the map, the editor).
     allow_workers
         True: a script of this site starts workers and WebAssembly from its own text (the map).
+    allow_media
+        True: the page plays films of this site.
     connect_origins
         Origins that scripts may connect to when the reader asks for it: `SAMP_HUB_ORIGINS`.
     """
@@ -153,6 +156,7 @@ def build_page_security_headers(
     connect_sources = "".join(f" {origin}" for origin in connect_origins)
     inline_styles = " 'unsafe-inline'" if allow_inline_styles else ""
     wasm_source = data_sources = worker_directive = ""
+    media_directive = "media-src 'self'; " if allow_media else ""
     if allow_workers:
         wasm_source = " 'wasm-unsafe-eval'"
         data_sources = " data: blob:"
@@ -161,7 +165,7 @@ def build_page_security_headers(
         f"default-src 'none'; style-src 'self'{inline_styles}; script-src 'self'{wasm_source}; "
         f"img-src 'self' data: blob:{extra_origins}; "
         f"connect-src 'self'{data_sources}{extra_origins}{connect_sources}; font-src 'self' data:; "
-        f"{worker_directive}base-uri 'none'; form-action {form_target}; frame-ancestors 'self'"
+        f"{worker_directive}{media_directive}base-uri 'none'; form-action {form_target}; frame-ancestors 'self'"
     )
     return {
         "content-type": HTML_CONTENT_TYPE,
