@@ -12,6 +12,11 @@ import { describeCount } from "../../../src/hven/plugins/sky_maps/scripts/drawin
 import { MapLegend } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_legend.js";
 import { parseBoxes, fitView, MapPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_plane.js";
 import { PolarPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/polar_plane.js";
+import {
+  formatPolygon,
+  parsePolygon,
+  normalizeCorners,
+} from "../../../src/hven/plugins/sky_maps/scripts/drawing/body_polygon.js";
 import { createWorkspace } from "../../../web/test/page.js";
 
 const PLANET = { box: [0, -90, 360, 90], fields: ["c1", "c2"], unit: "deg", radius: 0, said: "planetary" };
@@ -240,4 +245,48 @@ test("conditions are a box, and a box conditions", () => {
     c1: "0.00..20.00",
     c2: "1.00..90.00",
   });
+});
+
+test("corners continue across longitude 0", () => {
+  assert.deepEqual(
+    normalizeCorners([
+      [350, 0],
+      [10, 0],
+      [10, 20],
+    ]),
+    [
+      [350, 0],
+      [370, 0],
+      [370, 20],
+    ],
+  );
+  assert.deepEqual(normalizeCorners([]), []);
+});
+
+test("a drawn polygon becomes a region whose long sides stay straight on the map", () => {
+  const corners = [
+    [350, 10],
+    [10, 10],
+    [10, 30],
+  ];
+  const text = formatPolygon(corners);
+  const numbers = text.replace("POLYGON ", "").split(" ").map(Number);
+  assert.equal(numbers.length % 2, 0);
+  const lats = numbers.filter((_, index) => index % 2);
+  assert.ok(numbers.length > 16, "sides of 20 degrees are divided");
+  assert.ok(numbers.every((number, index) => index % 2 || (number >= 0 && number < 360)));
+  assert.deepEqual([Math.min(...lats), Math.max(...lats)], [10, 30]);
+  const polygon = parsePolygon(text);
+  assert.deepEqual([polygon.lonRange, polygon.south, polygon.north], [[350, 370], 10, 30]);
+  assert.deepEqual(polygon.rings[0].slice(0, 2), polygon.rings[0].slice(-2), "the ring is closed");
+});
+
+test("many corners give no more vertices than a search may have", () => {
+  const corners = Array.from({ length: 60 }, (_, index) => [index * 6, index % 2 ? 80 : -80]);
+  assert.ok(formatPolygon(corners).split(" ").length < 400);
+});
+
+test("other regions are no polygons of the map", () => {
+  for (const text of [null, "", "CIRCLE 1 2 3", "POLYGON 1 2 3 4", "POLYGON 1 2 3 4 5", "POLYGON a b c d e f"])
+    assert.equal(parsePolygon(text), null);
 });

@@ -61,6 +61,7 @@ def test_boxes_of_areas_equal_those_of_the_catalogue_to_half_a_pixel(example: tu
     page = get_plot(client, "2003-10-28", "2003-10-29", "wind_waves_rad2", "table:maser.bursts")
     bursts = [burst for burst in read_bursts(directory) if float(burst["BR_X0_UTC"]) < DAY_JD + 1]
     outlines = read_outlines(page)
+    assert "RAD2_frequency (MHz)" in re.sub(r"\s+", " ", page), "digits of names are no exponents"
     assert len(outlines) == len(bursts) == 6
     minute, channel = 1000 / 1440, HEIGHT_PIXELS * STEP_MHZ / (HIGH_MHZ - LOW_MHZ)
     for burst, outline in zip(bursts, sorted(outlines, key=lambda ring: ring[:, 0].min()), strict=True):

@@ -124,8 +124,8 @@ class PanelView:
         Its inside as SVG, and the height in pixels.
     ticks
         Places from the top and labels of the ticks.
-    axis_name, axis_note
-        Name of the vertical axis, and the power of ten of its numbers.
+    axis_name, axis_unit, axis_note
+        Name of the vertical axis, its unit, and the power of ten of its numbers.
     description
         Names and ranges, for readers who do not see the picture.
     colours
@@ -154,6 +154,7 @@ class PanelView:
     height: int = 0
     ticks: Sequence[tuple[float, str]] = ()
     axis_name: str = ""
+    axis_unit: str = ""
     axis_note: str = ""
     description: str = ""
     colours: tuple[str, str] | None = None
@@ -407,7 +408,8 @@ def _build_panel_view(
         drawing=draw_panel(content, events, address.start, address.stop, outline),
         height=height,
         ticks=ticks,
-        axis_name=name_axis(content),
+        axis_name=content.spectrum.axis_name if content.spectrum is not None else "",
+        axis_unit=content.spectrum.axis_unit if content.spectrum is not None else name_axis(content),
         axis_note=axis_note,
         description=describe_panel(content),
         colours=colours,

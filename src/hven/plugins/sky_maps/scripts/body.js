@@ -1,6 +1,7 @@
 // The map of a planet, a moon or the Sun: rows as outlines, boxes and points on a base map with a grid, flat or from
 // above a pole; many rows are counted in cells. It is linked with the selection, and a drawn box becomes a search
 // condition.
+import { BodyPolygon } from "./drawing/body_polygon.js";
 import { CHOSEN_COLOUR, describeCoordinates, listLayers, REGION_COLOUR, ROW_COLOUR } from "./drawing/body_layers.js";
 import { getViridisColour } from "hven/colours.js";
 import { createButton, requireElement, createElement, readTableUrl, describeError } from "hven/dom.js";
@@ -25,8 +26,7 @@ const DISPLAY_PARAMETERS = { _row: null, _panes: null, _sort: null, _cols: null,
 export class BodyMap {
   /** @type {Box[]} */
   boxes = [];
-  /** The boxes by their keys.
-   * @type {Map<string, Box>} */
+  /** @type {Map<string, Box>} by their keys */
   boxesByKey = new Map();
   /** @type {string[]} */
   names = [];
@@ -70,11 +70,15 @@ export class BodyMap {
     this.legend = new MapLegend(
       workspace,
       colour && decodeURIComponent(colour),
-      () => this.handleColumn(),
+      () => {
+        this.writeAddress();
+        this.refresh();
+      },
       () => this.repaintRows(),
     );
     this.gestures = new Gestures(canvas, this.listGestureHandlers());
-    this.pictureSelect = createElement("select", { "aria-label": t("Picture of the body") });
+    this.polygon = new BodyPolygon(this);
+    this.pictureSelect = createElement("select", { "aria-label": t("Picture of the body"), hidden: true });
     mapElement.before(this.createToolbar(), createLayerList(t, listLayers(this)));
     mapElement.after(this.legend.element);
     selection.on("change", ({ name }) => this.handleSelection(name));
@@ -88,7 +92,7 @@ export class BodyMap {
     return {
       move: (/** @type {number} */ x, /** @type {number} */ y) => this.globe.move(x, y),
       zoom: (/** @type {number} */ factor, /** @type {number[]} */ pixel) => this.globe.zoom(factor, pixel),
-      tap: (/** @type {number[]} */ pixel) => this.handleTap(pixel),
+      tap: (/** @type {number[]} */ pixel) => this.polygon.addCorner(pixel) || this.handleTap(pixel),
       hover: (/** @type {number[] | null} */ pixel) => (pixel ? this.handleHover(pixel) : selection.set("hover", null)),
       box: (/** @type {number[]} */ from, /** @type {number[]} */ to, /** @type {boolean} */ isDone) =>
         this.handleBox(from, to, isDone),
@@ -111,7 +115,6 @@ export class BodyMap {
       createButton(t("South pole"), () => this.globe.show(null, "south")),
     ];
     this.pictureSelect.addEventListener("change", () => this.globe.baseMap.show(this.pictureSelect.value));
-    this.pictureSelect.hidden = true;
     return createElement(
       "p",
       { className: "bar" },
@@ -120,6 +123,7 @@ export class BodyMap {
       ...this.viewButtons,
       createButton(t("Fit to rows"), () => this.globe.fit(this.boxes)),
       boxButton,
+      this.polygon.button,
       this.pictureSelect,
     );
   }
@@ -195,6 +199,7 @@ export class BodyMap {
     }
     this.pictureSelect.title = pictures[0]?.notice ?? "";
     for (const button of this.viewButtons ?? []) button.hidden = Boolean(this.globe.frame.radius);
+    this.polygon.showButton();
     const countText = describeCount({ ...mapData, shown: this.boxes.length, cells: this.maxCount > 0 }, this.workspace);
     const isMissingPictures = mapData.uninstalled && mapData.body && !pictures.length;
     const hint = t("no pictures of bodies are installed: run scripts/web, or install a wheel of Hven");
@@ -245,6 +250,7 @@ export class BodyMap {
       paintShape(ctx, plane, { ...region, key: "", count: 1, index: 0 }, regionStyle);
       ctx.setLineDash([]);
     }
+    this.polygon.draw(ctx, plane, ratio);
     ctx.globalAlpha = 1;
   }
 
@@ -273,12 +279,6 @@ export class BodyMap {
       return pen;
     });
     this.globe.scheduleDraw();
-  }
-
-  /** Handle the choice of another colour column. */
-  handleColumn() {
-    this.writeAddress();
-    this.refresh();
   }
 
   /** Handle a new view: after a pause, write it into the address and request more rows if the view is closer. */

@@ -79,7 +79,8 @@ class PlotStack {
 
   /** @param {PointerEvent} event */
   startDrag(event) {
-    const isInside = getEventTarget(event)?.closest(".plot-inside:not(.drawing)") && !getEventTarget(event)?.closest("a");
+    const target = getEventTarget(event);
+    const isInside = target.closest(".plot-inside:not(.drawing)") && !target.closest("a");
     if (event.button !== 0 || event.pointerType === "touch" || !isInside) return;
     this.dragStart = event.clientX;
     event.preventDefault(); // no selection of texts

@@ -24,6 +24,7 @@ export class Gestures {
   hasMoved = false;
   isDrawingBox = false; // the next drag draws a box
   isBox = false; // a box is being drawn
+  isDrawingPolygon = false; // taps are corners, and a double click does not zoom
 
   /**
    * @param {HTMLCanvasElement} canvas
@@ -40,7 +41,9 @@ export class Gestures {
     canvas.addEventListener("pointerleave", () => {
       if (!this.pointers.size) handlers.hover(null);
     });
-    canvas.addEventListener("dblclick", (event) => handlers.zoom(2, this.getPixel(event)));
+    canvas.addEventListener("dblclick", (event) => {
+      if (!this.isDrawingPolygon) handlers.zoom(2, this.getPixel(event));
+    });
     canvas.addEventListener("keydown", (event) => this.handleKey(event));
   }
 

@@ -1,4 +1,5 @@
-// Draws an area in time and frequency over a spectrogram, with the pointer or the keyboard; the plot then searches in it.
+// Draws an area in time and frequency over a spectrogram, with the pointer or the keyboard; the plot then searches in
+// it.
 import { createButton, createElement } from "hven/dom.js";
 
 /** @typedef {{low: number, high: number, isLogarithmic: boolean}} FrequencyAxis in Hz */
@@ -69,8 +70,10 @@ export class AreaDrawing {
     this.t = t;
     this.button = createButton(t("Draw an area"), () => (this.isActive ? this.stop() : this.begin()));
     this.button.setAttribute("aria-pressed", "false");
-    this.status = createElement("span", { className: "soft", role: "status" });
-    acts.prepend(this.status, this.button);
+    // over the spectrogram, which must not move while it is drawn on
+    this.status = createElement("p", { className: "plot-status", role: "status", hidden: true });
+    acts.prepend(this.button);
+    svg.after(this.status);
     this.path = document.createElementNS(SVG_NAMESPACE, "path");
     this.path.setAttribute("class", "area");
     svg.addEventListener("click", (event) => this.handleClick(event));
@@ -88,6 +91,7 @@ export class AreaDrawing {
     this.svg.append(this.path);
     this.svg.tabIndex = 0;
     this.svg.focus();
+    this.status.hidden = false;
     this.status.textContent = this.t(
       "Click the corners, and the first one again to search. Keys: arrows move, Space sets a corner, Enter searches.",
     );
@@ -100,7 +104,7 @@ export class AreaDrawing {
     this.svg.classList.remove("drawing");
     this.svg.removeAttribute("tabindex");
     this.path.remove();
-    this.status.textContent = "";
+    this.status.hidden = true;
     this.button.focus();
   }
 
@@ -143,7 +147,7 @@ export class AreaDrawing {
       return;
     }
     if (this.corners.length < MAX_CORNERS) this.corners.push(place);
-    this.status.textContent = this.t("{count} corners", { count: this.corners.length });
+    this.status.textContent = this.t("Corners: {count}", { count: this.corners.length });
     this.draw();
   }
 
@@ -156,7 +160,7 @@ export class AreaDrawing {
       const [across, upwards] = this.pointer;
       const clamp = (/** @type {number} */ share) => Math.min(Math.max(share, 0), 1);
       this.pointer = [clamp(across + (x * step) / (box.width || 1)), clamp(upwards + (y * step) / (box.height || 1))];
-      this.status.textContent = formatArea([this.pointer], this.span, this.axis).replace("T", " ") + " Hz";
+      this.status.textContent = `${formatArea([this.pointer], this.span, this.axis).replace("T", " ")} Hz`;
     };
     const handlers = /** @type {Record<string, () => void>} */ ({
       ArrowLeft: () => move(-1, 0),
