@@ -233,6 +233,18 @@ def test_wrong_tiles_are_refused_with_a_reason(client: Client, tile: str, code: 
     assert f'exceptionCode="{code}" locator="{locator}"' in answer.text
 
 
+def test_wrong_paths_of_tiles_have_the_codes_of_wrong_parameters(client: Client) -> None:
+    path = "/wmts/psup/1.0.0/{}/default/{}/0/{}/0.png"
+    for layer, set_name, row, code, locator in (
+        ("latitude", "MarsGeographic", 9, "TileOutOfRange", "TILEROW"),
+        ("x", "MarsGeographic", 0, "InvalidParameterValue", "LAYER"),
+        ("latitude", "MarsMercator", 0, "InvalidParameterValue", "TILEMATRIXSET"),
+    ):
+        answer = client.get(path.format(layer, set_name, row))
+        assert answer.status == 400
+        assert f'exceptionCode="{code}" locator="{locator}"' in answer.text
+
+
 def test_a_raster_that_changes_is_read_again_or_refused(directory: Path) -> None:
     """Nothing of the earlier raster is kept."""
     path = directory / "collections/psup/maps/latitude.tif"

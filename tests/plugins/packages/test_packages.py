@@ -62,7 +62,10 @@ def test_a_crate_describes_each_file(tmp_path: Path) -> None:
     frame = entities["files/frames/a.fits"]
     assert frame["contentSize"] == "3000"
     assert frame["@id"] in {part["@id"] for part in entities["./"]["hasPart"]}
-    assert entities["./"]["author"] == [{"@id": "https://orcid.org/0000-0002-1825-0097"}]
+    assert entities["./"]["author"] == {"@id": "https://orcid.org/0000-0002-1825-0097"}
+    assert entities["files/frames/b=2520%20é.fits"]["description"] == "Product of the collection"
+    assert entities["rows/night.facts/part-00000.parquet"]["description"] == "Rows of the table night.facts"
+    assert entities["#publisher"]["contactPoint"] == {"@id": "mailto:archive@example.org"}
     assert "bagit.txt" not in members
     assert PackageReader(tmp_path / "night.tar").verify().is_valid
 

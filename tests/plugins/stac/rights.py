@@ -16,6 +16,15 @@ QUERY_STRINGS = {
         WFS_FEATURES.replace("json", "gml"),
     ],
 }
+POST_BODIES = {
+    "/stac/search": [
+        '{"limit": 1000}',
+        '{"limit": 1000, "collections": ["ivoa.obscore"], "sortby": [{"field": "id", "direction": "desc"}]}',
+        '{"filter": {"op": "like", "args": [{"property": "target_name"}, "%zq%"]}}',
+        '{"ids": ["ivo://example.org/obs?idzqembargo", "ivo://example.org/obs?idzqcarl"]}',
+    ],
+    "/wfs": [WFS_FEATURES, f"{WFS_FEATURES}&RESULTTYPE=hits", f"{WFS_FEATURES}&SORTBY=target_name"],
+}
 PATH_VALUES = {"collection": "ivoa.obscore"}
 _ITEMS = tuple(f"ivo%3A%2F%2Fexample.org%2Fobs%3Fid{word}" for word in ("zqembargo", "zqcalib", "zqcarl", "nothing"))
 ROUTE_CHOICES = {"/stac/collections/{collection}/items/{item:path}": ("item:path", _ITEMS)}

@@ -138,4 +138,4 @@ def choose_film_stretch(read_frame: Callable[[int], FilmFrame], count: int, diff
 
 def _compute_percentiles(matrices: Sequence[Numbers], percentages: tuple[float, ...]) -> list[float]:
     values = np.concatenate([matrix[np.isfinite(matrix)] for matrix in matrices])
-    return np.percentile(values, percentages).tolist() if values.size else [0.0] * len(percentages)  # type: ignore[no-any-return]
+    return np.percentile(values, percentages).tolist() if values.size else [0.0] * len(percentages)

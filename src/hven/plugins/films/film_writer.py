@@ -154,6 +154,6 @@ def write_film(path: Path, frames: Iterator[Any], rate: int) -> None:
                 stream.codec_context.thread_count = 1
                 if codec == "libx264":
                     stream.options = {"crf": "18", "preset": "veryfast"}
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]
         if stream is not None:
             container.mux(stream.encode())

@@ -110,7 +110,9 @@ def _respond_to_wms_error(request: Request, error: Exception) -> Response:
 
 def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
     parameter = str(error.name) if isinstance(error, ParamError) else ""
-    is_missing = not any(name.upper() == parameter for name in request.query_params)
+    parameter = {"LAYERS": "LAYER"}.get(parameter, parameter)
+    is_in_path = "level" in request.path_params  # as all parameters of a tile are then
+    is_missing = not is_in_path and not any(name.upper() == parameter for name in request.query_params)
 
     def write_document(message: str) -> Any:
         return _load_module("wmts_requests").write_exception(message, parameter, is_missing=is_missing)

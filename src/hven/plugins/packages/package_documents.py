@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import mimetypes
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -31,6 +32,18 @@ COLUMN_KEYS = ("table", "column", "type", "unit", "ucd", "utype", "description")
 PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 PROVENANCE_DEPTH = 20
 ROOT_ID = "./"
+FILE_DESCRIPTIONS = {  # by the first folder, or the name
+    "rows": "Rows of the table",
+    "files": "Product of the collection",
+    "collection": "Descriptor for Hven, or a file beside it",
+    "standards": "Standard of the site, which tables follow",
+    "documentation": "What each column means",
+    "provenance": "Origin of the rows, as W3C PROV-JSON",
+    "metadata": "Citation, as DataCite XML",
+    "snapshot.json": "The published state, as Hven describes it",
+    "completeness.json": "What is locked, missing, or was changed meanwhile",
+}
+_RESERVED_PATTERN = re.compile(r"[\x00-\x20\"#%<>?\[\\\]^`{|}\x7f\ud800-\udfff]")
 README_NAME, LICENCE_NAME = "README.md", "LICENCE.txt"
 
 
@@ -181,9 +194,19 @@ def write_crate_metadata(
     citation = contents.citation
     resource = contents.resource
     licence_id = find_licence_url(resource) or f"#{LICENCE_NAME}"
-    publisher_id = citation.publisher_ror or "#publisher"
     files = [_describe_file(record) for record in records]
-    people = [_describe_person(person, number) for number, person in enumerate(citation.creators)]
+    publisher = {
+        "@id": citation.publisher_ror or "#publisher",
+        "@type": "Organization",
+        "name": citation.publisher,
+        "url": contents.site.settings.site_url,
+    }
+    identifiers = [
+        {"@id": "#snapshot", "name": "Hash of all rows", "propertyID": "hven-snapshot", "value": snapshot_hash},
+        {"@id": "#ivoid", "name": "IVOA identifier", "propertyID": "ivoid", "value": citation.ivoid},
+    ]
+    agents = [*_describe_contact(resource, publisher), *_describe_creators(citation.creators)]
+    people = [agent for agent in agents if agent["@type"] == "Person"]
     root = {
         "@id": ROOT_ID,
         "@type": "Dataset",
@@ -192,14 +215,16 @@ def write_crate_metadata(
         "datePublished": (citation.issued or citation.updated or started)[:10],
         "dateModified": (citation.updated or started)[:10],
         "license": {"@id": licence_id},
-        "publisher": {"@id": publisher_id},
-        "identifier": [{"@id": "#snapshot"}, citation.ivoid],
+        "publisher": {"@id": publisher["@id"]},
+        "identifier": [{"@id": identifier["@id"]} for identifier in identifiers],
+        "mentions": {"@id": "#packaging"},
         "url": citation.address,
         "keywords": list(resource.subjects),
         "hasPart": [{"@id": entity["@id"]} for entity in files],
     }
     if people:
-        root["author"] = [{"@id": person["@id"]} for person in people]
+        authors = [{"@id": person["@id"]} for person in people]
+        root["author"] = authors if len(authors) > 1 else authors[0]
     if citation.doi:
         root["cite-as"] = f"https://doi.org/{citation.doi}"
     entities: list[dict[str, Any]] = [
@@ -216,14 +241,8 @@ def write_crate_metadata(
             "name": resource.licence or "No licence is stated",
             "description": _write_licence_line(resource) or "Ask the publisher what you may do with the data.",
         },
-        {"@id": publisher_id, "@type": "Organization", "name": citation.publisher},
-        {
-            "@id": "#snapshot",
-            "@type": "PropertyValue",
-            "name": "Hash of all rows",
-            "propertyID": "hven-snapshot",
-            "value": snapshot_hash,
-        },
+        publisher,
+        *({"@type": "PropertyValue", **identifier} for identifier in identifiers),
         {
             "@id": "#packaging",
             "@type": "CreateAction",
@@ -239,18 +258,34 @@ def write_crate_metadata(
             "version": hven.__version__,
             "url": contents.site.settings.site_url,
         },
-        *people,
+        *agents,
         *files,
     ]
     return {"@context": CRATE_CONTEXT, "@graph": entities}
 
 
-def _describe_person(person: Person, number: int) -> dict[str, Any]:
-    identifier = f"https://orcid.org/{person.orcid.rpartition('/')[2]}" if person.orcid else f"#creator-{number}"
-    entity: dict[str, Any] = {"@id": identifier, "@type": "Person", "name": person.name}
-    if person.affiliation:
-        entity["affiliation"] = person.affiliation
-    return entity
+def _describe_contact(resource: CollectionSpec, publisher: dict[str, Any]) -> list[dict[str, Any]]:
+    """Describe whom to ask, and let the publisher refer to it."""
+    contact = resource.contact
+    if contact is None or not contact.email:
+        return []
+    publisher["contactPoint"] = {"@id": f"mailto:{contact.email}"}
+    entity = {"@type": "ContactPoint", "contactType": "data", "name": contact.name, "email": contact.email}
+    return [{**publisher["contactPoint"], **entity}]
+
+
+def _describe_creators(creators: Sequence[Person]) -> list[dict[str, Any]]:
+    """Describe the creators and their institutes."""
+    entities: dict[str, dict[str, Any]] = {}
+    for number, person in enumerate(creators):
+        person_id = f"https://orcid.org/{person.orcid.rpartition('/')[2]}" if person.orcid else f"#creator-{number}"
+        entity: dict[str, Any] = {"@id": person_id, "@type": "Person", "name": person.name}
+        if person.affiliation:
+            institute_id = person.ror or f"#affiliation-{quote(person.affiliation)}"
+            entities[institute_id] = {"@id": institute_id, "@type": "Organization", "name": person.affiliation}
+            entity["affiliation"] = {"@id": institute_id}
+        entities[person_id] = entity
+    return list(entities.values())
 
 
 def _describe_file(record: MemberRecord) -> dict[str, Any]:
@@ -258,14 +293,17 @@ def _describe_file(record: MemberRecord) -> dict[str, Any]:
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if name.endswith(".parquet"):
         media_type = PARQUET_MEDIA_TYPE
-    entity = {
-        "@id": quote(record.path, safe="/=+,;:@!$&'()*~", errors="surrogateescape"),
+    folder = record.path.partition("/")[0]
+    description = FILE_DESCRIPTIONS.get(folder, "About the collection")
+    if folder == "rows":
+        description = f"{description} {PurePosixPath(record.path).parent.name}"
+    return {
+        # only what ASCII reserves is encoded: the others stay in UTF-8
+        "@id": _RESERVED_PATTERN.sub(lambda match: quote(match[0], errors="surrogateescape"), record.path),
         "@type": "File",
         "name": name,
+        "description": f"{record.status}: {record.reason}" if record.status else description,
         "encodingFormat": media_type,
         "contentSize": str(record.size),
         "sha256": record.sha256,
     }
-    if record.status:
-        entity["description"] = f"{record.status}: {record.reason}"
-    return entity

@@ -21,7 +21,7 @@ _TYPE_MARK = "|"  # between the parts of a type
 _TABLE_NUMBER, _TYPE_PARTS = "table_number", "type_parts"
 _SHEET_START = '<x:stylesheet version="1.0" xmlns:x="http://www.w3.org/1999/XSL/Transform" xmlns:v={namespace}>'
 _SHEET_END = "</x:stylesheet>"
-_NO_ACCESS = etree.XSLTAccessControl.DENY_ALL  # type: ignore[attr-defined]  (lxml's stubs lack it)
+_NO_ACCESS = etree.XSLTAccessControl.DENY_ALL  # type: ignore[attr-defined]
 _LINE_TEMPLATE = """\
 <x:output method="text" encoding="UTF-8"/>
 <x:template match="/"><x:for-each select="//{prefix}table"><x:variable name="number" select="position()"/>

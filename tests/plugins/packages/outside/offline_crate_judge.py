@@ -1,6 +1,6 @@
 """Run roc-validator without the network: the JSON-LD context of RO-Crate 1.3 comes from a file.
 
-usage: offline_crate_judge.py FOLDER_OF_JUDGE CONTEXT CRATE; the last line is a list of issues
+usage: offline_crate_judge.py FOLDER_OF_JUDGE CONTEXT CRATE SEVERITY; the last line is a list of issues
 """
 
 import json
@@ -36,7 +36,7 @@ from rocrate_validator.models import Severity, ValidationSettings  # noqa: E402
 settings = ValidationSettings(
     rocrate_uri=sys.argv[3],
     profile_identifier="ro-crate-1.3",
-    requirement_severity=Severity.REQUIRED,
+    requirement_severity=Severity[sys.argv[4]],
     no_cache=True,
 )
 print(json.dumps([f"{issue.check.identifier}: {issue.message}" for issue in services.validate(settings).get_issues()]))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from package_sites import create_site, pack, unpack_tar
+from package_sites import DESCRIPTOR, create_site, pack, unpack_tar
 
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from requirements import ROOT, require
@@ -32,10 +32,14 @@ def test_bags_are_valid(tmp_path: Path, principal: object) -> None:
 def test_crates_are_valid(tmp_path: Path, form: str) -> None:
     require("roc-validator")
     require("rocrate")
-    pack(create_site(tmp_path / "site"), tmp_path / "night.tar", form=form)
+    descriptor = DESCRIPTOR.replace("orcid:", "affiliation: Uraniborg, orcid:")
+    pack(create_site(tmp_path / "site", descriptor=descriptor), tmp_path / "night.tar", form=form)
     folder = unpack_tar(tmp_path / "night.tar", tmp_path / "crate")
     crate = folder if form == "ro-crate" else folder / "data"
     assert judge_crate(crate) == []
+    if form == "ro-crate":
+        recommendations = [text for text in judge_crate(crate, "RECOMMENDED") if "ROR identifier" not in text]
+        assert recommendations == [], "this site has no ROR identifiers"
     metadata = json.loads((crate / "ro-crate-metadata.json").read_text())
     for entity in metadata["@graph"]:
         if entity["@id"] == "./":
@@ -44,11 +48,11 @@ def test_crates_are_valid(tmp_path: Path, form: str) -> None:
     assert judge_crate(crate), "the judge finds a missing licence"
 
 
-def judge_crate(crate: Path) -> list[str]:
+def judge_crate(crate: Path, severity: str = "REQUIRED") -> list[str]:
     """Return what the judge finds, without the network: the context of RO-Crate 1.3 comes from a file."""
     program = Path(__file__).with_name("offline_crate_judge.py")
     context = JUDGES / "rocrate/rocrate/data/ro-crate.jsonld"
-    words = [sys.executable, str(program), str(JUDGES / "roc-validator"), str(context), str(crate)]
+    words = [sys.executable, str(program), str(JUDGES / "roc-validator"), str(context), str(crate), severity]
     completed = subprocess.run(words, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stderr[-2000:]
     issues: list[str] = json.loads(completed.stdout.splitlines()[-1])
