@@ -1,4 +1,6 @@
-"""The two tiers of tests: ``--tier first`` needs only Python packages, ``--tier all`` is everything.
+"""The tiers of tests: ``--tier first`` needs only Python packages, ``--tier all`` is everything.
+
+``--tier rest`` is what a run of the first tier left out or tried in part: both together are everything.
 
 The first tier finds nearly all faults. It has all tests that are not
 
@@ -19,7 +21,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -29,7 +31,7 @@ import requirements
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FIRST, ALL = "first", "all"
+FIRST, ALL, REST = "first", "all", "rest"
 FOLDER_KINDS = {
     "browser": "pages in Chromium",
     "outside": "programs of others",
@@ -90,16 +92,41 @@ def reduce_examples(item: pytest.Item) -> bool:
     reduced
         Whether the number of examples changed.
     """
+    test, wanted, count = _find_example_counts(item)
+    if wanted is None or count == wanted.max_examples:
+        return False
+    test._hypothesis_internal_use_settings = settings(wanted, max_examples=count)
+    return True
+
+
+def has_reduced_examples(item: pytest.Item) -> bool:
+    """Return whether the first tier tries fewer examples of a property test."""
+    _, wanted, count = _find_example_counts(item)
+    return wanted is not None and count != wanted.max_examples
+
+
+def _find_example_counts(item: pytest.Item) -> tuple[Any, settings | None, int]:
+    """Find the function of a test, its settings if it tests properties, and its number of examples in the first tier."""
     test = getattr(item, "obj", None)
     test = getattr(test, "__func__", test)
     wanted = getattr(test, "_hypothesis_internal_use_settings", None)
     if wanted is None:
-        return False
-    count = max(wanted.max_examples // EXAMPLES_DIVISOR, min(MIN_EXAMPLES, wanted.max_examples))
-    if count == wanted.max_examples:
-        return False
-    test._hypothesis_internal_use_settings = settings(wanted, max_examples=count)
-    return True
+        return test, None, 0
+    return test, wanted, max(wanted.max_examples // EXAMPLES_DIVISOR, min(MIN_EXAMPLES, wanted.max_examples))
+
+
+def read_costly_tests(root: Path) -> set[str]:
+    """Read the names of the tests that took much time of the processor when they were recorded."""
+    path = root / COVERAGE_PATH
+    return set(json.loads(path.read_text(encoding="utf-8"))["slow"]) if path.exists() else set()
+
+
+def find_exclusion_reason(item: pytest.Item, costly_tests: set[str]) -> str | None:
+    """Return why a test outside of `FOLDERS` is not in the first tier; None: it is."""
+    reason = next((MARKS[name] for name in MARKS if item.get_closest_marker(name) is not None), None)
+    if reason is None and item.nodeid.partition("[")[0] in costly_tests:
+        return COSTLY
+    return reason
 
 
 class FirstTier:
@@ -110,8 +137,7 @@ class FirstTier:
         self.counts: Counter[str] = Counter()
         self.folders: list[str] = []
         self.reduced = 0  # tests of properties
-        path = root / COVERAGE_PATH
-        self.slow = set(json.loads(path.read_text(encoding="utf-8"))["slow"]) if path.exists() else set()
+        self.slow = read_costly_tests(root)
         for name in FOLDERS:
             if (root / name).is_dir():
                 self.folders.append(name)
@@ -124,9 +150,7 @@ class FirstTier:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         kept, left = [], []
         for item in items:
-            reason = next((MARKS[name] for name in MARKS if item.get_closest_marker(name) is not None), None)
-            if reason is None and item.nodeid.partition("[")[0] in self.slow:
-                reason = COSTLY
+            reason = find_exclusion_reason(item, self.slow)
             if reason is None:
                 kept.append(item)
             else:
@@ -153,6 +177,36 @@ class FirstTier:
             yield f"  {count:5,} tests {reason}"
         if self.reduced:
             yield f"        most examples of {self.reduced:,} tests of properties: a third is tried"
+
+
+class RestTier:
+    """Leave out what a run of the first tier ran whole."""
+
+    def __init__(self, root: Path) -> None:
+        path = root / SKIPPED_PATH
+        if not path.exists():
+            raise pytest.UsageError("--tier rest completes a run of the first tier: run scripts/test before")
+        self.root = root
+        self.slow = read_costly_tests(root)
+        self.skipped = {name for names in json.loads(path.read_text(encoding="utf-8")).values() for name in names}
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        left = [item for item in items if not self._is_rest(item)]
+        if left:
+            items[:] = [item for item in items if self._is_rest(item)]
+            config.hook.pytest_deselected(items=left)
+
+    def _is_rest(self, item: pytest.Item) -> bool:
+        return (
+            any(
+                parent.relative_to(self.root).as_posix() in FOLDERS
+                for parent in item.path.parents
+                if self.root in parent.parents
+            )
+            or item.nodeid in self.skipped
+            or find_exclusion_reason(item, self.slow) is not None
+            or has_reduced_examples(item)
+        )
 
 
 class SkipRecorder:
@@ -199,7 +253,12 @@ class SkippedTests:
 
 def add_options(parser: pytest.Parser) -> None:
     """Add the options of tiers to pytest's."""
-    parser.addoption("--tier", choices=(FIRST, ALL), default=ALL, help="first: what needs Python packages alone")
+    parser.addoption(
+        "--tier",
+        choices=(FIRST, ALL, REST),
+        default=ALL,
+        help="first: what needs Python packages alone; rest: what the first tier left out",
+    )
     parser.addoption("--skipped-for", metavar="GROUP", help="run what the last run skipped for want of a group of tests/requirements.py")  # fmt: skip
 
 
@@ -209,6 +268,8 @@ def configure(config: pytest.Config) -> None:
     group = config.getoption("--skipped-for")
     if group:
         config.pluginmanager.register(SkippedTests(path, group), "skipped-tests")
+    if config.getoption("--tier") == REST and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(RestTier(config.rootpath), "rest-tier")
     if config.getoption("--tier") == FIRST:
         if not group and not hasattr(config, "workerinput"):
             config.pluginmanager.register(SkipRecorder(path), "skip-recorder")
