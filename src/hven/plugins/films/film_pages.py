@@ -136,6 +136,8 @@ class FilmPage(TemplateContext):
         Names and titles of tables with contours on the Sun.
     frame_count, refused_count, is_cut, max_frames
         Number of images, rows without one, and whether there are more than a film can have.
+    sizes, rates
+        Widths in pixels, and numbers of images a second, that the reader can choose.
     """
 
     template = "films/film.html"
