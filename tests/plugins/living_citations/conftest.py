@@ -19,12 +19,12 @@ for directory in (
     sys.path.insert(0, str(directory))
 
 if TYPE_CHECKING:
-    from citation_site import CitationSite
+    from cited_star_site import CitationSite
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[CitationSite]:
-    from citation_site import open_citation_site
+    from cited_star_site import open_citation_site
 
     with open_citation_site(tmp_path) as opened:
         yield opened

@@ -17,7 +17,7 @@ from hven.plugins.notifications.choice_store import ChoiceStore
 from hven.plugins.notifications.store_tables import notification_events
 
 if TYPE_CHECKING:
-    from citation_site import CitationSite
+    from cited_star_site import CitationSite
 
 KILLS = 30 if os.environ.get("HVEN_PROOF") == "full" else 4
 CHILDREN = """

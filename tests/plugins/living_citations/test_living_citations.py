@@ -18,7 +18,7 @@ from hven.plugins.living_citations.store_tables import citation_findings
 from hven.plugins.notifications.store_tables import notification_events
 
 if TYPE_CHECKING:
-    from citation_site import CitationSite
+    from cited_star_site import CitationSite
 
 CONE = "SELECT * FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1))"
 NEW_STAR: Star = (4, 10.2, 20.1, 8.0, "delta")

@@ -30,11 +30,11 @@ layers:
 tables:
   rasters:
     source: {kind: csv, files: rasters.csv}
-    primary: [path]
-    access: {rows: "level <> 'hidden'", take: "level = 'open'", path: path}
+    primary: [audience]
+    access: {rows: "audience <> 'hidden'", take: "audience = 'open'", path: path}
     columns:
-      path: {type: string, ucd: meta.id;meta.main, description: File}
-      level: {type: string, description: Who may see it}
+      path: {type: string, description: File}
+      audience: {type: string, ucd: meta.id;meta.main, description: Who may see it}
 """
 PRIVATE_DESCRIPTOR = """\
 collection: night
@@ -63,7 +63,7 @@ def rights_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for number, file_name in enumerate(("open", "hidden", "locked")):
             write_raster(folder / f"maps/{file_name}.tif", np.full((18, 36), number), -180)
         (folder / "rasters.csv").write_text(
-            "path,level\n" + "".join(f"maps/{level}.tif,{level}\n" for level in ("open", "hidden", "locked"))
+            "path,audience\n" + "".join(f"maps/{level}.tif,{level}\n" for level in ("open", "hidden", "locked"))
         )
         (folder / f"{name}.yaml").write_text(descriptor)
     (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')

@@ -264,5 +264,5 @@ def test_feed_readers_need_no_log_in(directory: Path, tmp_path: Path) -> None:
         assert build_feed_query(site, Principal(name="olga", groups=frozenset({"other"}))) == "", "fewer rights"
         assert build_feed_query(site, Principal(name="olga", impersonator="root")) == ""
         assert build_feed_query(site, Principal(name="nobody")) == build_feed_query(site, ANONYMOUS_PRINCIPAL) == ""
-        site.store.users.renew_token("olga")
+        site.store.users.renew_token_and_end_sessions("olga")
         assert client.ask("GET", "/morning.atom", query_string).status == 404

@@ -203,7 +203,7 @@ def test_errors_do_not_show_the_key_of_a_webhook(site: WatchSite, webhook_server
 def test_the_limit_of_mails_counts_those_of_other_packages(
     site: WatchSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Outbox, "count_recent_messages", lambda _: 10**9)
+    monkeypatch.setattr(Outbox, "count_sent_messages", lambda _: 10**9)
     watch = site.watch(channel="mail")
     publish_and_match(site)
     site.deliver()
