@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from hven.model import plugins
@@ -123,27 +122,6 @@ class AnswerCache(Protocol):
         response
             The answer.
         """
-
-
-async def repeat_or_build_answer(
-    request: Request, params: RequestParams, endpoint: Callable[..., Awaitable[Response]]
-) -> Response:
-    """Let the cache answer a request.
-
-    Parameters
-    ----------
-    request, params
-        The request, and its parameters.
-    endpoint
-        Builds the answer from both.
-
-    Returns
-    -------
-    response
-        The answer.
-    """
-    cache: AnswerCache = request.scope[ANSWER_CACHE_SCOPE_KEY]
-    return await cache.answer(request, params, partial(endpoint, request, params))
 
 
 def store_answer(request: Request, result: QueryResult, headers: Mapping[str, str], body: bytes | None) -> None:

@@ -23,7 +23,7 @@ from hven.services import _vosi as vosi
 from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
-from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY, check_request_gates, repeat_or_build_answer
+from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY, check_request_gates
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import (
     STANDARD_IDS_BY_ENDPOINT,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param, RequestParams
     from hven.model.settings import Settings
     from hven.model.table import Column, LinkTemplate, Schema, Table
+    from hven.services.admission import AnswerCache
     from hven.site import PublishedState, PublishedTable, Site
     from hven.site.auth import AccessPolicy, Principal
 
@@ -752,7 +753,8 @@ def wrap_endpoint_with_gates_and_errors(
             if byte_limit:
                 params = await read_params(request, byte_limit)
                 if request.scope.get(ANSWER_CACHE_SCOPE_KEY) is not None:
-                    return await repeat_or_build_answer(request, params, endpoint)
+                    cache: AnswerCache = request.scope[ANSWER_CACHE_SCOPE_KEY]
+                    return await cache.answer(request, params, partial(endpoint, request, params))
                 return await endpoint(request, params)
             return await endpoint(request)
         except Exception as error:  # noqa: BLE001  (one table of errors)
