@@ -98,6 +98,10 @@ def check_request_gates(request: Request) -> None:
 class AnswerCache(Protocol):
     """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings let it repeat anything."""
+
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:

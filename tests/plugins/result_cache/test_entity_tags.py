@@ -1,4 +1,4 @@
-"""Clients that already have an answer learn that before anything is planned, by default and in any process."""
+"""Clients that already have an answer learn that before anything is planned, in any process."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ CONE = "RA=1&DEC=1&SR=9"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(tmp_path_factory.mktemp("tags"), TABLES) as made:
+        made.settings = replace(made.settings, brought={CACHE_SECTION.key: ResultCacheSettings(bytes=1 << 20)})
         yield made
 
 
@@ -60,7 +61,7 @@ def fetch_status(client: Client, tag: str, path: str = "/tap/sync", query_string
 
 
 @pytest.mark.parametrize(("path", "query_string"), [("/tap/sync", QUERY), ("/cone/stars.main", CONE)])
-def test_nothing_is_planned_by_default_not_even_after_a_restart(
+def test_nothing_is_planned_not_even_after_a_restart(
     site: Site, client: Client, forbid_plans: Any, path: str, query_string: str
 ) -> None:
     tag = fetch_tag(client, path, query_string)
@@ -151,9 +152,7 @@ def test_spellings_of_one_request_have_one_tag(client: Client) -> None:
         assert fetch_status(client, tag, query_string=text) == 304
 
 
-def test_a_repeated_answer_has_the_tag_of_get(site: Site, monkeypatch: pytest.MonkeyPatch, forbid_plans: Any) -> None:
-    settings = replace(site.settings, brought={CACHE_SECTION.key: ResultCacheSettings(bytes=1 << 20)})
-    monkeypatch.setattr(site, "settings", settings)
+def test_a_repeated_answer_has_the_tag_of_get(site: Site, forbid_plans: Any) -> None:
     client = Client(create_and_start_application(site))
     posted = client.post("/tap/sync", LANG="ADQL", QUERY="SELECT TOP 3 id FROM stars.main")
     assert posted.headers["cache-status"].endswith("stored")

@@ -111,6 +111,11 @@ class ResultCache:
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings give it memory."""
+        return self._byte_limit > 0
+
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -143,7 +148,7 @@ class ResultCache:
                 self._context.site.counters.count_event(HITS_COUNTER)
                 return _confirm_unchanged_answer(unchanged_answer)
             request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_result_tag
-        if not self._byte_limit or request.method == "HEAD":
+        if request.method == "HEAD":
             return await build_response()
         key = self._build_cache_key(request, values, usage, (published_state.version, access_key))
         if key is None:

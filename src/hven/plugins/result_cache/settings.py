@@ -17,7 +17,7 @@ class ResultCacheSettings:
 
     bytes: int = define_setting(
         0,
-        "memory that each process may use for answers, for example 32 MiB. Default: Hven keeps no answers",
+        "memory that each process may use for answers, for example 32 MiB. Default: Hven caches no answers",
         ge=0,
         size=True,
     )
