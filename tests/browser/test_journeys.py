@@ -248,7 +248,9 @@ def clusters(tab: BrowserTab) -> None:
     page.wait_for_selector(f".detail h2:text-is('{name}')")
     page.wait_for_selector(f"tr[data-key='{star['key']}'][aria-selected=true]", state="attached")
     assert parse_qs(urlsplit(page.url).query)["_row"] == [star["key"]]
-    links = page.locator(".detail dl a:not([href*='/provenance?'])")  # each value leads to its provenance
+    links = page.locator(
+        ".detail dl a:not([href*='/provenance?']):not(.soft)"
+    )  # of each value: its provenance, a report
     addresses = [links.nth(number).get_attribute("href") or "" for number in range(links.count())]
     escaped = name.replace(" ", "%20").replace("+", "%2B")
     # at the top of the panel, by their UCDs, and once more in their columns

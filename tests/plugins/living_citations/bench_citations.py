@@ -43,7 +43,7 @@ def measure_decision(name: str, radius: float) -> Journey:
     from hven import query
     from hven.model.settings import Settings
     from hven.plugins.living_citations.citation_round import CitationRound
-    from hven.plugins.living_citations.citation_store import CitationStore
+    from hven.plugins.living_citations.citation_store import CitationFindingStore
     from hven.plugins.living_citations.store_tables import citation_findings
     from hven.site import Site
     from hven.testing.site import publish_rows
@@ -68,9 +68,11 @@ def measure_decision(name: str, radius: float) -> Journey:
         begin, processor_begin = time.perf_counter(), time.process_time()
         CitationRound(site).decide_changed_tables()
         seconds, processor_seconds = time.perf_counter() - begin, time.process_time() - processor_begin
-        findings = site.store.get_or_create(CitationStore).list_findings()
+        findings = site.store.get_or_create(CitationFindingStore).list_findings()
         changed_count = sum(finding.verdict == "changed" for finding in findings)
-        due_count = len(site.store.get_or_create(CitationStore).list_findings(citation_findings.c.work != "none"))
+        due_count = len(
+            site.store.get_or_create(CitationFindingStore).list_findings(citation_findings.c.work != "none")
+        )
         begin = time.perf_counter()
         for text in queries[:: len(queries) // SAMPLE][:SAMPLE]:
             with query.run_query(text, site=site, maxrec=100_000) as result:

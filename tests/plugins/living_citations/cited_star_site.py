@@ -11,7 +11,7 @@ from watch_site import WatchSite, open_watch_site
 
 from hven.model.resource import CitedResult, CollectionSpec
 from hven.plugins.living_citations.citation_round import CitationRound
-from hven.plugins.living_citations.citation_store import CitationFinding, CitationStore
+from hven.plugins.living_citations.citation_store import CitationFinding, CitationFindingStore
 from hven.plugins.living_citations.store_tables import citation_findings
 from hven.query.cited_results import compare_with_repeated_query, create_cited_result
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
@@ -22,8 +22,8 @@ class CitationSite(WatchSite):
     """The site with short ways to cite."""
 
     @property
-    def citations(self) -> CitationStore:
-        return self.site.store.get_or_create(CitationStore)
+    def citations(self) -> CitationFindingStore:
+        return self.site.store.get_or_create(CitationFindingStore)
 
     def describe_collection(self) -> None:
         """Let the published state have a descriptor, which pages need."""

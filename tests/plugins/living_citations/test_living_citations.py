@@ -123,7 +123,7 @@ def test_a_table_that_becomes_private_ends_the_verdict(site: CitationSite) -> No
 def test_a_killed_round_begins_again(site: CitationSite, monkeypatch: pytest.MonkeyPatch) -> None:
     results = [cite_and_look(site, CONE), cite_and_look(site, "SELECT COUNT(*) AS n FROM stars.main")]
     site.publish([*STARS, NEW_STAR])
-    record_findings = citation_store.CitationStore.record_findings
+    record_findings = citation_store.CitationFindingStore.record_findings
     for step in range(3):
 
         def die(self: Any, *arguments: Any, step: int = step) -> None:
@@ -131,10 +131,10 @@ def test_a_killed_round_begins_again(site: CitationSite, monkeypatch: pytest.Mon
                 record_findings(self, *arguments)
             raise SystemExit
 
-        monkeypatch.setattr(citation_store.CitationStore, "record_findings", die)
+        monkeypatch.setattr(citation_store.CitationFindingStore, "record_findings", die)
         with pytest.raises(SystemExit):
             site.look_again()
-    monkeypatch.setattr(citation_store.CitationStore, "record_findings", record_findings)
+    monkeypatch.setattr(citation_store.CitationFindingStore, "record_findings", record_findings)
     site.look_again()
     assert [site.find(result).verdict for result in results] == ["changed", "changed"]
     assert site.find(results[0]).counts == {"new": 1}
@@ -145,14 +145,14 @@ def test_two_processes_decide_at_once(site: CitationSite, monkeypatch: pytest.Mo
     site.citations.change_wish(result.id, "anna", is_told=True)
     choose_mail(site)
     site.publish([*STARS, NEW_STAR])
-    record_findings = citation_store.CitationStore.record_findings
+    record_findings = citation_store.CitationFindingStore.record_findings
 
     def record(self: Any, *arguments: Any) -> None:
-        monkeypatch.setattr(citation_store.CitationStore, "record_findings", record_findings)
+        monkeypatch.setattr(citation_store.CitationFindingStore, "record_findings", record_findings)
         CitationRound(site.site).run()  # another process is faster
         record_findings(self, *arguments)
 
-    monkeypatch.setattr(citation_store.CitationStore, "record_findings", record)
+    monkeypatch.setattr(citation_store.CitationFindingStore, "record_findings", record)
     site.look_again()
     assert site.find(result).counts == {"new": 1}
     assert len(list_events(site)) == 1

@@ -97,7 +97,7 @@ def test_a_hidden_layer_is_as_one_that_does_not_exist(rights_client: Client) -> 
         assert ask(path, "hidden")[0] >= 400
         status, text = ask(path, "locked")
         assert status in {401, 403}, path
-        assert "locked until" in text
+        assert "until somebody unlocks it" in text
     assert rights_client.get(f"/wms/mixed?{GET_MAP}&LAYERS=open").status == 200
     for path in ("/wms/mixed?REQUEST=GetCapabilities", "/maps/Mars.json", "/wmts/mixed?REQUEST=GetCapabilities"):
         assert "hidden" not in rights_client.get(path).text

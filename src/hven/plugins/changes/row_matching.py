@@ -74,7 +74,7 @@ class PairLimitError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPairs:
+class ChangedRowPairs:
     """What some definitions find: pairs of a definition and a changed row, in order.
 
     Attributes
@@ -124,7 +124,7 @@ class ChangedRowMatcher:
         self._position = _find_visible_position(changes.table)
         self.failed_conditions: set[str] = set()
 
-    def iterate_pairs(self) -> Iterator[FoundPairs]:
+    def iterate_pairs(self) -> Iterator[ChangedRowPairs]:
         """Yield what the definitions find, in parts that fit into memory."""
         if not self._row_count:
             return
@@ -139,7 +139,7 @@ class ChangedRowMatcher:
             pairs = sort_distinct(np.concatenate([found_after, found_before]))
             is_after, is_before = (np.isin(pairs, found, assume_unique=True) for found in (found_after, found_before))
             indexes, row_numbers = np.divmod(pairs, self._row_count)
-            yield FoundPairs(
+            yield ChangedRowPairs(
                 definition_indexes=start + indexes,
                 row_numbers=row_numbers,
                 codes=np.where(is_after, np.where(is_before, 1, 0), 2),

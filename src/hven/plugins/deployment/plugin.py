@@ -22,7 +22,11 @@ PLUGIN = PluginPackage(
         "deploy": CommandLineVerb(
             function="hven.plugins.deployment.deploy_verb:write_deployment_files",
             after="serve",
-            examples=("hven deploy deploy --to systemd", "hven deploy deploy --to compose --overwrite"),
+            examples=(
+                "hven deploy deploy --to systemd",
+                "hven deploy deploy --to compose --overwrite",
+                "hven deploy deploy --to container --pin docker.io/library/debian:12-slim@sha256:DIGEST",
+            ),
         ),
         "ready": CommandLineVerb(
             function="hven.plugins.deployment.ready_verb:check_server_readiness",

@@ -57,7 +57,7 @@ def compute_rotation_rate(lat: Numbers) -> Numbers:
     return np.asarray(np.degrees(a + b * squared_sine + c * squared_sine**2) * 86_400)
 
 
-def turn_contour(contour: SunContour, instant: int) -> tuple[Numbers, Numbers]:
+def move_contour(contour: SunContour, instant: int) -> tuple[Numbers, Numbers]:
     """Return the Carrington longitudes and latitudes of a contour at another time.
 
     Parameters

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.model.table import Table
-    from hven.plugins.changes.row_matching import FoundPairs
+    from hven.plugins.changes.row_matching import ChangedRowPairs
     from hven.plugins.changes.table_changes import TableChanges
     from hven.site import Catalogue, PublishedState, Site
 
-CODE_NAMES = ("new", "changed", "gone")  # by the codes of `FoundPairs`
+CODE_NAMES = ("new", "changed", "gone")  # by the codes of `ChangedRowPairs`
 MAX_PAIRS_AT_ONCE = 200_000
 
 
@@ -190,7 +190,7 @@ class _ChangeCounter:
         self._columns = np.zeros_like(self._is_shown)
         self._is_undecided = np.zeros(len(shown_names), bool)
 
-    def add_pairs(self, found: FoundPairs) -> None:
+    def add_pairs(self, found: ChangedRowPairs) -> None:
         """Add what the queries find of the changed rows."""
         for start in range(0, len(found.codes), MAX_PAIRS_AT_ONCE):
             part = slice(start, start + MAX_PAIRS_AT_ONCE)

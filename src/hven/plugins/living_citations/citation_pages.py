@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError, UnauthenticatedError, format_message
-from hven.plugins.living_citations.citation_store import CHANGED, MAX_LISTED_FINDINGS, NO_WORK, CitationStore
+from hven.plugins.living_citations.citation_store import CHANGED, MAX_LISTED_FINDINGS, NO_WORK, CitationFindingStore
 from hven.plugins.living_citations.store_tables import citation_findings
 from hven.portal.api.pages import (
     PageContent,
@@ -81,7 +81,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _find_public_finding(site: Site, published_state: PublishedState, ident: str) -> CitationFinding | None:
     """Find what is known of a result whose tables everybody can see now."""
-    findings = site.store.get_or_create(CitationStore).list_findings(citation_findings.c.id == ident)
+    findings = site.store.get_or_create(CitationFindingStore).list_findings(citation_findings.c.id == ident)
     for finding in findings:
         tables = [published_state.tables_by_name.get(name) for name in finding.snapshots]
         if all(item is not None and is_table_visible(item.table, ANONYMOUS_PRINCIPAL) for item in tables):
@@ -128,7 +128,7 @@ def _change_wish(page_context: PageContext, action: str) -> PageContent:
     finding = _require_finding(page_context)
     if action not in {"tell", "stop"}:
         raise ParamError("ACTION is not valid", name="ACTION", remedy="use tell or stop")
-    store = page_context.context.site.store.get_or_create(CitationStore)
+    store = page_context.context.site.store.get_or_create(CitationFindingStore)
     store.change_wish(finding.id, account, is_told=action == "tell")
     return build_redirect(f"{page_context.base}/results/{finding.id}")
 
@@ -142,7 +142,7 @@ def _build_list(page_context: PageContext) -> PageContent:
         )
     site = page_context.context.site
     is_own = citation_findings.c.collections.contains(f'"{name}"', autoescape=True)
-    findings = site.store.get_or_create(CitationStore).list_findings(
+    findings = site.store.get_or_create(CitationFindingStore).list_findings(
         is_own, order=citation_findings.c.made.desc(), limit=MAX_LISTED_FINDINGS
     )
     documents = [_describe_finding(finding, page_context.base) for finding in findings]
@@ -162,7 +162,7 @@ def _find_shown_values(request: Request, context: ServiceContext) -> dict[str, A
     if finding is None:
         return None
     account = context.identify_principal(request).name
-    store = context.site.store.get_or_create(CitationStore)
+    store = context.site.store.get_or_create(CitationFindingStore)
     is_told = account is not None and store.is_reader_told(finding.id, account)
     return {**_describe_finding(finding, ""), "has_account": account is not None, "is_told": is_told}
 

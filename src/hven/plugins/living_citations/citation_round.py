@@ -18,10 +18,10 @@ from hven.plugins.living_citations.citation_store import (
     SAME,
     UNKNOWN,
     CitationFinding,
-    CitationStore,
+    CitationFindingStore,
     write_json,
 )
-from hven.plugins.living_citations.settings import get_citation_settings
+from hven.plugins.living_citations.settings import get_citation_check_settings
 from hven.plugins.living_citations.store_tables import citation_findings
 from hven.query.cited_results import compare_with_repeated_query
 from hven.site import Site
@@ -56,7 +56,7 @@ class CitationRound:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._store = site.store.get_or_create(CitationStore)
+        self._store = site.store.get_or_create(CitationFindingStore)
         self._state = site.get_published_state()
         relations = {name: item.relation for name, item in self._state.tables_by_name.items()}
         self._published_ids = {name: item.id for name, item in relations.items() if isinstance(item, Snapshot)}
@@ -71,7 +71,7 @@ class CitationRound:
         while time.monotonic() < begin + MAX_WORK_SECONDS and self.decide_next_finding():
             has_worked = True
         if has_worked:
-            share = get_citation_settings(self._site.settings).processor_share
+            share = get_citation_check_settings(self._site.settings).processor_share
             self._store.record_rest_end(time.time() + (time.monotonic() - begin) * (1 / share - 1))
 
     def add_new_results(self) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.plugins.living_citations.citation_store import NO_WORK, CitationStore
+from hven.plugins.living_citations.citation_store import NO_WORK, CitationFindingStore
 from hven.plugins.living_citations.store_tables import citation_findings
 from hven.site.api.events import EventKind
 
@@ -36,7 +36,7 @@ class CitationService:
 
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:  # noqa: ARG002
         """Return whether there are new results, a table of known ones has changed, or a query is due."""
-        citation_store = store.get_or_create(CitationStore)
+        citation_store = store.get_or_create(CitationFindingStore)
         published_ids = store.read_published_snapshot_ids()[1]
         for snapshots in citation_store.list_states():
             if any(published_ids.get(table, since) != since for table, since in snapshots.items()):
@@ -66,7 +66,7 @@ def remove_account_wishes(site: Site, account: str) -> None:
     account
         Name of the account.
     """
-    site.store.get_or_create(CitationStore).remove_account(account)
+    site.store.get_or_create(CitationFindingStore).remove_account(account)
 
 
 CITATION_SERVICE = CitationService()

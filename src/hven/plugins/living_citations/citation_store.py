@@ -96,7 +96,7 @@ def _finding_from_row(row: Any) -> CitationFinding:
     return CitationFinding(**values | {name: json.loads(values[name]) for name in JSON_NAMES})
 
 
-class CitationStore:
+class CitationFindingStore:
     """What is known of the cited results of a site."""
 
     def __init__(self, database: StateDatabase) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CitationSettings:
+class CitationCheckSettings:
     """How much work cited queries may make."""
 
     processor_share: float = define_setting(
@@ -22,7 +22,7 @@ class CitationSettings:
 
 CITATIONS_SECTION = SettingsSection(
     name="cited_results",
-    settings_class=CitationSettings,
+    settings_class=CitationCheckSettings,
     doc="how much work cited queries may make",
     previous_setting="results",
     example_text="""\
@@ -32,7 +32,7 @@ processor_share = 0.25
 )
 
 
-def get_citation_settings(settings: Settings) -> CitationSettings:
+def get_citation_check_settings(settings: Settings) -> CitationCheckSettings:
     """Return the section ``[cited_results]``."""
-    section: CitationSettings = settings.brought.get(CITATIONS_SECTION.key, CitationSettings())
+    section: CitationCheckSettings = settings.brought.get(CITATIONS_SECTION.key, CitationCheckSettings())
     return section

@@ -74,7 +74,7 @@ class RasterPlaces:
             ends.append((min(float(n.min()) for n in finite), max(float(n.max()) for n in finite)))
         return ends[0], ends[1]
 
-    def rescale(self, scales: tuple[float, float], offsets: tuple[float, float]) -> RasterPlaces:
+    def scale_and_shift(self, scales: tuple[float, float], offsets: tuple[float, float]) -> RasterPlaces:
         """Multiply rows and columns, and subtract offsets."""
         other_columns, other_rows = self.other_places
         return replace(
@@ -290,13 +290,13 @@ def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool, k
     values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
     scales = shape[0] / window.height, shape[1] / window.width
     turn = level.width * scales[1] if info.is_whole_turn else None
-    places = places.rescale(
+    places = places.scale_and_shift(
         (level.height / info.height * scales[0], level.width / info.width * scales[1]),
         (window.top * scales[0] + 0.5, window.left * scales[1] + 0.5),
     )
     if places.is_separable:
         return _sample_separable_places(values, is_valid, places, turn, is_smooth=is_smooth)
-    pixels = _stack_pixels(values, is_valid) if is_smooth else np.moveaxis(values, 0, 2)
+    pixels = _combine_pixels(values, is_valid) if is_smooth else np.moveaxis(values, 0, 2)
     samples = np.empty((*places.shape, len(values)), dtype=pixels.dtype)
     has_data = np.empty(places.shape, dtype=bool)
     for first, columns, rows in places.iterate_strips():
@@ -329,7 +329,7 @@ def _sample_separable_places(
         row_index = _round_to_indices(rows, values.shape[1])[:, np.newaxis]
         column_index = _round_to_indices(columns, values.shape[2])
         return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
-    pixels = _stack_pixels(values, is_valid)
+    pixels = _combine_pixels(values, is_valid)
     pixels = _interpolate_axis(_interpolate_axis(pixels, rows, 0), columns, 1)
     samples, has_data = _divide_by_weights(pixels, len(values))
     return np.moveaxis(samples, 2, 0), is_shown & has_data
@@ -439,7 +439,7 @@ def _sample_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:
     return second - first
 
 
-def _stack_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[Any]:
+def _combine_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[Any]:
     """Put the bands of each pixel beside each other, which are copied together; weights follow if there are gaps."""
     pixels = np.stack(list(values), 2).astype(np.result_type(values.dtype, np.float32))
     if is_valid.all():

@@ -146,7 +146,7 @@ class ResultCache:
             tagged_request = TaggedRequest(request, published_state, facts)
             if unchanged_answer := tagged_request.find_unchanged_answer():
                 self._context.site.counters.count_event(HITS_COUNTER)
-                return _confirm_unchanged_answer(unchanged_answer)
+                return _build_unchanged_response(unchanged_answer)
             request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_result_tag
         if request.method == "HEAD":
             return await build_response()
@@ -288,7 +288,7 @@ def _normalize_values(values: Mapping[str, tuple[str, ...]], face: str) -> Norma
     return tuple(sorted(values.items()))
 
 
-def _confirm_unchanged_answer(unchanged_answer: UnchangedAnswer) -> Response:
+def _build_unchanged_response(unchanged_answer: UnchangedAnswer) -> Response:
     record_sent_data(answer=CachedAnswer(None, {}, unchanged_answer.tables, 0, None))
     headers = services.build_cache_headers(
         unchanged_answer.tag, is_public=unchanged_answer.is_public, vary=services.RESULT_VARY

@@ -156,7 +156,7 @@ def _cross_side(
     return np.asarray((first * second <= 0) & (begin * end <= 0) & overlaps)
 
 
-def _contain_points(x: Numbers, y: Numbers, at_x: Numbers, at_y: Numbers) -> Flags:
+def _find_contained_points(x: Numbers, y: Numbers, at_x: Numbers, at_y: Numbers) -> Flags:
     """Return which points lie inside a ring (even-odd rule)."""
     is_inside = np.zeros(len(at_x), np.bool_)
     for index in range(len(x)):
@@ -190,7 +190,7 @@ def find_touched_rows(area: DrawnArea, events: TableEvents) -> Flags:
     ends = begins + sizes - 1
     following[ends] = np.where(is_closed, begins, ends)
     ring_x, ring_y = _normalize(area, area.instants, area.hertz)
-    hits = _contain_points(ring_x, ring_y, x, y)
+    hits = _find_contained_points(ring_x, ring_y, x, y)
     for index in range(len(ring_x)):
         side = (float(ring_x[index - 1]), float(ring_y[index - 1]), float(ring_x[index]), float(ring_y[index]))
         hits |= _cross_side(side, x, y, x[following], y[following])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.plugins.changes.row_definitions import RowDefinition
-    from hven.plugins.changes.row_matching import FoundPairs
+    from hven.plugins.changes.row_matching import ChangedRowPairs
     from hven.plugins.changes.table_changes import TableChanges
     from hven.plugins.watches.watch_store import Watch
 
@@ -59,7 +59,7 @@ class MatchBuilder:
         """The definitions to match."""
         return [group[0].definition for group in self._groups]
 
-    def build_matches(self, found: FoundPairs) -> Iterator[WatchMatch]:
+    def build_matches(self, found: ChangedRowPairs) -> Iterator[WatchMatch]:
         """Yield the matches of a part: of each watch of a definition, the rows that it tells of.
 
         Parameters

@@ -56,12 +56,13 @@ class WatchService:
             f"what a watch of {account} finds is no longer delivered: {problem}"
             for account, problem in watch_store.find_stopped_watches(MAX_PROBLEMS_SHOWN)
         ]
-        published_ids = store.read_published_snapshot_ids()[1]
         late_time = datetime.now(UTC) - timedelta(seconds=MAX_MATCHING_SECONDS)
-        for name, since in watch_store.list_watched_states():
-            published_id = published_ids.get(name, since)  # it begins with the time at which it was made
-            if since != published_id < f"{late_time:%Y%m%dT%H%M%S}":
-                problems.append(f"the changes of {name} could not be matched with its watches: the log says why")
+        late_tables = watch_store.find_late_tables(
+            lambda: store.read_published_snapshot_ids()[1], f"{late_time:%Y%m%dT%H%M%S}"
+        )
+        problems += [
+            f"the changes of {name} could not be matched with its watches: the log says why" for name in late_tables
+        ]
         return problems
 
 

@@ -23,7 +23,7 @@ from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hven.site.api.store_tables import StateDatabase
     from hven.site.store import StateStore
@@ -166,6 +166,7 @@ class WatchStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
         self._stopped_watches: tuple[float, list[tuple[str, str]]] | None = None  # when they were read, and they
+        self._late_tables: tuple[float, list[str]] | None = None
 
     # --- watches ----------------------------------------------------------------------------------------------
 
@@ -241,6 +242,26 @@ class WatchStore:
                 rows = connection.execute(query.limit(limit))
                 self._stopped_watches = now, [(account, problem) for account, problem in rows]
         return self._stopped_watches[1]
+
+    def find_late_tables(self, read_published_ids: Callable[[], Mapping[str, str]], latest_id: str) -> list[str]:
+        """Find the tables whose published changes have waited for a long time to be matched.
+
+        An answer is kept for a minute, as that of `find_stopped_watches`.
+
+        Parameters
+        ----------
+        read_published_ids
+            Returns the id of the published snapshot of each table; an id begins with the time at which it was made.
+        latest_id
+            Snapshots with a later id are still being matched.
+        """
+        now = time.monotonic()
+        if self._late_tables is None or self._late_tables[0] < now - STOPPED_WATCHES_SECONDS:
+            published_ids = read_published_ids()
+            states = self.list_watched_states()
+            late_tables = [name for name, since in states if since != published_ids.get(name, since) < latest_id]
+            self._late_tables = now, late_tables
+        return self._late_tables[1]
 
     def list_watched_states(self) -> list[tuple[str, str]]:
         """List the tables of watches, each with the states up to which changes have been matched."""

@@ -23,7 +23,7 @@ REGIONS = [
 ]  # longitude, latitude, radius
 
 
-def turn(lon: float, lat: np.ndarray, days: float) -> np.ndarray:
+def move_longitudes(lon: float, lat: np.ndarray, days: float) -> np.ndarray:
     """Turn Carrington longitudes with the surface (Snodgrass and Ulrich 1990)."""
     sine = np.sin(np.radians(lat)) ** 2
     rate = np.degrees(2.851e-6 - 0.343e-6 * sine - 0.474e-6 * sine**2) * 86_400
@@ -64,7 +64,7 @@ for number in range(13):
     values = np.where(np.isfinite(lon), 400 + 300 * np.sqrt(np.clip(1 - (x**2 + y**2) / RADIUS**2, 0, 1)), 20.0)
     for region_lon, region_lat, half in REGIONS:
         # a box of longitudes and latitudes; its corners turn with their own latitudes
-        away = (lon - turn(region_lon, lat, days) + 180) % 360 - 180
+        away = (lon - move_longitudes(region_lon, lat, days) + 180) % 360 - 180
         values = np.where((np.abs(away) <= half) & (np.abs(lat - region_lat) <= half), 3000.0, values)
     cards = {
         "DATE-OBS": when.isoformat(), "TELESCOP": "made up", "WAVELNTH": 171, "WAVEUNIT": "angstrom",
