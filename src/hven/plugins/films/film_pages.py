@@ -136,6 +136,8 @@ class FilmPage(TemplateContext):
         Names and titles of tables with contours on the Sun.
     frame_count, refused_count, is_cut, max_frames
         Number of images, rows without one, and whether there are more than a film can have.
+    sizes, rates
+        The pixels and the frames a second that readers choose from.
     """
 
     template = "films/film.html"
