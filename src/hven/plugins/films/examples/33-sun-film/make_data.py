@@ -23,11 +23,11 @@ REGIONS = [
 ]  # longitude, latitude, radius
 
 
-def turn(lon: np.ndarray, lat: np.ndarray, days: float) -> np.ndarray:
+def turn(lon: float | np.ndarray, lat: np.ndarray, days: float) -> np.ndarray:
     """Turn Carrington longitudes with the surface (Snodgrass and Ulrich 1990)."""
     sine = np.sin(np.radians(lat)) ** 2
     rate = np.degrees(2.851e-6 - 0.343e-6 * sine - 0.474e-6 * sine**2) * 86_400
-    return lon + (rate - 14.1844) * days
+    return np.asarray(lon + (rate - 14.1844) * days)
 
 
 def find_places(x: np.ndarray, y: np.ndarray, l0: float) -> tuple[np.ndarray, np.ndarray]:
@@ -47,8 +47,8 @@ def find_places(x: np.ndarray, y: np.ndarray, l0: float) -> tuple[np.ndarray, np
 with (target / "regions.csv").open("w", newline="") as file:
     table = csv.writer(file)
     table.writerow(["id", "seen", "lon", "lat", "half"])
-    for number, (lon, lat, half) in enumerate(REGIONS, 1):
-        table.writerow([f"region {number}", BEGIN.isoformat(), lon, lat, half])
+    for number, region in enumerate(REGIONS, 1):
+        table.writerow([f"region {number}", BEGIN.isoformat(), *region])
 for number in range(13):
     when = BEGIN + timedelta(hours=8 * number)
     days = number / 3
