@@ -24,7 +24,7 @@ from hven.model.settings import load_settings
 from hven.plugins.films import film_pages, film_writer
 from hven.plugins.films.film_frames import HALF_WIDTH_RADII, read_film_frame
 from hven.plugins.films.film_writer import locate_on_film
-from hven.plugins.films.turned_contours import SunContour, choose_contours, move_contour, project_to_disc
+from hven.plugins.films.turned_contours import SunContour, choose_contours, locate_on_disc, move_contour
 from hven.plugins.image_regions.solar_headers import build_solar_disc_image
 from hven.site import Site
 
@@ -90,7 +90,7 @@ def test_images_are_upright_and_contours_turn_with_the_regions(example: tuple[Pa
         inside = Image.new("1", (256, 256))
         visible = 0
         for region in REGIONS:
-            u, v = project_to_disc(disc, *move_contour(outline(*region), START + number * DAY // 3))
+            u, v = locate_on_disc(disc, *move_contour(outline(*region), START + number * DAY // 3))
             if np.isfinite(u).all():
                 x, y = locate_on_film(u, v, 256)
                 ImageDraw.Draw(inside).polygon(list(zip(x.tolist(), y.tolist(), strict=True)), fill=1)
@@ -112,7 +112,7 @@ def test_places_are_where_sunpy_projects_them(example: tuple[Path, Site, Client]
         lon = header["CRLN_OBS"] + rng.uniform(-60, 60, 40)
         lat = rng.uniform(-60, 60, 40)
         disc = build_solar_disc_image(header)
-        u, v = project_to_disc(disc, lon, lat)
+        u, v = locate_on_disc(disc, lon, lat)
         x, y = disc.to_pixels(np.zeros(40, np.int64), u, v)
         observer = HeliographicCarrington(
             header["CRLN_OBS"] * units.deg,
@@ -211,6 +211,7 @@ def test_wrong_films_are_told(example: tuple[Path, Site, Client], query: str, st
 
 
 def test_tables_without_files_have_no_film(example: tuple[Path, Site, Client]) -> None:
+    assert "/film" not in example[2].get("/collections/sun/regions").text, "no link leads to a page that is not there"
     assert example[2].get("/collections/sun/regions/film").status == 404
     assert example[2].get("/collections/sun/regions/film.mp4").status == 404
 

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import pytest
 from asgi_client import Client
 from plot_samples import CHANNELS, CRS, build_lists, build_spectra, write_parquet
 
@@ -55,7 +54,6 @@ AREA = "2003-10-28T05:00 2e6, 2003-10-28T05:30 2e6, 2003-10-28T05:20 8e6"
 
 
 def test_an_area_becomes_a_row_of_tfcat(tmp_path: Path) -> None:
-    pytest.importorskip("hven.plugins.entries")
     times, spectra = build_spectra()
     files = {
         "../../hven.toml": 'name = "radio"\n',

@@ -87,13 +87,13 @@ def read_film_frame(path: Place, name: str, size: int) -> FilmFrame:
         disc = None  # type: ignore[assignment]
     wavelength = cards.get("WAVELNTH")
     return FilmFrame(
-        values=_resample(cells, shape, disc, size),
+        values=_map_cells_to_grid(cells, shape, disc, size),
         disc=disc,
         wavelength=float(wavelength) if isinstance(wavelength, (int, float)) else 0.0,
     )
 
 
-def _resample(cells: Numbers, shape: tuple[int, int], disc: DiscImage | None, size: int) -> Numbers:
+def _map_cells_to_grid(cells: Numbers, shape: tuple[int, int], disc: DiscImage | None, size: int) -> Numbers:
     """Give each pixel of the film the value of the cell of the image below its centre."""
     steps = [extent / count for extent, count in zip(shape, cells.shape, strict=True)]
     places = (np.arange(size) + 0.5) / size
@@ -138,4 +138,6 @@ def choose_film_stretch(read_frame: Callable[[int], FilmFrame], count: int, diff
 
 def _compute_percentiles(matrices: Sequence[Numbers], percentages: tuple[float, ...]) -> list[float]:
     values = np.concatenate([matrix[np.isfinite(matrix)] for matrix in matrices])
-    return np.percentile(values, percentages).tolist() if values.size else [0.0] * len(percentages)
+    if not values.size:
+        return [0.0] * len(percentages)
+    return [float(value) for value in np.percentile(values, percentages)]

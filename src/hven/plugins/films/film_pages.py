@@ -35,6 +35,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
 )
 from hven.portal.api.table_downloads import require_faultless_search
+from hven.portal.api.table_pages import TablePageExtension
 from hven.portal.api.table_places import find_footprint_column, find_map_frame
 from hven.portal.api.table_rows import build_table_view, read_table_view
 from hven.services import collection_files
@@ -137,7 +138,7 @@ class FilmPage(TemplateContext):
     frame_count, refused_count, is_cut, max_frames
         Number of images, rows without one, and whether there are more than a film can have.
     sizes, rates
-        Widths in pixels, and numbers of images a second, that the reader can choose.
+        The pixels and the frames a second that readers choose from.
     """
 
     template = "films/film.html"
@@ -390,8 +391,14 @@ class _FilmStore(DerivedFileStore):
     """The store of films: the site keeps one object of each class."""
 
 
+def _has_film_link(table_view: TableView, _: PageContext) -> bool | None:
+    """Return whether the page of a table links to the film of its rows; None hides the link."""
+    return has_film(table_view.table) or None
+
+
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",
     parts={"table.downloads": "film_link.html"},
 )
+TABLE_PAGES = TablePageExtension(compute_value=_has_film_link)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hven.model.errors import TimeLimitError, UserError, format_message
 from hven.plugins.films.film_frames import BASE, HALF_WIDTH_RADII, choose_film_stretch
-from hven.plugins.films.turned_contours import choose_contours, move_contour, project_to_disc
+from hven.plugins.films.turned_contours import choose_contours, locate_on_disc, move_contour
 from hven.plugins.series.time_texts import format_instant
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _draw_frame(
     pen = ImageDraw.Draw(image)
     if frame.disc is not None:
         for contour in contours:
-            u, v = project_to_disc(frame.disc, *move_contour(contour, instant))
+            u, v = locate_on_disc(frame.disc, *move_contour(contour, instant))
             x, y = locate_on_film(u, v, size)
             for index in np.flatnonzero(np.isfinite(x) & np.isfinite(np.roll(x, -1))).tolist():
                 following = (index + 1) % len(x)
@@ -154,6 +154,6 @@ def write_film(path: Path, frames: Iterator[Any], rate: int) -> None:
                 stream.codec_context.thread_count = 1
                 if codec == "libx264":
                     stream.options = {"crf": "18", "preset": "veryfast"}
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))  # type: ignore[no-untyped-call]
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         if stream is not None:
             container.mux(stream.encode())

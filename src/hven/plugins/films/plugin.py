@@ -9,6 +9,7 @@ PLUGIN = PluginPackage(
     title="Show the images that a search finds as a film",
     uses=("image_regions", "previews", "series"),
     pages="hven.plugins.films.film_pages:PAGES",
+    table_pages="hven.plugins.films.film_pages:TABLE_PAGES",
     scripts="hven.plugins.films:scripts",
     translations="hven.plugins.films:texts",
 )

@@ -71,7 +71,7 @@ def move_contour(contour: SunContour, instant: int) -> tuple[Numbers, Numbers]:
     return contour.lon + (compute_rotation_rate(contour.lat) - CARRINGTON_DEGREES_PER_DAY) * days, contour.lat
 
 
-def project_to_disc(disc: DiscImage, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
+def locate_on_disc(disc: DiscImage, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
     """Find places of the Sun in the plane of an image.
 
     Parameters

@@ -86,7 +86,20 @@ def load_table_link_kinds() -> Sequence[TableLinkKind]:
 
 
 def find_row_form(table: Table, page_context: PageContext) -> str:
-    """Find the address of a form of a new row that the reader may fill; empty if there is none."""
+    """Find the form of a new row of a table that the reader may fill.
+
+    Parameters
+    ----------
+    table
+        The table, as the reader sees it.
+    page_context
+        The request of a page.
+
+    Returns
+    -------
+    address
+        Address of the form, without parameters; empty if there is none.
+    """
     links = (link for kind in load_table_link_kinds() for link in kind.list_links(table, page_context))
     return next((link.url for link in links if link.takes_values), "")
 

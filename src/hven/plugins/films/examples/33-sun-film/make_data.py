@@ -1,4 +1,4 @@
-"""Writes thirteen made-up images of the Sun in four days, with a camera that turns, and the outlines of its bright regions on the first day."""
+"""Writes made-up images of the Sun by a camera that turns, and outlines of its regions on the first of four days."""
 
 import csv
 from datetime import datetime, timedelta
@@ -23,12 +23,11 @@ REGIONS = [
 ]  # longitude, latitude, radius
 
 
-def move_longitudes(lon: float, lat: np.ndarray, days: float) -> np.ndarray:
+def move_with_surface(lon: float | np.ndarray, lat: np.ndarray, days: float) -> np.ndarray:
     """Turn Carrington longitudes with the surface (Snodgrass and Ulrich 1990)."""
     sine = np.sin(np.radians(lat)) ** 2
     rate = np.degrees(2.851e-6 - 0.343e-6 * sine - 0.474e-6 * sine**2) * 86_400
-    turned: np.ndarray = lon + (rate - 14.1844) * days
-    return turned
+    return np.asarray(lon + (rate - 14.1844) * days)
 
 
 def find_places(x: np.ndarray, y: np.ndarray, l0: float) -> tuple[np.ndarray, np.ndarray]:
@@ -64,15 +63,24 @@ for number in range(13):
     values = np.where(np.isfinite(lon), 400 + 300 * np.sqrt(np.clip(1 - (x**2 + y**2) / RADIUS**2, 0, 1)), 20.0)
     for region_lon, region_lat, half in REGIONS:
         # a box of longitudes and latitudes; its corners turn with their own latitudes
-        away = (lon - move_longitudes(region_lon, lat, days) + 180) % 360 - 180
+        away = (lon - move_with_surface(region_lon, lat, days) + 180) % 360 - 180
         values = np.where((np.abs(away) <= half) & (np.abs(lat - region_lat) <= half), 3000.0, values)
     cards = {
-        "DATE-OBS": when.isoformat(), "TELESCOP": "made up", "WAVELNTH": 171, "WAVEUNIT": "angstrom",
-        "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CDELT1": SCALE, "CDELT2": SCALE,
-        "CRPIX1": center + 1, "CRPIX2": center + 1, "CRVAL1": shift, "CRVAL2": 0.0, "CROTA2": roll,
-        "PC1_1": cosine, "PC1_2": -sine, "PC2_1": sine, "PC2_2": cosine,
-        "DSUN_OBS": DISTANCE, "RSUN_REF": 6.957e8, "RSUN_OBS": RADIUS, "CRLN_OBS": l0 % 360, "CRLT_OBS": B0,
-    }  # fmt: skip
+        "DATE-OBS": when.isoformat(),
+        "TELESCOP": "made up",
+        "WAVELNTH": 171,
+        "WAVEUNIT": "angstrom",
+        "CROTA2": roll,
+        "DSUN_OBS": DISTANCE,
+        "RSUN_REF": 6.957e8,
+        "RSUN_OBS": RADIUS,
+        "CRLN_OBS": l0 % 360,
+        "CRLT_OBS": B0,
+    }
+    for axis, kind, middle in ((1, "HPLN-TAN", shift), (2, "HPLT-TAN", 0.0)):
+        cards |= {f"CTYPE{axis}": kind, f"CUNIT{axis}": "arcsec", f"CDELT{axis}": SCALE}
+        cards |= {f"CRPIX{axis}": center + 1, f"CRVAL{axis}": middle}
+    cards |= {"PC1_1": cosine, "PC1_2": -sine, "PC2_1": sine, "PC2_2": cosine}
     values = values + rng.normal(0, 8, values.shape)
     fits.PrimaryHDU(values.astype("f4"), fits.Header(cards)).writeto(
         target / f"sun_{when:%Y%m%d_%H%M}.fits", overwrite=True
