@@ -229,6 +229,27 @@ def test_slow_films_are_refused(example: tuple[Path, Site, Client], monkeypatch:
     assert "longer cadence" in answer.text
 
 
+def test_a_film_has_only_images_that_the_reader_may_take(tmp_path: Path) -> None:
+    with open_example("33-sun-film", tmp_path) as directory:
+        descriptor = directory / "collections/sun/sun.yaml"
+        text = descriptor.read_text(encoding="utf-8")
+        for line, more in (
+            ("    primary: name\n", "    access: {take: \"name < 'sun_20140311'\", path: path}\n"),
+            ('      name: "{file.name}"\n', '      path: "{file.path}"\n'),
+            ("    columns:\n", "      path: {type: string, description: Path of the file}\n"),
+        ):
+            assert line in text
+            text = text.replace(line, line + more, 1)
+        descriptor.write_text(text, encoding="utf-8")
+        ingest_all(directory)
+        with Site(load_settings(directory)) as site:
+            client = Client(create_and_start_application(site))
+            described = json.loads(client.ask("GET", PAGE, headers={"accept": "application/json"}).body)
+            assert described["frames"] == 3
+            frames, _ = decode(client.get(f"{PAGE}.mp4?_width=256"))
+            assert len(frames) == 3
+
+
 def test_without_the_library_the_page_says_so(
     example: tuple[Path, Site, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,13 @@ from hven.model import shape_columns
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.films.film_frames import DIFFERENCES, read_film_frame
-from hven.plugins.films.film_writer import can_write_films, draw_frames, write_film
+from hven.plugins.films.film_writer import (
+    MAX_FILM_SECONDS,
+    can_write_films,
+    check_film_deadline,
+    draw_frames,
+    write_film,
+)
 from hven.plugins.films.turned_contours import DAY_MICROSECONDS, SunContour
 from hven.plugins.series.column_times import to_instants, write_instant_literal
 from hven.portal.api.page_rows import build_table_address
@@ -209,14 +216,17 @@ def has_film(table: Table) -> bool:
     return find_begin_and_end_time_columns(table)[0] is not None and bool(list_file_link_columns(table))
 
 
-def _find_images(table_view: TableView, page_context: PageContext) -> FilmImages:
-    """Find the images of a search, with the rights of the reader.
+def _find_images(table_view: TableView, page_context: PageContext, *, is_taken: bool) -> FilmImages:
+    """Find the images of a search, with the rights of the reader; log the access if the reader takes the film.
 
     Raises
     ------
     NotFoundError
         The rows of the table have no times or no files.
+    TimeLimitError
+        The servers of the files answer too slowly.
     """
+    deadline = time.monotonic() + MAX_FILM_SECONDS
     table = require_faultless_search(table_view).table
     begin = find_begin_and_end_time_columns(table)[0]
     columns = list_file_link_columns(table)
@@ -245,6 +255,7 @@ def _find_images(table_view: TableView, page_context: PageContext) -> FilmImages
     for name, instant in zip(names, instants, strict=True):
         if name is None or name[0] not in found:
             continue
+        check_film_deadline(deadline)
         try:
             original_file = collection_files.locate_original_file(
                 page_context.context, page_context.principal, found[name[0]], name[1]
@@ -253,7 +264,8 @@ def _find_images(table_view: TableView, page_context: PageContext) -> FilmImages
             continue
         files.append(original_file)
         kept_instants.append(instant)
-        found[name[0]].record_access("film taken", name[1])
+        if is_taken:
+            found[name[0]].record_access("film taken", name[1])
     return FilmImages(
         files=files,
         instants=kept_instants,
@@ -322,7 +334,7 @@ def _read_contours(page_context: PageContext, name: str, instants: Sequence[int]
 def _build_film_page(page_context: PageContext) -> PageContent:
     options = _read_options(page_context)
     table_view = read_table_view(page_context, ignored_parameters=FILM_PARAMETERS)
-    images = _find_images(table_view, page_context)
+    images = _find_images(table_view, page_context, is_taken=False)
     table = table_view.table
     state = table_view.search.list_parameters()
     query = urlencode([*state, *options.list_parameters()])
@@ -357,7 +369,8 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
         There are too few images, or one cannot be drawn.
     """
     options = _read_options(page_context)
-    images = _find_images(read_table_view(page_context, ignored_parameters=FILM_PARAMETERS), page_context)
+    table_view = read_table_view(page_context, ignored_parameters=FILM_PARAMETERS)
+    images = _find_images(table_view, page_context, is_taken=True)
     if len(images.files) < MIN_FRAMES:
         message = format_message("a film needs two images, and this search finds {count}", len(images.files))
         raise NotFoundError(message, remedy="choose a longer time span, or a table whose files are on this site")

@@ -34,6 +34,24 @@ def can_write_films() -> bool:
     return find_spec("av") is not None
 
 
+def check_film_deadline(deadline: float) -> None:
+    """Raise an error if the time of a film is over.
+
+    Parameters
+    ----------
+    deadline
+        As `time.monotonic` returns it.
+
+    Raises
+    ------
+    TimeLimitError
+        The time is over.
+    """
+    if time.monotonic() > deadline:
+        message = format_message("writing this film takes more than {limit:.0f} seconds", MAX_FILM_SECONDS)
+        raise TimeLimitError(message, remedy="choose a longer cadence, a shorter time span, or a smaller picture")
+
+
 def draw_frames(
     read_frame: Callable[[int], FilmFrame],
     instants: Sequence[int],
@@ -68,9 +86,7 @@ def draw_frames(
     stretch = choose_film_stretch(read_frame, len(instants), difference)
     previous = None
     for number, instant in enumerate(instants):
-        if time.monotonic() > deadline:
-            message = format_message("writing this film takes more than {limit:.0f} seconds", MAX_FILM_SECONDS)
-            raise TimeLimitError(message, remedy="choose a longer cadence, a shorter time span, or a smaller picture")
+        check_film_deadline(deadline)
         frame = read_frame(number)
         values = frame.values
         if difference:
@@ -154,6 +170,7 @@ def write_film(path: Path, frames: Iterator[Any], rate: int) -> None:
                 stream.codec_context.thread_count = 1
                 if codec == "libx264":
                     stream.options = {"crf": "18", "preset": "veryfast"}
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
         if stream is not None:
             container.mux(stream.encode())

@@ -112,7 +112,7 @@ def _build_area_error(message: Any) -> ParamError:
     return ParamError(message, name=AREA_NAME, remedy=_REMEDY)
 
 
-def _normalize(area: DrawnArea, instants: Any, hertz: Any) -> tuple[Numbers, Numbers]:
+def _scale_to_area(area: DrawnArea, instants: Any, hertz: Any) -> tuple[Numbers, Numbers]:
     """Return times and frequencies as shares of the area's extent, so that both have the same weight."""
     (first, last), (low, high) = area.time_limits, area.hertz_limits
     x = (np.asarray(instants, np.float64) - first) / max(last - first, 1)
@@ -121,7 +121,7 @@ def _normalize(area: DrawnArea, instants: Any, hertz: Any) -> tuple[Numbers, Num
 
 def _has_crossing_lines(area: DrawnArea) -> bool:
     """Return whether two sides that are no neighbours touch, or the area has no extent."""
-    x, y = _normalize(area, area.instants, area.hertz)
+    x, y = _scale_to_area(area, area.instants, area.hertz)
     count = len(x)
     doubled_area = float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
     if abs(doubled_area) < 1e-9:
@@ -129,14 +129,14 @@ def _has_crossing_lines(area: DrawnArea) -> bool:
     ends = np.roll(np.arange(count), -1)
     for side in range(count - 2):
         others = np.arange(side + 2, count - (side == 0))
-        if _cross_side(
+        if _find_crossing_lines(
             (x[side], y[side], x[ends[side]], y[ends[side]]), x[others], y[others], x[ends[others]], y[ends[others]]
         ).any():
             return True
     return False
 
 
-def _cross_side(
+def _find_crossing_lines(
     side: tuple[float, float, float, float], x1: Numbers, y1: Numbers, x2: Numbers, y2: Numbers
 ) -> npt.NDArray[np.bool_]:
     """Return which lines touch or cross one side; a point is a line of length 0."""
@@ -183,17 +183,19 @@ def find_touched_rows(area: DrawnArea, events: TableEvents) -> Flags:
         return is_touched
     sizes = np.array([len(times) for _, times, _, _ in parts])
     owners = np.repeat(np.arange(len(parts)), sizes)
-    x, y = _normalize(area, np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts]))
+    x, y = _scale_to_area(
+        area, np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
+    )
     begins = np.cumsum(sizes) - sizes
     following = np.arange(len(x)) + 1
     is_closed = np.array([part[3] for part in parts])
     ends = begins + sizes - 1
     following[ends] = np.where(is_closed, begins, ends)
-    ring_x, ring_y = _normalize(area, area.instants, area.hertz)
+    ring_x, ring_y = _scale_to_area(area, area.instants, area.hertz)
     hits = _find_contained_points(ring_x, ring_y, x, y)
     for index in range(len(ring_x)):
         side = (float(ring_x[index - 1]), float(ring_y[index - 1]), float(ring_x[index]), float(ring_y[index]))
-        hits |= _cross_side(side, x, y, x[following], y[following])
+        hits |= _find_crossing_lines(side, x, y, x[following], y[following])
     is_hit = np.zeros(len(parts), np.bool_)
     np.logical_or.at(is_hit, owners, hits)
     # an area that lies inside of a shape touches none of its sides
@@ -257,7 +259,7 @@ def _write_tfcat_polygon(area: DrawnArea, axes: tuple[float, float, float]) -> s
         [round((instant - origin) / unit, 9 if unit > 1e9 else 3), float(f"{hertz / scale:.9g}")]
         for instant, hertz in zip(area.instants, area.hertz, strict=True)
     ]
-    x, y = _normalize(area, area.instants, area.hertz)
+    x, y = _scale_to_area(area, area.instants, area.hertz)
     if float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) < 0:
         corners.reverse()
     return json.dumps({"type": "Polygon", "coordinates": [[*corners, corners[0]]]}, separators=(",", ":"))

@@ -18,7 +18,7 @@ def test_a_film_plays_on_screens_and_phones(browser: Browser, sun: Server) -> No
     for width, height in ((1440, 900), (390, 844)):
         for tab in open_tab(browser, sun, viewport={"width": width, "height": height}):
             page = tab.open_page(f"{PAGE}?_contours=sun.regions")
-            page.wait_for_function("document.querySelector('video').readyState >= 2")
+            page.wait_for_function("() => document.querySelector('video').readyState >= 2")
             size = page.evaluate(
                 "(() => { const v = document.querySelector('video'); return [v.videoWidth, v.videoHeight]; })()"
             )

@@ -171,6 +171,34 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
     assert abs(north - 45) < 2
 
 
+def test_a_polygon_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
+    """The rows that the page finds are those whose footprints touch the polygon, as shapely says on the map."""
+    page = mars(tab, "_map=1&c2=20..50&c1=100..200")
+    page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frameRequest")
+    every = boxes(page, f"{MARS}/places?c2=20..50&c1=100..200")
+    corners = [(110, 45), (170, 45), (150, 24)]
+    places = [page.evaluate("([lon, lat]) => window.hven.body.globe.locateOnPage(lon, lat)", at) for at in corners]
+    page.click(".map button:text-is('Draw a polygon')")
+    for place in places:
+        page.mouse.click(place["x"], place["y"])
+    assert page.locator(".under b").count() == 0, "clicks are corners, and choose no rows"
+    page.click(".map button:text-is('Draw a polygon')")
+    page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POLYGON ')")
+    numbers = page.evaluate("new URLSearchParams(location.search).get('_in')").split()[1:]
+    drawn = shapely.Polygon(np.reshape(np.array(numbers, float), (-1, 2)))
+    assert drawn.symmetric_difference(shapely.Polygon(corners)).area < 0.05 * drawn.area
+    page.wait_for_selector(".map .told:text-matches('rows?|files?')")
+    query = page.url.partition("?")[2]
+    found = {one["key"] for one in boxes(page, f"{MARS}/places?{query}")}
+    # sides are great circles between the corners that are sent: footprints that end at a side are left out
+    surely = {one["key"] for one in every if one["area"].intersects(drawn.buffer(-0.5))}
+    perhaps = {one["key"] for one in every if one["area"].intersects(drawn.buffer(0.5))}
+    assert surely
+    assert surely <= found <= perhaps
+    assert len(perhaps) < len(every)
+    assert tab.find_accessibility_faults() == []
+
+
 def test_counts_of_many_rows_on_the_sun_lead_to_the_rows(tab: BrowserTab) -> None:
     page = open_map(tab, f"{SUN}?_map=1")
     assert "as counts per cell" in page.inner_text(".map .told")
