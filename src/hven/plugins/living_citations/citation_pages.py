@@ -152,11 +152,8 @@ def _build_list(page_context: PageContext) -> PageContent:
 
 
 def _find_shown_values(request: Request, context: ServiceContext) -> dict[str, Any] | None:
-    """Return what is known of the result whose page is requested; pages of collections only have links."""
-    path = request.url.path
-    if "/collections/" in path:
-        return {}
-    if "/results/" not in path or "ident" not in request.path_params:
+    """Return what is known of the result whose page is requested."""
+    if "ident" not in request.path_params:
         return None
     finding = _find_public_finding(context.site, context.site.get_published_state(), request.path_params["ident"])
     if finding is None:
@@ -172,4 +169,5 @@ PAGES = PortalPages(
     template_directory=Path(__file__).parent / "pages",
     parts={"result": "result_block.html", "collection.curators": "collection_link.html"},
     compute_frame_value=_find_shown_values,
+    frame_value_path="/results/",
 )

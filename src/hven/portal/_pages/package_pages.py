@@ -81,6 +81,9 @@ class PortalPages:
         Function that computes a value for each request, which all templates have as ``frame_values.PACKAGE``. The tags
         of cached pages contain its `repr`. If the value is None, the package adds no parts to pages, unless its value
         for a table (`TablePageExtension`) is another one. None: the package has no such value.
+    frame_value_path
+        Part of the paths of the pages for which the value is computed. On other pages it is an empty mapping. Empty:
+        the value is computed for all pages.
     word_search_path
         Path of a page that searches for the words in its parameter ``q``. Other pages link words to it, such as the
         subjects of a collection. Empty: the package has no such page.
@@ -108,6 +111,7 @@ class PortalPages:
     template_directory: Path
     parts: Mapping[str, str] = field(default_factory=dict)
     compute_frame_value: Callable[[Request, ServiceContext], object] | None = None
+    frame_value_path: str = ""
     word_search_path: str = ""
     query_editor_path: str = ""
     job_list_path: str = ""
@@ -235,8 +239,9 @@ def compute_package_frame_values(request: Request, context: ServiceContext) -> d
     values
         The values, by the names of the packages.
     """
+    path = request.url.path
     return {
-        package: pages.compute_frame_value(request, context)
+        package: pages.compute_frame_value(request, context) if pages.frame_value_path in path else {}
         for package, pages in load_package_pages().items()
         if pages.compute_frame_value is not None
     }
