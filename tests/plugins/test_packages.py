@@ -114,6 +114,7 @@ API_MODULES = frozenset(
         "hven.portal.api.table_rows",
         "hven.portal.conditions",
         "hven.query",
+        "hven.query.cited_results",
         "hven.query.query_queue",
         "hven.query.uploads",
         "hven.query.resolver",

@@ -119,7 +119,20 @@ def take_successor_values(offsets: Indexes, values: Numbers) -> Numbers:
 
 
 def split_into_blocks(row_costs: npt.ArrayLike, cost_limit: int = 1 << 20) -> Iterator[slice]:
-    """Yield slices of rows whose costs together are at most `cost_limit`, or single rows that cost more."""
+    """Yield slices of rows whose costs together are at most `cost_limit`, or single rows that cost more.
+
+    Parameters
+    ----------
+    row_costs
+        The cost of each row, shape (n,).
+    cost_limit
+        The greatest cost of a slice of several rows, in the same unit.
+
+    Yields
+    ------
+    block
+        The rows of the block, in order.
+    """
     cumulative_costs = compute_offsets(row_costs)
     start = 0
     while start < len(cumulative_costs) - 1:
