@@ -247,11 +247,7 @@ class PublishedState:
     def _find_common_access_key(self, principal: Principal, policies: Sequence[AccessPolicy]) -> str:
         # the usual case costs nothing
         has_default_policies = policies is DEFAULT_POLICIES and not self.policy_tables
-        if (
-            has_default_policies
-            and not self.has_members_only_tables
-            and (not principal.groups or principal.has_public_view)
-        ):
+        if has_default_policies and not self.has_members_only_tables and principal.has_public_view:
             return "public"
         cached_key = self._access_keys.get((principal, id(policies)))
         if cached_key is None or (
