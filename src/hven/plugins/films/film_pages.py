@@ -111,8 +111,6 @@ class FilmImages:
         The files.
     instants
         Times in microseconds since 1970.
-    labels
-        Names of the files.
     refused_count
         Rows whose file the reader may not take, or that have none here.
     is_cut
@@ -121,9 +119,13 @@ class FilmImages:
 
     files: Sequence[OriginalFile]
     instants: Sequence[int]
-    labels: Sequence[str]
     refused_count: int
     is_cut: bool
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the files."""
+        return [file.name for file in self.files]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +271,6 @@ def _find_images(table_view: TableView, page_context: PageContext, *, is_taken: 
     return FilmImages(
         files=files,
         instants=kept_instants,
-        labels=[file.name for file in files],
         refused_count=len(names) - len(files),
         is_cut=is_cut,
     )
@@ -385,7 +386,7 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
 
     def write_file(path: Path) -> None:
         frames = draw_frames(
-            lambda number: read_film_frame(images.files[number].path, images.labels[number], options.width),
+            lambda number: read_film_frame(images.files[number].path, images.files[number].name, options.width),
             images.instants,
             images.labels,
             options.difference,
