@@ -96,7 +96,9 @@ def describe_answer(
         elif name not in IGNORED_HEADERS | {"content-type"}:
             lines.append(f"{name}: {mask_text(value, replaced)}")
     if body:
-        lines.extend(shorten_lines(describe_body(media_type, body, replaced, error=status >= 400)))
+        described = describe_body(media_type, body, replaced, error=status >= 400)
+        # a text inside of an element may have several lines, and recordings are stored by lines
+        lines.extend(shorten_lines([line for text in described for line in text.split("\n")]))
     return lines
 
 
