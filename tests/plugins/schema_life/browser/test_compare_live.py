@@ -69,8 +69,9 @@ def test_a_conflict_has_an_address_without_scripts(browser: Browser, surveys: Se
         page.goto(f"{surveys.url}/compare")
         assert "hipparcos: hipparcos.main.ra" in page.inner_text("main")
         page.click("main td a >> nth=0")
-        identifier = page.url.partition("#")[2]
-        assert page.locator(f"[id='{identifier}']").is_visible()
+        identifier = page.url.rpartition("conflict=")[2]
+        assert page.locator(f"#c-{identifier}").is_visible()
+        assert page.locator("main td [id^=c-]").count() == 1, "other conflicts are left out"
         page.select_option("select[name=group]", "ucd")
         page.click("main button")
         assert "group=ucd" in page.url
