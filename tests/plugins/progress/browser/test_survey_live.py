@@ -93,7 +93,7 @@ def test_all_targets_are_sent_by_samp(browser: Browser, survey: Survey, topcat: 
         page.click("summary:text-is('SAMP')")
         page.click("[data-samp] button:text-is('Connect')")
         page.wait_for_selector("[data-samp] select")
-        page.click("text=The table")
+        page.click("[data-samp] button:text-is('The table')")
         sent = topcat.wait_for_message("table.load.votable")
         page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
         table = parse_single_table(io.BytesIO(urllib.request.urlopen(sent["url"]).read()))
