@@ -15,12 +15,27 @@ from entry_site import STARS
 
 from hven import query
 from hven.ingest.api.runs import ingest_collection
-from hven.plugins.entries.entry_store import EntryStep, EntryStore, TableEntry
+from hven.plugins.entries.entry_store import EntryStore, TableEntry
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_uningested_files
 
-KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
+KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 2
+# who takes each step with which entry of a row, and the state of the entry after it
+STEPS = (
+    ("create", "anna", 0, "draft"),
+    ("submit", "anna", 0, "submitted"),
+    ("refuse", "mia", 0, "refused"),
+    ("save", "anna", 0, "draft"),
+    ("submit", "anna", 0, "submitted"),
+    ("accept", "mia", 0, "accepted"),
+    ("create", "bob", 1, "draft"),
+    ("submit", "bob", 1, "submitted"),
+    ("accept", "mia", 1, "accepted"),
+    ("withdraw", "bob", 1, "withdrawn"),
+    ("withdraw", "anna", 0, "withdrawn"),
+)
+FIRST_MAGNITUDE, CORRECTED_MAGNITUDE = 1.0, 2.0
 # each child counts the calls of a step, and kills itself at one of them
 CHILDREN = """
 import json, os, pathlib, signal, sys, threading
@@ -31,6 +46,13 @@ from hven.site import Site
 from hven.site.auth import Principal
 
 WORDING = ColumnWording(write_label=str, write_description=str, find_code_words=lambda _: {})
+
+def take_step(workflow, order):
+    if order["action"] == "create":
+        return workflow.create_entry(order["values"], order["row"], order["token"])[0]
+    entry = workflow.find_entry(order["number"])
+    values = order["values"] if order["action"] == "save" else None
+    return workflow.take_step(entry, EntryStepRequest(action=order["action"], values=values, etag=entry.etag, reason="because"))
 
 def work(order):
     count = [0]
@@ -45,11 +67,10 @@ def work(order):
         workflow = EntryWorkflow(site, found, Principal(name=order["who"]), fields)
         threading.setprofile(hook)
         sys.setprofile(hook)
-        entry = workflow.find_entry(order["number"])
-        done = workflow.take_step(entry, EntryStepRequest(action=order["action"], etag=entry.etag, reason="because"))
+        done = take_step(workflow, order)
         sys.setprofile(None)
         threading.setprofile(None)
-    return {"calls": count[0], "state": done.state}
+    return {"calls": count[0], "number": done.number}
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -65,14 +86,59 @@ for line in sys.stdin:
 """
 
 
-def count_rows(site: Site, name: str) -> int:
+def list_magnitudes(site: Site, name: str) -> list[float]:
     site.refresh_published_state()
-    with query.run_query(f"SELECT id FROM bad.stars WHERE name = '{name}'", OWNER_PRINCIPAL, site=site) as result:
-        return sum(batch.num_rows for batch in result.iterate_batches())
+    with query.run_query(f"SELECT mag FROM bad.stars WHERE name = '{name}'", OWNER_PRINCIPAL, site=site) as result:
+        return [mag for batch in result.iterate_batches() for mag in batch.column(0).to_pylist()]
+
+
+class RowLife:
+    """One row, its entry and its correction, whose steps processes take."""
+
+    def __init__(self, site: Site, child: subprocess.Popen[str], name: str) -> None:
+        self.site = site
+        self.child = child
+        self.name = name
+        self.numbers = [0, 0]
+        self.store = site.store.get_or_create(EntryStore)
+
+    def take(self, action: str, who: str, index: int, kill: int = 0) -> dict[str, Any]:
+        """Take a step, or kill the process at its call `kill`; an empty answer: it was killed."""
+        assert self.child.stdin is not None
+        assert self.child.stdout is not None
+        first_entry = self.find_entry(0)
+        order = {
+            "site": str(self.site.settings.directory),
+            "who": who,
+            "action": action,
+            "number": self.numbers[index],
+            "values": {"mag": CORRECTED_MAGNITUDE} if index else {"name": self.name, "mag": FIRST_MAGNITUDE},
+            "row": first_entry.row_key if index and first_entry else "",
+            "token": f"{self.name} {index}",
+            "kill": kill,
+        }
+        print(json.dumps(order), file=self.child.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self.child.stdout.readline())
+        if answer:
+            self.numbers[index] = answer["number"]
+        return answer
+
+    def find_entry(self, index: int) -> TableEntry | None:
+        """Find the entry or its correction."""
+        return self.store.find_entry("bad.stars", self.numbers[index])
+
+    def check(self) -> None:
+        """Check that the row is as its accepted entries say."""
+        states = [entry and entry.state for entry in map(self.find_entry, (0, 1))]
+        expected = []
+        if "accepted" in states:
+            expected = [CORRECTED_MAGNITUDE if states[1] == "accepted" else FIRST_MAGNITUDE]
+        assert list_magnitudes(self.site, self.name) == expected, states
 
 
 @pytest.mark.slow
 def test_killed_anywhere_row_and_state_agree(tmp_path: Path) -> None:
+    """Steps of a new row, of its correction and their withdrawals: all of a step, or nothing, and its repetition succeeds."""
     (tmp_path / "hven.toml").write_text("")
     with (
         open_site_with_uningested_files(tmp_path, STARS) as site,
@@ -81,40 +147,27 @@ def test_killed_anywhere_row_and_state_agree(tmp_path: Path) -> None:
         ) as child,  # fmt: skip
     ):
         ingest_collection(site, "bad")
-        store = site.store.get_or_create(EntryStore)
-
-        def add(name: str) -> int:
-            entry = TableEntry(table="bad.stars", author="anna", row_values={"name": name})
-            return store.add_entry(entry, EntryStep(by="anna", action="save", state="draft"))[0].number
-
-        def order(number: int, who: str, action: str, kill: int = 0) -> dict[str, Any]:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            line = {"site": str(tmp_path), "number": number, "who": who, "action": action, "kill": kill}
-            print(json.dumps(line), file=child.stdin, flush=True)
-            answer: dict[str, Any] = json.loads(child.stdout.readline())
-            return answer
-
-        first = add("first")
-        calls = {
-            action: order(first, who, action)["calls"]
-            for who, action in (("anna", "submit"), ("mia", "accept"), ("anna", "withdraw"))
-        }
-        assert count_rows(site, "first") == 0
-        for step in range(1, KILLS + 1):
-            # the second half of a push is where it is staged, published and committed
-            part = (KILLS + 2 * step) / (3 * KILLS + 1)
-            number, name = add(f"star {step}"), f"star {step}"
-            states = {"draft": 0, "submitted": 0, "accepted": 1, "withdrawn": 0}
-            for who, action, before in (("anna", "submit", "draft"), ("mia", "accept", "submitted"), ("anna", "withdraw", "accepted")):  # fmt: skip
-                order(number, who, action, int(calls[action] * part))
-                entry = store.find_entry("bad.stars", number)
+        first_life = RowLife(site, child, "first")
+        calls = [first_life.take(action, who, index)["calls"] for action, who, index, _ in STEPS]
+        first_life.check()
+        killed_count = 0
+        for attempt in range(KILLS):
+            life = RowLife(site, child, f"star {attempt}")
+            for (action, who, index, state), call_count in zip(STEPS, calls, strict=True):
+                before = life.find_entry(index)
+                answer = life.take(action, who, index, max(1, int(call_count * (attempt + 0.5) / KILLS)))
+                killed_count += not answer
+                life.check()
+                entry = life.find_entry(index)
+                if not answer and (entry is None or entry == before):
+                    assert life.take(action, who, index), "the next try succeeds"
+                    life.check()
+                    entry = life.find_entry(index)
                 assert entry is not None
-                assert count_rows(site, name) == states[entry.state], "both, or neither"
-                if entry.state == before:
-                    assert order(number, who, action)["state"] != before, "the next try succeeds"
-                entry = store.find_entry("bad.stars", number)
-                assert entry is not None
-                assert count_rows(site, name) == states[entry.state]
+                assert entry.state == state, action
+            assert [len(life.store.list_steps(number)) for number in life.numbers] == [7, 4], "no step twice"
+        assert killed_count > KILLS * len(STEPS) / 2
+        entries = life.store.list_entries(["bad.stars"])
+        assert len({entry.token for entry in entries}) == len(entries)
         assert child.stdin is not None
         child.stdin.close()

@@ -100,7 +100,7 @@ tables:
           date_updated_to: {{type: timestamp, where: exp_date_updated < param.date_updated_to}}
           all_fields: {{type: boolean, default: "true", columns: {{"false": [{", ".join(ASPRO)}, exp_seeing]}}}}
         order: [exp_date_updated, exp_id DESC]
-        votable: {{namespace: "1.4", serialization: TABLEDATA, type: text/xml, params: {{status: OK, last_mod_date: "{{updated}}", source_date: "{{source_updated}}"}}}}
+        votable: {{namespace: "1.4", serialization: TABLEDATA, type: text/xml, params: {{status: OK, seeing: "{{param.all_fields}} {{param.radius}}", last_mod_date: "{{updated}}", source_date: "{{source_updated}}"}}}}
       table: {{path: /old/table.csv, format: csv, columns: [exp_id AS id, 2 * target_ra AS twice], where: target_dec > 30, rows: 1}}
       page: {{path: "/detail/exposure/{{exp_id}}", like: page}}
 """
@@ -151,7 +151,7 @@ def test_aspro_posts_a_position_and_reads_columns_by_name(client: Client) -> Non
     )
     assert (float(row["target_ra"]), row["exp_projected_baselines"], row["exp_seeing"]) == (139.3996, "", "")
     constants = {one.get("name"): one.get("value") or "" for one in root.iter(f"{NAMESPACE}PARAM")}
-    assert constants["status"] == "OK"
+    assert (constants["status"], constants["seeing"]) == ("OK", "False 30.0")
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+00:00", constants["last_mod_date"])
     assert constants["source_date"] == "2020-05-01 12:00:00+00:00", "when spica.xml was written"
 
@@ -245,6 +245,7 @@ def test_the_table_page_lists_its_endpoints(client: Client) -> None:
     [
         ("path: [/search.votable,", "path: [search.votable,", "is not a path"),
         ("param.radius", "param.radus", "the endpoint has no parameter 'radus'"),
+        ("{param.radius}", "{param.radus}", "votable.params.seeing: the endpoint has no parameter 'radus'"),
         ("exp_date_updated >= param", "exp_date_update >= param", "exp_date_update"),
         ("in: deg", "in: m", "radius.in"),
         ("default: 30", "default: thirty", "'thirty' is not of type float64"),

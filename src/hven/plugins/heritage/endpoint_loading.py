@@ -136,6 +136,7 @@ class _EndpointReader:
             self._check_condition(condition_text, cadence_path, {SECONDS_PARAM})
         archives = _to_text_mapping(fields.get("archives", {}))
         votable_options = fields.get("votable", {})
+        self._check_placeholders(votable_options.get("params", {}))
         written_options = {key: str(votable_options[key]) for key in VOTABLE_OPTION_KEYS if key in votable_options}
         return TableEndpoint(
             name=name,
@@ -281,6 +282,16 @@ class _EndpointReader:
             if not _is_valid_parameter_value(param_type, str(text)):
                 message = f"{key_path}.{key}: {str(text)!r} is not of type {param_type}"
                 self._faults.add_error(message, text.place, f"write a value of type {param_type}")
+
+    def _check_placeholders(self, templates: Mapping[LocatedYamlScalar, LocatedYamlScalar]) -> None:
+        """Check that the PARAMs of the answer name parameters of this endpoint."""
+        for name, template in templates.items():
+            for param_name in re.findall(r"\{param\.([^{}]*)\}", str(template), re.IGNORECASE):
+                if param_name.lower() not in self._param_names:
+                    message = f"{self._key_path}.votable.params.{name}: the endpoint has no parameter {param_name!r}"
+                    known_names = ", ".join(sorted(self._param_names))
+                    remedy = f"use one of {known_names}" if known_names else "list the parameter under `params`"
+                    self._faults.add_error(message, template.place, remedy)
 
     def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:
         """Read ``where``: a condition over the row and the parameters."""

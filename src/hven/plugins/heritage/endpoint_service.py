@@ -377,13 +377,13 @@ def _fill_constant_templates(
         "{updated}": published_table.updated or "",
         "{source_updated}": find_source_date(site, published_table) or "",
     }
-    texts = {f"{{param.{name}}}": "" if value is None else str(value) for name, value in values_by_name.items()}
+    texts = {f"{{param.{name}}}".lower(): "" if value is None else str(value) for name, value in values_by_name.items()}
     for placeholder, time in times.items():
         texts[placeholder] = f"{time[:19].replace('T', ' ')}+00:00" if time else ""
     pattern = "|".join(map(re.escape, texts))
     constants = []
     for name, template in endpoint.constants.items():
-        text = re.sub(pattern, lambda placeholder_match: texts[placeholder_match[0]], template)
+        text = re.sub(pattern, lambda found: texts[found[0].lower()], template, flags=re.IGNORECASE)
         constants.append((Column(name=name, type=STRING), text))
     return tuple(constants)
 

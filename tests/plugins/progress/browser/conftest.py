@@ -10,7 +10,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "browser"))
 
-from browser_fixtures import BrowserTests, browser, web_port  # noqa: F401  (fixtures)
+from browser_fixtures import (  # noqa: F401  (fixtures)
+    BrowserTests,
+    browser,
+    consent,
+    hub,
+    topcat,
+    web_port,
+)
 
 from example_sites import ingest_all, open_example
 from process_runner import Server, reserve_port, run_hven, serve_site

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from astropy.io.votable import parse_single_table
 from browser_tab import BrowserTab, open_tab
+from samp_hub import HUB_ADDRESS, TopcatClient
 
 from process_runner import Server
 
@@ -76,6 +80,27 @@ def read_stages(page: Page, server: Server, programme: str) -> list[str]:
 def take_picture(page: Page, name: str) -> None:
     if folder := os.environ.get("HVEN_PICTURES"):
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def test_all_targets_are_sent_by_samp(browser: Browser, survey: Survey, topcat: TopcatClient) -> None:
+    """A program of the desktop gets all targets with the names and UCDs that ASPRO reads."""
+    server, _ = survey
+    (count,) = server.rows("SELECT COUNT(*) FROM spica.aspro")[0]
+    for tab in open_tab(browser, server, viewport={"width": 1440, "height": 900}, locale="en-GB"):
+        tab.allowed = (HUB_ADDRESS,)
+        page = tab.open_page("/collections/spica/aspro")
+        page.wait_for_selector("table.live tr[data-key]")
+        page.click("summary:text-is('SAMP')")
+        page.click("[data-samp] button:text-is('Connect')")
+        page.wait_for_selector("[data-samp] select")
+        page.click("[data-samp] button:text-is('The table')")
+        sent = topcat.wait_for_message("table.load.votable")
+        page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
+        table = parse_single_table(io.BytesIO(urllib.request.urlopen(sent["url"]).read()))
+        assert table.nrows == int(str(count)) >= 3_000
+        fields = {field.name: field.ucd for field in table.fields}
+        assert fields["TARGET_MAIN_ID"] == "meta.id;meta.main"
+        assert fields["TARGET_RA"] == "pos.eq.ra;meta.main"
 
 
 def test_a_programme_from_proposal_to_product(browser: Browser, survey: Survey) -> None:
