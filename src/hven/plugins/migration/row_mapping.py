@@ -378,7 +378,7 @@ class RowMapper:
                     continue
                 value = self._translate(bind.text, bind)
                 if value is not None:
-                    self._mapping.product[name] = value
+                    self._mapping.product[name] = self._delay_to_next_day(value, bind) if name == "embargo" else value
             self._report.add_result(element, "products#define: owner, embargo, type and previews of files")
         elif reference.startswith("procs#expand"):
             self._report.add_decision(element, f"{reference} makes several rows of one: write `for_each` or `granules`")
@@ -386,6 +386,15 @@ class RowMapper:
             self._report.add_decision(
                 element, f"rowfilter {reference or element.get_value('name')}: write `where`, `granules` or `for_each`"
             )
+
+    def _delay_to_next_day(self, value: TranslatedExpression, bind: Element) -> TranslatedExpression:
+        """Return the beginning of the day after a date: until the end of that date, DaCHS keeps a file closed."""
+        if value.kind == "null":
+            return value
+        self._report.add_result(bind, "embargo: the day after this date, because DaCHS opens the file then")
+        is_text = value.kind == "string" or (value.kind == "any" and (self._source.is_text or self._source.is_header))
+        time = f"parse_time({value.adql})" if is_text else value.adql
+        return TranslatedExpression(f"from_mjd(FLOOR(mjd({time})) + 1)", "time")
 
     def _convert_ignore_condition(self, element: Element) -> None:
         conditions: list[str] = []
@@ -411,7 +420,10 @@ class RowMapper:
             return f"{column} IS {'NOT ' if is_negated else ''}NULL"
         if test.tag == "keyIs":
             self._translator.text_names.add(name)
-            return f"{column} {'=' if is_negated else '<>'} {quote_text(test.get_value('value'))}"
+            text = quote_text(test.get_value("value"))
+            if text == "''":  # sources read empty texts as missing values
+                return f"{column} IS {'' if is_negated else 'NOT '}NULL"
+            return f"{column} = {text}" if is_negated else f"({column} <> {text} OR {column} IS NULL)"
         return None
 
     def _finish_identity_maps(self, identity_maps: str, rowmaker: Element | None) -> None:
