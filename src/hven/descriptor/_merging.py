@@ -437,9 +437,8 @@ def map_standard_column_units(standard: str) -> dict[str, str]:
     standard
         Name of the standard.
     """
-    columns = _iterate_standard_columns(standard)
-    units = {name: column.get("unit") for name, column in columns if isinstance(column, LocatedYamlMap)}
-    return {name: str(unit) for name, unit in units.items() if unit}
+    columns = [item for item in _iterate_standard_columns(standard) if isinstance(item[1], LocatedYamlMap)]
+    return {name: str(column["unit"]) for name, column in columns if "unit" in column}
 
 
 def _iterate_standard_columns(standard: str) -> Iterator[tuple[str, Any]]:

@@ -134,6 +134,44 @@ def test_what_has_no_equivalent_is_refused(code: str) -> None:
         translator.translate(code)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "-" * 60 + "@a",
+        "not (@a == (" * 40 + "@a" + "))" * 40,
+        "@a and (@b if (" * 40 + "@a" + ") else @c)" * 40,
+        "@a % 2 + (" * 40 + "@a" + ") % 2" * 40,
+    ],
+)
+def test_nested_expressions_end_soon(code: str) -> None:
+    """Without a limit, each level doubles the work, or the length of what is written."""
+    translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
+    try:
+        adql = translator.translate(code).adql
+    except UnsupportedExpressionError:
+        adql = ""
+    assert len(adql) < 100_000
+
+
+def test_code_names_its_variables_in_two_ways(tmp_path: Path) -> None:
+    """Older code writes vars["name"], and newer code @name."""
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><procDef type='apply' id='sum'><code>vars['a'] = sum(int(c) for c in vars[\"digits\"])\n"
+        "@b = vars['other'] + '!'</code></procDef><table id='main' onDisk='True'><column name='a' type='integer'/>"
+        "<column name='b' type='text'/></table><data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'>"
+        "<rowmaker idmaps='a'><apply procDef='sum'/><map key='b'>vars['b'].upper()</map></rowmaker></make></data></resource>",
+        rows__csv="digits,other\n1234,x\n",
+    )
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    with Site(site_files.settings) as site:
+        ingest_collection(site, "sky")
+        result = run_query("SELECT a, b FROM sky.main", site=site)
+        rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert rows == [{"a": 10, "b": "X!"}]
+
+
 def test_an_expression_without_equivalent_becomes_a_function(tmp_path: Path) -> None:
     site_files = convert_text(
         tmp_path,

@@ -120,14 +120,11 @@ class ColumnConverter:
 
     def _convert_type(self, text: str, element: Element) -> str:
         match = re.fullmatch(r"\s*([a-z ]+?)\s*(?:\(\d+\))?\s*(?:\[(\d*)\])?\s*", text.lower())
-        if match is None:
-            self._report.add_decision(element, f"the type {text!r} became string")
-            return "string"
-        base = match[1]
+        base = "" if match is None else match[1]
         if base in {"text", "unicode", "char", "varchar", "raw", "file", "unicodechar"}:
             return "string"
         column_type = COLUMN_TYPES.get(base)
-        if column_type is None:
+        if match is None or column_type is None:
             self._report.add_decision(element, f"the type {text!r} became string")
             return "string"
         if match[2] is not None:
@@ -178,6 +175,13 @@ def is_epn_table(table: Element, columns: Mapping[str, Any]) -> bool:
     return find_epn_mixin(table) is not None or {name.lower() for name in columns} >= EPN_TAP_MARKERS
 
 
+def _is_same_unit(unit: str, other_unit: str) -> bool:
+    """Return whether two units differ in their spelling at most."""
+    normal_unit = units.normalize_unit(unit)
+    is_convertible = units.are_units_convertible(normal_unit, other_unit)
+    return is_convertible and units.compute_unit_factor(normal_unit, other_unit) == 1
+
+
 def find_unit_differences(columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Find columns of EPN-TAP that have another unit than the standard, with a sentence for each.
 
@@ -195,7 +199,7 @@ def find_unit_differences(columns: Mapping[str, Mapping[str, Any]]) -> list[str]
         for name, attributes in columns.items()
         if attributes.get("unit")
         and name.lower() in standard_units
-        and units.normalize_unit(attributes["unit"]) != standard_units[name.lower()]
+        and not _is_same_unit(attributes["unit"], standard_units[name.lower()])
     ]
 
 

@@ -110,7 +110,7 @@ class MetadataConverter:
                 self._keys[key] = known_text if text in known_text else f"{known_text}, {text}"
             elif name.lower() in UNUSED_META_REASONS:
                 self._report.add_omission(element, f"meta {name}: {UNUSED_META_REASONS[name.lower()]}")
-            elif name.lower() not in {"testquery", "title"} and not name.lower().startswith(("testquery.", "note")):
+            elif not name.lower().startswith(("testquery", "note")):
                 self._report.add_omission(element, f"meta {name} has no equivalent")
         coverage = resource.find_child("coverage")
         if coverage is not None:
@@ -233,7 +233,8 @@ class MetadataConverter:
     def _convert_example(self, text: str) -> None:
         """Keep the query of an example for TAP."""
         match = re.search(r"(SELECT\b[\s\S]+?)(?:\n\s*\n(?!\s{4})|\Z)", text, re.IGNORECASE)
-        titles = [item.text for item in self._list_parts() if item.attributes.get("name") == "title"]
+        parts = [] if self._element is None else self._element.list_children("meta")
+        titles = [item.text for item in parts if item.attributes.get("name") == "title"]
         if match is None or not titles:
             self._report.add_omission(self._element, "meta _example has no query")
             return
@@ -241,6 +242,3 @@ class MetadataConverter:
 
     def _convert_example_title(self, _text: str) -> None:
         """Skip the title, which its example uses."""
-
-    def _list_parts(self) -> list[Element]:
-        return [] if self._element is None else self._element.list_children("meta")

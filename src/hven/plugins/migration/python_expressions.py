@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_EXPRESSION_CHARACTERS = 20_000
+MAX_VISITED_NODES = 20_000  # of one expression; some are translated twice at each level
 MAX_REPEATED_CHARACTERS = 200  # of an operand that is written several times
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%"}
 _COMPARISONS = {
@@ -105,7 +106,7 @@ def parse_python_expression(code: str) -> ast.expr:
     """
     if len(code) > MAX_EXPRESSION_CHARACTERS:
         raise UnsupportedExpressionError("it is longer than 20,000 characters")
-    text = " ".join(prepare_python(code.strip()).split("\n")) if "\n" in code.strip() else prepare_python(code.strip())
+    text = prepare_python(code.strip()).replace("\n", " ")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes such as \d in texts
@@ -137,6 +138,7 @@ class ExpressionTranslator:
 
     def __init__(self, resolve_variable: Callable[[str], TranslatedExpression]) -> None:
         self._resolve_variable = resolve_variable
+        self._visit_count = 0
         self.text_names: set[str] = set()  # names of source columns that are used as texts
 
     def translate(self, code: str) -> TranslatedExpression:
@@ -147,10 +149,14 @@ class ExpressionTranslator:
         UnsupportedExpressionError
             It has no equivalent.
         """
+        self._visit_count = 0
         return self.translate_node(parse_python_expression(code))
 
     def translate_node(self, node: ast.expr) -> TranslatedExpression:
         """Translate a node of the syntax tree."""
+        self._visit_count += 1
+        if self._visit_count > MAX_VISITED_NODES:
+            raise UnsupportedExpressionError("it has too many levels")
         translate: Callable[[Any], TranslatedExpression] | None = getattr(
             self, f"_translate_{type(node).__name__.lower()}", None
         )
@@ -194,14 +200,14 @@ class ExpressionTranslator:
         raise UnsupportedExpressionError(f"the name {node.id} belongs to DaCHS or to code in the descriptor")
 
     def _translate_unaryop(self, node: ast.UnaryOp) -> TranslatedExpression:
-        if isinstance(node.op, ast.Not) and isinstance(node.operand, ast.Compare | ast.BoolOp | ast.UnaryOp):
-            return TranslatedExpression(self._translate_condition(node), "boolean")
         value = self.translate_node(node.operand)
+        if isinstance(node.op, ast.Not):
+            is_condition = isinstance(node.operand, ast.Compare | ast.BoolOp | ast.UnaryOp)
+            adql = self._translate_condition(node) if is_condition else f"NOT ({value.adql})"
+            return TranslatedExpression(adql, "boolean")
         if isinstance(node.op, ast.USub):
             constant = -value.constant if isinstance(value.constant, int | float) else None
             return TranslatedExpression(f"-{self._translate_operand(node.operand)}", "number", constant)
-        if isinstance(node.op, ast.Not):
-            return TranslatedExpression(f"NOT ({value.adql})", "boolean")
         return value
 
     def _translate_binop(self, node: ast.BinOp) -> TranslatedExpression:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -293,6 +294,8 @@ class RowMapper:
                 continue
             value = self._translate(bind.text, bind)
             if value is not None:
+                if value.kind == "time" and name == "dateObs":
+                    value = TranslatedExpression(f"mjd({value.adql})", "number")
                 self._set_target(column, value, bind)
 
     def _convert_image_position(self, element: Element) -> None:
@@ -311,13 +314,11 @@ class RowMapper:
 
     def _convert_dictionary(self, element: Element, arguments: Mapping[str, Element]) -> None:
         """Convert a look-up of a constant dictionary to CASE."""
-        try:
-            values = ast.literal_eval(arguments["mapping"].text.strip())
+        values: Any = None
+        with suppress(KeyError, ValueError, SyntaxError):
             name = str(ast.literal_eval(arguments["key"].text.strip()))
             default = ast.literal_eval(arguments["default"].text.strip()) if "default" in arguments else None
-        except (KeyError, ValueError, SyntaxError):
-            self._report.add_decision(element, "dictMap has computed arguments: write a `lookup`")
-            return
+            values = ast.literal_eval(arguments["mapping"].text.strip())
         if not isinstance(values, dict) or not values:
             self._report.add_decision(element, "dictMap has computed arguments: write a `lookup`")
             return
