@@ -379,7 +379,7 @@ class RowMapper:
                     continue
                 value = self._translate(bind.text, bind)
                 if value is not None:
-                    self._mapping.product[name] = self._delay_to_next_day(value, bind) if name == "embargo" else value
+                    self._mapping.product[name] = self._move_to_next_day(value, bind) if name == "embargo" else value
             self._report.add_result(element, "products#define: owner, embargo, type and previews of files")
         elif reference.startswith("procs#expand"):
             self._report.add_decision(element, f"{reference} makes several rows of one: write `for_each` or `granules`")
@@ -388,7 +388,7 @@ class RowMapper:
                 element, f"rowfilter {reference or element.get_value('name')}: write `where`, `granules` or `for_each`"
             )
 
-    def _delay_to_next_day(self, value: TranslatedExpression, bind: Element) -> TranslatedExpression:
+    def _move_to_next_day(self, value: TranslatedExpression, bind: Element) -> TranslatedExpression:
         """Return the beginning of the day after a date: until the end of that date, DaCHS keeps a file closed."""
         if value.kind == "null":
             return value

@@ -100,7 +100,7 @@ class FileCopier:
                 continue
             places = places_by_collection.setdefault(collection, set())
             directory = self._settings.collections_directory / collection
-            _delete_old_downloads(directory)
+            _remove_old_downloads(directory)
             for url in self._list_urls(table):
                 path = self._copy_file(url, directory)
                 if path is not None:
@@ -198,7 +198,7 @@ class FileCopier:
             self.report.alias_lines += write_alias_lines(f"{common}/*", target)
 
 
-def _delete_old_downloads(directory: Path) -> None:
+def _remove_old_downloads(directory: Path) -> None:
     """Delete what processes that were killed have left of their downloads."""
     oldest_time = time.time() - MAX_DOWNLOAD_SECONDS
     for path in directory.glob(f"{DOWNLOAD_PREFIX}*"):
