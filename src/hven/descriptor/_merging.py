@@ -27,7 +27,7 @@ from hven.descriptor.written_yaml import (
 from hven.model.errors import find_close_match, suggest_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from hven.model.errors import Fault
     from hven.model.settings import Settings
@@ -426,18 +426,30 @@ def map_standard_column_optionality(standard: str) -> dict[str, bool]:
     standard
         Name of the standard.
     """
+    return {name: _is_optional_column(column) for name, column in _iterate_standard_columns(standard)}
+
+
+def map_standard_column_units(standard: str) -> dict[str, str]:
+    """Return the units of a shipped standard's columns that have one.
+
+    Parameters
+    ----------
+    standard
+        Name of the standard.
+    """
+    columns = [item for item in _iterate_standard_columns(standard) if isinstance(item[1], LocatedYamlMap)]
+    return {name: str(column["unit"]) for name, column in columns if "unit" in column}
+
+
+def _iterate_standard_columns(standard: str) -> Iterator[tuple[str, Any]]:
+    """Yield the names of a shipped standard's columns with their attributes."""
     standard_paths = list_standards()
     path = standard_paths.get(standard) or standard_paths.get(find_close_match(standard, standard_paths) or "")
-    if path is None:
-        return {}
-    root: Any = _read_standard(standard, path)[0]
-    if not isinstance(root, LocatedYamlMap):
-        return {}
-    columns = {}
-    for table in root.get("tables", {}).values():  # type: ignore[call-overload]
-        for name, column in table.get("columns", {}).items():
-            columns[str(name)] = _is_optional_column(column)
-    return columns
+    root: Any = None if path is None else _read_standard(standard, path)[0]
+    if isinstance(root, LocatedYamlMap):
+        for table in root.get("tables", {}).values():  # type: ignore[call-overload]
+            for name, column in table.get("columns", {}).items():
+                yield str(name), column
 
 
 def _is_optional_column(column: Any) -> bool:

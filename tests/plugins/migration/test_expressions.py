@@ -19,7 +19,15 @@ from hven.plugins.migration.python_expressions import (
 from hven.query import run_query
 from hven.site import Site
 
-ROW = {"name": "ab-cd/ef.txt", "x": "2.5", "n": "7", "when": "2026-01-02T12:00:00", "empty": "-", "ra": "12:30:00"}
+ROW = {
+    "name": "ab-cd/ef.txt",
+    "x": "2.5",
+    "n": "7",
+    "when": "2026-01-02T12:00:00",
+    "empty": "-",
+    "ra": "12:30:00",
+    "gone": "",
+}
 # what each expression gives in Python, with @name as the text of the column
 EXPRESSIONS = [
     ('@name.split("/")[-1]', "ef.txt"),
@@ -40,6 +48,18 @@ EXPRESSIONS = [
     ("int(@n) / 2", 3.5),
     ("int(float(@x))", 2.0),
     ("(float(@n) + 90) % 60", 37.0),
+    ("(float(@n) - 90) % 360", 277.0),
+    ("float(@n) % -5", -3.0),
+    ("-(float(@x) + float(@n))", -9.5),
+    ("-(-float(@x))", 2.5),
+    ("2 - -(float(@x) - 1)", 3.5),
+    ('"other" if @gone != "ab" else "same"', "other"),
+    ('"other" if not (@gone == "ab") else "same"', "other"),
+    ('"other" if @gone not in ["ab", "cd"] else "same"', "other"),
+    ('"other" if not (@n == "7" and @gone == "ab") else "same"', "other"),
+    ('"yes" if float(@x) - 2.5 else "no"', "no"),
+    ('"no" if not float(@x) else "yes"', "yes"),
+    ('"a" if not (@n != "8" or @n == "9") else "b"', "b"),
     ("2 ** 3", 8.0),
     ("math.sqrt(16) + abs(-1)", 5.0),
     ("math.cos(0)", math.cos(0)),
@@ -101,12 +121,55 @@ def test_the_values_expected_here_are_those_of_python() -> None:
         "@a[0]['b']",
         "a = 1",
         "'%5.2f' % @a",
+        "(@a > 2) * 1",
+        "1 if @a != @b else 2",
+        "@a is True",
+        "parseISODT(@a) - parseISODT(@b)",
+        f"1 % ({'+'.join(['@a'] * 100)})",
     ],
 )
 def test_what_has_no_equivalent_is_refused(code: str) -> None:
     translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
     with pytest.raises(UnsupportedExpressionError):
         translator.translate(code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "-" * 60 + "@a",
+        "not (@a == (" * 40 + "@a" + "))" * 40,
+        "@a and (@b if (" * 40 + "@a" + ") else @c)" * 40,
+        "@a % 2 + (" * 40 + "@a" + ") % 2" * 40,
+    ],
+)
+def test_nested_expressions_end_soon(code: str) -> None:
+    """Without a limit, each level doubles the work, or the length of what is written."""
+    translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
+    try:
+        adql = translator.translate(code).adql
+    except UnsupportedExpressionError:
+        adql = ""
+    assert len(adql) < 100_000
+
+
+def test_code_names_its_variables_in_two_ways(tmp_path: Path) -> None:
+    """Older code writes vars["name"], and newer code @name."""
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><procDef type='apply' id='sum'><code>vars['a'] = sum(int(c) for c in vars[\"digits\"])\n"
+        "@b = vars['other'] + '!'</code></procDef><table id='main' onDisk='True'><column name='a' type='integer'/>"
+        "<column name='b' type='text'/></table><data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'>"
+        "<rowmaker idmaps='a'><apply procDef='sum'/><map key='b'>vars['b'].upper()</map></rowmaker></make></data></resource>",
+        rows__csv="digits,other\n1234,x\n",
+    )
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    with Site(site_files.settings) as site:
+        ingest_collection(site, "sky")
+        result = run_query("SELECT a, b FROM sky.main", site=site)
+        rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert rows == [{"a": 10, "b": "X!"}]
 
 
 def test_an_expression_without_equivalent_becomes_a_function(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from migration_sites import convert, convert_text, create_site
 
+from hven.ingest.api.runs import ingest_collection
+from hven.query import run_query
+from hven.site import Site
 from process_runner import run_hven
 
 COLUMNS = '<column name="a" type="integer"/><column name="b" type="text"/>'
@@ -65,6 +69,42 @@ def test_patterns_and_ignored_files(tmp_path: Path) -> None:
     )
     assert source["files"] == ["../../inputs/sky/raw/**/*.csv", "../../inputs/sky/more.csv"]
     assert source["ignore"] == "*_old.csv"
+
+
+def test_rows_whose_key_is_missing_are_not_those_with_a_value(tmp_path: Path) -> None:
+    """DaCHS ignores rows with the value alone; a condition on a missing value would drop these, too."""
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><table id='main' onDisk='True'><column name='a' type='integer'/></table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar><ignoreOn><keyIs key='quality' value='bad'/></ignoreOn>"
+        "</csvGrammar><make table='main'><rowmaker idmaps='*'/></make></data></resource>",
+        rows__csv="a,quality\n1,bad\n2,\n3,good\n",
+    )
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    with Site(site_files.settings) as site:
+        ingest_collection(site, "sky")
+        result = run_query("SELECT a FROM sky.main ORDER BY a", site=site)
+        values = [row["a"] for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert values == [2, 3]
+
+
+def test_identifiers_of_pages_in_the_registry_are_kept(tmp_path: Path) -> None:
+    services = "".join(
+        f"<service id='{name}' allowed='form'><dbCore queriedTable='main'/><publish render='form' sets='{sets}'/></service>"
+        for name, sets in (("home", "local"), ("search", "local,ivo_managed"), ("other", "ivo_managed"))
+    )
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><table id='main' onDisk='True'><column name='a' type='integer'/></table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'><rowmaker idmaps='*'/></make></data>"
+        f"{services}</resource>",
+        rows__csv="a\n1\n",
+    )
+    assert site_files.load_descriptor("sky")["registry"] == {"id": "sky/q/search"}
+    report = site_files.read_report("sky")
+    assert "ivo://AUTHORITY/sky/q/other is another record of the collection" in report
+    assert "sky/q/home is" not in report
 
 
 def test_keys_that_the_grammar_renames(tmp_path: Path) -> None:
@@ -127,17 +167,35 @@ def test_code_outside_the_directory_is_not_read(module: str, tmp_path: Path, mon
         f"<customGrammar module='{module}'/><make table='main'><rowmaker idmaps='*'/></make></data></resource>"
     )
     read_paths = []
-    read_text = Path.read_text
+    open_path = Path.open
 
-    def record_path(path: Path, *arguments: str, **options: str) -> str:
+    def record_path(path: Path, *arguments: Any, **options: Any) -> Any:
         read_paths.append(path.resolve())
-        return read_text(path, *arguments, **options)
+        return open_path(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_text", record_path)
+    monkeypatch.setattr(Path, "open", record_path)  # also what read_text and read_bytes call
     site = convert(settings, "sky", folder / "q.rd")
     assert outside not in read_paths
     for path in site.settings.locate_descriptor("sky").parent.iterdir():
         assert "hidden_word" not in path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["large", "pipe"])
+def test_large_files_and_pipes_are_not_read_as_code(kind: str, tmp_path: Path) -> None:
+    settings = create_site(tmp_path)
+    folder = settings.directory / "inputs/sky"
+    folder.mkdir()
+    if kind == "pipe":
+        os.mkfifo(folder / "res.py")
+    else:
+        with (folder / "res.py").open("wb") as file:
+            file.truncate(1 << 40)  # more than any memory, and nothing on the disk
+    (folder / "q.rd").write_text(
+        f"<resource schema='sky'><table id='main' onDisk='True'>{COLUMNS}</table><data id='i'><sources>x.txt</sources>"
+        "<customGrammar module='res'/><make table='main'><rowmaker idmaps='*'/></make></data></resource>"
+    )
+    report = convert(settings, "sky", folder / "q.rd").read_report("sky")
+    assert ("res.py is larger than 1 MiB" if kind == "large" else "res.py is not there") in report
 
 
 def test_templates_are_expanded(tmp_path: Path) -> None:

@@ -6,14 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from asgi_client import Client
 from astropy.io import fits
-from migration_sites import INPUTS, convert, create_site
+from migration_sites import INPUTS, convert, convert_text, create_site
 
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import UsageError
 from hven.model.settings import Settings, load_settings
+from hven.plugins.migration.draft_pruning import prune_draft
+from hven.plugins.migration.migration_report import MigrationReport
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -94,6 +97,20 @@ def test_a_table_of_epn_tap_with_code(settings: Settings) -> None:
     assert first["thumbnail_url"] == "https://files.example.org/moons/w001_small.png"
 
 
+def test_other_units_than_those_of_the_standard_are_reported(tmp_path: Path) -> None:
+    columns = "".join(f"<column name='{name}' type='text'/>" for name in ("granule_gid", "obs_id", "dataproduct_type"))
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><table id='epn_core' onDisk='True'><column name='granule_uid' type='text'/>"
+        f"{columns}<column name='spectral_range_min' type='double precision' unit='MHz'/>"
+        "<column name='sun_distance_min' type='real' unit='au'/><column name='platesc' unit='arcsec/pixel'/>"
+        "<column name='time_min' type='double precision' unit='d'/></table></resource>",
+    )
+    report = site_files.read_report("sky")
+    assert "spectral_range_min has the unit MHz, and Hz in EPN-TAP 2.0" in report
+    assert report.count("has the unit") == 1, "the others are spelled in another way"
+
+
 def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     folder = settings.directory / "inputs/plates/raw"
     folder.mkdir()
@@ -110,18 +127,66 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     with Site(settings) as site:
         ingest_collection(site, "plates")
         (row,) = read_rows(site, "SELECT * FROM plates.plates")
-        (observation,) = read_rows(site, "SELECT obs_publisher_did, s_ra, dataproduct_type FROM ivoa.obscore")
+        (observation,) = read_rows(
+            site, "SELECT obs_publisher_did, s_ra, dataproduct_type, access_estsize FROM ivoa.obscore"
+        )
     assert row["imageTitle"] == "Plate P1"
     assert row["accref"].endswith("plates/raw/p1.fits")  # type: ignore[attr-defined]
     assert observation["obs_publisher_did"] == f"ivo://example.org/~?{row['accref']}"
     assert observation["s_ra"] == 40.0
+    assert observation["access_estsize"] == 6, "kbyte, and accsize is in bytes"
     assert observation["dataproduct_type"] == "image"
     assert row["owner"] == "observers"
+    assert str(row["embargo"])[:10] == "2099-01-02", "DaCHS opens files on the day after"
     assert row["exposure"] == 60.0
+    assert row["dateObs"] == pytest.approx(33344.9166667), "setMeta of DaCHS makes a modified Julian date of a time"
     assert row["coverage"] is not None
     report = site_files.read_report("plates")
     assert "apply siap#getBandFromFilter has no equivalent" in report
     assert '[[alias]]\npath = "/plates/q/images/siap.xml"\nto = "/sia/plates.plates"' in report
+
+
+def test_files_under_embargo_stay_locked_without_columns_for_it(tmp_path: Path) -> None:
+    """DaCHS keeps owner and embargo in a table of its own, and opens a file on the day after its embargo."""
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><table id='main' onDisk='True'><column name='a' type='integer'/></table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar><rowfilter procDef='//products#define'>"
+        "<bind name='table'>'sky.main'</bind><bind name='owner'>'observers'</bind>"
+        "<bind name='embargo'>parseISODT(@until)</bind></rowfilter></csvGrammar>"
+        "<make table='main'><rowmaker idmaps='*'/></make></data></resource>",
+        rows__csv="a,until\n1,2020-05-31\n2,2099-01-01\n",
+    )
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    table = site_files.load_descriptor("sky")["tables"]["main"]
+    assert table["access"] == {"rows": "public", "take": "embargo IS NULL OR embargo <= now OR reader = owner"}
+    assert [name for name, column in table["columns"].items() if column.get("hidden")] == ["embargo", "owner"]
+    with Site(site_files.settings) as site:
+        ingest_collection(site, "sky")
+        rows = read_rows(site, "SELECT a, embargo, owner FROM sky.main ORDER BY a")
+    assert [str(row["embargo"])[:10] for row in rows] == ["2020-06-01", "2099-01-02"]
+    assert {row["owner"] for row in rows} == {"observers"}
+
+
+@pytest.mark.parametrize(
+    "limit", ["access: {rows: nothing = 1}", "where: nothing = 1", "map: {embargo: nothing}", "access: private"]
+)
+def test_a_limit_with_faults_closes_the_table(tmp_path: Path, limit: str) -> None:
+    settings = create_site(tmp_path)
+    folder = settings.collections_directory / "sky"
+    folder.mkdir(parents=True)
+    (folder / "rows.csv").write_text("a\n1\n")
+    table = {
+        "source": {"kind": "csv", "files": "rows.csv"},
+        "columns": {"a": {"type": "int32"}, "embargo": {"type": "string"}},
+    }
+    draft = {"collection": "sky", "title": "Sky", "description": "Stars", "tables": {"main": table}}
+    table.update(yaml.safe_load(limit))
+    report = MigrationReport()
+    prune_draft(draft, settings=settings, files={}, write_text=yaml.safe_dump, report=report, lines={})
+    assert table["access"] == "private"
+    assert not table.keys() & {"where", "map"}
+    assert any("so the table is private" in text for text in report.decisions) == ("nothing" in limit)
 
 
 def test_no_code_runs_during_the_conversion(settings: Settings) -> None:

@@ -179,6 +179,23 @@ def test_any_end_of_the_stream_continues_it(tmp_path: Path) -> None:
     assert write_stream(directory, journal, 20_000) == whole[20_000:], "a line that was cut off counts as none"
 
 
+def test_a_damaged_line_of_the_journal_ends_what_is_known(tmp_path: Path) -> None:
+    """A full disk cuts lines in the middle; the records behind them are not those of the next bytes."""
+    path = tmp_path / "journal"
+    journal = PackageJournal(path, "state")
+    records = {name: package_members.MemberRecord(path=name, size=7, sha256=name) for name in "abc"}
+    for record in records.values():
+        journal.add_record(record)
+    journal.write_pending_lines()
+    path.write_text(path.read_text().replace('{"path": "b"', '{"path": "b'))
+    journal = PackageJournal(path, "state")
+    assert journal.is_continued
+    assert list(journal.records) == ["a"]
+    journal.add_record(records["b"])
+    journal.write_pending_lines()
+    assert PackageJournal(path, "state").records == {name: records[name] for name in "ab"}
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_a_stopped_file_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = create_site(tmp_path / "site")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import threading
 import time
@@ -341,6 +342,16 @@ def test_files_of_several_folders_get_an_alias_each(copier_site: Path, monkeypat
         "/static/x/*": f"{folder}/static/x/*",
         "/top.fits": f"{folder}/top.fits",
     }
+
+
+def test_downloads_of_killed_processes_are_deleted(copier_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = copier_site / "collections/iks"
+    for name in (".download-old", ".download-running"):
+        (directory / name).mkdir(parents=True)
+        (directory / name / "a.fits").write_bytes(b"A")
+    os.utime(directory / ".download-old", (1e9, 1e9))
+    copy_files(copier_site, "http://old.example.org", [], monkeypatch)
+    assert [path.name for path in directory.iterdir()] == [".download-running"]
 
 
 def test_texts_of_a_registry_stay_values_in_the_settings(copier_site: Path) -> None:

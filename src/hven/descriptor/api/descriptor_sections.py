@@ -12,7 +12,11 @@ from hven.descriptor._keys import (
     TableParamSection,
     TableSection,
 )
-from hven.descriptor._merging import list_standards, map_standard_column_optionality
+from hven.descriptor._merging import (
+    list_standards,
+    map_standard_column_optionality,
+    map_standard_column_units,
+)
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 
 __all__ = [
@@ -27,4 +31,5 @@ __all__ = [
     "TableSection",
     "list_standards",
     "map_standard_column_optionality",
+    "map_standard_column_units",
 ]

@@ -20,11 +20,12 @@ from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE, DraftB
 from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
+from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
 from hven.plugins.migration.moved_code import MovedCodeFile
 from hven.plugins.migration.observation_conversion import build_obscore_keys
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
-from hven.plugins.migration.service_conversion import ServiceConverter
+from hven.plugins.migration.service_conversion import OTHER_RECORD_TEXT, ServiceConverter
 from hven.plugins.migration.template_expansion import DescriptorLibrary, TemplateExpander
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.plugins.drafts.document_drafts import CollectionDraft
     from hven.plugins.migration.migration_report import MigrationReport
+    from hven.plugins.migration.python_expressions import TranslatedExpression
     from hven.plugins.migration.resource_xml import Element
 
 TABLE_KEY_ORDER = (
@@ -146,8 +148,8 @@ class CollectionConverter:
             registry = self._draft.setdefault("registry", {})
             if isinstance(value, dict):
                 registry.setdefault(key, {}).update(value)
-            else:
-                registry.setdefault(key, value)
+            elif registry.setdefault(key, value) != value:
+                self._report.add_decision(resource, OTHER_RECORD_TEXT.format(value))
         self._builder.settings_lines += services.write_alias_lines()
         if services.aliases:
             self._report.add_decision(
@@ -489,17 +491,31 @@ class _ResourceConverter:
             columns[column]["frame"] = "sky"
         self._report.add_result(element, f"the frame {match[1]}")
 
-    def _convert_products(self, keys: dict[str, Any], columns: Mapping[str, Any], mapping: RowMapping) -> None:
+    def _add_product_column(
+        self, keys: dict[str, Any], columns: dict[str, dict[str, Any]], name: str, value: TranslatedExpression
+    ) -> None:
+        """Add a hidden column, so that the files of tables without ``//products#table`` are not open to all."""
+        if name in columns:
+            return
+        column_type, _, _, description = MIXIN_COLUMNS["products#table"][name]
+        columns[name] = {"type": column_type, "description": description, "hidden": True}
+        keys["columns"] = columns
+        section, text = ("set", value.constant) if value.is_constant else ("map", value.adql)
+        keys.setdefault(section, {})[name] = text
+
+    def _convert_products(self, keys: dict[str, Any], columns: dict[str, dict[str, Any]], mapping: RowMapping) -> None:
         """Keep owner, embargo and preview of the files of rows."""
         product = mapping.product
         embargo, owner, preview = (product.get(name) for name in ("embargo", "owner", "preview"))
-        if embargo is not None and embargo.kind != "null" and "embargo" in columns:
-            reader = " OR reader = owner" if "owner" in columns else ""
-            keys["access"] = {"rows": "public", "take": f"embargo IS NULL OR embargo <= now{reader}"}
-        elif (embargo is not None and embargo.kind != "null") or (owner is not None and owner.constant):
-            self._report.add_decision(
-                None, f"files have an owner or an embargo ({_describe(owner)}, {_describe(embargo)}): write `access`"
-            )
+        if embargo is not None and embargo.kind != "null":
+            keys["access"] = {"rows": "public", "take": "embargo IS NULL OR embargo <= now"}
+            self._add_product_column(keys, columns, "embargo", embargo)
+            if owner is not None and owner.kind != "null":
+                self._add_product_column(keys, columns, "owner", owner)
+            if "owner" in columns:
+                keys["access"]["take"] += " OR reader = owner"
+        elif owner is not None and owner.constant:
+            self._report.add_decision(None, f"files have an owner ({owner.adql:.60}) and no embargo: write `access`")
         if preview is not None and preview.kind != "null" and preview.constant != "":
             template = preview.write_template() or (preview.constant if preview.is_constant else None)
             if template and re.match(r"https?://|\{site\.url\}", str(template)):
@@ -508,10 +524,6 @@ class _ResourceConverter:
                 self._report.add_decision(
                     None, "previews were files made by DaCHS: `prepare: [previews]` makes them, or write `links`"
                 )
-
-
-def _describe(expression: Any) -> str:
-    return "none" if expression is None else str(expression.adql)[:60]
 
 
 def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.api.descriptor_sections import map_standard_column_optionality
-from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
+from hven.descriptor.api.descriptor_sections import map_standard_column_optionality, map_standard_column_units
+from hven.model import units
+from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS, ColumnFacts
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ class ColumnConverter:
         columns: dict[str, dict[str, Any]] = {}
         for mixin in table.list_children("mixin"):
             name = mixin.text.removeprefix("//")
-            for column_name, (column_type, unit, ucd, description) in MIXIN_COLUMNS.get(name, {}).items():
-                facts = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
-                columns[column_name] = {key: value for key, value in facts.items() if value}
+            for column_name, facts in MIXIN_COLUMNS.get(name, {}).items():
+                columns[column_name] = _list_attributes(facts)
         for element in table.list_children("column", "param"):
             if element.tag == "column":
                 name = element.get_value("name") or element.get_value("original").rpartition(".")[2]
@@ -109,9 +109,7 @@ class ColumnConverter:
         mixin_name = reference.removeprefix("//").replace("#instance", "#hcd")
         for columns in (MIXIN_COLUMNS.get(mixin_name, {}), MIXIN_COLUMNS["ssap#hcd"]):
             if reference.startswith("//") and name in columns:
-                column_type, unit, ucd, description = columns[name]
-                values = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
-                return {key: value for key, value in values.items() if value}
+                return _list_attributes(columns[name])
         source_table = self._find_table(reference or table.get_value("namePath"))
         if source_table is None or source_table is table:
             return {}
@@ -122,14 +120,11 @@ class ColumnConverter:
 
     def _convert_type(self, text: str, element: Element) -> str:
         match = re.fullmatch(r"\s*([a-z ]+?)\s*(?:\(\d+\))?\s*(?:\[(\d*)\])?\s*", text.lower())
-        if match is None:
-            self._report.add_decision(element, f"the type {text!r} became string")
-            return "string"
-        base = match[1]
+        base = "" if match is None else match[1]
         if base in {"text", "unicode", "char", "varchar", "raw", "file", "unicodechar"}:
             return "string"
         column_type = COLUMN_TYPES.get(base)
-        if column_type is None:
+        if match is None or column_type is None:
             self._report.add_decision(element, f"the type {text!r} became string")
             return "string"
         if match[2] is not None:
@@ -161,6 +156,12 @@ class ColumnConverter:
             self._report.add_omission(element, f"displayHint type={hint['type']}: pages choose the form themselves")
 
 
+def _list_attributes(facts: ColumnFacts) -> dict[str, Any]:
+    """List the attributes of a column of a mixin that have a value."""
+    names = ("type", "unit", "ucd", "description")
+    return {name: value for name, value in zip(names, facts, strict=True) if value}
+
+
 def find_epn_mixin(table: Element) -> Element | None:
     """Find the mixin that gives a table the columns of EPN-TAP 2."""
     for mixin in table.list_children("mixin"):
@@ -172,6 +173,34 @@ def find_epn_mixin(table: Element) -> Element | None:
 def is_epn_table(table: Element, columns: Mapping[str, Any]) -> bool:
     """Return whether a table is one of EPN-TAP 2, by its mixin or by its columns."""
     return find_epn_mixin(table) is not None or {name.lower() for name in columns} >= EPN_TAP_MARKERS
+
+
+def _is_same_unit(unit: str, other_unit: str) -> bool:
+    """Return whether two units differ in their spelling at most."""
+    normal_unit = units.normalize_unit(unit)
+    is_convertible = units.are_units_convertible(normal_unit, other_unit)
+    return is_convertible and units.compute_unit_factor(normal_unit, other_unit) == 1
+
+
+def find_unit_differences(columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Find columns of EPN-TAP that have another unit than the standard, with a sentence for each.
+
+    An ingest converts the values of sources that state a unit, and keeps others.
+
+    Parameters
+    ----------
+    columns
+        Attributes of columns by their names.
+    """
+    standard_units = map_standard_column_units(EPN_TAP_STANDARD)
+    return [
+        f"{name} has the unit {attributes['unit']}, and {standard_units[name.lower()]} in EPN-TAP 2.0: check some "
+        "values, because Hven converts only those of sources that state units (TAP, VOTable, FITS)"
+        for name, attributes in columns.items()
+        if attributes.get("unit")
+        and name.lower() in standard_units
+        and not _is_same_unit(attributes["unit"], standard_units[name.lower()])
+    ]
 
 
 def apply_epn_standard(
@@ -204,6 +233,8 @@ def apply_epn_standard(
         optional_names |= {"access_url", "access_format", "access_estsize"}
     own_names = {name.lower() for name in columns} & standard_columns.keys()
     optional_names |= own_names | (used_names & standard_columns.keys())
+    for text in find_unit_differences(columns):
+        report.add_decision(table, text)
     for name in [name for name in columns if name.lower() in standard_columns]:
         del columns[name]
     unknown_names = sorted(optional_names - standard_columns.keys())

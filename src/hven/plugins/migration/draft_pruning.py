@@ -25,6 +25,9 @@ MAX_CHECK_ROUNDS = 12
 DATABASE_SECRET = "DACHS_DATABASE"  # noqa: S105  (the name of a secret)
 # keys without which a descriptor cannot be; they are never taken out
 KEPT_KEYS = {"collection", "title", "tables", "source", "view", "columns", "standard"}
+_LIMIT_FAULT_PATTERN = re.compile(
+    r"tables\.(?P<table>\w+)\.(?:(?P<key>access|where)|(?P<section>map|set|text)\.(?P<column>embargo|owner))\b"
+)
 _MISSING_FILE_PATTERN = re.compile(r"there is no (file|directory)|no file matches|is not set|cannot be read")
 
 
@@ -64,7 +67,10 @@ def prune_draft(
         for _ in range(MAX_CHECK_ROUNDS):
             path.write_text(write_text(_move_paths(draft, f"../../{name}")), encoding="utf-8")
             errors = [fault for fault in check_descriptor(path, settings) if fault.severity == "error"]
-            if not any(_remove_faulty_entry(draft, fault.message, report, lines) for fault in errors):
+            if not any(
+                _close_table(draft, fault.message, report) or _remove_faulty_entry(draft, fault.message, report, lines)
+                for fault in errors
+            ):
                 break
 
 
@@ -164,6 +170,24 @@ def _remove_faulty_entry(
     report.add_decision(element, f"{'.'.join(keys[: depth + 1])} ({str(value)[:80]}) was taken out: {reason}")
     if not parents[depth] and depth > 0:
         parents[depth - 1].pop(keys[depth - 1], None)
+    return True
+
+
+def _close_table(draft: dict[str, Any], message: str, report: MigrationReport) -> bool:
+    """Remove what limits the rows or their readers, and make the table private: it must not show more than before."""
+    match = _LIMIT_FAULT_PATTERN.match(message)
+    if match is None:
+        return False
+    table = draft["tables"].get(match["table"], {})
+    key = match["key"] or match["column"]
+    section = table.get(match["section"], {}) if match["section"] else table
+    if section.get(key, "private") == "private":
+        return False
+    value = str(section.pop(key))[:80]
+    if not section:
+        del table[match["section"]]
+    table["access"] = "private"
+    report.add_decision(None, f"{match[0]} ({value}) was taken out, so the table is private: {message}")
     return True
 
 

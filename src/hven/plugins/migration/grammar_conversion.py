@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_index_address
-from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE, normalize_indentation
+from hven.plugins.migration.moved_code import READING_ADVICE, normalize_indentation, read_code
 from hven.plugins.migration.resource_xml import Element, get_raw_text
 
 if TYPE_CHECKING:
@@ -248,16 +248,8 @@ class GrammarConverter:
             if word == "space" and grammar.is_true("strip"):
                 word = "whitespace"
             options["delimiter"] = word
-        names = [name for name in re.split(r"[,\s]+", grammar.get_value("names")) if name]
-        if names:
-            options |= {"header": False, "names": names}
-        self._add_skipped_lines(grammar, options)
+        _add_names_and_skipped_lines(grammar, options)
         return ConvertedSource(options, is_text=True)
-
-    def _add_skipped_lines(self, grammar: Element, options: dict[str, Any]) -> None:
-        skipped = grammar.get_value("topIgnoredLines")
-        if skipped.isdigit() and int(skipped):
-            options["skip"] = int(skipped)
 
     def _convert_columngrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         fields: dict[str, Any] = {}
@@ -267,7 +259,7 @@ class GrammarConverter:
         for column in grammar.list_children("col"):
             fields[column.get_value("key", "name")] = column.text.replace(" ", "")
         options: dict[str, Any] = {"kind": "fixed", "fields": fields}
-        self._add_skipped_lines(grammar, options)
+        _add_names_and_skipped_lines(grammar, options)
         comment = grammar.get_value("commentIntroducer")
         if comment:
             options["comment"] = comment
@@ -290,10 +282,7 @@ class GrammarConverter:
             options["delimiter"] = simple[separator]
         else:
             self._report.add_decision(grammar, f"fieldSep {separator!r} is a regular expression: choose a delimiter")
-        names = [name for name in re.split(r"[,\s]+", grammar.get_value("names")) if name]
-        if names:
-            options |= {"header": False, "names": names}
-        self._add_skipped_lines(grammar, options)
+        _add_names_and_skipped_lines(grammar, options)
         for name in ("recordSep", "recordCleaner", "stopPat", "commentPat"):
             if grammar.get_value(name):
                 self._report.add_decision(grammar, f"reGrammar: {name} {grammar.get_value(name)!r} has no equivalent")
@@ -332,7 +321,7 @@ class GrammarConverter:
         path = self._directory / (module if module.endswith(".py") else f"{module}.py")
         if not path.resolve().is_relative_to(self._directory.resolve()):
             path = self._directory / "missing.py"  # a file elsewhere is not read
-        code = path.read_text("utf-8", errors="replace")[:MAX_CODE_BYTES] if path.is_file() else ""
+        code = read_code(path).decode("utf-8", "replace")
         for pattern in patterns:
             address = read_elastic_index_address(self._directory / pattern)
             if address is not None:
@@ -397,3 +386,12 @@ def _make_recursive(pattern: str) -> str:
     if "*" in folder:
         return pattern
     return f"{folder}/**/{name}" if separator else f"**/{name}"
+
+
+def _add_names_and_skipped_lines(grammar: Element, options: dict[str, Any]) -> None:
+    names = [name for name in re.split(r"[,\s]+", grammar.get_value("names")) if name]
+    if names:
+        options |= {"header": False, "names": names}
+    skipped = grammar.get_value("topIgnoredLines")
+    if skipped.isdigit() and int(skipped):
+        options["skip"] = int(skipped)

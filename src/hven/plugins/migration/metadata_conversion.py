@@ -27,8 +27,9 @@ LICENCES = {
     "spdx.org/licenses/cc-by-4.0": "CC-BY-4.0",
     "spdx.org/licenses/cc0-1.0": "CC0-1.0",
 }
-CONTENT_LEVELS = {"general", "elementary education", "middle school education", "secondary education"}
 WAVEBANDS = ("Radio", "Millimeter", "Infrared", "Optical", "UV", "EUV", "X-ray", "Gamma-ray")
+# meta items that may occur several times, and the key that has all of them
+JOINED_KEYS = {"facility": "facility", "instrument": "instrument", "contentlevel": "content_level"}
 # meta items that Hven computes, or that only DaCHS uses, with the reason
 UNUSED_META_REASONS = {
     "coverage.profile": "Hven computes the coverage from the rows",
@@ -103,9 +104,13 @@ class MetadataConverter:
             if handler is not None:
                 self._element = element
                 handler(text)
+            elif name.lower() in JOINED_KEYS:
+                key = JOINED_KEYS[name.lower()]
+                known_text = self._keys.get(key, text)
+                self._keys[key] = known_text if text in known_text else f"{known_text}, {text}"
             elif name.lower() in UNUSED_META_REASONS:
                 self._report.add_omission(element, f"meta {name}: {UNUSED_META_REASONS[name.lower()]}")
-            elif name.lower() not in {"testquery", "title"} and not name.lower().startswith(("testquery.", "note")):
+            elif not name.lower().startswith(("testquery", "note")):
                 self._report.add_omission(element, f"meta {name} has no equivalent")
         coverage = resource.find_child("coverage")
         if coverage is not None:
@@ -204,17 +209,8 @@ class MetadataConverter:
             self._report.add_omission(self._element, f"meta shortName is cut to {MAX_SHORT_NAME_CHARACTERS} characters")
         self._keys["short_name"] = text[:MAX_SHORT_NAME_CHARACTERS].strip()
 
-    def _convert_facility(self, text: str) -> None:
-        self._keys["facility"] = _append_text(self._keys.get("facility"), text)
-
-    def _convert_instrument(self, text: str) -> None:
-        self._keys["instrument"] = _append_text(self._keys.get("instrument"), text)
-
     def _convert_type(self, text: str) -> None:
         self._add_list_member("type", text)
-
-    def _convert_contentlevel(self, text: str) -> None:
-        self._keys["content_level"] = _append_text(self._keys.get("content_level"), text)
 
     def _convert_coverage_waveband(self, text: str) -> None:
         for word in re.split(r"[,;#]\s*", text):
@@ -237,7 +233,8 @@ class MetadataConverter:
     def _convert_example(self, text: str) -> None:
         """Keep the query of an example for TAP."""
         match = re.search(r"(SELECT\b[\s\S]+?)(?:\n\s*\n(?!\s{4})|\Z)", text, re.IGNORECASE)
-        titles = [item.text for item in self._list_parts() if item.attributes.get("name") == "title"]
+        parts = [] if self._element is None else self._element.list_children("meta")
+        titles = [item.text for item in parts if item.attributes.get("name") == "title"]
         if match is None or not titles:
             self._report.add_omission(self._element, "meta _example has no query")
             return
@@ -245,10 +242,3 @@ class MetadataConverter:
 
     def _convert_example_title(self, _text: str) -> None:
         """Skip the title, which its example uses."""
-
-    def _list_parts(self) -> list[Element]:
-        return [] if self._element is None else self._element.list_children("meta")
-
-
-def _append_text(value: str | None, text: str) -> str:
-    return text if not value or text in value else f"{value}, {text}"

@@ -47,18 +47,18 @@ class MigrationReport:
         """Write the report as text."""
         lines = [title, "=" * len(title), ""]
         sections = (
-            ("Needs your decision", self.decisions, "nothing"),
-            ("Left out", self.omissions, "nothing"),
-            ("Understood", self.results, "nothing"),
+            ("Needs your decision", self.decisions),
+            ("Left out", self.omissions),
+            ("Understood", self.results),
         )
-        for heading, entries, empty_text in sections:
+        for heading, entries in sections:
             lines += [f"{heading} ({len(entries)})", "-" * (len(heading) + len(str(len(entries))) + 3)]
-            entry_lines = list(_write_entries(entries)) or [empty_text]
+            entry_lines = list(_write_entries(entries)) or ["nothing"]
             lines += entry_lines[:MAX_REPORT_LINES]
             if len(entries) > MAX_REPORT_LINES:
                 lines.append(f"and {len(entries) - MAX_REPORT_LINES} more, at the end")
             lines.append("")
-        for heading, entries, _ in sections:
+        for heading, entries in sections:
             if len(entries) > MAX_REPORT_LINES:
                 more_heading = f"{heading}: the other {len(entries) - MAX_REPORT_LINES}"
                 lines += [more_heading, "-" * len(more_heading), *list(_write_entries(entries))[MAX_REPORT_LINES:], ""]

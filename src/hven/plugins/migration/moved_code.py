@@ -240,23 +240,19 @@ class MovedCodeFile:
     def add_grammar_module(self, base_name: str, path: Path) -> tuple[str, CodeFacts]:
         """Add the module of a custom grammar; if it cannot be used, a function that says so."""
         name = self._reserve_function_name(base_name)
-        try:
-            data = path.read_bytes()[: MAX_CODE_BYTES + 1]
-            code = data.decode("utf-8")
-        except (OSError, UnicodeDecodeError):
-            facts = CodeFacts(is_valid=False, fault=f"{path.name} is not there, or is no text")
-            self._add_unported_source(name, facts.fault, "")
-            return name, facts
+        data = read_code(path)
+        code = data.decode("utf-8", "replace")
+        fault = ""
         if len(data) > MAX_CODE_BYTES:
-            facts = CodeFacts(is_valid=False, fault=f"{path.name} is larger than {MAX_CODE_BYTES >> 20} MiB")
-            self._add_unported_source(name, facts.fault, "")
-            return name, facts
+            code, fault = "", f"{path.name} is larger than {MAX_CODE_BYTES >> 20} MiB"
+        elif not data or "\N{REPLACEMENT CHARACTER}" in code:
+            code, fault = "", f"{path.name} is not there, or is no text"
         facts = find_code_facts(code)
-        if not facts.is_valid or "RowIterator" not in code:
-            fault = facts.fault or "it has no class RowIterator"
-            facts = CodeFacts(is_valid=False, fault=f"{path.name}: {fault}")
-            self._add_unported_source(name, facts.fault, code)
-            return name, facts
+        if not fault and not (facts.is_valid and "RowIterator" in code):
+            fault = f"{path.name}: {facts.fault or 'it has no class RowIterator'}"
+        if fault:
+            self._add_unported_source(name, fault, code)
+            return name, CodeFacts(is_valid=False, fault=fault)
         code = re.sub(r"(?m)^(\s*)(from gavo\.grammars\.customgrammar import .*)$", r"\1pass  # \2", code)
         facts.unknown_names = [item for item in facts.unknown_names if item != "gavo.grammars.customgrammar"]
         code = code.partition('if __name__ == "__main__"')[0].partition("if __name__ == '__main__'")[0]
@@ -297,6 +293,23 @@ def _write_row_function(name: str) -> str:
         "    for path in sorted(folder.glob(pattern)) if pattern else [folder]:\n"
         f"        yield from _Iterator_{name}(None, str(path))\n"
     )
+
+
+def read_code(path: Path) -> bytes:
+    """Read a file of code, but not more than one byte above `MAX_CODE_BYTES`; empty: there is no such file.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    """
+    try:
+        if not path.is_file():  # a pipe would wait
+            return b""
+        with path.open("rb") as file:
+            return file.read(MAX_CODE_BYTES + 1)
+    except OSError:
+        return b""
 
 
 def normalize_indentation(code: str) -> str:

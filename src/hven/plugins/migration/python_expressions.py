@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_EXPRESSION_CHARACTERS = 20_000
+MAX_VISITED_NODES = 20_000  # of one expression; some are translated twice at each level
+MAX_REPEATED_CHARACTERS = 200  # of an operand that is written several times
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%"}
 _COMPARISONS = {
     ast.Eq: "=",
@@ -30,6 +32,7 @@ _COMPARISONS = {
     ast.Gt: ">",
     ast.GtE: ">=",
 }
+_OPPOSITE_SIGNS = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 _MATH_FUNCTIONS = {
     **{name: name.upper() for name in ("sqrt", "sin", "cos", "tan", "exp", "log10", "floor", "degrees", "radians")},
     **{name: name.upper() for name in ("asin", "acos", "atan", "atan2")},
@@ -103,7 +106,7 @@ def parse_python_expression(code: str) -> ast.expr:
     """
     if len(code) > MAX_EXPRESSION_CHARACTERS:
         raise UnsupportedExpressionError("it is longer than 20,000 characters")
-    text = " ".join(prepare_python(code.strip()).split("\n")) if "\n" in code.strip() else prepare_python(code.strip())
+    text = prepare_python(code.strip()).replace("\n", " ")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes such as \d in texts
@@ -135,6 +138,7 @@ class ExpressionTranslator:
 
     def __init__(self, resolve_variable: Callable[[str], TranslatedExpression]) -> None:
         self._resolve_variable = resolve_variable
+        self._visit_count = 0
         self.text_names: set[str] = set()  # names of source columns that are used as texts
 
     def translate(self, code: str) -> TranslatedExpression:
@@ -145,10 +149,14 @@ class ExpressionTranslator:
         UnsupportedExpressionError
             It has no equivalent.
         """
+        self._visit_count = 0
         return self.translate_node(parse_python_expression(code))
 
     def translate_node(self, node: ast.expr) -> TranslatedExpression:
         """Translate a node of the syntax tree."""
+        self._visit_count += 1
+        if self._visit_count > MAX_VISITED_NODES:
+            raise UnsupportedExpressionError("it has too many levels")
         translate: Callable[[Any], TranslatedExpression] | None = getattr(
             self, f"_translate_{type(node).__name__.lower()}", None
         )
@@ -193,11 +201,13 @@ class ExpressionTranslator:
 
     def _translate_unaryop(self, node: ast.UnaryOp) -> TranslatedExpression:
         value = self.translate_node(node.operand)
+        if isinstance(node.op, ast.Not):
+            is_condition = isinstance(node.operand, ast.Compare | ast.BoolOp | ast.UnaryOp)
+            adql = self._translate_condition(node) if is_condition else f"NOT ({value.adql})"
+            return TranslatedExpression(adql, "boolean")
         if isinstance(node.op, ast.USub):
             constant = -value.constant if isinstance(value.constant, int | float) else None
-            return TranslatedExpression(f"-{value.adql}", "number", constant)
-        if isinstance(node.op, ast.Not):
-            return TranslatedExpression(f"NOT ({value.adql})", "boolean")
+            return TranslatedExpression(f"-{self._translate_operand(node.operand)}", "number", constant)
         return value
 
     def _translate_binop(self, node: ast.BinOp) -> TranslatedExpression:
@@ -219,6 +229,9 @@ class ExpressionTranslator:
         if sign is None:
             raise UnsupportedExpressionError(f"the operator {type(node.op).__name__} has no equivalent")
         left, right = self._translate_operand(node.left), self._translate_operand(node.right)
+        if sign == "%":  # the result has the sign of the divisor in Python, and that of the dividend in ADQL
+            _check_repetition(right)
+            return TranslatedExpression(f"({left} % {right} + {right}) % {right}", "number")
         if sign == "/":  # a division of integers keeps its fraction in Python 3, unlike in ADQL
             if re.fullmatch(r"-?\d+", right):
                 right += ".0"
@@ -228,8 +241,8 @@ class ExpressionTranslator:
 
     def _translate_operand(self, node: ast.expr) -> str:
         value = self.translate_node(node)
-        if value.kind in {"string", "region"}:
-            raise UnsupportedExpressionError("it computes with a text")
+        if value.kind in {"string", "region", "boolean", "time"}:
+            raise UnsupportedExpressionError(f"it computes with a {value.kind}")
         if isinstance(node, ast.BinOp | ast.IfExp | ast.UnaryOp):
             return f"({value.adql})"
         return value.adql
@@ -266,44 +279,54 @@ class ExpressionTranslator:
         kind = second.kind if first.kind in {"null", "any"} else first.kind
         return TranslatedExpression(f"CASE WHEN {condition} THEN {first.adql} ELSE {second.adql} END", kind)
 
-    def _translate_condition(self, node: ast.expr) -> str:
+    def _translate_condition(self, node: ast.expr, *, is_negated: bool = False) -> str:
+        """Translate a condition, or its opposite: ``NOT`` of an unknown value is unknown, and true in Python."""
         if isinstance(node, ast.BoolOp):
-            word = " AND " if isinstance(node.op, ast.And) else " OR "
-            return word.join(f"({self._translate_condition(value)})" for value in node.values)
+            word = " AND " if isinstance(node.op, ast.And) != is_negated else " OR "
+            return word.join(f"({self._translate_condition(value, is_negated=is_negated)})" for value in node.values)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return f"NOT ({self._translate_condition(node.operand)})"
+            return self._translate_condition(node.operand, is_negated=not is_negated)
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            return self._translate_comparison(node)
+            return self._translate_comparison(node, is_negated=is_negated)
         value = self.translate_node(node)
         if value.kind == "boolean":
-            return value.adql
+            return f"NOT ({value.adql})" if is_negated else value.adql
         if value.kind in {"any", "string"}:
-            return f"{value.adql} IS NOT NULL"
+            return f"{value.adql} IS {'' if is_negated else 'NOT '}NULL"
+        if value.kind == "number":  # zero and None are false in Python
+            _check_repetition(value.adql)
+            return f"({value.adql} = 0 OR {value.adql} IS NULL)" if is_negated else f"({value.adql} <> 0)"
         raise UnsupportedExpressionError("a condition has no equivalent")
 
-    def _translate_comparison(self, node: ast.Compare) -> str:
+    def _translate_comparison(self, node: ast.Compare, *, is_negated: bool) -> str:
         operator, right = node.ops[0], node.comparators[0]
         if isinstance(operator, ast.Is | ast.IsNot):
-            negation = "NOT " if isinstance(operator, ast.IsNot) else ""
+            if not (isinstance(right, ast.Constant) and right.value is None):
+                raise UnsupportedExpressionError("a comparison with `is` has no equivalent")
+            negation = "NOT " if isinstance(operator, ast.IsNot) != is_negated else ""
             return f"{self.translate_node(node.left).adql} IS {negation}NULL"
         if isinstance(operator, ast.In | ast.NotIn):
-            return self._translate_membership(node.left, right, "NOT " if isinstance(operator, ast.NotIn) else "")
+            negation = "NOT " if isinstance(operator, ast.NotIn) != is_negated else ""
+            return self._translate_membership(node.left, right, negation)
         sign = _COMPARISONS.get(type(operator))
         if sign is None:
             raise UnsupportedExpressionError("a comparison has no equivalent")
+        sign = _OPPOSITE_SIGNS[sign] if is_negated else sign
         sides = [node.left, right]
         values = [
             self._translate_text(side) if _has_text_literal(sides) else self.translate_node(side) for side in sides
         ]
         if "null" in {value.kind for value in values}:
             raise UnsupportedExpressionError("it compares with None")
-        return f"{values[0].adql} {sign} {values[1].adql}"
+        condition = f"{values[0].adql} {sign} {values[1].adql}"
+        return _add_missing_values(condition, values) if sign == "<>" else condition
 
     def _translate_membership(self, left: ast.expr, right: ast.expr, negation: str) -> str:
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
             value = self._translate_text(left) if _has_text_literal(right.elts) else self.translate_node(left)
             members = ", ".join(self.translate_node(member).adql for member in right.elts)
-            return f"{value.adql} {negation}IN ({members})"
+            condition = f"{value.adql} {negation}IN ({members})"
+            return _add_missing_values(condition, [value]) if negation else condition
         if isinstance(left, ast.Constant) and isinstance(left.value, str):
             text = self._translate_text(right).adql
             return f"replace({text}, {quote_text(left.value)}, '') {'=' if negation else '<>'} {text}"
@@ -572,6 +595,23 @@ def _list_operands(node: ast.expr) -> list[ast.expr]:
         operands.append(node.right)
         node = node.left
     return [node, *reversed(operands)]
+
+
+def _check_repetition(adql: str) -> None:
+    """Refuse to write a long operand several times: inside each other, such operands grow without end."""
+    if len(adql) > MAX_REPEATED_CHARACTERS:
+        raise UnsupportedExpressionError("an operand is too long")
+
+
+def _add_missing_values(condition: str, values: Sequence[TranslatedExpression]) -> str:
+    """Let a condition of inequality be true for a missing value, too, as None differs from all others in Python."""
+    operands = [value.adql for value in values if not value.is_constant]
+    if len(operands) > 1:
+        raise UnsupportedExpressionError("two values that may be missing are compared")
+    for operand in operands:
+        _check_repetition(operand)
+        condition = f"({condition} OR {operand} IS NULL)"
+    return condition
 
 
 def _has_text_literal(nodes: Sequence[ast.expr]) -> bool:

@@ -115,6 +115,7 @@ class MacroValues:
 
 def prepare_python(code: str) -> str:
     """Replace variables and macros that stand for expressions by names that Python can parse."""
+    code = re.sub(r"\bvars\[\s*(['\"])([A-Za-z_]\w*)\1\s*\]", r"@\2", code)  # before texts are set apart
     parts: list[str] = []
     end = 0
     for match in _STRING_PATTERN.finditer(code):
@@ -136,9 +137,7 @@ def _replace_names(code: str) -> str:
             return f"{PROPERTY_PREFIX}file__path"
         return f"{VARIABLE_PREFIX}{match[1]}{match[2] or ''}"
 
-    code = _VARIABLE_PATTERN.sub(replace_variable, code)
-    code = re.sub(r"\bvars\[(['\"])parser_\1\]\.sourceToken", f"{PROPERTY_PREFIX}file__path", code)
-    return re.sub(r"\bvars\[(['\"])([A-Za-z_]\w*)\1\]", rf"{VARIABLE_PREFIX}\2", code)
+    return _VARIABLE_PATTERN.sub(replace_variable, code)
 
 
 def _replace_property_macro(match: re.Match[str]) -> str:

@@ -35,7 +35,7 @@ class Element:
     @property
     def text(self) -> str:
         """The text between the tags, without that of other elements."""
-        return "".join(child for child in self.children if isinstance(child, str)).strip()
+        return get_raw_text(self).strip()
 
     @property
     def elements(self) -> list[Element]:

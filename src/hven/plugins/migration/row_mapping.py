@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -293,6 +294,8 @@ class RowMapper:
                 continue
             value = self._translate(bind.text, bind)
             if value is not None:
+                if value.kind == "time" and name == "dateObs":
+                    value = TranslatedExpression(f"mjd({value.adql})", "number")
                 self._set_target(column, value, bind)
 
     def _convert_image_position(self, element: Element) -> None:
@@ -311,13 +314,11 @@ class RowMapper:
 
     def _convert_dictionary(self, element: Element, arguments: Mapping[str, Element]) -> None:
         """Convert a look-up of a constant dictionary to CASE."""
-        try:
-            values = ast.literal_eval(arguments["mapping"].text.strip())
+        values: Any = None
+        with suppress(KeyError, ValueError, SyntaxError):
             name = str(ast.literal_eval(arguments["key"].text.strip()))
             default = ast.literal_eval(arguments["default"].text.strip()) if "default" in arguments else None
-        except (KeyError, ValueError, SyntaxError):
-            self._report.add_decision(element, "dictMap has computed arguments: write a `lookup`")
-            return
+            values = ast.literal_eval(arguments["mapping"].text.strip())
         if not isinstance(values, dict) or not values:
             self._report.add_decision(element, "dictMap has computed arguments: write a `lookup`")
             return
@@ -378,7 +379,7 @@ class RowMapper:
                     continue
                 value = self._translate(bind.text, bind)
                 if value is not None:
-                    self._mapping.product[name] = value
+                    self._mapping.product[name] = self._move_to_next_day(value, bind) if name == "embargo" else value
             self._report.add_result(element, "products#define: owner, embargo, type and previews of files")
         elif reference.startswith("procs#expand"):
             self._report.add_decision(element, f"{reference} makes several rows of one: write `for_each` or `granules`")
@@ -386,6 +387,15 @@ class RowMapper:
             self._report.add_decision(
                 element, f"rowfilter {reference or element.get_value('name')}: write `where`, `granules` or `for_each`"
             )
+
+    def _move_to_next_day(self, value: TranslatedExpression, bind: Element) -> TranslatedExpression:
+        """Return the beginning of the day after a date: until the end of that date, DaCHS keeps a file closed."""
+        if value.kind == "null":
+            return value
+        self._report.add_result(bind, "embargo: the day after this date, because DaCHS opens the file then")
+        is_text = value.kind == "string" or (value.kind == "any" and (self._source.is_text or self._source.is_header))
+        time = f"parse_time({value.adql})" if is_text else value.adql
+        return TranslatedExpression(f"from_mjd(FLOOR(mjd({time})) + 1)", "time")
 
     def _convert_ignore_condition(self, element: Element) -> None:
         conditions: list[str] = []
@@ -411,7 +421,10 @@ class RowMapper:
             return f"{column} IS {'NOT ' if is_negated else ''}NULL"
         if test.tag == "keyIs":
             self._translator.text_names.add(name)
-            return f"{column} {'=' if is_negated else '<>'} {quote_text(test.get_value('value'))}"
+            text = quote_text(test.get_value("value"))
+            if text == "''":  # sources read empty texts as missing values
+                return f"{column} IS {'' if is_negated else 'NOT '}NULL"
+            return f"{column} = {text}" if is_negated else f"({column} <> {text} OR {column} IS NULL)"
         return None
 
     def _finish_identity_maps(self, identity_maps: str, rowmaker: Element | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ PROTOCOLS = {  # renderer -> (name of the service in registry keys, path of the 
     "siap2.xml": ("sia2", "/sia2/{table}"),
     "ssap.xml": ("ssa", "/ssa/{table}"),
 }
+WITHOUT_CODE_CORES = {"dbCore", "scsCore", "ssapCore", "siapCutoutCore", "productCore", "nullCore"}
+OTHER_RECORD_TEXT = "ivo://AUTHORITY/{} is another record of the collection: keep it as `registry: {{also: [..]}}`"
 OMITTED_RENDERERS = {
     "static": "publish the files with `files`",
     "qp": "an address with a key in its path: `endpoints` of kind page answer it",
@@ -66,9 +69,16 @@ class ServiceConverter:
         identifier = f"{self._descriptor_id}/{name}"
         if name in epn_tables:
             self._add_service_identifier(name, identifier)
-        elif "id" not in self.registry:
-            self.registry["id"] = identifier
-        self._report.add_result(table, f"the registry identifier ivo://AUTHORITY/{identifier} is kept")
+            self._report.add_result(table, f"the registry identifier ivo://AUTHORITY/{identifier} is kept")
+        else:
+            self._add_collection_identifier(table, identifier)
+
+    def _add_collection_identifier(self, element: Element, identifier: str) -> None:
+        """Keep the identifier of a record that is that of the collection in Hven."""
+        if self.registry.setdefault("id", identifier) == identifier:
+            self._report.add_result(element, f"the registry identifier ivo://AUTHORITY/{identifier} is kept")
+        else:
+            self._report.add_decision(element, OTHER_RECORD_TEXT.format(identifier))
 
     def _add_service_identifier(self, name: str, identifier: str, test: str = "") -> None:
         services = self.registry.setdefault("services", {})
@@ -83,24 +93,12 @@ class ServiceConverter:
         publications = service.list_children("publish")
         renderers |= {publication.get_value("render") for publication in publications} - {""}
         renderers |= {service.get_value("defaultRenderer")} - {""}
-        if core is not None and core.tag not in {
-            "dbCore",
-            "scsCore",
-            "ssapCore",
-            "siapCutoutCore",
-            "productCore",
-            "nullCore",
-        }:
-            self._report.add_decision(
-                core, f"{core.tag} of the service {name} computes by code: write a job type or links"
-            )
         if core is not None:
-            for description in core.list_children("condDesc"):
-                if description.list_children("phraseMaker") or description.get_value("phraseMaker"):
-                    self._report.add_omission(
-                        description, "condDesc with code: forms of Hven have a field for each column"
-                    )
+            self._note_core(core, name)
         published = {publication.get_value("render") for publication in publications}
+        registered = {item.get_value("render") for item in publications if "ivo_managed" in item.get_value("sets")}
+        if registered and not registered & PROTOCOLS.keys():
+            self._add_collection_identifier(service, f"{self._descriptor_id}/{name}")
         for renderer in sorted(renderers):
             path = f"/{self._descriptor_id}/{name}/{renderer}"
             if renderer in PROTOCOLS and table in table_names:
@@ -122,12 +120,41 @@ class ServiceConverter:
             elif renderer != "form" or core is not None:
                 self._report.add_omission(service, f"{renderer} of {name} has no equivalent")
 
+    def _note_core(self, core: Element, name: str) -> None:
+        """Note what Hven does not take over from the core of a service."""
+        if core.tag not in WITHOUT_CODE_CORES:
+            self._report.add_decision(
+                core, f"{core.tag} of the service {name} computes by code: write a job type or links"
+            )
+        for description in core.list_children("condDesc"):
+            if description.list_children("phraseMaker") or description.get_value("phraseMaker"):
+                self._report.add_omission(description, "condDesc with code: forms of Hven have a field for each column")
+
     def write_alias_lines(self) -> list[str]:
         """Write the aliases as they stand in hven.toml."""
-        lines: list[str] = []
-        for path, target in self.aliases.items():
-            lines += ["[[alias]]", f'path = "{path}"', f'to = "{target}"', ""]
-        return lines
+        return [line for path, target in self.aliases.items() for line in write_alias_lines(path, target)]
+
+
+def write_alias_lines(path: str, target: str) -> list[str]:
+    """Write the lines of an alias for hven.toml.
+
+    Parameters
+    ----------
+    path, target
+        The old address and the new one, as paths, perhaps with ``*`` at their ends.
+    """
+    return ["[[alias]]", f"path = {quote_toml(path)}", f"to = {quote_toml(target)}", ""]
+
+
+def quote_toml(text: str) -> str:
+    """Write a text of another program so that it stays one value: its quotes and line breaks are escaped.
+
+    Parameters
+    ----------
+    text
+        The text.
+    """
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _find_test_request(service: Element) -> str:

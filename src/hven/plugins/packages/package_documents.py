@@ -282,7 +282,8 @@ def _describe_creators(creators: Sequence[Person]) -> list[dict[str, Any]]:
         entity: dict[str, Any] = {"@id": person_id, "@type": "Person", "name": person.name}
         if person.affiliation:
             institute_id = person.ror or f"#affiliation-{quote(person.affiliation)}"
-            entities[institute_id] = {"@id": institute_id, "@type": "Organization", "name": person.affiliation}
+            institute = {"@id": institute_id, "@type": "Organization", "name": person.affiliation}
+            entities[institute_id] = institute | ({"url": institute_id} if person.ror else {})
             entity["affiliation"] = {"@id": institute_id}
         entities[person_id] = entity
     return list(entities.values())

@@ -38,7 +38,10 @@ class PackageJournal:
             self._pending_lines.append(json.dumps({"package": identity, "started": self.started}))
 
     def _read_records(self, path: Path, identity: str) -> bool:
-        """Read the records of earlier runs; return whether they are of the same published state."""
+        """Read the records of earlier runs; return whether they are of the same published state.
+
+        What follows a line that is not whole counts as unwritten: the records would be in another order than the bytes.
+        """
         try:
             lines = path.read_text(encoding="utf-8").split("\n")
         except OSError:
@@ -47,13 +50,15 @@ class PackageJournal:
         if header.get("package") != identity:
             return False
         self.started = header["started"]
-        complete_lines = lines[1:-1]  # a line without its end was cut off
-        for line in complete_lines:
+        whole_lines = [lines[0]]
+        for line in lines[1:-1]:  # a line without its end was cut off
             facts = _parse_line(line)
-            if facts:
-                self.records[facts["path"]] = MemberRecord(**facts)
-        if lines[-1]:
-            path.write_text("\n".join([*lines[:-1], ""]), encoding="utf-8")
+            if not facts:
+                break
+            self.records[facts["path"]] = MemberRecord(**facts)
+            whole_lines.append(line)
+        if len(whole_lines) < len(lines) - 1 or lines[-1]:
+            path.write_text("\n".join([*whole_lines, ""]), encoding="utf-8")
         return True
 
     def add_record(self, record: MemberRecord) -> None:
@@ -71,12 +76,11 @@ class PackageJournal:
         """Write the lines that were noted, after the bytes of their members are on the disk."""
         if self._path is not None and self._pending_lines:
             text = "".join(f"{line}\n" for line in self._pending_lines)
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(file, text.encode())
-                os.fsync(file)
-            finally:
-                os.close(file)
+            file_number = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(file_number, "ab") as file:  # it writes all bytes, or fails
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file_number)
         self._pending_lines.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from hven.descriptor.api.descriptor_sections import map_standard_column_optional
 from hven.model import units
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.drafts.document_drafts import CollectionDraft
+from hven.plugins.migration.column_conversion import find_unit_differences
 from hven.plugins.migration.descriptor_text import write_descriptor_text
 from hven.plugins.migration.draft_pruning import prune_draft
 from hven.plugins.migration.migration_report import MigrationReport
@@ -55,7 +57,10 @@ class SurveyConverter:
         self._tables_by_schema: dict[str, list[SurveyedTable]] = defaultdict(list)
         for table in survey.tables.values():
             self._sort_table(table)
-        self.names_by_schema = {schema: to_adql_identifier(schema, "data") for schema in self._tables_by_schema}
+        self.names_by_schema: dict[str, str] = {}
+        for schema in self._tables_by_schema:
+            name = to_adql_identifier(schema, "data")
+            self.names_by_schema[schema] = choose_free_name(name, self.names_by_schema.values())
         epn_tables = [table.name.lower() for table in survey.readable_tables if is_epn_table(table)]
         self.records = RecordConverter(survey, self.names_by_schema, epn_tables, self.report)
         for problem in survey.problems:
@@ -64,7 +69,7 @@ class SurveyConverter:
     @property
     def collection_names(self) -> list[str]:
         """Names of the collections."""
-        return list(dict.fromkeys(self.names_by_schema.values()))
+        return list(self.names_by_schema.values())
 
     def _sort_table(self, table: SurveyedTable) -> None:
         schema = table.schema.lower()
@@ -98,7 +103,7 @@ class SurveyConverter:
         notes: dict[str, list[str]] = {}
         table_drafts: dict[str, Any] = {}
         for table in tables:
-            table_name = _choose_table_name(table, table_drafts)
+            table_name = choose_free_name(to_adql_identifier(table.local_name, "table"), table_drafts)
             self._add_page_aliases(table, name, table_name)
             table_drafts[table_name] = self._draft_table(name, table, tables)
             notes[table_name] = table.problems[:MAX_NOTED_PROBLEMS]
@@ -203,6 +208,8 @@ class SurveyConverter:
         """Replace columns of EPN-TAP by the standard."""
         standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
         names = {name.lower() for name in columns}
+        for text in find_unit_differences(columns):
+            self.report.add_decision(None, f"{table.name}: {text}")
         for name in [name for name in columns if name.lower() in standard_columns]:
             del columns[name]
         keys: dict[str, Any] = {"standard": EPN_TAP_STANDARD}
@@ -250,13 +257,21 @@ def choose_column_name(name: str) -> str:
     return name if REGULAR_IDENTIFIER_PATTERN.fullmatch(name) else to_adql_identifier(name)
 
 
-def _choose_table_name(table: SurveyedTable, used_names: Collection[str]) -> str:
-    base = name = to_adql_identifier(table.local_name, "table")
-    number = 2
-    while name in used_names:
-        name = f"{base}_{number}"
-        number += 1
-    return name
+def choose_free_name(name: str, used_names: Collection[str]) -> str:
+    """Choose a name, with a number behind it if others have it: names of a service may differ in their signs alone.
+
+    Parameters
+    ----------
+    name
+        The name.
+    used_names
+        Names of others.
+    """
+    numbers = itertools.count(2)
+    chosen_name = name
+    while chosen_name in used_names:
+        chosen_name = f"{name}_{next(numbers)}"
+    return chosen_name
 
 
 def _build_key_constraints(table: SurveyedTable, neighbours: Sequence[SurveyedTable]) -> dict[str, Any]:

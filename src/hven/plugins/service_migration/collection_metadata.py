@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlunsplit
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlunsplit
 from hven.model import split_address
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.migration.metadata_conversion import LICENCES, MAX_SHORT_NAME_CHARACTERS, WAVEBANDS
+from hven.plugins.migration.service_conversion import quote_toml, write_alias_lines
 from hven.plugins.service_migration.service_survey import TAP_PROGRAMS
 
 if TYPE_CHECKING:
@@ -198,29 +198,13 @@ class RecordConverter:
         """Write the lines that keep identifiers and addresses, for hven.toml."""
         lines: list[str] = []
         if self.authority:
-            lines += [f"authority = {_quote_toml(self.authority)}", ""]
+            lines += [f"authority = {quote_toml(self.authority)}", ""]
         if self.site_ids:
-            ids = (f"{name} = {_quote_toml(ivoid)}" for name, ivoid in self.site_ids.items())
+            ids = (f"{name} = {quote_toml(ivoid)}" for name, ivoid in self.site_ids.items())
             lines += ["[registry.ids]", *ids, ""]
         for path, target in self.aliases.items():
             lines += write_alias_lines(path, target)
         return lines
-
-
-def write_alias_lines(path: str, target: str) -> list[str]:
-    """Write the lines of an alias for hven.toml.
-
-    Parameters
-    ----------
-    path, target
-        The old address and the new one, as paths, perhaps with ``*`` at their ends.
-    """
-    return ["[[alias]]", f"path = {_quote_toml(path)}", f"to = {_quote_toml(target)}", ""]
-
-
-def _quote_toml(text: str) -> str:
-    """Write a text of another service so that it stays one value: its quotes and line breaks are escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _find_authority(records: Sequence[Mapping[str, Any]]) -> str:

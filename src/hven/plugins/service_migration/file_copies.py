@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlunsplit
 
 from hven.model import plugins, split_address
 from hven.model.errors import HvenError, StorageError
-from hven.plugins.service_migration.collection_metadata import write_alias_lines
+from hven.plugins.migration.service_conversion import write_alias_lines
 from hven.plugins.service_migration.service_drafts import create_source_context
 from hven.sources import http_client
 
@@ -31,6 +32,8 @@ MIN_FREE_BYTES = 1 << 30  # the copy stops before the disk is full
 MAX_LISTED_FAILURES = 20
 LOCKED_STATUSES = {401, 403}
 MAX_NAME_BYTES = 255
+DOWNLOAD_PREFIX = ".download-"
+MAX_DOWNLOAD_SECONDS = 86_400.0  # after which the directory of a download is that of a process that was killed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,20 +93,22 @@ class FileCopier:
         SourceError
             The addresses cannot be read.
         """
-        paths_by_collection: dict[str, list[str]] = {}
+        places_by_collection: dict[str, set[str]] = {}
         for table in self._survey.readable_tables:
             collection = collections.get(table.schema or "main")
             if collection is None or table.source.get("kind") != "tap":
                 continue
-            paths = paths_by_collection.setdefault(collection, [])
+            places = places_by_collection.setdefault(collection, set())
+            directory = self._settings.collections_directory / collection
+            _remove_old_downloads(directory)
             for url in self._list_urls(table):
-                path = self._copy_file(url, self._settings.collections_directory / collection)
+                path = self._copy_file(url, directory)
                 if path is not None:
-                    paths.append(path)
+                    folder = os.path.dirname(path)  # noqa: PTH120  (an address)
+                    places.add(path if folder == "/" else f"{folder}/")
                 self._report_progress(self.report.counts.total())
-        for collection, paths in paths_by_collection.items():
-            if paths:
-                self._add_aliases(collection, paths)
+        for collection, places in places_by_collection.items():
+            self._add_aliases(collection, sorted(places))
         return self.report
 
     def _list_urls(self, table: SurveyedTable) -> Iterator[str]:
@@ -156,7 +161,7 @@ class FileCopier:
             self._note_failure("locked", f"{url}: access is denied ({answer.status})")
             return False
         # the server chooses the name of the download, which must not replace another copy
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as download_directory:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=DOWNLOAD_PREFIX) as download_directory:
             path = http_client.download_file(
                 url, Path(download_directory), byte_limit=MAX_FILE_BYTES, allow_private=self._settings.allow_private
             )
@@ -169,13 +174,21 @@ class FileCopier:
         if len(self.report.failures) < MAX_LISTED_FAILURES:
             self.report.failures.append(text)
 
-    def _add_aliases(self, collection: str, paths: list[str]) -> None:
-        """Add an alias for each first folder of the old addresses: one for all of them would be that of the site."""
+    def _add_aliases(self, collection: str, places: list[str]) -> None:
+        """Add an alias for each first folder of the old addresses: one for all of them would be that of the site.
+
+        Parameters
+        ----------
+        collection
+            Name of the collection.
+        places
+            Folders, with ``/`` at their ends, and files that are in none.
+        """
         folders: dict[str, list[str]] = {}
-        for path in paths:
+        for path in places:
             first_folder, separator, _ = path.lstrip("/").partition("/")
             if separator:
-                folders.setdefault(first_folder, []).append(os.path.dirname(path))  # noqa: PTH120  (an address)
+                folders.setdefault(first_folder, []).append(path.rstrip("/"))
             else:
                 target = f"/collections/{collection}/files/{FILES_DIRECTORY}{unquote(path)}"
                 self.report.alias_lines += write_alias_lines(unquote(path), target)
@@ -183,6 +196,14 @@ class FileCopier:
             common = unquote(os.path.commonpath(directories))
             target = f"/collections/{collection}/files/{FILES_DIRECTORY}{common}/*"
             self.report.alias_lines += write_alias_lines(f"{common}/*", target)
+
+
+def _remove_old_downloads(directory: Path) -> None:
+    """Delete what processes that were killed have left of their downloads."""
+    oldest_time = time.time() - MAX_DOWNLOAD_SECONDS
+    for path in directory.glob(f"{DOWNLOAD_PREFIX}*"):
+        if path.stat().st_mtime < oldest_time:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def build_safe_path(address_path: str) -> PurePosixPath | None:

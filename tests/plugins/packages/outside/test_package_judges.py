@@ -32,14 +32,17 @@ def test_bags_are_valid(tmp_path: Path, principal: object) -> None:
 def test_crates_are_valid(tmp_path: Path, form: str) -> None:
     require("roc-validator")
     require("rocrate")
-    descriptor = DESCRIPTOR.replace("orcid:", "affiliation: Uraniborg, orcid:")
+    institute = 'affiliation: Uraniborg, ror: "https://ror.org/03f0f6041", orcid:'
+    descriptor = DESCRIPTOR.replace("orcid:", institute)
     pack(create_site(tmp_path / "site", descriptor=descriptor), tmp_path / "night.tar", form=form)
     folder = unpack_tar(tmp_path / "night.tar", tmp_path / "crate")
     crate = folder if form == "ro-crate" else folder / "data"
     assert judge_crate(crate) == []
     if form == "ro-crate":
-        recommendations = [text for text in judge_crate(crate, "RECOMMENDED") if "ROR identifier" not in text]
-        assert recommendations == [], "this site has no ROR identifiers"
+        # the publisher has no ROR identifier here, and descriptors name nobody whom to ask at the institute of a creator
+        unknown_facts = ("ROR identifier", "contactPoint SHOULD reference")
+        issues = judge_crate(crate, "RECOMMENDED")
+        assert [text for text in issues if not any(fact in text for fact in unknown_facts)] == []
     metadata = json.loads((crate / "ro-crate-metadata.json").read_text())
     for entity in metadata["@graph"]:
         if entity["@id"] == "./":

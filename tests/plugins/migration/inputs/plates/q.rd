@@ -22,6 +22,7 @@
         <apply procDef="//siap#setMeta">
           <bind name="title">"Plate "+@PLATE</bind>
           <bind name="bandpassId">@FILTER</bind>
+          <bind name="dateObs">parseISODT(@DATE_OBS)</bind>
         </apply>
         <apply procDef="//siap#getBandFromFilter"/>
       </rowmaker>
