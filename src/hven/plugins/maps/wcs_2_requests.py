@@ -278,17 +278,6 @@ def _read_number(text: str, name: str) -> float:
     return number
 
 
-def write_exception(message: str, code: str, locator: str) -> bytes:
-    """Write an error as OWS 2.0 has it."""
-    locator_attribute = f" locator={quote_attribute(locator)}" if locator else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<ows:ExceptionReport xmlns:ows="http://www.opengis.net/ows/2.0" version="{VERSION}" xml:lang="en">'
-        f'<ows:Exception exceptionCode="{code}"{locator_attribute}>'
-        f"<ows:ExceptionText>{escape_xml(message)}</ows:ExceptionText></ows:Exception></ows:ExceptionReport>\n"
-    ).encode()
-
-
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
     """Write the capabilities of the layers of a collection that have values."""
     resource, infos = rasters[0][0], list_rasters_with_values(rasters)
@@ -339,7 +328,7 @@ def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
     )
 
 
-def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]]) -> bytes:
+def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], _: Mapping[str, str]) -> bytes:
     """Describe layers that have values."""
     for _, raster in rasters:
         require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")

@@ -56,29 +56,6 @@ def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, in
     return texts["LAYER"], texts["TILEMATRIXSET"], tile
 
 
-def write_exception(message: str, parameter: str, *, is_missing: bool) -> bytes:
-    """Write an error as OWS 1.1 has it.
-
-    Parameters
-    ----------
-    parameter
-        Name of the wrong parameter; empty for other errors.
-    is_missing
-        Whether the parameter is missing.
-    """
-    code = "NoApplicableCode"
-    if parameter:
-        code = "MissingParameterValue" if is_missing else "InvalidParameterValue"
-    code = {"TILEROW": "TileOutOfRange", "REQUEST": "OperationNotSupported"}.get("" if is_missing else parameter, code)
-    locator = f" locator={quote_attribute(parameter)}" if parameter else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<ExceptionReport xmlns="http://www.opengis.net/ows/1.1" version="1.0.0" xml:lang="en">'
-        f'<Exception exceptionCode="{code}"{locator}><ExceptionText>{escape_xml(message)}</ExceptionText></Exception>'
-        "</ExceptionReport>\n"
-    ).encode()
-
-
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
     """Write the capabilities of a collection's tiles."""
     title = escape_xml(str(rasters[0][0].title))
