@@ -12,6 +12,7 @@ import orjson
 
 from hven.adql.syntax_tree import (
     BinaryOperation,
+    CastExpression,
     Comparison,
     Conjunction,
     Disjunction,
@@ -274,11 +275,11 @@ def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
 
 
 def _build_polygon_expression(text: str) -> Expr:
-    """Build the shape of a text; engines compare numbers faster than the texts of several polygons."""
-    words = text.split()
-    if words.count("polygon") > 1:
+    """Build the shape of a text; a polygon is one literal, so that the plans of all polygons are the same."""
+    numbers = text.removeprefix("polygon ")
+    if "polygon" in numbers:
         return FunctionCall("REGION", (Literal(text),))
-    return FunctionCall("POLYGON", tuple(Literal(float(word)) for word in words[1:]))
+    return CastExpression(Literal(numbers), "POLYGON")
 
 
 def parse_geometry(geometry: object) -> Any:
