@@ -9,8 +9,14 @@ import orjson
 
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.maps import wcs_2_requests, wcs_requests, wms_requests, wmts_requests
-from hven.plugins.maps.body_documents import build_body_document, build_body_list, find_raster_and_details
-from hven.plugins.maps.layer_access import DEFAULT_VALUES, find_layer_rasters, get_frame_aliases, list_layer_rasters
+from hven.plugins.maps.body_documents import build_body_document, build_body_list
+from hven.plugins.maps.layer_access import (
+    DEFAULT_VALUES,
+    build_no_maps_error,
+    find_layer_rasters,
+    get_frame_aliases,
+    list_layer_rasters,
+)
 from hven.plugins.maps.map_drawing import draw_tile, read_pixel_value
 from hven.plugins.maps.map_layers import DimensionValues
 from hven.plugins.maps.request_errors import (
@@ -96,7 +102,7 @@ class MapRequest:
         """
         rasters = self.list_rasters(f"{self.collection}/")
         if not rasters:
-            raise NotFoundError(format_message("the collection {name} has no maps", self.collection[:100]))
+            raise build_no_maps_error(self.collection)
         return rasters
 
     def run_operation(self, operations: Mapping[str, Callable[[MapRequest], Answer]], remedy: str) -> Answer:
@@ -229,16 +235,26 @@ def _describe_body(request: MapRequest) -> Answer:
 def _find_pixel_value(request: MapRequest) -> Answer:
     lon, lat = (_read_degrees(request.params, name, most) for name, most in (("LON", None), ("LAT", 90.0)))
     values, layer_id = request.dimensions, request.params.read_one("LAYER") or ""
-    rasters = request.list_rasters(layer_id, values)
-    raster, details = find_raster_and_details(rasters, request.path_params["body"], layer_id)
+    body_name = request.path_params["body"].lower()
+    for resource, raster in request.list_rasters(layer_id, values):
+        body = raster.read_info().frame.body
+        if f"{resource.name}/{raster.layer.name}" == layer_id and body.name.lower() == body_name:
+            break
+    else:
+        raise NotFoundError(format_message("there is no map {name}", layer_id[:100]))
     wavelength = values.wavelength or raster.layer.default_wavelength
-    place = {
+    document = {
+        "layer": layer_id,
+        "frame": body.get_frame(0).name,
+        "unit": raster.layer.unit,
+        "quantity": str(raster.layer.quantity),
         "lon": lon,
         "lat": lat,
         "time": values.time or raster.layer.default_time or None,
         "wavelength": float(wavelength) if wavelength else None,
+        "value": read_pixel_value(raster, lon, lat),
     }
-    return _write_json({**details, **place, "value": read_pixel_value(raster, lon, lat)})
+    return _write_json(document)
 
 
 def _read_degrees(params: RequestParams, name: str, most: float | None) -> float:

@@ -14,8 +14,12 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model import plugins
-from hven.plugins.maps.request_errors import respond_to_wcs_error, respond_to_wms_error, respond_to_wmts_error
-from hven.services.errors import ErrorResponder, write_json_error
+from hven.plugins.maps.request_errors import (
+    respond_to_json_error,
+    respond_to_wcs_error,
+    respond_to_wms_error,
+    respond_to_wmts_error,
+)
 from hven.services.face import (
     MAX_PARAMETER_BODY_BYTES,
     ServiceContext,
@@ -34,9 +38,6 @@ if TYPE_CHECKING:
 MAX_DRAWINGS = 2  # maps that are drawn at a time in a process: queries have priority
 VARY_HEADER = "authorization, cookie, host"
 TILE_PATH = "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png"
-JSON_ERRORS = ErrorResponder(
-    write_document=lambda message: write_json_error(message, 400), media_type="application/json"
-)
 # path -> operation of `map_operations`, and what answers errors
 _ROUTES: dict[str, tuple[str, Callable[[Request, Exception], Response]]] = {
     "/wms/{collection}": ("wms", respond_to_wms_error),
@@ -44,9 +45,9 @@ _ROUTES: dict[str, tuple[str, Callable[[Request, Exception], Response]]] = {
     "/wcs/{collection}": ("wcs", respond_to_wcs_error),
     "/wmts/{collection}/1.0.0/WMTSCapabilities.xml": ("tile capabilities", respond_to_wmts_error),
     TILE_PATH: ("tile", respond_to_wmts_error),
-    "/maps.json": ("bodies", JSON_ERRORS),
-    "/maps/{body}.json": ("body", JSON_ERRORS),
-    "/maps/{body}/value": ("value", JSON_ERRORS),
+    "/maps.json": ("bodies", respond_to_json_error),
+    "/maps/{body}.json": ("body", respond_to_json_error),
+    "/maps/{body}/value": ("value", respond_to_json_error),
 }
 
 

@@ -10,7 +10,7 @@ from hven import services
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.model.params import RequestParams
-from hven.services.errors import find_http_status, log_error_and_write_message
+from hven.services.errors import find_http_status, log_error_and_write_message, write_json_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 OLD_WMS_VERSION, NEW_WMS_VERSION = "1.1.1", "1.3.0"
 OLD_WCS_VERSION, NEW_WCS_VERSION = "1.0.0", "2.0.1"
+XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 OGC_NAMESPACE = "http://www.opengis.net/ogc"
 OLD_WMS_DOCUMENT_TYPE = (
     '<!DOCTYPE ServiceExceptionReport SYSTEM "http://schemas.opengis.net/wms/1.1.1/exception_1_1_1.dtd">\n'
@@ -94,7 +95,7 @@ def choose_wms_version(params: RequestParams) -> str:
 
 
 def choose_wcs_version(params: RequestParams) -> str:
-    """Choose the version of an answer: without one, the highest, unless the request has a parameter of the older one."""
+    """Choose the version of an answer: without one, the highest, unless a parameter is one of the older version."""
     version = params.read_one("VERSION")
     versions = (version or params.read_one("ACCEPTVERSIONS") or NEW_WCS_VERSION).split(",")
     is_new = any(text.strip() >= "2" for text in versions) and (version or "COVERAGE" not in params.values)
@@ -107,6 +108,12 @@ def _read_query(request: Request) -> RequestParams:
 
 def _find_parameter(error: Exception) -> str:
     return str(error.name) if isinstance(error, ParamError) else ""
+
+
+def respond_to_json_error(request: Request, error: Exception) -> Response:
+    """Answer with the message and the status of an error as JSON."""
+    message, status = log_error_and_write_message(error, services.get_request_id(request)), find_http_status(error)
+    return _answer_document(error, write_json_error(message, status), "application/json")
 
 
 def respond_to_wms_error(request: Request, error: Exception) -> Response:
@@ -123,7 +130,7 @@ def respond_to_wms_error(request: Request, error: Exception) -> Response:
     exceptions = "".join(
         _write_exception(text, codes.get(_find_parameter(item), "")) for text, item in messages.items()
     )
-    return _answer_document(error, f"{head}{_write_report(exceptions, version, namespace)}", media_type)
+    return _answer_document(error, f"{XML_HEAD}{head}{_write_report(exceptions, version, namespace)}", media_type)
 
 
 def respond_to_wmts_error(request: Request, error: Exception) -> Response:
@@ -144,8 +151,10 @@ def respond_to_wcs_error(request: Request, error: Exception) -> Response:
     query, parameter = _read_query(request), _find_parameter(error)
     if choose_wcs_version(query) == OLD_WCS_VERSION:
         message = log_error_and_write_message(error, services.get_request_id(request))
-        exception = _write_exception(message, _OLD_WCS_CODES.get(parameter, "InvalidParameterValue"), parameter)
-        return _answer_document(error, _write_report(exception, "1.2.0", OGC_NAMESPACE), "application/vnd.ogc.se_xml")
+        code = _OLD_WCS_CODES.get(parameter, "InvalidParameterValue")
+        exception = _write_exception(message, code, {"LAYERS": "COVERAGE"}.get(parameter, parameter))
+        document = f"{XML_HEAD}{_write_report(exception, '1.2.0', OGC_NAMESPACE)}"
+        return _answer_document(error, document, "application/vnd.ogc.se_xml")
     code, status = _NEW_WCS_ERRORS.get(parameter, ("InvalidParameterValue" if parameter else "NoApplicableCode", 400))
     if parameter in {"COVERAGEID", "REQUEST"} and not query.read_one(parameter):
         code, status = "MissingParameterValue", 400
@@ -181,13 +190,14 @@ def _answer_ows_error(
     """Answer as a version of OWS has it, which is the first of the versions; the second one is that of the service."""
     message = escape_xml(log_error_and_write_message(error, services.get_request_id(request)))
     document = (
-        f'<ows:ExceptionReport xmlns:ows="http://www.opengis.net/ows/{versions[0]}" version="{versions[1]}" '
+        f'{XML_HEAD}<ows:ExceptionReport xmlns:ows="http://www.opengis.net/ows/{versions[0]}" version="{versions[1]}" '
         f'xml:lang="en"><ows:Exception exceptionCode="{code}"{_write_attribute("locator", locator)}>'
         f"<ows:ExceptionText>{message}</ows:ExceptionText></ows:Exception></ows:ExceptionReport>"
     )
     return _answer_document(error, document, "text/xml")
 
 
-def _answer_document(error: Exception, document: str, media_type: str) -> Response:
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
-    return Response(body, find_http_status(error), services.build_retry_after_header(error), media_type=media_type)
+def _answer_document(error: Exception, document: str | bytes, media_type: str) -> Response:
+    # caches may keep an error 404 otherwise, also after the layer is there
+    headers = {"cache-control": "no-cache", **services.build_retry_after_header(error)}
+    return Response(document, find_http_status(error), headers, media_type=media_type)

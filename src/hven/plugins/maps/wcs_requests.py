@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_coverage_media_types, write_coverage
+from hven.plugins.maps.coverage_files import COVERAGE_MEDIA_TYPES, MISSING_VALUE, find_media_type, write_coverage
 from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.wms_requests import read_box, read_map_size
@@ -138,7 +138,7 @@ def _write_coverage_offering(raster: LayerRaster, info: RasterInfo, aliases: Map
     steps = (east - west) / info.width, (north - south) / info.height
     names = [body.get_frame(suffix).name for suffix in SUFFIXES]
     names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
-    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *list_coverage_media_types()[1:]))
+    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *COVERAGE_MEDIA_TYPES[1:]))
     frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
     return (
         f"<CoverageOffering>{_write_name_and_envelope(raster, info)}<domainSet><spatialDomain>"

@@ -110,23 +110,18 @@ def read_pixel_number(params: RequestParams, name: str, noun: str, remedy: str, 
 
 def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
     """Read west, south, east and north ends. In version 1.3.0, the axes have the order of the frame."""
+    remedy = "write the coordinates of the lower corner, then those of the upper corner"
     try:
         first_low, second_low, first_high, second_high = (float(number) for number in text.split(","))
     except ValueError:
-        message = f"BBOX must be four numbers, not {text[:80]!r}"
-        raise ParamError(
-            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
-        ) from None
+        raise ParamError(f"BBOX must be four numbers, not {text[:80]!r}", name="BBOX", remedy=remedy) from None
     is_vertical_first = is_axis_order_kept and frame.is_vertical_first
     bounds = (first_low, second_low, first_high, second_high)
     if is_vertical_first:
         bounds = (second_low, first_low, second_high, first_high)
     west, south, east, north = bounds
     if not all(math.isfinite(number) for number in bounds) or west >= east or south >= north:
-        message = f"BBOX={text[:80]} does not describe a box with an area"
-        raise ParamError(
-            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
-        )
+        raise ParamError(f"BBOX={text[:80]} does not describe a box with an area", name="BBOX", remedy=remedy)
     if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
         message = f"in version 1.3.0, a box in {frame.name} has the axis order {frame.axis_order_text}. In this order, "
         message += f"BBOX={text[:80]} has latitudes below -90 or above 90"
@@ -330,14 +325,8 @@ def _write_layer(
 
 def _write_dimensions(layer: MapLayer, *, is_new: bool) -> str:
     """Write the times and wavelengths of a layer; in version 1.1.1, all dimensions come before their values."""
-    dimensions = (
-        ("time", "ISO8601", layer.times, layer.default_time),
-        ("wavelength", "um", layer.wavelengths, layer.default_wavelength),
-    )
     heads, extents = [], []
-    for name, unit, values, default in dimensions:
-        if not values:
-            continue
+    for name, unit, values, default in layer.list_dimensions():
         attributes = f'name="{name}" units="{unit}"'
         if is_new:
             heads.append(f'<Dimension {attributes} default="{default}">{",".join(values)}</Dimension>')

@@ -88,15 +88,11 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[Ti
     boxes = "".join(_write_box(matrix_set, info) for matrix_set in matrix_sets)
     abstract = f"<ows:Abstract>{escape_xml(str(layer.description))}</ows:Abstract>" if layer.description else ""
     dimension, templates = "", []
-    for name, unit, values, default in (
-        ("Time", "ISO8601", layer.times, layer.default_time),
-        ("Wavelength", "um", layer.wavelengths, layer.default_wavelength),
-    ):
-        if values:
-            dimension += f"<Dimension><ows:Identifier>{name}</ows:Identifier><ows:UOM>{unit}</ows:UOM>"
-            dimension += f"<Default>{default}</Default>{''.join(f'<Value>{value}</Value>' for value in values)}"
-            dimension += "</Dimension>"
-            templates.append(f"{name.upper()}={{{name}}}")
+    for name, unit, values, default in layer.list_dimensions():
+        dimension += f"<Dimension><ows:Identifier>{name.title()}</ows:Identifier><ows:UOM>{unit}</ows:UOM>"
+        dimension += f"<Default>{default}</Default>{''.join(f'<Value>{value}</Value>' for value in values)}"
+        dimension += "</Dimension>"
+        templates.append(f"{name.upper()}={{{name.title()}}}")
     ending = f"?{'&'.join(templates)}" if templates else ""
     links = "".join(
         f"<TileMatrixSetLink><TileMatrixSet>{m.name}</TileMatrixSet></TileMatrixSetLink>" for m in matrix_sets
