@@ -457,7 +457,7 @@ def test_pds3_with_what_gdal_does_not_read_is_refused(tmp_path: Path, word: str,
 
 @pytest.mark.parametrize(
     ("photometric", "colours", "bands"),
-    [("MINISBLACK", None, (1,)), ("RGB", None, (1, 2, 3)), ("RGB", ("blue", "green", "red"), (3, 2, 1))],
+    [("MINISBLACK", None, (1,)), ("RGB", None, (1, 2, 3)), ("MINISBLACK", ("blue", "green", "red"), (3, 2, 1))],
 )
 def test_bands_are_colours_if_the_file_says_so(
     tmp_path: Path, photometric: str, colours: tuple[str, ...] | None, bands: tuple[int, ...]

@@ -139,7 +139,7 @@ def _answer_feature_info(request: MapRequest) -> Answer:
 def _read_layers_and_view(request: MapRequest, layers_parameter: str) -> tuple[list[LayerRaster], MapView]:
     """Read a request about a map, whose layers are in a parameter; all errors are raised together."""
     params, errors = request.params, ErrorCollector()
-    names = errors.call_or_collect_error(lambda: wms_requests.read_layer_names(params, layers_parameter), [])
+    names: list[str] = errors.call_or_collect_error(lambda: wms_requests.read_layer_names(params, layers_parameter), [])
     rasters: list[LayerRaster] = errors.call_or_collect_error(lambda: request.find_rasters(names), [])
     errors.call_or_collect_error(lambda: wms_requests.check_styles(params), None)
     if layers_parameter == "LAYERS":

@@ -32,7 +32,7 @@ _WMS_CODES = {
     "STYLES": "StyleNotDefined",
     "FORMAT": "InvalidFormat",
     "INFO_FORMAT": "InvalidFormat",
-    "I": "InvalidPoint",
+    **dict.fromkeys(("I", "J", "X", "Y"), "InvalidPoint"),
     "TIME": "InvalidDimensionValue",
     "DIM_WAVELENGTH": "InvalidDimensionValue",
     "REQUEST": "OperationNotSupported",

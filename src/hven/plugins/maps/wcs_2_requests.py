@@ -328,7 +328,7 @@ def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
     )
 
 
-def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], _: Mapping[str, str]) -> bytes:
+def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], _aliases: Mapping[str, str]) -> bytes:
     """Describe layers that have values."""
     for _, raster in rasters:
         require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from hven.formats import escape_xml, quote_attribute
@@ -80,11 +79,8 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
 
 
 def _read_pixel_size(params: RequestParams, name: str) -> float:
-    try:
-        step = float(params.read_one(name) or "")
-    except ValueError:
-        step = math.nan
-    if not (math.isfinite(step) and step > 0):
+    step = params.read_number(name) or 0.0
+    if step <= 0:
         message = f"{name} must be a positive number"
         raise ParamError(message, name=name, remedy="write the size of a pixel in the units of the frame")
     return step

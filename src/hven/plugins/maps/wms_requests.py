@@ -94,18 +94,16 @@ def read_map_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
 
 def read_map_size(params: RequestParams) -> tuple[int, int]:
     """Read ``WIDTH`` and ``HEIGHT``."""
-    width, height = (
-        read_pixel_number(params, name, "a number of pixels", f"write {name}=512", name) for name in ("WIDTH", "HEIGHT")
-    )
+    width, height = (_read_pixel_number(params, name, f"write {name}=512") for name in ("WIDTH", "HEIGHT"))
     return width, height
 
 
-def read_pixel_number(params: RequestParams, name: str, noun: str, remedy: str, place: str) -> int:
-    """Read a number of pixels, or the number of one; `place` is the parameter that an error names."""
-    text = params.read_one(name) or ""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ParamError(f"{name} must be {noun}, not {text[:40]!r}", name=place, remedy=remedy)
-    return int(text)
+def _read_pixel_number(params: RequestParams, name: str, remedy: str) -> int:
+    """Read a number of pixels, or the number of one."""
+    number = params.read_integer(name)
+    if number is None:
+        raise ParamError(f"the parameter {name} is missing", name=name, remedy=remedy)
+    return number
 
 
 def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
@@ -184,11 +182,8 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
         raise ParamError(
             f"values are not available in the format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy
         )
-    is_new = choose_wms_version(params) == NEW_WMS_VERSION
-    column, row = (
-        read_pixel_number(params, name, "the number of a pixel", PIXEL_REMEDY, "I")
-        for name in (("I", "J") if is_new else ("X", "Y"))
-    )
+    names = ("I", "J") if choose_wms_version(params) == NEW_WMS_VERSION else ("X", "Y")
+    column, row = (_read_pixel_number(params, name, PIXEL_REMEDY) for name in names)
     if column >= view.width or row >= view.height:
         message = f"the pixel ({column}, {row}) is outside the map, which has {view.width} x {view.height} pixels"
         raise ParamError(message, name="I", remedy=PIXEL_REMEDY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -44,16 +43,12 @@ def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, in
                 f"the parameter {name} is missing", name=name, remedy=f"see the values of {name} in the capabilities"
             )
         texts[name] = text
-    for name in ("TILEMATRIX", "TILEROW", "TILECOL"):
-        if not re.fullmatch(r"[0-9]{1,9}", texts[name]):
-            message = f"{name} must be a whole number, not {texts[name][:40]!r}"
-            raise ParamError(message, name=name, remedy=f"write a whole number, such as {name}=0")
     if (params.read_one("STYLE") or "default") != "default":
         raise ParamError("the only style of a layer is 'default'", name="STYLE", remedy="write STYLE=default")
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("tiles are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    tile = int(texts["TILEMATRIX"]), int(texts["TILEROW"]), int(texts["TILECOL"])
-    return texts["LAYER"], texts["TILEMATRIXSET"], tile
+    level, row, column = (params.read_integer(name) or 0 for name in ("TILEMATRIX", "TILEROW", "TILECOL"))
+    return texts["LAYER"], texts["TILEMATRIXSET"], (level, row, column)
 
 
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:

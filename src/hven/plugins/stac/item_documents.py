@@ -17,7 +17,12 @@ from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
 from hven.plugins.stac.iau_bodies import IAU_BODY_NUMBERS
-from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets_with_size_flags
+from hven.plugins.stac.item_assets import (
+    has_link_lists,
+    read_column_texts,
+    read_standard_links,
+    write_assets_with_size_flags,
+)
 from hven.plugins.stac.item_tables import TEXT_PROPERTIES
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
@@ -170,12 +175,7 @@ class _ItemWriter:
 
     def get_texts(self, name: str) -> pa.Array | None:
         """Return the values of a column of texts, without empty ones; None if there is no such column."""
-        column = self.item_table.columns_by_name.get(name)
-        if column is None or not column.type.is_string or column.type.xtype:
-            return None
-        texts = self.get_values(column).cast(pa.string())
-        is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
-        return pc.if_else(is_blank, NULL_TEXT, texts) if pc.any(is_blank).as_py() else texts
+        return read_column_texts(self.item_table, self.rows, name)
 
     def write(self) -> pa.Array:
         """Write the items."""

@@ -330,8 +330,11 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         try:
             page = pa.concat_tables(parts, promote_options="permissive").sort_by([*orders, ("collection", "ascending")])
         except pa.ArrowException:
-            message = "the values to sort by have different types in different collections"
-            raise ParamError(message, name="sortby", remedy="search one collection at a time") from None
+            raise ParamError(
+                "the values to sort by have different types in different collections",
+                name="sortby",
+                remedy="search one collection at a time",
+            ) from None
     any_more = any_more or page.num_rows > search.limit
     page = page.slice(0, search.limit)
     numbers = page["collection"].to_numpy()

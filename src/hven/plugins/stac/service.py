@@ -170,8 +170,8 @@ def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -
 def _read_item(catalogue: ReaderCatalogue, request: Request, _: bytes) -> Content:
     collection_id, item_id = request.path_params["collection"], request.path_params["item"]
     collection = catalogue.find_collection(collection_id)
-    _, is_latitude_first = read_item_frame(request.query_params.multi_items(), collection.item_table)
-    selection = ItemFieldSelection(is_latitude_first=is_latitude_first)
+    frames = read_item_frame(request.query_params.multi_items(), collection.item_table)
+    selection = ItemFieldSelection(is_latitude_first=frames[1])
     search = ItemSearch(collection_ids=[collection.id], ids=[item_id], limit=1, selection=selection)
     page = read_item_page(catalogue, search)
     if not len(page.texts):

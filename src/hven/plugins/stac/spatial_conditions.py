@@ -29,7 +29,7 @@ from hven.model.sky import Range, Regions, region_files, shape_text
 from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hven.model.table import Column
     from hven.plugins.stac.item_tables import ItemTable
@@ -72,10 +72,7 @@ def parse_box(value: str | Sequence[object], name: str = "bbox") -> Box:
         The value is no box.
     """
     words = value.split(",") if isinstance(value, str) else list(value)
-    try:
-        numbers = [float(str(word)) for word in words]
-    except ValueError:
-        numbers = []
+    numbers = parse_numbers(words)
     if len(numbers) == 6:
         numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
@@ -84,6 +81,14 @@ def parse_box(value: str | Sequence[object], name: str = "bbox") -> Box:
     if south > north or south < -90 or north > 90 or max(abs(west), abs(east)) > 360 or east - west > 360:
         raise ParamError(f"{value!r:.80} is not a box on a sphere", name=name, remedy=_BOX_REMEDY)
     return west, south, east, north
+
+
+def parse_numbers(words: Iterable[object]) -> list[float]:
+    """Parse numbers; there are none if a word is no number."""
+    try:
+        return [float(str(word)) for word in words]
+    except ValueError:
+        return []
 
 
 @dataclass(frozen=True)

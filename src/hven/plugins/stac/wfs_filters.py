@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from hven.model.errors import ParamError, TooLargeError
 from hven.plugins.stac.cql2_conditions import MAX_FILTER_DEPTH, find_filter_column, require_short_filter
+from hven.plugins.stac.spatial_conditions import parse_numbers
 from hven.plugins.stac.wfs_documents import get_tag
 
 if TYPE_CHECKING:
@@ -151,10 +152,7 @@ class _WfsFilterParser:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""
         wanted_tags = {"lowerCorner", "upperCorner", "coordinates"}
         words = [child.text or "" for child in element.iter() if get_tag(child) in wanted_tags]
-        try:
-            numbers = [float(word) for word in " ".join(words).replace(",", " ").split()]
-        except ValueError:
-            numbers = []
+        numbers = parse_numbers(" ".join(words).replace(",", " ").split())
         if len(numbers) != 4:
             raise ParamError("BBOX needs an Envelope or a Box with two corners", name="FILTER")
         return {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": self.orient_box(numbers, frame)}]}

@@ -31,7 +31,7 @@ from hven.plugins.stac.item_searches import (
     read_sorted_rows,
 )
 from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
-from hven.plugins.stac.spatial_conditions import parse_box
+from hven.plugins.stac.spatial_conditions import parse_box, parse_numbers
 from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
@@ -426,30 +426,11 @@ class _FeaturePage:
     next_offset: int | None
 
 
-def _read_number(wfs_request: _WfsRequest, names: Sequence[str], default: int, most: int) -> int:
-    for name in names:
-        text = wfs_request.params.read_one(name)
-        if text is None:
-            continue
-        if not text.isdecimal() or len(text) > 12:
-            raise ParamError(f"{name}={text!r:.40} is not a number", name=name, remedy="write a whole number")
-        return min(int(text), most)
-    return default
-
-
-def _read_start_index(wfs_request: _WfsRequest) -> int:
-    """Read the number of features to skip; it is not lowered, or clients would get the same page again and again."""
-    start_index = _read_number(wfs_request, ("STARTINDEX",), 0, MAX_OFFSET + 1)
-    if start_index > MAX_OFFSET:
-        message = f"STARTINDEX is larger than {MAX_OFFSET:,}"
-        raise ParamError(message, name="STARTINDEX", remedy="request fewer features, with BBOX or FILTER")
-    return start_index
-
-
 def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     """Answer queries: several with a collection of features for each in GML 3.2, or else with a common one."""
     queries = [_WfsRequest(wfs_request.catalogue, params) for params in split_queries(wfs_request.params)]
-    limit = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
+    counts = [wfs_request.params.read_integer(name) for name in ("COUNT", "MAXFEATURES")]
+    limit = min(next((count for count in counts if count is not None), DEFAULT_COUNT), MAX_LIMIT)
     pages: dict[str, _FeaturePage] = {}
     for query in queries:
         collection, feature_ids = _find_collection_and_ids(query)
@@ -466,8 +447,8 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         pages[collection.id] = page
     returned_count = sum(len(page.texts) for page in pages.values())
     if len(queries) > 1:
-        counts = [page.matched_count for page in pages.values()]
-        total = None if None in counts else sum(count for count in counts if count is not None)
+        matched_counts = [page.matched_count for page in pages.values()]
+        total = None if None in matched_counts else sum(filter(None, matched_counts))
         if wfs_request.is_geojson or wfs_request.is_first_version:
             texts = pa.concat_arrays([page.texts.cast(pa.string()) for page in pages.values()])
         else:
@@ -511,9 +492,11 @@ def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_
     box_text = params.read_one("BBOX")
     if box_text:
         words = box_text.split(",")
-        first, second, third, fourth = _read_box_numbers(words[:4])
-        frame = ",".join(words[4:])
-        box = wfs_request.orient_box(collection, (first, second, third, fourth), frame)
+        numbers = parse_numbers(words[:4])
+        if len(numbers) != 4:
+            remedy = "write four numbers and, optionally, a frame"
+            raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
+        box = wfs_request.orient_box(collection, numbers, ",".join(words[4:]))
         search = replace(search, box=parse_box(box, "BBOX"))
     filter_text = params.read_one("FILTER")
     if filter_text:
@@ -527,24 +510,14 @@ def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_
     return search
 
 
-def _read_box_numbers(words: Sequence[str]) -> list[float]:
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4:
-        remedy = "write four numbers and, optionally, a frame"
-        raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
-    return numbers
-
-
 def _read_features(
     wfs_request: _WfsRequest, collection: ItemCollection, search: ItemSearch, limit: int
 ) -> _FeaturePage:
     """Read a page of rows in the order of the ids, or in the order that is requested."""
     catalogue = wfs_request.catalogue
     item_table = collection.item_table
-    offset = _read_start_index(wfs_request)
+    # it is not lowered, or clients would get the same page again and again
+    offset = wfs_request.params.read_integer("STARTINDEX", maximum=MAX_OFFSET) or 0
     columns = list(item_table.columns_by_name.values())
     rows, has_more = read_sorted_rows(catalogue, collection, search, limit, offset)
     is_end_known = not has_more and (rows.num_rows > 0 or offset == 0)
