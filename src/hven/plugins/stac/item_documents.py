@@ -24,7 +24,7 @@ from hven.plugins.stac.item_assets import (
     write_assets_with_size_flags,
 )
 from hven.plugins.stac.item_tables import TEXT_PROPERTIES
-from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
+from hven.plugins.stac.temporal_conditions import to_instants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,12 +63,8 @@ TARGET_CLASSES = (
 MEMBER_NAMES = frozenset(
     ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
 )
-DAY_MILLISECONDS = 86_400_000
-_LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
-_SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
 NULL_TEXT = literal.NULL_STRING
 _TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
-_NULL_INTEGER = pa.scalar(None, pa.int64())
 _GRID_COLUMNS = ("proj_shape", "proj_transform", "proj_bbox")
 _ON_BODY = literal.to_arrow_string_scalar("body")
 _EMPTY_TEXT = literal.to_arrow_string_scalar("")
@@ -457,31 +453,6 @@ def encode_ids_for_urls(ids: pa.Array) -> pa.Array:
     if not pc.any(needs_encoding).as_py():
         return ids
     return pa.array([None if text is None else quote(text, safe="") for text in ids.to_pylist()], pa.string())
-
-
-def to_instants(values: pa.Array, column: Column) -> pa.Array:
-    """Convert the values of a column of times to timestamps in milliseconds; those outside the years 1 to 9999 to null.
-
-    Parameters
-    ----------
-    values
-        Timestamps, or days from the epoch of the column.
-    column
-        The column.
-    """
-    if column.epoch is None:
-        milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-    else:
-        days = np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
-        unix_days = days + (column.epoch - UNIX_EPOCH_JD)
-        is_time = np.isfinite(unix_days) & (np.abs(unix_days) < 1e7)
-        rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
-        milliseconds = pa.array(rounded, mask=~is_time)
-    is_in_range = pc.and_(
-        pc.greater_equal(milliseconds, _SMALLEST_INSTANT),
-        pc.less_equal(milliseconds, _LARGEST_INSTANT),
-    )
-    return pc.if_else(is_in_range, milliseconds, _NULL_INTEGER).cast(pa.timestamp("ms"))
 
 
 def _find_present(objects: Objects) -> npt.NDArray[np.bool_]:

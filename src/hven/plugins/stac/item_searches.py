@@ -28,9 +28,9 @@ from hven.model.errors import ParamError, TooLargeError, format_message
 from hven.model.table import is_time_column
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
 from hven.plugins.stac.item_assets import read_link_lists
-from hven.plugins.stac.item_documents import ItemFieldSelection, to_instants, write_items
+from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
-from hven.plugins.stac.temporal_conditions import build_span_condition
+from hven.plugins.stac.temporal_conditions import build_span_condition, to_instants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -21,9 +21,8 @@ from hven.adql.syntax_tree import (
 )
 from hven.model import LruCache, literal
 from hven.model.errors import HvenError, NotFoundError, suggest_spelling
-from hven.plugins.stac.item_documents import to_instants
 from hven.plugins.stac.item_tables import ItemTable, find_item_table
-from hven.plugins.stac.temporal_conditions import TimeSpan
+from hven.plugins.stac.temporal_conditions import TimeSpan, to_instants
 from hven.services.addresses import get_base_url
 from hven.site import anonymize_for_referee, record_sent_data
 

@@ -1,4 +1,4 @@
-"""Conditions on times: instants, intervals, and the temporal predicates of CQL2."""
+"""Conditions on times: instants, intervals, and the temporal predicates of CQL2; and the times of rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import (
     CastExpression,
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
 
 UNIX_EPOCH_JD = 2_440_587.5
 DAY_SECONDS = 86_400.0
+DAY_MILLISECONDS = 86_400_000
+_LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
+_SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
+_NULL_INTEGER = pa.scalar(None, pa.int64())
 # predicate -> conditions on the ends of the property (s, e) and those of the interval (a, b), or'ed if after "|"
 TEMPORAL_OPERATORS = {
     "t_after": "s > b",
@@ -160,6 +168,31 @@ def build_instant_literal(instant: datetime, column: Column) -> Expr:
         return CastExpression(Literal(instant.replace(tzinfo=None).isoformat()), "TIMESTAMP")
     unix_days = (instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / DAY_SECONDS
     return Literal(unix_days + (UNIX_EPOCH_JD - column.epoch))
+
+
+def to_instants(values: pa.Array, column: Column) -> pa.Array:
+    """Convert the values of a column of times to timestamps in milliseconds; those outside the years 1 to 9999 to null.
+
+    Parameters
+    ----------
+    values
+        Timestamps, or days from the epoch of the column.
+    column
+        The column.
+    """
+    if column.epoch is None:
+        milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    else:
+        days = np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
+        unix_days = days + (column.epoch - UNIX_EPOCH_JD)
+        is_time = np.isfinite(unix_days) & (np.abs(unix_days) < 1e7)
+        rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
+        milliseconds = pa.array(rounded, mask=~is_time)
+    is_in_range = pc.and_(
+        pc.greater_equal(milliseconds, _SMALLEST_INSTANT),
+        pc.less_equal(milliseconds, _LARGEST_INSTANT),
+    )
+    return pc.if_else(is_in_range, milliseconds, _NULL_INTEGER).cast(pa.timestamp("ms"))
 
 
 @dataclass(frozen=True)
