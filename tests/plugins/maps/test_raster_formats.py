@@ -453,3 +453,23 @@ def test_pds3_with_what_gdal_does_not_read_is_refused(tmp_path: Path, word: str,
     box = (0.0, -90.0, 360.0, 90.0)
     raster = open_layer(path, frame="IAU_2015:49900", bounds=box)
     assert read_pixel_value(raster, 123, 44) == pytest.approx(VALUES[13, 12], abs=5)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "colours", "bands"),
+    [("MINISBLACK", None, (1,)), ("RGB", None, (1, 2, 3)), ("MINISBLACK", ("blue", "green", "red"), (3, 2, 1))],
+)
+def test_bands_are_colours_if_the_file_says_so(
+    tmp_path: Path, photometric: str, colours: tuple[str, ...] | None, bands: tuple[int, ...]
+) -> None:
+    """Three bands of bytes may be three measurements, and blue may come first."""
+    path = tmp_path / "bytes.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=36, height=18, count=3, dtype="uint8", crs="IAU_2015:49900",
+        transform=rasterio.transform.from_bounds(-180, -90, 180, 90, 36, 18), photometric=photometric,
+    ) as dataset:  # fmt: skip
+        dataset.write(np.full((3, 18, 36), 7, dtype="uint8"))
+        if colours is not None:
+            dataset.colorinterp = [rasterio.enums.ColorInterp[colour] for colour in colours]
+    info = open_layer(path).read_info()
+    assert (info.bands, info.shows_colours) == (bands, len(bands) == 3)

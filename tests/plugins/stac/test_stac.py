@@ -329,6 +329,7 @@ def test_properties_as_parameters(client: Client) -> None:
         ("T_CONTAINS(INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'), INTERVAL(start_datetime, end_datetime))", 2),
         ("datetime IS NULL", ROWS // 2 + len(SPECIAL)), ("start_datetime IS NULL", 0), ("NOT end_datetime IS NULL", ROWS + len(SPECIAL)),
         ("start_datetime <= TIMESTAMP('2003-12-27T00:00:00Z')", 1 + len(SPECIAL)), ("end_datetime > TIMESTAMP('2004-07-12T00:00:00Z')", 1 + len(SPECIAL)), ("epn:target_name IS NULL", 1), ("T_INTERSECTS(datetime, INTERVAL('2004-07-13T00:00:00Z', '..'))", 1 + len(SPECIAL)),
+        ("T_DISJOINT(datetime, INTERVAL('2010-01-01T00:00:00Z', '..'))", ROWS + len(SPECIAL)), ("T_BEFORE(datetime, TIMESTAMP('2010-01-01T00:00:00Z'))", ROWS + len(SPECIAL)),
     ],
 )  # fmt: skip
 def test_temporal_and_null(client: Client, text: str, count: int) -> None:
@@ -370,3 +371,9 @@ def test_cached_items_are_those_of_the_request(client: Client) -> None:
     elsewhere = client.ask("GET", f"{MARS}/items", b"limit=3", headers={"host": "elsewhere.example"})
     links = [link["href"] for link in json.loads(elsewhere.body)["features"][0]["links"]]
     assert any("elsewhere.example" in link for link in links) != ("elsewhere.example" in str(whole[0]))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"sortby": "id"}])
+def test_a_search_of_no_collection_has_no_items(client: Client, parameters: dict[str, str]) -> None:
+    found = get_items(client, "/stac/search", collections="secret.epn_core", **parameters)
+    assert (found["features"], found["numberMatched"]) == ([], 0)

@@ -13,7 +13,7 @@ from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatri
 from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from hven.model.resource import CollectionSpec
     from hven.plugins.maps.frames import CelestialBody
@@ -187,24 +187,3 @@ def build_legend_url(wms_url: str, layer_name: str) -> str:
     """Build the address of the legend of a layer."""
     parameters = f"SERVICE=WMS&VERSION=1.3.0&REQUEST=GetLegendGraphic&LAYER={quote(layer_name)}&FORMAT=image/png"
     return f"{wms_url}?{parameters}"
-
-
-def find_raster_and_details(
-    rasters: Sequence[tuple[CollectionSpec, LayerRaster]], body_name: str, layer_id: str
-) -> tuple[LayerRaster, Mapping[str, Any]]:
-    """Find a layer of a body by its id, with what a value at a place tells besides the value.
-
-    Raises
-    ------
-    NotFoundError
-        The body has no such layer.
-    """
-    for resource, raster in rasters:
-        if f"{resource.name}/{raster.layer.name}" == layer_id:
-            info = raster.read_info()
-            if info.frame.body.name.lower() == body_name.lower():
-                layer = raster.layer
-                frame_name = info.frame.body.get_frame(0).name
-                details = {"frame": frame_name, "unit": layer.unit, "quantity": str(layer.quantity)}
-                return raster, {"layer": layer_id, **details}
-    raise NotFoundError(format_message("there is no map {name}", layer_id[:100]))

@@ -27,19 +27,13 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_drawing import LayerRaster
     from hven.plugins.maps.map_views import MapView
 
-TIFF_TYPE, GRID_TYPE, FITS_TYPE = "image/tiff", "image/x-aaigrid", "application/fits"
+COVERAGE_MEDIA_TYPES = TIFF_TYPE, GRID_TYPE, FITS_TYPE = "image/tiff", "image/x-aaigrid", "application/fits"
 # names of formats that clients send -> media type
 _MEDIA_TYPES = {
-    TIFF_TYPE: TIFF_TYPE,
-    GRID_TYPE: GRID_TYPE,
-    FITS_TYPE: FITS_TYPE,
-    "geotiff": TIFF_TYPE,
-    "image/geotiff": TIFF_TYPE,
-    "gtiff": TIFF_TYPE,
-    "aaigrid": GRID_TYPE,
-    "arcgrid": GRID_TYPE,
-    "fits": FITS_TYPE,
-    "image/fits": FITS_TYPE,
+    **{media_type: media_type for media_type in COVERAGE_MEDIA_TYPES},
+    **dict.fromkeys(("geotiff", "image/geotiff", "gtiff"), TIFF_TYPE),
+    **dict.fromkeys(("aaigrid", "arcgrid"), GRID_TYPE),
+    **dict.fromkeys(("fits", "image/fits"), FITS_TYPE),
 }
 _FITS_PROJECTIONS = {
     "geographic": "CAR",
@@ -49,11 +43,6 @@ _FITS_PROJECTIONS = {
     "orthographic": "SIN",
 }
 MISSING_VALUE = -3.0e38  # of pixels without data, where the raster has none
-
-
-def list_coverage_media_types() -> tuple[str, ...]:
-    """List the media types in which values are available."""
-    return TIFF_TYPE, GRID_TYPE, FITS_TYPE
 
 
 def find_media_type(format_name: str) -> str:
@@ -66,7 +55,7 @@ def find_media_type(format_name: str) -> str:
     """
     media_type = _MEDIA_TYPES.get(format_name.lower())
     if media_type is None:
-        remedy = suggest_spelling(format_name, _MEDIA_TYPES) or f"use GeoTIFF, {', '.join(list_coverage_media_types())}"
+        remedy = suggest_spelling(format_name, _MEDIA_TYPES) or f"use GeoTIFF, {', '.join(COVERAGE_MEDIA_TYPES)}"
         message = f"coverages are not available in the format {format_name[:60]!r}"
         raise ParamError(message, name="FORMAT", remedy=remedy)
     return media_type

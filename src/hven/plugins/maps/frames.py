@@ -55,30 +55,9 @@ _KINDS_BY_SUFFIX: Mapping[int, FrameKind] = {
     65: "orthographic",
     70: "orthographic",
 }
-# the suffixes of the reports of 2000 and 2009 -> those of 2015
-_SUFFIXES_BY_OLDER_SUFFIX: Mapping[int, int] = {
-    0: 0,
-    1: 1,
-    10: 10,
-    11: 11,
-    12: 15,
-    13: 16,
-    14: 20,
-    15: 21,
-    16: 25,
-    17: 26,
-    18: 30,
-    19: 31,
-    20: 35,
-    21: 36,
-    22: 40,
-    23: 41,
-    24: 45,
-    25: 46,
-    26: 50,
-    27: 51,
-    28: 55,
-    29: 56,
+# the suffixes of the reports of 2000 and 2009 -> those of 2015, which leave room between projections
+_SUFFIXES_BY_OLDER_SUFFIX: Mapping[int, int] = {0: 0, 1: 1} | {
+    suffix: 10 + (suffix - 10) // 2 * 5 + suffix % 2 for suffix in range(10, 30)
 }
 
 

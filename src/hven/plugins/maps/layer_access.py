@@ -107,7 +107,7 @@ def find_layer_rasters(
     """
     resource = _find_map_collection(context, principal, collection)
     if resource is None:
-        raise _build_no_maps_error(collection)
+        raise build_no_maps_error(collection)
     layers: dict[str, MapLayer] = {layer.name: layer for layer in resource.extensions[LAYERS_KEY]}
     try:
         choices = [choose_raster(layers[name], values) for name in layer_names]
@@ -138,7 +138,8 @@ def find_layer_rasters(
     return rasters
 
 
-def _build_no_maps_error(collection: str) -> NotFoundError:
+def build_no_maps_error(collection: str) -> NotFoundError:
+    """Build the error of a collection without maps that the reader knows of."""
     return NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
 
 
@@ -163,7 +164,7 @@ def _require_known_layers(
     known_paths = found_files.rows.keys() | found_files.refused.keys()
     known_names = [name for name, layer in layers.items() if not known_paths.isdisjoint(layer.files.values())]
     if not known_names:
-        raise _build_no_maps_error(collection)
+        raise build_no_maps_error(collection)
     for name in layer_names:
         if name not in known_names:
             remedy = suggest_spelling(name, known_names) or f"use one of {', '.join(known_names)}"

@@ -25,6 +25,11 @@ from hven.model.table import LocalizedText
 from hven.plugins.maps.map_layers import LAYERS_KEY, MapLayer
 
 _NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+# texts of layers, which are empty without their keys
+_TEXT_KEYS = (
+    *("description", "group", "quantity", "body", "frame", "variable"),
+    *("unit", "legend", "licence", "licence_url", "attribution"),
+)
 # named and not imported: it needs the extra `maps`
 CHECKS_MODULE = "hven.plugins.maps.layer_checks"
 
@@ -155,26 +160,16 @@ class _LayerReader:
         missing_value = self._fields.get("nodata")
         return MapLayer(
             name=name,
-            title=self._read_text("title") or name,
             **dimensions,
-            description=self._read_text("description"),
-            group=self._read_text("group"),
-            quantity=self._read_text("quantity"),
-            body=self._read_text("body"),
-            frame=self._read_text("frame"),
+            **{key: self._read_text(key) for key in _TEXT_KEYS},
+            title=self._read_text("title") or name,
             bounds=self._read_ordered_numbers("bounds", 4),
             kind=self._fields.get("kind", "overlay"),
-            variable=self._read_text("variable"),
             band=self._fields.get("band"),
             missing_value=None if missing_value is None else float(missing_value),
             colours=tuple(str(text) for text in self._fields.get("colours", ())),
             value_range=self._read_ordered_numbers("range", 2),
-            unit=self._read_text("unit"),
-            legend=self._read_text("legend"),
             is_smooth=self._fields.get("smooth"),
-            licence=self._read_text("licence"),
-            licence_url=self._read_text("licence_url"),
-            attribution=self._read_text("attribution"),
             place=self._fields.place,
         )
 
@@ -258,13 +253,13 @@ class _LayerReader:
         return numbers
 
 
-def parse_layer_time(text: str) -> datetime | None:
-    """Parse a time in ISO format; without a zone, it is UTC.
+def normalize_layer_time(text: str) -> str | None:
+    """Write a time as requests and documents have it: 2010-01-31T00:00:00Z.
 
     Parameters
     ----------
     text
-        ``2010``, ``2010-01``, ``2010-01-31`` or a time of that day.
+        ``2010``, ``2010-01``, ``2010-01-31`` or a time of that day; without a zone, it is UTC.
 
     Returns
     -------
@@ -278,13 +273,8 @@ def parse_layer_time(text: str) -> datetime | None:
         moment = datetime.fromisoformat(completed_text)
     except ValueError:
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def normalize_layer_time(text: str) -> str | None:
-    """Write a time as documents have it; None if the text is no time."""
-    moment = parse_layer_time(text)
-    return None if moment is None else format_layer_time(moment)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_wavelength(text: str) -> str | None:
@@ -294,17 +284,6 @@ def format_wavelength(text: str) -> str | None:
     except ValueError:
         return None
     return f"{wavelength:.9g}" if 0 < wavelength < math.inf else None
-
-
-def format_layer_time(moment: datetime) -> str:
-    """Format a time as requests and documents have it: 2010-01-31T00:00:00Z.
-
-    Parameters
-    ----------
-    moment
-        Time with a zone.
-    """
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterable[Fault]:

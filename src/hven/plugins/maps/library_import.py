@@ -24,5 +24,4 @@ class LibraryImporter(RequestObserver):
 def import_libraries() -> None:
     """Import the modules that draw maps; without the extra, the first request tells what is missing."""
     with contextlib.suppress(UserError):
-        for name in ("layer_access", "wms_requests", "wmts_requests"):
-            plugins.import_hven_module(f"hven.plugins.maps.{name}", "the service of maps")
+        plugins.import_hven_module("hven.plugins.maps.map_operations", "the service of maps")

@@ -101,6 +101,14 @@ class MapLayer:
         """Wavelengths of its rasters in micrometres, in order; empty if it has none."""
         return self.list_values("wavelength")
 
+    def list_dimensions(self) -> list[tuple[str, str, tuple[str, ...], str]]:
+        """List the name, unit, values and default of each dimension that the layer has."""
+        dimensions = (
+            ("time", "ISO8601", self.times, self.default_time),
+            ("wavelength", "um", self.wavelengths, self.default_wavelength),
+        )
+        return [dimension for dimension in dimensions if dimension[2]]
+
     @property
     def default_time(self) -> str:
         """The latest time; empty if it has none."""

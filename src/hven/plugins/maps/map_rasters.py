@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     FileState = tuple[tuple[int, int, int], ...]
 
 LABEL_DRIVERS = ("PDS", "PDS4", "ISIS3", "ISIS2", "VICAR")  # whose data may be in another file
+COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
 COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
 MAX_PIXELS_BEYOND_POLE = 0.75
@@ -289,12 +290,10 @@ def _list_data_paths(path: Path, variable: str, _: tuple[int, int, int]) -> tupl
 
 def build_overviews_file_name(layer: MapLayer, path: Path) -> str:
     """Name the file with the overviews of a raster in its present state, for layers that show it in the same way."""
-    (size, time, _), *data_states = _read_file_state(path, layer.variable)
+    (size, time), *data_states = (state[:2] for state in _read_file_state(path, layer.variable))
     state = (
-        path.resolve(),
-        size,
-        time,
-        *((data_size, data_time) for data_size, data_time, _ in data_states),
+        *(path.resolve(), size, time),
+        *data_states,
         layer.variable,
         layer.band,
         layer.missing_value,
@@ -317,8 +316,9 @@ def _read_raster_info(layer: MapLayer, path: Path, file_state: FileState, overvi
         if dataset.dtypes[0].startswith("complex"):
             remedy = "write their amplitudes into a raster of their own"
             raise SourceError(f"the pixels of the raster {path.name} are complex numbers", remedy=remedy)
-        shows_colours = layer.band is None and dataset.count >= 3 and dataset.dtypes[0] == "uint8"
-        bands = (1, 2, 3) if shows_colours else (layer.band or 1,)
+        colour_bands = _find_colour_bands(dataset)
+        shows_colours = layer.band is None and len(colour_bands) == len(COLOURS)
+        bands = colour_bands if shows_colours else (layer.band or 1,)
         if bands[-1] > dataset.count:
             raise ParamError(
                 f"the raster {path.name} has no band {bands[-1]}",
@@ -326,6 +326,7 @@ def _read_raster_info(layer: MapLayer, path: Path, file_state: FileState, overvi
                 remedy=f"write a band from 1 to {dataset.count}",
             )
         levels = _list_raster_levels(layer, path, dataset, bands, overviews_path)
+        stored_type = dataset.dtypes[bands[0] - 1]
         info = RasterInfo(
             path=path,
             frame=frame,
@@ -334,7 +335,7 @@ def _read_raster_info(layer: MapLayer, path: Path, file_state: FileState, overvi
             transform=transform,
             bands=bands,
             shows_colours=shows_colours,
-            data_type=_find_data_type(dataset.dtypes[bands[0] - 1], levels[0]),
+            data_type=np.result_type(stored_type, np.float32).name if levels[0].is_scaled else stored_type,
             missing_values=() if levels[0].is_scaled else levels[0].missing_values,
             has_mask=any(
                 MaskFlags.per_dataset in flags or MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
@@ -356,6 +357,13 @@ def _read_raster_info(layer: MapLayer, path: Path, file_state: FileState, overvi
         if values.dtype.kind in "iu" and len(distinct_values) <= MAX_CODES:
             info = replace(info, codes=frozenset(distinct_values.tolist()))
     return info
+
+
+def _find_colour_bands(dataset: Any) -> tuple[int, ...]:
+    """Find the bands that the file calls red, green and blue; other bands are values, however many there are."""
+    kinds = list(dataset.colorinterp)
+    bands = [kinds.index(colour) + 1 for colour in COLOURS if colour in kinds]
+    return tuple(band for band in bands if dataset.dtypes[band - 1] == "uint8")
 
 
 def _find_frame_and_transform(
@@ -408,12 +416,6 @@ def _refuse_pixels_beyond_pole(path: Path, frame: Frame, dataset: Any) -> None:
     if max(south - ends[0], ends[1] - north) > MAX_PIXELS_BEYOND_POLE * abs(transform.e):
         message = f"the raster {path.name} reaches beyond the pole"
         raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
-
-
-def _find_data_type(stored_type: str, level: RasterLevel) -> str:
-    if not level.is_scaled:
-        return stored_type
-    return np.result_type(stored_type, np.float32).name
 
 
 def has_enough_overviews(info: RasterInfo) -> bool:

@@ -105,18 +105,6 @@ class RasterPlaces:
             yield first, columns, rows
 
 
-@dataclass(frozen=True, slots=True)
-class RasterWindow:
-    """A part of a level of a raster, as `map_rasters.read_window` reads it."""
-
-    level: RasterLevel
-    left: int
-    top: int
-    width: int
-    height: int
-    shape: tuple[int, int]
-
-
 def sample_places(
     info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smooth: bool, keeps_rows: bool = False
 ) -> Samples:
@@ -285,14 +273,14 @@ def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool, k
     ends = places.find_ends()
     if ends is None:
         return np.zeros((len(info.bands), *places.shape)), np.zeros(places.shape, dtype=bool)
-    window = _choose_window(info, places, ends, keeps_rows=keeps_rows)
-    level, shape = window.level, window.shape
-    values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
-    scales = shape[0] / window.height, shape[1] / window.width
+    level, window, shape = _choose_window(info, places, ends, keeps_rows=keeps_rows)
+    values, is_valid = read_window(info, level, window, shape)
+    left, top, width, height = window
+    scales = shape[0] / height, shape[1] / width
     turn = level.width * scales[1] if info.is_whole_turn else None
     places = places.scale_and_shift(
         (level.height / info.height * scales[0], level.width / info.width * scales[1]),
-        (window.top * scales[0] + 0.5, window.left * scales[1] + 0.5),
+        (top * scales[0] + 0.5, left * scales[1] + 0.5),
     )
     if places.is_separable:
         return _sample_separable_places(values, is_valid, places, turn, is_smooth=is_smooth)
@@ -353,8 +341,8 @@ def _move_to_nearer_end(columns: NDArray[Any], count: int, turn: float) -> None:
 
 def _choose_window(
     info: RasterInfo, places: RasterPlaces, ends: Sequence[tuple[float, float]], *, keeps_rows: bool = False
-) -> RasterWindow:
-    """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
+) -> tuple[RasterLevel, tuple[int, int, int, int], tuple[int, int]]:
+    """Choose the level, window and shape with which `read_window` reads all places."""
     row_step, column_step = _measure_max_row_column_steps(places) if keeps_rows else _measure_pixel_steps(places)
     level = info.levels[0]
     for smaller_level in info.levels[1:]:
@@ -377,7 +365,7 @@ def _choose_window(
     if info.is_whole_turn and column_stride > 1:
         left, right = _match_stride_to_seam(left, right, column_stride, level.width)
     shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
-    return RasterWindow(level, left, top, right - left, bottom - top, shape)
+    return level, (left, top, right - left, bottom - top), shape
 
 
 def _match_stride_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:

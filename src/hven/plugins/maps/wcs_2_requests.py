@@ -15,7 +15,7 @@ import numpy as np
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
-from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_coverage_media_types, write_coverage
+from hven.plugins.maps.coverage_files import COVERAGE_MEDIA_TYPES, MISSING_VALUE, find_media_type, write_coverage
 from hven.plugins.maps.frames import AUTHORITY
 from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
 from hven.plugins.maps.map_views import MapView
@@ -87,7 +87,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     """
     info = raster.read_info()
     require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")
-    media_type = find_media_type(params.read_one("FORMAT") or list_coverage_media_types()[0])
+    media_type = find_media_type(params.read_one("FORMAT") or COVERAGE_MEDIA_TYPES[0])
     if params.read_one("MEDIATYPE"):
         message = "Hven returns a coverage as one file, not as a multipart response with GML"
         raise ParamError(message, name="MEDIATYPE", remedy="leave out MEDIATYPE")
@@ -278,17 +278,6 @@ def _read_number(text: str, name: str) -> float:
     return number
 
 
-def write_exception(message: str, code: str, locator: str) -> bytes:
-    """Write an error as OWS 2.0 has it."""
-    locator_attribute = f" locator={quote_attribute(locator)}" if locator else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<ows:ExceptionReport xmlns:ows="http://www.opengis.net/ows/2.0" version="{VERSION}" xml:lang="en">'
-        f'<ows:Exception exceptionCode="{code}"{locator_attribute}>'
-        f"<ows:ExceptionText>{escape_xml(message)}</ows:ExceptionText></ows:Exception></ows:ExceptionReport>\n"
-    ).encode()
-
-
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
     """Write the capabilities of the layers of a collection that have values."""
     resource, infos = rasters[0][0], list_rasters_with_values(rasters)
@@ -297,7 +286,7 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
         "</ows:HTTP></ows:DCP></ows:Operation>"
         for name in ("GetCapabilities", "DescribeCoverage", "GetCoverage")
     )
-    formats = "".join(f"<wcs:formatSupported>{name}</wcs:formatSupported>" for name in list_coverage_media_types())
+    formats = "".join(f"<wcs:formatSupported>{name}</wcs:formatSupported>" for name in COVERAGE_MEDIA_TYPES)
     frames: dict[str, None] = {}
     for _, info in infos:
         body = info.frame.body
@@ -339,7 +328,7 @@ def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
     )
 
 
-def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]]) -> bytes:
+def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], _aliases: Mapping[str, str]) -> bytes:
     """Describe layers that have values."""
     for _, raster in rasters:
         require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")
@@ -382,7 +371,7 @@ def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
         f'<swe:nilValue reason="http://www.opengis.net/def/nil/OGC/0/missing">{MISSING_VALUE!r}</swe:nilValue>'
         f"</swe:NilValues></swe:nilValues><swe:uom code={quote_attribute(unit_code)}/></swe:Quantity></swe:field>"
         f"</swe:DataRecord></gmlcov:rangeType><wcs:ServiceParameters><wcs:CoverageSubtype>{COVERAGE_TYPE}"
-        f"</wcs:CoverageSubtype><wcs:nativeFormat>{list_coverage_media_types()[0]}</wcs:nativeFormat>"
+        f"</wcs:CoverageSubtype><wcs:nativeFormat>{COVERAGE_MEDIA_TYPES[0]}</wcs:nativeFormat>"
         "</wcs:ServiceParameters>"
         "</wcs:CoverageDescription>"
     )

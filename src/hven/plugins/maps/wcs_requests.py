@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_coverage_media_types, write_coverage
+from hven.plugins.maps.coverage_files import COVERAGE_MEDIA_TYPES, MISSING_VALUE, find_media_type, write_coverage
 from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
 from hven.plugins.maps.map_views import MapView
-from hven.plugins.maps.wms_requests import read_box, read_size
+from hven.plugins.maps.wms_requests import read_box, read_map_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,36 +72,18 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
         ]
         width, height = (max(round(min(size, 1e9)), 1) for size in sizes)
     else:
-        width, height = read_size(params, "WIDTH"), read_size(params, "HEIGHT")
+        width, height = read_map_size(params)
     view = MapView(frame=frame, bounds=bounds, width=width, height=height)
     view.check_size()
     return view
 
 
 def _read_pixel_size(params: RequestParams, name: str) -> float:
-    try:
-        step = float(params.read_one(name) or "")
-    except ValueError:
-        step = math.nan
-    if not (math.isfinite(step) and step > 0):
+    step = params.read_number(name) or 0.0
+    if step <= 0:
         message = f"{name} must be a positive number"
         raise ParamError(message, name=name, remedy="write the size of a pixel in the units of the frame")
     return step
-
-
-def write_service_exception(message: str, parameter: str) -> bytes:
-    """Write an error as WCS 1.0.0 has it."""
-    code = {"COVERAGE": "CoverageNotDefined", "LAYERS": "CoverageNotDefined", "FORMAT": "InvalidFormat"}.get(
-        parameter, "InvalidParameterValue" if parameter else ""
-    )
-    code_attribute = f' code="{code}"' if code else ""
-    locator = f" locator={quote_attribute(parameter)}" if parameter else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<ServiceExceptionReport version="1.2.0" xmlns="http://www.opengis.net/ogc">'
-        f"<ServiceException{code_attribute}{locator}>{escape_xml(message)}</ServiceException>"
-        "</ServiceExceptionReport>\n"
-    ).encode()
 
 
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
@@ -153,7 +134,7 @@ def _write_coverage_offering(raster: LayerRaster, info: RasterInfo, aliases: Map
     steps = (east - west) / info.width, (north - south) / info.height
     names = [body.get_frame(suffix).name for suffix in SUFFIXES]
     names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
-    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *list_coverage_media_types()[1:]))
+    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *COVERAGE_MEDIA_TYPES[1:]))
     frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
     return (
         f"<CoverageOffering>{_write_name_and_envelope(raster, info)}<domainSet><spatialDomain>"

@@ -22,6 +22,7 @@ from hven.plugins.maps.map_drawing import (
     require_value_layer,
 )
 from hven.plugins.maps.map_views import MAX_SIDE_PIXELS, MapView
+from hven.plugins.maps.request_errors import NEW_WMS_VERSION, OLD_WMS_VERSION, choose_wms_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,16 +35,10 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_rasters import RasterInfo
 
 INFO_FORMATS = ("text/plain", "application/json")
-OLD_VERSION, NEW_VERSION = "1.1.1", "1.3.0"
 MAX_LAYERS = 20  # layers of a map
+PIXEL_REMEDY = "count pixels from 0, beginning at the upper left corner"
 SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capabilities
 _COLOUR_PATTERN = re.compile(r"(?:0[xX]|#)?([0-9A-Fa-f]{6})")
-
-
-def choose_wms_version(params: RequestParams) -> str:
-    """Choose the version of an answer: the one that is requested, or the nearest lower one (06-042, 6.2.4)."""
-    version = params.read_one("VERSION") or params.read_one("WMTVER") or NEW_VERSION
-    return NEW_VERSION if version >= NEW_VERSION else OLD_VERSION
 
 
 def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[str]:
@@ -84,46 +79,47 @@ def read_map_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
         One of them is missing or impossible.
     """
     version = choose_wms_version(params)
-    frame_parameter = "CRS" if version == NEW_VERSION else "SRS"
+    frame_parameter = "CRS" if version == NEW_WMS_VERSION else "SRS"
     frame_name = params.read_one(frame_parameter) or params.read_one("CRS") or params.read_one("SRS")
     if not frame_name:
         message = f"the parameter {frame_parameter} is missing"
         raise ParamError(message, name=frame_parameter, remedy="write a frame, such as IAU_2015:49900")
     frame = find_request_frame(frame_name, aliases)
-    bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_VERSION)
-    width, height = (read_size(params, name) for name in ("WIDTH", "HEIGHT"))
+    bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_WMS_VERSION)
+    width, height = read_map_size(params)
     view = MapView(frame=frame, bounds=bounds, width=width, height=height)
     view.check_size()
     return view
 
 
-def read_size(params: RequestParams, name: str) -> int:
-    """Read ``WIDTH`` or ``HEIGHT``."""
-    text = params.read_one(name) or ""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ParamError(f"{name} must be a number of pixels, not {text[:40]!r}", name=name, remedy=f"write {name}=512")
-    return int(text)
+def read_map_size(params: RequestParams) -> tuple[int, int]:
+    """Read ``WIDTH`` and ``HEIGHT``."""
+    width, height = (_read_pixel_number(params, name, f"write {name}=512") for name in ("WIDTH", "HEIGHT"))
+    return width, height
+
+
+def _read_pixel_number(params: RequestParams, name: str, remedy: str) -> int:
+    """Read a number of pixels, or the number of one."""
+    number = params.read_integer(name)
+    if number is None:
+        raise ParamError(f"the parameter {name} is missing", name=name, remedy=remedy)
+    return number
 
 
 def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
     """Read west, south, east and north ends. In version 1.3.0, the axes have the order of the frame."""
+    remedy = "write the coordinates of the lower corner, then those of the upper corner"
     try:
         first_low, second_low, first_high, second_high = (float(number) for number in text.split(","))
     except ValueError:
-        message = f"BBOX must be four numbers, not {text[:80]!r}"
-        raise ParamError(
-            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
-        ) from None
+        raise ParamError(f"BBOX must be four numbers, not {text[:80]!r}", name="BBOX", remedy=remedy) from None
     is_vertical_first = is_axis_order_kept and frame.is_vertical_first
     bounds = (first_low, second_low, first_high, second_high)
     if is_vertical_first:
         bounds = (second_low, first_low, second_high, first_high)
     west, south, east, north = bounds
     if not all(math.isfinite(number) for number in bounds) or west >= east or south >= north:
-        message = f"BBOX={text[:80]} does not describe a box with an area"
-        raise ParamError(
-            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
-        )
+        raise ParamError(f"BBOX={text[:80]} does not describe a box with an area", name="BBOX", remedy=remedy)
     if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
         message = f"in version 1.3.0, a box in {frame.name} has the axis order {frame.axis_order_text}. In this order, "
         message += f"BBOX={text[:80]} has latitudes below -90 or above 90"
@@ -186,11 +182,11 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
         raise ParamError(
             f"values are not available in the format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy
         )
-    is_new = choose_wms_version(params) == NEW_VERSION
-    column, row = (_read_pixel_index(params, name) for name in (("I", "J") if is_new else ("X", "Y")))
+    names = ("I", "J") if choose_wms_version(params) == NEW_WMS_VERSION else ("X", "Y")
+    column, row = (_read_pixel_number(params, name, PIXEL_REMEDY) for name in names)
     if column >= view.width or row >= view.height:
         message = f"the pixel ({column}, {row}) is outside the map, which has {view.width} x {view.height} pixels"
-        raise ParamError(message, name="I", remedy="count pixels from 0, beginning at the upper left corner")
+        raise ParamError(message, name="I", remedy=PIXEL_REMEDY)
     for raster in rasters:
         info = raster.read_info()
         require_same_body(info, view.frame)
@@ -212,14 +208,6 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
     return "\n".join([*lines, ""]).encode(), media_type
 
 
-def _read_pixel_index(params: RequestParams, name: str) -> int:
-    text = params.read_one(name) or ""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        message = f"{name} must be the number of a pixel, not {text[:40]!r}"
-        raise ParamError(message, name="I", remedy="count pixels from 0, beginning at the upper left corner")
-    return int(text)
-
-
 def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]:
     """Return the legend of a layer.
 
@@ -237,30 +225,12 @@ def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, st
     return legend.body, "image/png"
 
 
-def write_service_exceptions(errors: Sequence[tuple[str, str]], version: str) -> bytes:
-    """Write messages of errors with their codes as WMS has them."""
-    namespace = ' xmlns="http://www.opengis.net/ogc"'
-    document_type = ""
-    if version == OLD_VERSION:
-        namespace = ""
-        address = "http://schemas.opengis.net/wms/1.1.1/exception_1_1_1.dtd"
-        document_type = f'<!DOCTYPE ServiceExceptionReport SYSTEM "{address}">\n'
-    exceptions = "".join(
-        f"<ServiceException{f' code={quote_attribute(code)}' if code else ''}>{escape_xml(message)}</ServiceException>"
-        for message, code in errors
-    )
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{document_type}'
-        f'<ServiceExceptionReport version="{version}"{namespace}>{exceptions}</ServiceExceptionReport>\n'
-    ).encode()
-
-
 def write_capabilities(
     rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str, version: str, aliases: Mapping[str, str]
 ) -> bytes:
     """Write the capabilities of a collection's maps, in the order of their schema (06-042 A.1; 01-068r3 A.1)."""
     resource = rasters[0][0]
-    is_new = version == NEW_VERSION
+    is_new = version == NEW_WMS_VERSION
     link = (
         f'<OnlineResource xmlns:xlink="http://www.w3.org/1999/xlink" xlink:type="simple" xlink:href="{service_url}?"/>'
     )
@@ -276,10 +246,10 @@ def write_capabilities(
         limits += f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
     layers = "".join(_write_layer(item, version, aliases, service_url) for item in read_layer_infos(rasters))
     constraints = f"<AccessConstraints>{escape_xml(resource.licence)}</AccessConstraints>" if resource.licence else ""
-    head = f'<WMT_MS_Capabilities version="{OLD_VERSION}">'
+    head = f'<WMT_MS_Capabilities version="{OLD_WMS_VERSION}">'
     end, service_name = "</WMT_MS_Capabilities>", "OGC:WMS"
     if is_new:
-        head = f'<WMS_Capabilities version="{NEW_VERSION}" xmlns="http://www.opengis.net/wms">'
+        head = f'<WMS_Capabilities version="{NEW_WMS_VERSION}" xmlns="http://www.opengis.net/wms">'
         end, service_name = "</WMS_Capabilities>", "WMS"
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
@@ -309,7 +279,7 @@ def _write_layer(
         if frame.body.number == body.number:
             require_same_body(info, frame)
             frames[alias] = frame
-    is_new = version == NEW_VERSION
+    is_new = version == NEW_WMS_VERSION
     tag = "CRS" if is_new else "SRS"
     west, south, east, north = info.lon_lat_bounds
     if is_new:
@@ -350,14 +320,8 @@ def _write_layer(
 
 def _write_dimensions(layer: MapLayer, *, is_new: bool) -> str:
     """Write the times and wavelengths of a layer; in version 1.1.1, all dimensions come before their values."""
-    dimensions = (
-        ("time", "ISO8601", layer.times, layer.default_time),
-        ("wavelength", "um", layer.wavelengths, layer.default_wavelength),
-    )
     heads, extents = [], []
-    for name, unit, values, default in dimensions:
-        if not values:
-            continue
+    for name, unit, values, default in layer.list_dimensions():
         attributes = f'name="{name}" units="{unit}"'
         if is_new:
             heads.append(f'<Dimension {attributes} default="{default}">{",".join(values)}</Dimension>')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -44,39 +43,12 @@ def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, in
                 f"the parameter {name} is missing", name=name, remedy=f"see the values of {name} in the capabilities"
             )
         texts[name] = text
-    for name in ("TILEMATRIX", "TILEROW", "TILECOL"):
-        if not re.fullmatch(r"[0-9]{1,9}", texts[name]):
-            message = f"{name} must be a whole number, not {texts[name][:40]!r}"
-            raise ParamError(message, name=name, remedy=f"write a whole number, such as {name}=0")
     if (params.read_one("STYLE") or "default") != "default":
         raise ParamError("the only style of a layer is 'default'", name="STYLE", remedy="write STYLE=default")
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("tiles are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    tile = int(texts["TILEMATRIX"]), int(texts["TILEROW"]), int(texts["TILECOL"])
-    return texts["LAYER"], texts["TILEMATRIXSET"], tile
-
-
-def write_exception(message: str, parameter: str, *, is_missing: bool) -> bytes:
-    """Write an error as OWS 1.1 has it.
-
-    Parameters
-    ----------
-    parameter
-        Name of the wrong parameter; empty for other errors.
-    is_missing
-        Whether the parameter is missing.
-    """
-    code = "NoApplicableCode"
-    if parameter:
-        code = "MissingParameterValue" if is_missing else "InvalidParameterValue"
-    code = {"TILEROW": "TileOutOfRange", "REQUEST": "OperationNotSupported"}.get("" if is_missing else parameter, code)
-    locator = f" locator={quote_attribute(parameter)}" if parameter else ""
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        '<ExceptionReport xmlns="http://www.opengis.net/ows/1.1" version="1.0.0" xml:lang="en">'
-        f'<Exception exceptionCode="{code}"{locator}><ExceptionText>{escape_xml(message)}</ExceptionText></Exception>'
-        "</ExceptionReport>\n"
-    ).encode()
+    level, row, column = (params.read_integer(name) or 0 for name in ("TILEMATRIX", "TILEROW", "TILECOL"))
+    return texts["LAYER"], texts["TILEMATRIXSET"], (level, row, column)
 
 
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
@@ -111,15 +83,11 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[Ti
     boxes = "".join(_write_box(matrix_set, info) for matrix_set in matrix_sets)
     abstract = f"<ows:Abstract>{escape_xml(str(layer.description))}</ows:Abstract>" if layer.description else ""
     dimension, templates = "", []
-    for name, unit, values, default in (
-        ("Time", "ISO8601", layer.times, layer.default_time),
-        ("Wavelength", "um", layer.wavelengths, layer.default_wavelength),
-    ):
-        if values:
-            dimension += f"<Dimension><ows:Identifier>{name}</ows:Identifier><ows:UOM>{unit}</ows:UOM>"
-            dimension += f"<Default>{default}</Default>{''.join(f'<Value>{value}</Value>' for value in values)}"
-            dimension += "</Dimension>"
-            templates.append(f"{name.upper()}={{{name}}}")
+    for name, unit, values, default in layer.list_dimensions():
+        dimension += f"<Dimension><ows:Identifier>{name.title()}</ows:Identifier><ows:UOM>{unit}</ows:UOM>"
+        dimension += f"<Default>{default}</Default>{''.join(f'<Value>{value}</Value>' for value in values)}"
+        dimension += "</Dimension>"
+        templates.append(f"{name.upper()}={{{name.title()}}}")
     ending = f"?{'&'.join(templates)}" if templates else ""
     links = "".join(
         f"<TileMatrixSetLink><TileMatrixSet>{m.name}</TileMatrixSet></TileMatrixSetLink>" for m in matrix_sets

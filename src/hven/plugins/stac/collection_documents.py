@@ -21,7 +21,7 @@ from hven.plugins.stac.item_documents import (
 from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from hven.model.resource import CollectionSpec
@@ -332,53 +332,46 @@ def _build_column_json_schema(column: Column) -> dict[str, Any]:
     return schema | {name: text for name, text in texts.items() if text}
 
 
-def build_openapi_document(catalogue: ReaderCatalogue) -> dict[str, Any]:
+def build_openapi_document(catalogue: ReaderCatalogue, search_names: Sequence[str]) -> dict[str, Any]:
     """Describe the service in OpenAPI 3.0.
 
     Parameters
     ----------
     catalogue
         What the reader sees.
+    search_names
+        Parameters of a search.
     """
+    schema = {"schema": {"type": "object"}}
+    error = {"description": "error", "content": {"application/json": schema}}
 
-    def describe_get(summary: str, media_type: str, *parameters: str) -> dict[str, Any]:
-        path_names = {"collectionId", "featureId"}
-        limit_schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
-        described = [
-            {
-                "name": name,
-                "in": "path" if name in path_names else "query",
-                "required": name in path_names,
-                "schema": limit_schema if name == "limit" else {"type": "string"},
-            }
-            for name in parameters
-        ]
-        answer = {"description": summary, "content": {media_type: {"schema": {"type": "object"}}}}
-        error = {"description": "error", "content": {"application/json": {"schema": {"type": "object"}}}}
-        return {"summary": summary, "parameters": described, "responses": {"200": answer, "default": error}}
+    def describe_get(summary: str, media_type: str = "application/json", *parameters: str) -> dict[str, Any]:
+        answer = {"description": summary, "content": {media_type: schema}}
+        return {
+            "summary": summary,
+            "parameters": [_describe_openapi_parameter(name) for name in parameters],
+            "responses": {"200": answer, "default": error},
+        }
 
-    search_names = ("bbox", "datetime", "limit", "token", "filter", "filter-lang", "filter-crs", "sortby", "fields")
-    all_names = (*search_names, "ids", "collections", "intersects")
-    json_type = "application/json"
-    search = describe_get("Items of several collections", GEOJSON_MEDIA_TYPE, *all_names)
-    search_body = {"content": {json_type: {"schema": {"type": "object"}}}}
-    collection_path = "/collections/{collectionId}"
+    search = describe_get("Items of several collections", GEOJSON_MEDIA_TYPE, *search_names)
+    posted = {name: value for name, value in search.items() if name != "parameters"}
+    collection = "collectionId"
+    collection_path = f"/collections/{{{collection}}}"
+    item_names = [name for name in search_names if name not in {"ids", "collections", "intersects"}]
     gets = {
-        "/": describe_get("Landing page", json_type),
-        "/conformance": describe_get("Conformance classes", json_type),
-        "/children": describe_get("Collections as children", json_type),
+        "/": describe_get("Landing page"),
+        "/conformance": describe_get("Conformance classes"),
+        "/children": describe_get("Collections as children"),
         "/queryables": describe_get("Properties of all collections", SCHEMA_MEDIA_TYPE),
-        "/collections": describe_get("Collections", json_type),
-        collection_path: describe_get("A collection", json_type, "collectionId"),
-        f"{collection_path}/queryables": describe_get("Properties", SCHEMA_MEDIA_TYPE, "collectionId"),
-        f"{collection_path}/items": describe_get("Items", GEOJSON_MEDIA_TYPE, "collectionId", *search_names),
-        f"{collection_path}/items/{{featureId}}": describe_get(
-            "An item", GEOJSON_MEDIA_TYPE, "collectionId", "featureId"
-        ),
+        "/collections": describe_get("Collections"),
+        collection_path: describe_get("A collection", "application/json", collection),
+        f"{collection_path}/queryables": describe_get("Properties", SCHEMA_MEDIA_TYPE, collection),
+        f"{collection_path}/items": describe_get("Items", GEOJSON_MEDIA_TYPE, collection, *item_names),
+        f"{collection_path}/items/{{featureId}}": describe_get("An item", GEOJSON_MEDIA_TYPE, collection, "featureId"),
+        "/search": search,
     }
     paths: dict[str, Any] = {path: {"get": operation} for path, operation in gets.items()}
-    posted = {key: value for key, value in search.items() if key != "parameters"} | {"requestBody": search_body}
-    paths["/search"] = {"get": search, "post": posted}
+    paths["/search"]["post"] = {**posted, "requestBody": {"content": {"application/json": schema}}}
     title = catalogue.site.settings.title or catalogue.site.settings.name
     return {
         "openapi": "3.0.3",
@@ -386,3 +379,11 @@ def build_openapi_document(catalogue: ReaderCatalogue) -> dict[str, Any]:
         "servers": [{"url": catalogue.root_url}],
         "paths": paths,
     }
+
+
+def _describe_openapi_parameter(name: str) -> dict[str, Any]:
+    is_in_path = name in {"collectionId", "featureId"}
+    schema: dict[str, Any] = {"type": "string"}
+    if name == "limit":
+        schema = {"type": "integer", "minimum": 1, "maximum": 10_000}
+    return {"name": name, "in": "path" if is_in_path else "query", "required": is_in_path, "schema": schema}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import reduce
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +15,7 @@ import orjson
 from hven.adql.syntax_tree import (
     BetweenPredicate,
     BinaryOperation,
+    ColumnRef,
     Comparison,
     Conjunction,
     Disjunction,
@@ -35,12 +37,10 @@ from hven.plugins.stac.spatial_conditions import (
 )
 from hven.plugins.stac.temporal_conditions import (
     TEMPORAL_OPERATORS,
+    TemporalProperty,
     TimeSpan,
-    build_end_condition,
-    build_instant_literal,
-    build_missing_datetime_condition,
     build_temporal_condition,
-    find_time_columns,
+    find_temporal_property,
     parse_instant,
 )
 
@@ -90,11 +90,7 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
             "filters in CQL2 text require the library cql2, which is not installed",
             remedy="run `pip install 'hven[stac]'`, or send the filter as CQL2 JSON",
         ) from None
-    if len(text) > MAX_FILTER_CHARACTERS:
-        message = format_message(
-            "the filter has {count:,} characters; the limit is {most:,}", len(text), MAX_FILTER_CHARACTERS
-        )
-        raise TooLargeError(message)
+    require_short_filter(text)
     _check_text_depth(text)
     try:
         parsed: Any = cql2.Expr(text).to_json()
@@ -128,11 +124,7 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     ParamError, TooLargeError
         The text is no JSON object, or too long.
     """
-    if len(text) > MAX_FILTER_CHARACTERS:
-        message = format_message(
-            "the filter has {count:,} characters; the limit is {most:,}", len(text), MAX_FILTER_CHARACTERS
-        )
-        raise TooLargeError(message)
+    require_short_filter(text)
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -140,6 +132,13 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ParamError("the filter is not a JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
     return parsed
+
+
+def require_short_filter(text: str | bytes) -> None:
+    """Refuse filters with too many characters."""
+    if len(text) > MAX_FILTER_CHARACTERS:
+        message = "the filter has {count:,} characters; the limit is {most:,}"
+        raise TooLargeError(format_message(message, len(text), MAX_FILTER_CHARACTERS))
 
 
 def _check_text_depth(text: str) -> None:
@@ -153,14 +152,8 @@ def _check_text_depth(text: str) -> None:
             MAX_ARITHMETIC_OPERATORS,
         )
         raise TooLargeError(message)
-    depth = deepest = 0
-    for character in text:
-        if character == "(":
-            depth += 1
-        elif character == ")":
-            depth -= 1
-        deepest = max(depth, deepest)
-    _check_depth(max(deepest, text.upper().count("NOT") // 10))
+    depths = accumulate((character == "(") - (character == ")") for character in text)
+    _check_depth(max(max(depths, default=0), text.upper().count("NOT") // 10))
 
 
 def build_filter_condition(
@@ -255,46 +248,41 @@ class _FilterTranslator:
         if _is_time_literal(left):
             left, right = right, left
             op = _REVERSED_COMPARISONS.get(op, op)
-        if isinstance(right, str) and find_time_columns(left, self.item_table) is not None:
+        if isinstance(right, str) and self._find_temporal_property(left) is not None:
             right = {"timestamp": right}  # clients often send plain texts
         if _is_time_literal(right):
             return self._compare_time(op, left, right)
         return Comparison(op, self._translate_value(left, depth), self._translate_value(right, depth))
 
     def _compare_time(self, op: str, left: object, right: dict[str, Any]) -> Expr:
-        columns = find_time_columns(left, self.item_table)
-        if columns is None:
+        own = self._find_temporal_property(left)
+        if own is None:
             message = "a time is compared with something that is not a time"
             raise build_filter_error(message, "compare the time with the property datetime")
-        begin, end = columns
-        instant = parse_instant(str(right.get("timestamp", right.get("date"))))
-        assert isinstance(left, dict)  # noqa: S101  (it is a property)
-        end_condition = build_end_condition(op, left, instant, self.item_table, self.collection_span)
-        if end_condition is not None:
-            return end_condition
-        condition: Expr = Comparison(op, build_column_ref(begin.name), build_instant_literal(instant, begin))
-        if begin.name == end.name:
+        condition = own.build_comparison(op, parse_instant(str(right.get("timestamp", right.get("date")))))
+        if own.begin == own.end:
             return condition
         # `datetime` is null in items that last for some time
-        equal_ends = Comparison("=", build_column_ref(begin.name), build_column_ref(end.name))
-        no_end = NullPredicate(build_column_ref(end.name))
-        return Conjunction((condition, Disjunction((equal_ends, no_end))))
+        return Conjunction((condition, Comparison("=", own.begin, own.end)))
+
+    def _find_temporal_property(self, node: object) -> TemporalProperty | None:
+        return find_temporal_property(node, self.item_table, self.collection_span)
 
     def _translate_null(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         (operand,) = _require_args(op, args, 1)
-        if isinstance(operand, dict) and isinstance(operand.get("property"), str):
-            condition = build_missing_datetime_condition(operand, self.item_table, self.collection_span)
-            if condition is not None:
-                return condition
-            if operand["property"].removeprefix("properties.") == "geometry":
-                return build_missing_geometry_condition(self.item_table)
-        return NullPredicate(self._translate_value(operand, depth))
+        name = str(operand.get("property")) if isinstance(operand, dict) else ""
+        if name.removeprefix("properties.") == "geometry":
+            return build_missing_geometry_condition(self.item_table)
+        own = self._find_temporal_property(operand)
+        if own is None or isinstance(own.begin, ColumnRef):
+            return NullPredicate(self._translate_value(operand, depth) if own is None else own.begin)
+        return FALSE_CONDITION if own.begin == own.end else Comparison("<>", own.begin, own.end)
 
     def _translate_between(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         if len(args) == 2 and isinstance(args[1], list):  # both limits in a list, as in drafts of CQL2
             args = [args[0], *args[1]]
         operand, low, high = _require_args(op, args, 3)
-        if find_time_columns(operand, self.item_table) is not None:
+        if self._find_temporal_property(operand) is not None:
             above = self._translate_comparison(">=", [operand, low], depth)
             return Conjunction((above, self._translate_comparison("<=", [operand, high], depth)))
         value, low_value, high_value = (self._translate_value(item, depth) for item in (operand, low, high))
@@ -304,7 +292,7 @@ class _FilterTranslator:
         operand, choices = _require_args(op, args, 2)
         if not isinstance(choices, list) or not choices:
             raise build_filter_error("IN needs a list of values")
-        if find_time_columns(operand, self.item_table) is not None:
+        if self._find_temporal_property(operand) is not None:
             parts = tuple(self._translate_comparison("=", [operand, choice], depth) for choice in choices)
             return _join_alternatives(parts)
         values = tuple(self._translate_value(choice, depth) for choice in choices)

@@ -60,28 +60,35 @@ def export_stac_catalogue(
 
 
 def _write_collection(catalogue: ReaderCatalogue, collection: ItemCollection, directory: Path) -> int:
-    """Write a collection and its items, page by page; return the number of items."""
+    """Write a collection and its items, page by page, so that no more links are in memory; return the item count."""
     directory.mkdir(parents=True)
-    item_links: list[dict[str, Any]] = []
-    search = ItemSearch(collection_ids=[collection.id], limit=MAX_LIMIT)
-    while True:
-        page = read_item_page(catalogue, search)
-        for text in page.texts.to_pylist():
-            item = orjson.loads(text)
-            file_name = f"{_build_item_file_name(item['id'])}.json"
-            kept_links = [link for link in item["links"] if link["rel"] in {"related", "alternate", "self"}]
-            for relation, address in ITEM_LINKS:
-                kept_links.append(build_link(relation, address))
-            _write_json(directory / file_name, {**item, "links": kept_links})
-            item_links.append(build_link("item", f"./{file_name}", "application/geo+json"))
-        if page.next_token is None:
-            break
-        search = ItemSearch(collection_ids=[collection.id], limit=MAX_LIMIT, token=page.next_token)
     document = build_collection_document(catalogue, collection)
-    kept_links = [link for link in document["links"] if link["rel"] in {"self", "license", "cite-as", "alternate"}]
-    own_links = [build_link("root", "../catalog.json"), build_link("parent", "../catalog.json")]
-    _write_json(directory / "collection.json", {**document, "links": [*kept_links, *own_links, *item_links]})
-    return len(item_links)
+    links = [link for link in document.pop("links") if link["rel"] in {"self", "license", "cite-as", "alternate"}]
+    links += [build_link(relation, "../catalog.json") for relation in ("root", "parent")]
+    item_count = 0
+    with (directory / "collection.json").open("wb") as file:
+        file.write(orjson.dumps({**document, "links": links}).removesuffix(b"]}"))
+        search = ItemSearch(collection_ids=[collection.id], limit=MAX_LIMIT)
+        while True:
+            page = read_item_page(catalogue, search)
+            for text in page.texts.to_pylist():
+                file_name = _write_item(orjson.loads(text), directory)
+                file.write(b",\n" + orjson.dumps(build_link("item", f"./{file_name}", "application/geo+json")))
+            item_count += len(page.texts)
+            if page.next_token is None:
+                break
+            search = replace(search, token=page.next_token)
+        file.write(b"]}\n")
+    return item_count
+
+
+def _write_item(item: dict[str, Any], directory: Path) -> str:
+    """Write an item, and return the name of its file."""
+    file_name = f"{_build_item_file_name(item['id'])}.json"
+    links = [link for link in item["links"] if link["rel"] in {"related", "alternate", "self"}]
+    links += [build_link(relation, address) for relation, address in ITEM_LINKS]
+    _write_json(directory / file_name, {**item, "links": links})
+    return file_name
 
 
 def _build_item_file_name(item_id: str) -> str:

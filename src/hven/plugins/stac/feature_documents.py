@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal
-from hven.plugins.stac.item_documents import compute_boxes, read_geometries, write_geometries
+from hven.plugins.stac.item_documents import read_geometries, write_boxes, write_geometries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,55 +35,29 @@ class GmlDialect:
 
     Attributes
     ----------
-    multi, member, ring_begin, ring_end
-        Element of polygons, element around each, and what stands around the positions of the outer ring.
-    inner_begin, inner_end
-        What stands around the positions of the other rings.
-    point_begin, point_end, line_begin, line_end
-        What stands around the positions of a point and a line.
+    multi, member
+        Element of polygons, and element around each.
+    outer, inner
+        Elements around the outer ring of a polygon, and around the others.
+    positions, position
+        Elements of several positions, and of one.
     separator
         Between the two numbers of a position.
     """
 
     multi: str
     member: str
-    ring_begin: str
-    ring_end: str
-    inner_begin: str
-    inner_end: str
-    positions_begin: str
-    positions_end: str
-    point_begin: str
-    point_end: str
+    outer: str
+    inner: str
+    positions: str
+    position: str
     separator: str
 
 
 GML2 = GmlDialect(
-    multi="MultiPolygon",
-    member="polygonMember",
-    ring_begin="<gml:outerBoundaryIs><gml:LinearRing><gml:coordinates>",
-    ring_end="</gml:coordinates></gml:LinearRing></gml:outerBoundaryIs>",
-    inner_begin="<gml:innerBoundaryIs><gml:LinearRing><gml:coordinates>",
-    inner_end="</gml:coordinates></gml:LinearRing></gml:innerBoundaryIs>",
-    positions_begin="<gml:coordinates>",
-    positions_end="</gml:coordinates>",
-    point_begin="<gml:coordinates>",
-    point_end="</gml:coordinates>",
-    separator=",",
+    *("MultiPolygon", "polygonMember", "outerBoundaryIs", "innerBoundaryIs"), *("coordinates", "coordinates", ",")
 )
-GML3 = GmlDialect(
-    multi="MultiSurface",
-    member="surfaceMember",
-    ring_begin="<gml:exterior><gml:LinearRing><gml:posList>",
-    ring_end="</gml:posList></gml:LinearRing></gml:exterior>",
-    inner_begin="<gml:interior><gml:LinearRing><gml:posList>",
-    inner_end="</gml:posList></gml:LinearRing></gml:interior>",
-    positions_begin="<gml:posList>",
-    positions_end="</gml:posList>",
-    point_begin="<gml:pos>",
-    point_end="</gml:pos>",
-    separator=" ",
-)
+GML3 = GmlDialect("MultiSurface", "surfaceMember", "exterior", "interior", "posList", "pos", " ")
 
 
 def encode_xml_or_file_name(text: str) -> str:
@@ -196,7 +170,10 @@ def write_gml_features(
     id_attribute = "fid" if is_gml2 else "gml:id"
     parts: list[pa.Array | str] = [f'<f:{collection.id} {id_attribute}="', feature_ids, '">']
     if not is_gml2:
-        parts.append(_write_envelopes(geometries, frame, is_latitude_first=is_latitude_first))
+        begin = f'<gml:boundedBy><gml:Envelope srsName="{frame}"><gml:lowerCorner>'
+        separators = (" ", "</gml:lowerCorner><gml:upperCorner>")
+        end = "</gml:upperCorner></gml:Envelope></gml:boundedBy>"
+        parts.append(write_boxes(geometries, begin, separators, end, is_latitude_first=is_latitude_first))
     geometry_texts = write_gml_geometries(geometries, feature_ids, dialect, frame, is_latitude_first=is_latitude_first)
     parts.append(geometry_texts)
     for column in columns:
@@ -221,19 +198,6 @@ def escape_xml_texts(texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(texts, r"[\x00-\x08\x0B\x0C\x0E-\x1F]", "")
 
 
-def _write_envelopes(geometries: Objects, frame: str, *, is_latitude_first: bool) -> pa.Array:
-    boxes = compute_boxes(geometries)
-    has_box = pa.array(np.isfinite(boxes).all(axis=1))
-    order = (1, 0, 3, 2) if is_latitude_first else (0, 1, 2, 3)
-    first, second, third, fourth = (pa.array(boxes[:, number]).cast(pa.string()) for number in order)
-    texts = literal.concat_text_columns(
-        f'<gml:boundedBy><gml:Envelope srsName="{frame}"><gml:lowerCorner>',
-        *(first, " ", second, "</gml:lowerCorner><gml:upperCorner>", third, " ", fourth),
-        "</gml:upperCorner></gml:Envelope></gml:boundedBy>",
-    )
-    return pc.if_else(has_box, texts, "")
-
-
 def write_gml_geometries(
     geometries: Objects, feature_ids: pa.Array, dialect: GmlDialect, frame: str, *, is_latitude_first: bool
 ) -> pa.Array:
@@ -253,14 +217,11 @@ def write_gml_geometries(
     kinds = shapely.get_type_id(geometries)
     frame_attribute = f' srsName="{frame}"' if frame else ""
     texts = np.full(len(geometries), "", object)
-    for kind, element, begin, end in (
-        (0, "Point", dialect.point_begin, dialect.point_end),
-        (1, "LineString", dialect.positions_begin, dialect.positions_end),
-    ):
+    for kind, element, tag in ((0, "Point", dialect.position), (1, "LineString", dialect.positions)):
         rows = np.flatnonzero(kinds == kind)
         if len(rows):
             positions = _write_positions(geometries[rows], dialect, is_latitude_first=is_latitude_first)
-            written = literal.concat_text_columns(f"@{element}>{begin}", positions, f"{end}</gml:{element}>")
+            written = literal.concat_text_columns(f"@{element}><gml:{tag}>", positions, f"</gml:{tag}></gml:{element}>")
             texts[rows] = written.to_pylist()
     rows = np.flatnonzero((kinds == 3) | (kinds == 6))
     if len(rows):
@@ -296,9 +257,12 @@ def _write_polygons(
     rings, owners = shapely.get_rings(polygons, return_index=True)
     positions = _write_positions(rings, dialect, is_latitude_first=is_latitude_first)
     is_outer = pa.array(np.diff(owners, prepend=-1) != 0)
-    begins = pc.if_else(is_outer, dialect.ring_begin, dialect.inner_begin)
-    ends = pc.if_else(is_outer, dialect.ring_end, dialect.inner_end)
-    ring_texts = literal.concat_text_columns(begins, positions, ends)
+    sides = pc.if_else(is_outer, dialect.outer, dialect.inner)
+    tag = dialect.positions
+    ring_texts = literal.concat_text_columns(
+        *("<gml:", sides, f"><gml:LinearRing><gml:{tag}>", positions),
+        *(f"</gml:{tag}></gml:LinearRing></gml:", sides, ">"),
+    )
     polygon_texts = _join_by_owner(ring_texts, owners, len(polygons))
     member = dialect.member
     identifier: list[pa.Array | str] = []

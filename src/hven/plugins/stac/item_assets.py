@@ -124,6 +124,26 @@ def _list_links(catalogue: ReaderCatalogue, table: Table, identifiers: Sequence[
     )
 
 
+def read_column_texts(item_table: ItemTable, rows: pa.Table, name: str) -> pa.Array | None:
+    """Read the values of a column of texts, without empty ones; None if there is no such column.
+
+    Parameters
+    ----------
+    item_table
+        The table of the rows.
+    rows
+        Rows with all columns of the table.
+    name
+        Name of the column in lower case.
+    """
+    column = item_table.columns_by_name.get(name)
+    if column is None or not column.type.is_string or column.type.xtype not in {None, "", "uri"}:
+        return None
+    texts = literal.combine_chunks(rows.column(column.name)).cast(pa.string())
+    is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
+    return pc.if_else(is_blank, literal.NULL_STRING, texts) if pc.any(is_blank).as_py() else texts
+
+
 def read_standard_links(item_table: ItemTable, rows: pa.Table) -> pa.Table:
     """Read the links that standard columns of EPN-TAP and ObsCore have.
 
@@ -139,25 +159,18 @@ def read_standard_links(item_table: ItemTable, rows: pa.Table) -> pa.Table:
     links
         As those of `read_link_lists`.
     """
-    columns = item_table.columns_by_name
-
-    def read_texts(name: str) -> pa.Array:
-        column = columns.get(name)
-        if column is None or not column.type.is_string:
-            return pa.nulls(rows.num_rows, pa.string())
-        texts = literal.combine_chunks(rows.column(column.name)).cast(pa.string())
-        return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT), literal.NULL_STRING, texts)
-
     row_numbers = pa.array(np.arange(rows.num_rows, dtype=np.int32))
     missing_texts, missing_sizes = pa.nulls(rows.num_rows, pa.string()), pa.nulls(rows.num_rows, pa.int64())
     parts = [_LINK_SCHEMA.empty_table()]
     for word, name in _STANDARD_COLUMNS:
-        if name not in columns:
+        addresses = read_column_texts(item_table, rows, name)
+        if addresses is None:
             continue
         facts = [missing_texts, missing_sizes]
         if word == "this":
-            facts = [read_texts("access_format"), _compute_file_sizes(item_table, rows)]
-        part = [row_numbers, pa.repeat(word, rows.num_rows), read_texts(name), missing_texts, *facts]
+            formats = read_column_texts(item_table, rows, "access_format")
+            facts = [missing_texts if formats is None else formats, _compute_file_sizes(item_table, rows)]
+        part = [row_numbers, pa.repeat(word, rows.num_rows), addresses, missing_texts, *facts]
         parts.append(pa.table(part, schema=_LINK_SCHEMA))
     links = pa.concat_tables(parts)
     return _sort_links(links.filter(pc.is_valid(links["access_url"])))

@@ -17,8 +17,14 @@ from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
 from hven.plugins.stac.iau_bodies import IAU_BODY_NUMBERS
-from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets_with_size_flags
-from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
+from hven.plugins.stac.item_assets import (
+    has_link_lists,
+    read_column_texts,
+    read_standard_links,
+    write_assets_with_size_flags,
+)
+from hven.plugins.stac.item_tables import TEXT_PROPERTIES
+from hven.plugins.stac.temporal_conditions import to_instants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
     from hven.model.types import ColumnType
+    from hven.plugins.stac.item_tables import ItemTable
     from hven.plugins.stac.reader_catalogue import ItemCollection
 
     Objects = npt.NDArray[np.object_]
@@ -56,12 +63,8 @@ TARGET_CLASSES = (
 MEMBER_NAMES = frozenset(
     ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
 )
-DAY_MILLISECONDS = 86_400_000
-_LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
-_SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
 NULL_TEXT = literal.NULL_STRING
 _TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
-_NULL_INTEGER = pa.scalar(None, pa.int64())
 _GRID_COLUMNS = ("proj_shape", "proj_transform", "proj_bbox")
 _ON_BODY = literal.to_arrow_string_scalar("body")
 _EMPTY_TEXT = literal.to_arrow_string_scalar("")
@@ -147,23 +150,20 @@ def write_items(
     return _ItemWriter(rows.combine_chunks(), links, collection, base_url, selection).write()
 
 
+@dataclass(frozen=True)
 class _ItemWriter:
     """Writes the rows of a page."""
 
-    def __init__(
-        self,
-        rows: pa.Table,
-        links: pa.Table | None,
-        collection: ItemCollection,
-        base_url: str,
-        selection: ItemFieldSelection,
-    ) -> None:
-        self.rows = rows
-        self.links = links
-        self.collection = collection
-        self.item_table = collection.item_table
-        self.base_url = base_url
-        self.selection = selection
+    rows: pa.Table
+    links: pa.Table | None
+    collection: ItemCollection
+    base_url: str
+    selection: ItemFieldSelection
+
+    @property
+    def item_table(self) -> ItemTable:
+        """The table of the rows."""
+        return self.collection.item_table
 
     def get_values(self, column: Column) -> pa.Array:
         """Return the values of a column."""
@@ -171,12 +171,7 @@ class _ItemWriter:
 
     def get_texts(self, name: str) -> pa.Array | None:
         """Return the values of a column of texts, without empty ones; None if there is no such column."""
-        column = self.item_table.columns_by_name.get(name)
-        if column is None or not column.type.is_string or column.type.xtype:
-            return None
-        texts = self.get_values(column).cast(pa.string())
-        is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
-        return pc.if_else(is_blank, NULL_TEXT, texts) if pc.any(is_blank).as_py() else texts
+        return read_column_texts(self.item_table, self.rows, name)
 
     def write(self) -> pa.Array:
         """Write the items."""
@@ -202,7 +197,7 @@ class _ItemWriter:
             members += [',"geometry":', write_geometries(geometries, is_latitude_first=order)]
         if self.selection.has_member("bbox"):
             order = self.selection.is_latitude_first
-            members.append(write_boxes(geometries, ',"bbox":', "", is_latitude_first=order))
+            members.append(write_boxes(geometries, ',"bbox":[', (",", ","), "]", is_latitude_first=order))
         if self.selection.has_properties:
             members += [',"properties":{', *properties, "}"]
         if self.selection.has_member("links"):
@@ -284,21 +279,14 @@ class _ItemWriter:
     def _add_common_metadata_texts(
         self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
     ) -> None:
-        is_epn = self.item_table.is_epn
-        names = {"title": "granule_gid", "platform": "instrument_host_name"}
-        if not is_epn:
-            names = {"title": "obs_title", "platform": "facility_name"}
-        for name, column_name in names.items():
-            texts = self.get_texts(column_name)
-            if texts is not None:
-                add_property(name, literal.quote_json_strings(texts))
-        instruments = self.get_texts("instrument_name")
-        if instruments is not None:
-            add_property("instruments", _write_text_lists(instruments))
-        citations = self.get_texts("bib_reference")
-        if citations is not None:
-            add_property("sci:citation", literal.quote_json_strings(citations))
-            extensions.append((SCIENTIFIC_SCHEMA, pc.is_valid(citations)))
+        for name, column_names in TEXT_PROPERTIES.items():
+            texts = self.get_texts(column_names[not self.item_table.is_epn])
+            if texts is None or name.startswith("ssys:"):
+                continue
+            is_list = name == "instruments"
+            add_property(name, _write_text_lists(texts) if is_list else literal.quote_json_strings(texts))
+            if name == "sci:citation":
+                extensions.append((SCIENTIFIC_SCHEMA, pc.is_valid(texts)))
 
     def _write_times(self) -> list[pa.Array | str]:
         """Write datetime, or null with begin and end; rows without a time take that of their collection."""
@@ -336,23 +324,19 @@ class _ItemWriter:
 
     def _find_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
         """Find the codes of frames: those of rasters, or spheres of bodies with longitudes to the east."""
-        own_codes = self.get_texts("proj_code")
-        body_codes = self._find_body_frame_codes(geometries, targets)
-        if own_codes is None or body_codes is None:
-            return body_codes if own_codes is None else own_codes
-        return pc.coalesce(own_codes, body_codes)
-
-    def _find_body_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
-        has_geometry = pa.array(_find_present(geometries))
-        if self.item_table.body_name is not None:
-            code = find_frame_code(self.item_table.body_name)
-            return None if code is None else pc.if_else(has_geometry, code, NULL_TEXT)
-        if targets is None or not self.item_table.has_geometry:
-            return None
-        encoded = targets.dictionary_encode()
-        codes = pa.array([find_frame_code(name.split("#")[0]) for name in encoded.dictionary.to_pylist()], pa.string())
-        row_codes = codes.take(encoded.indices) if len(codes) else pa.nulls(self.rows.num_rows, pa.string())
-        return pc.if_else(has_geometry, row_codes, NULL_TEXT)
+        own_codes, body_name = self.get_texts("proj_code"), self.item_table.body_name
+        body_codes = None
+        if body_name is not None:
+            body_codes = pa.array([find_frame_code(body_name)] * self.rows.num_rows, pa.string())
+        elif targets is not None and self.item_table.has_geometry:
+            encoded = targets.dictionary_encode()
+            names = encoded.dictionary.to_pylist()
+            body_codes = pa.array([find_frame_code(name.split("#")[0]) for name in names], pa.string())
+            body_codes = body_codes.take(encoded.indices)
+        if body_codes is None or body_codes.null_count == len(body_codes):
+            return own_codes
+        body_codes = pc.if_else(pa.array(_find_present(geometries)), body_codes, NULL_TEXT)
+        return body_codes if own_codes is None else pc.coalesce(own_codes, body_codes)
 
     def _write_links(self, ids: pa.Array) -> pa.Array:
         root_url = f"{self.base_url}/stac"
@@ -469,31 +453,6 @@ def encode_ids_for_urls(ids: pa.Array) -> pa.Array:
     if not pc.any(needs_encoding).as_py():
         return ids
     return pa.array([None if text is None else quote(text, safe="") for text in ids.to_pylist()], pa.string())
-
-
-def to_instants(values: pa.Array, column: Column) -> pa.Array:
-    """Convert the values of a column of times to timestamps in milliseconds; those outside the years 1 to 9999 to null.
-
-    Parameters
-    ----------
-    values
-        Timestamps, or days from the epoch of the column.
-    column
-        The column.
-    """
-    if column.epoch is None:
-        milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-    else:
-        days = np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
-        unix_days = days + (column.epoch - UNIX_EPOCH_JD)
-        is_time = np.isfinite(unix_days) & (np.abs(unix_days) < 1e7)
-        rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
-        milliseconds = pa.array(rounded, mask=~is_time)
-    is_in_range = pc.and_(
-        pc.greater_equal(milliseconds, _SMALLEST_INSTANT),
-        pc.less_equal(milliseconds, _LARGEST_INSTANT),
-    )
-    return pc.if_else(is_in_range, milliseconds, _NULL_INTEGER).cast(pa.timestamp("ms"))
 
 
 def _find_present(objects: Objects) -> npt.NDArray[np.bool_]:
@@ -645,32 +604,24 @@ def compute_boxes(geometries: Objects) -> npt.NDArray[np.float64]:
     return boxes
 
 
-def write_boxes(geometries: Objects, before: str, missing_text: str, *, is_latitude_first: bool = False) -> pa.Array:
-    """Write the boxes of geometries as JSON.
+def write_boxes(
+    geometries: Objects, begin: str, separators: tuple[str, str], end: str, *, is_latitude_first: bool
+) -> pa.Array:
+    """Write the boxes of geometries; the text of a row without a geometry is empty.
 
     Parameters
     ----------
     geometries
         Geometries of shapely, or None.
-    before
-        Text before a box.
-    missing_text
-        Text of a row without a geometry.
+    begin, separators, end
+        Texts around a box, between the numbers of a corner, and between the corners.
     is_latitude_first
         Whether positions have the latitude before the longitude.
     """
     boxes = compute_boxes(geometries)
     has_box = pa.array(np.isfinite(boxes).all(axis=1))
     order = (1, 0, 3, 2) if is_latitude_first else (0, 1, 2, 3)
-    numbers = [pa.array(boxes[:, number]).cast(pa.string()) for number in order]
-    texts = literal.concat_text_columns(f"{before}[", *_join_with_commas(numbers), "]")
-    return pc.if_else(has_box, texts, literal.to_arrow_string_scalar(missing_text))
-
-
-def _join_with_commas(arrays: list[pa.Array]) -> list[pa.Array | str]:
-    parts: list[pa.Array | str] = []
-    for number, array in enumerate(arrays):
-        if number:
-            parts.append(",")
-        parts.append(array)
-    return parts
+    first, second, third, fourth = (pa.array(boxes[:, number]).cast(pa.string()) for number in order)
+    comma, middle = separators
+    texts = literal.concat_text_columns(begin, first, comma, second, middle, third, comma, fourth, end)
+    return pc.if_else(has_box, texts, _EMPTY_TEXT)

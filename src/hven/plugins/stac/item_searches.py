@@ -28,12 +28,12 @@ from hven.model.errors import ParamError, TooLargeError, format_message
 from hven.model.table import is_time_column
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
 from hven.plugins.stac.item_assets import read_link_lists
-from hven.plugins.stac.item_documents import ItemFieldSelection, to_instants, write_items
+from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
-from hven.plugins.stac.temporal_conditions import build_span_condition, find_time_columns
+from hven.plugins.stac.temporal_conditions import build_span_condition, to_instants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.adql.syntax_tree import Query
     from hven.model.table import Column
@@ -154,26 +154,35 @@ def encode_page_token(content: object) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
-def decode_page_token(token: str) -> list[Any]:
+def decode_page_token(token: str, is_valid: Callable[[list[Any]], bool]) -> list[Any]:
     """Decode the place of a page.
 
     Parameters
     ----------
     token
         What `encode_page_token` returned.
+    is_valid
+        Whether a place is one of the search.
 
     Raises
     ------
     ParamError
-        The text is no token.
+        The text is no token of the search.
     """
     try:
         content = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except ValueError:
         content = None
-    if not isinstance(content, list):
-        raise ParamError("the token is not from this service", name="token", remedy="use the `next` link of a page")
+    if not isinstance(content, list) or not is_valid(content):
+        remedy = "use the `next` link of a page"
+        raise ParamError(
+            "the token is not from this service, or belongs to another search", name="token", remedy=remedy
+        )
     return content
+
+
+def _are_counts(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int) and value >= 0 for value in values)
 
 
 def read_item_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
@@ -194,6 +203,8 @@ def read_item_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
     if len(search.collection_ids) > 1 and search.filter is not None:
         for collection_id in search.collection_ids:  # else a page with enough items would hide a fault
             search.build_condition(catalogue.find_collection(collection_id))
+    if not search.collection_ids:  # the reader sees none of those that are searched
+        return ItemPage(pa.array([], pa.string()), None, 0)
     if search.sort_keys:
         return _read_sorted_page(catalogue, search)
     return _read_page_by_id(catalogue, search)
@@ -205,13 +216,11 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     last_id: Any = None
     read_before = 0
     if search.token is not None:
-        content = decode_page_token(search.token)
-        is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
-        if not is_valid or not isinstance(content[2], int) or content[2] < 0:
-            remedy = "use the `next` link of a page"
-            raise ParamError("the token belongs to another search", name="token", remedy=remedy)
-        position = list(search.collection_ids).index(content[0])
-        _, last_id, read_before = content
+        collection_id, last_id, read_before = decode_page_token(
+            search.token,
+            lambda place: len(place) == 3 and place[0] in search.collection_ids and _are_counts(place[2:]),
+        )
+        position = list(search.collection_ids).index(collection_id)
     texts: list[pa.Array] = []
     missing_count = search.limit
     next_token = None
@@ -242,7 +251,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         total_count = read_before + search.limit - missing_count
     elif len(search.collection_ids) == 1:
         total_count = known_counts[0]
-    return ItemPage(_concat_texts(texts), next_token, total_count)
+    return ItemPage(pa.concat_arrays(texts), next_token, total_count)
 
 
 def _read_rows_by_id(
@@ -299,60 +308,72 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
     """Read the next rows of all collections in order, and merge them; the token has an offset for each collection."""
     offsets = [0] * len(search.collection_ids)
     if search.token is not None:
-        content = decode_page_token(search.token)
-        if len(content) != len(offsets) or not all(isinstance(item, int) and item >= 0 for item in content):
-            remedy = "use the `next` link of a page"
-            raise ParamError("the token belongs to another search", name="token", remedy=remedy)
-        if max(content, default=0) > MAX_OFFSET:
+        offset_count = len(offsets)
+        offsets = decode_page_token(search.token, lambda place: len(place) == offset_count and _are_counts(place))
+        if max(offsets, default=0) > MAX_OFFSET:
             message = format_message("a sorted search ends after {most:,} items of a collection", MAX_OFFSET)
             raise TooLargeError(message, remedy="leave out sortby, or narrow the search")
-        offsets = content
-    text_parts: list[pa.Array] = []
-    key_parts: list[pa.Table] = []
+    parts: list[pa.Table] = []
     any_more = False
     for number, collection_id in enumerate(search.collection_ids):
         collection = catalogue.find_collection(collection_id)
-        table = collection.item_table.table
-        sort_columns = [_find_sort_column(name, collection) for name, _ in search.sort_keys]
-        order_items = [
-            OrderItem(build_column_ref(column.name), descending=is_descending)
-            for column, (_, is_descending) in zip(sort_columns, search.sort_keys, strict=True)
-        ]
-        order_items.append(OrderItem(build_column_ref(collection.item_table.id_column.name)))
-        condition = search.build_condition(collection)
-        query_tree = build_table_query(table, _list_columns(collection), condition, order_items, offsets[number])
-        rows, has_more = _read_rows(catalogue, query_tree, search.limit)
+        rows, has_more = read_sorted_rows(catalogue, collection, search, search.limit, offsets[number])
         any_more = any_more or has_more
-        text_parts.append(_write_items(catalogue, rows, collection, search.selection))
-        keys = {f"key{index}": _read_sort_values(rows, column) for index, column in enumerate(sort_columns)}
-        key_parts.append(pa.table({**keys, "collection": pa.array([number] * rows.num_rows, pa.int32())}))
-    texts = _concat_texts(text_parts)
-    if len(key_parts) > 1:
+        columns = [_find_sort_column(name, collection) for name, _ in search.sort_keys]
+        values = {f"key{index}": _read_sort_values(rows, column) for index, column in enumerate(columns)}
+        values["text"] = _write_items(catalogue, rows, collection, search.selection)
+        parts.append(pa.table({**values, "collection": pa.array([number] * rows.num_rows, pa.int32())}))
+    page = parts[0]
+    if len(parts) > 1:
+        directions = ["descending" if is_descending else "ascending" for _, is_descending in search.sort_keys]
+        orders = [(f"key{index}", direction) for index, direction in enumerate(directions)]
         try:
-            keys_table = pa.concat_tables(key_parts, promote_options="permissive")
+            page = pa.concat_tables(parts, promote_options="permissive").sort_by([*orders, ("collection", "ascending")])
         except pa.ArrowException:
             raise ParamError(
                 "the values to sort by have different types in different collections",
                 name="sortby",
                 remedy="search one collection at a time",
             ) from None
-        orders = [
-            (f"key{index}", "descending" if is_descending else "ascending")
-            for index, (_, is_descending) in enumerate(search.sort_keys)
-        ]
-        indexes = pc.sort_indices(keys_table, [*orders, ("collection", "ascending")])
-    else:
-        keys_table = key_parts[0]
-        indexes = pa.array(range(keys_table.num_rows), pa.int64())
-    chosen_indexes = indexes[: search.limit]
-    any_more = any_more or len(indexes) > search.limit
-    next_token = None
-    if any_more:
-        numbers = keys_table.column("collection").take(chosen_indexes).to_numpy()
-        next_offsets = [offset + int((numbers == number).sum()) for number, offset in enumerate(offsets)]
-        next_token = encode_page_token(next_offsets)
-    total_count = None if any_more else sum(offsets) + len(chosen_indexes)
-    return ItemPage(texts.take(chosen_indexes), next_token, total_count)
+    any_more = any_more or page.num_rows > search.limit
+    page = page.slice(0, search.limit)
+    numbers = page["collection"].to_numpy()
+    offsets = [offset + int((numbers == number).sum()) for number, offset in enumerate(offsets)]
+    next_token = encode_page_token(offsets) if any_more else None
+    return ItemPage(literal.combine_chunks(page["text"]), next_token, None if any_more else sum(offsets))
+
+
+def read_sorted_rows(
+    catalogue: ReaderCatalogue, collection: ItemCollection, search: ItemSearch, limit: int, offset: int
+) -> tuple[pa.Table, bool]:
+    """Read rows in the order of a search, and whether there are more.
+
+    The order is the same in each page: rows with equal ids are ordered by their other values.
+
+    Parameters
+    ----------
+    catalogue
+        What the reader sees.
+    collection
+        The collection.
+    search
+        The search.
+    limit
+        Maximum number of rows.
+    offset
+        Number of rows to skip.
+    """
+    item_table = collection.item_table
+    directions = {_find_sort_column(name, collection).name: value for name, value in search.sort_keys}
+    directions.setdefault(item_table.id_column.name, False)
+    if not item_table.has_unique_ids:
+        for column in item_table.columns_by_name.values():
+            if column.type.xtype is None and (column.type.is_string or not column.type.is_array):
+                directions.setdefault(column.name, False)
+    order_items = [OrderItem(build_column_ref(name), descending=value) for name, value in directions.items()]
+    condition = search.build_condition(collection)
+    query_tree = build_table_query(item_table.table, _list_columns(collection), condition, order_items, offset)
+    return _read_rows(catalogue, query_tree, limit)
 
 
 def _read_sort_values(rows: pa.Table, column: Column) -> pa.Array:
@@ -365,9 +386,10 @@ def _read_sort_values(rows: pa.Table, column: Column) -> pa.Array:
 
 def _find_sort_column(name: str, collection: ItemCollection) -> Column:
     item_table = collection.item_table
-    time_columns = find_time_columns({"property": name}, item_table)
-    if time_columns is not None:
-        return time_columns[0]
+    end_numbers = {"datetime": 0, "start_datetime": 0, "end_datetime": 1}
+    end_number = end_numbers.get(name.removeprefix("properties."))
+    if end_number is not None and item_table.time_columns is not None:
+        return item_table.time_columns[end_number]
     if name == "collection":
         return item_table.id_column
     return find_filter_column(name, item_table)
@@ -375,12 +397,6 @@ def _find_sort_column(name: str, collection: ItemCollection) -> Column:
 
 def _list_columns(collection: ItemCollection) -> list[str]:
     return [column.name for column in collection.item_table.columns_by_name.values()]
-
-
-def _concat_texts(parts: Sequence[pa.Array]) -> pa.Array:
-    if not parts:
-        return pa.array([], pa.string())
-    return pa.concat_arrays(list(parts))
 
 
 def count_items(catalogue: ReaderCatalogue, search: ItemSearch) -> int:

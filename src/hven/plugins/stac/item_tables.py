@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EPN_PREFIX = "epn:"
 OBSCORE_PREFIX = "obscore:"
 # standard property -> column of EPN-TAP, column of ObsCore
-_TEXT_PROPERTIES = {
+TEXT_PROPERTIES = {
     "title": ("granule_gid", "obs_title"),
     "instruments": ("instrument_name", "instrument_name"),
     "platform": ("instrument_host_name", "facility_name"),
@@ -145,7 +145,7 @@ class ItemTable:
     def property_columns(self) -> Mapping[str, Column]:
         """The columns by the names that their values have in items: with the prefix, and by common names."""
         named_columns = {f"{self.prefix}{column.name}": column for column in self.columns_by_name.values()}
-        for name, column_names in _TEXT_PROPERTIES.items():
+        for name, column_names in TEXT_PROPERTIES.items():
             column = self.columns_by_name.get(column_names[0 if self.is_epn else 1])
             if column is not None:
                 named_columns[name] = column

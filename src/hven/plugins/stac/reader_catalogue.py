@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from hven import query
 from hven.adql.adql_writer import write_adql
@@ -17,10 +19,10 @@ from hven.adql.syntax_tree import (
     build_column_ref,
     build_table_query,
 )
-from hven.model import LruCache
+from hven.model import LruCache, literal
 from hven.model.errors import HvenError, NotFoundError, suggest_spelling
 from hven.plugins.stac.item_tables import ItemTable, find_item_table
-from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD, TimeSpan
+from hven.plugins.stac.temporal_conditions import TimeSpan, to_instants
 from hven.services.addresses import get_base_url
 from hven.site import anonymize_for_referee, record_sent_data
 
@@ -39,13 +41,6 @@ if TYPE_CHECKING:
 SERVICE_NAME = "stac"
 WHOLE_BODY = (-180.0, -90.0, 180.0, 90.0)  # west, south, east and north
 Box = tuple[float, float, float, float]
-
-
-class ColumnRangeCache(LruCache["Mapping[str, tuple[Any, Any]]"]):
-    """Least and largest values of columns, for readers who see the same rows."""
-
-    def __init__(self) -> None:
-        super().__init__(2_000)
 
 
 class VisibleCollectionCache(LruCache["VisibleCollections"]):
@@ -90,7 +85,7 @@ class ItemCollection:
     item_table: ItemTable
     published: PublishedTable
     span: TimeSpan | None
-    box: tuple[float, float, float, float]
+    box: Box
 
     @property
     def id(self) -> str:
@@ -259,13 +254,7 @@ class ReaderCatalogue:
         has_statistics = all("minimum" in statistics.get(name, {}) for name in names)
         if item_table.table.is_fully_public and has_statistics:
             return {name: (statistics[name]["minimum"], statistics[name]["maximum"]) for name in names}
-        cache_key = (item_table.id, *self.state_key)
-        range_cache = self.site.get_or_create(ColumnRangeCache)
-        ranges = range_cache.find(cache_key)
-        if ranges is None:
-            ranges = self._query_column_ranges(item_table, names)
-            range_cache.store(cache_key, ranges)
-        return ranges
+        return self._query_column_ranges(item_table, names)
 
     def _query_column_ranges(self, item_table: ItemTable, names: list[str]) -> Mapping[str, tuple[Any, Any]]:
         if not names:
@@ -276,32 +265,21 @@ class ReaderCatalogue:
         return {name: (values[2 * number], values[2 * number + 1]) for number, name in enumerate(names)}
 
 
-def _to_datetime(value: object, column: Column) -> datetime | None:
-    """Convert a value of a column of times."""
-    try:
-        if column.epoch is None:
-            instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).rstrip("Z"))
-            return instant.replace(tzinfo=UTC)
-        unix_days = float(str(value)) + column.epoch - UNIX_EPOCH_JD
-        milliseconds = round(unix_days * 86_400_000)
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _compute_item_time_span(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> TimeSpan | None:
     if item_table.time_columns is None:
         return None
-    begin, end = item_table.time_columns
-    # a row may have one of both alone
-    instants = [_to_datetime(value, column) for column in (begin, end) for value in ranges[column.name]]
-    known_instants = [instant for instant in instants if instant is not None]
-    return TimeSpan(min(known_instants), max(known_instants)) if known_instants else None
+    instants = []  # a row may have one of both ends alone
+    for column in item_table.time_columns:
+        values = pa.array(ranges[column.name])
+        if column.epoch is None and not pa.types.is_null(values.type) and not pa.types.is_timestamp(values.type):
+            values = literal.parse_dali_literals(values.cast(pa.string()), column.type)
+        instants += to_instants(values, column).drop_null().to_pylist()
+    if not instants:
+        return None
+    return TimeSpan(min(instants).replace(tzinfo=UTC), max(instants).replace(tzinfo=UTC))
 
 
-def _compute_item_bounding_box(
-    item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]
-) -> tuple[float, float, float, float]:
+def _compute_item_bounding_box(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> Box:
     """Find the box of all items; longitudes on both sides of 180 degrees give all longitudes."""
     box = WHOLE_BODY
     if item_table.box_columns is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -82,7 +83,7 @@ def parse_get_search(
     if conditions:
         filters = [*conditions, *([search.filter] if search.filter is not None else [])]
         combined = filters[0] if len(filters) == 1 else {"op": "and", "args": filters}
-        return ItemSearch(**{**_item_search_to_dict(search), "filter": combined})
+        return replace(search, filter=combined)
     return search
 
 
@@ -144,10 +145,6 @@ def _split_lists(given: dict[str, Any]) -> None:
         words = [word for word in given["fields"].split(",") if word]
         excludes = [word[1:] for word in words if word.startswith("-")]
         given["fields"] = {"include": [word.lstrip("+ ") for word in words if word[0] != "-"], "exclude": excludes}
-
-
-def _item_search_to_dict(search: ItemSearch) -> dict[str, Any]:
-    return {name: getattr(search, name) for name in ItemSearch.__dataclass_fields__}
 
 
 def _parse_property_condition(name: str, value: str, item_table: ItemTable) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from hven.plugins.stac.item_documents import ItemFieldSelection
 from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
-from hven.plugins.stac.search_parameters import parse_get_search, parse_json_search, read_item_frame
+from hven.plugins.stac.search_parameters import SEARCH_NAMES, parse_get_search, parse_json_search, read_item_frame
 from hven.plugins.stac.wfs_service import build_wfs_routes
 from hven.services.api.threads import call_in_thread
-from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_gates_and_errors
+from hven.services.face import Capability, ServiceFace, UsageExample, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hven.model.table import Schema
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
+
+    Content = tuple[object, str]  # what becomes JSON, or bytes; and its media type
 
 JSON_MEDIA_TYPE = "application/json"
 MAX_BODY_BYTES = 1024**2  # of a search by POST
@@ -48,24 +50,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     return Response(body, status, headers, media_type=JSON_MEDIA_TYPE)
 
 
-def _answer_json(request: Request, document: object, media_type: str = JSON_MEDIA_TYPE) -> Response:
-    headers = {**CACHE_HEADERS, "content-type": media_type}
-    return services.answer_with_body(request, orjson.dumps(document), headers)
-
-
-def _build_landing(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
-    return documents.build_landing_page(catalogue), JSON_MEDIA_TYPE
-
-
-def _build_conformance(_: ReaderCatalogue, __: Request) -> tuple[object, str]:
-    return {"conformsTo": documents.CONFORMANCE_CLASSES}, JSON_MEDIA_TYPE
-
-
-def _build_openapi(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
-    return documents.build_openapi_document(catalogue), documents.OPENAPI_MEDIA_TYPE
-
-
-def _write_service_page(catalogue: ReaderCatalogue) -> bytes:
+def _write_service_page(catalogue: ReaderCatalogue, *_: object) -> Content:
     """Write the page for people: the collections with links, and the description for programs."""
     title = escape(catalogue.site.settings.title or catalogue.site.settings.name)
     entries = "".join(
@@ -78,7 +63,7 @@ def _write_service_page(catalogue: ReaderCatalogue) -> bytes:
         f"<h1>{title}: STAC and OGC API Features</h1><p>Address: <code>{escape(catalogue.root_url)}</code>; "
         f'description: <a href="{escape(catalogue.root_url)}/api">OpenAPI</a></p><ul>{entries}</ul></body></html>'
     )
-    return page.encode()
+    return page.encode(), "text/html; charset=utf-8"
 
 
 def _list_collections(catalogue: ReaderCatalogue) -> list[dict[str, Any]]:
@@ -86,32 +71,25 @@ def _list_collections(catalogue: ReaderCatalogue) -> list[dict[str, Any]]:
     return [documents.build_collection_document(catalogue, collection) for collection in collections]
 
 
-def _build_collections(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
-    links = [
-        documents.build_link("self", f"{catalogue.root_url}/collections"),
-        documents.build_link("root", catalogue.root_url),
-        documents.build_link("parent", catalogue.root_url),
-    ]
-    collections = _list_collections(catalogue)
-    counts = {"numberMatched": len(collections), "numberReturned": len(collections)}
-    return {"collections": collections, "links": links, **counts}, JSON_MEDIA_TYPE
+def _build_collection_list(catalogue: ReaderCatalogue, name: str) -> dict[str, Any]:
+    """Build the document of all collections: as ``collections`` (OGC API), or as ``children`` (STAC)."""
+    urls = {"self": f"{catalogue.root_url}/{name}", "root": catalogue.root_url, "parent": catalogue.root_url}
+    links = [documents.build_link(relation, url) for relation, url in urls.items()]
+    return {name: _list_collections(catalogue), "links": links}
 
 
-def _build_children(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
-    links = [
-        documents.build_link("self", f"{catalogue.root_url}/children"),
-        documents.build_link("root", catalogue.root_url),
-        documents.build_link("parent", catalogue.root_url),
-    ]
-    return {"children": _list_collections(catalogue), "links": links}, JSON_MEDIA_TYPE
+def _build_collections(catalogue: ReaderCatalogue, *_: object) -> Content:
+    document = _build_collection_list(catalogue, "collections")
+    count = len(document["collections"])
+    return {**document, "numberMatched": count, "numberReturned": count}, JSON_MEDIA_TYPE
 
 
-def _build_collection(catalogue: ReaderCatalogue, request: Request) -> tuple[object, str]:
+def _build_collection(catalogue: ReaderCatalogue, request: Request, _: bytes) -> Content:
     collection = catalogue.find_collection(request.path_params["collection"])
     return documents.build_collection_document(catalogue, collection), JSON_MEDIA_TYPE
 
 
-def _build_queryables(catalogue: ReaderCatalogue, request: Request) -> tuple[object, str]:
+def _build_queryables(catalogue: ReaderCatalogue, request: Request, _: bytes) -> Content:
     collection_id = request.path_params.get("collection")
     if collection_id is not None:
         collections = [catalogue.find_collection(collection_id)]
@@ -122,14 +100,15 @@ def _build_queryables(catalogue: ReaderCatalogue, request: Request) -> tuple[obj
     return documents.build_queryables(catalogue, url, collections), documents.SCHEMA_MEDIA_TYPE
 
 
-def _write_item_collection(page: ItemPage, links: Sequence[dict[str, Any]]) -> bytes:
+def _write_item_collection(page: ItemPage, links: Sequence[dict[str, Any]]) -> Content:
     """Write a page of items as one document."""
     counts = {"numberReturned": len(page.texts)}
     if page.total_count is not None:
         counts["numberMatched"] = page.total_count
     tail = orjson.dumps({"links": list(links), **counts})
     features = ",\n".join(page.texts.to_pylist()).encode()
-    return b'{"type":"FeatureCollection","features":[\n' + features + b"\n]," + tail[1:]
+    body = b'{"type":"FeatureCollection","features":[\n' + features + b"\n]," + tail[1:]
+    return body, documents.GEOJSON_MEDIA_TYPE
 
 
 def _build_page_links(
@@ -163,7 +142,7 @@ def _get_search_path(request: Request) -> str:
     return f"{ROUTE_PREFIX}/collections/{collection_id}/items"
 
 
-def _search_by_get(catalogue: ReaderCatalogue, request: Request) -> bytes:
+def _search_by_get(catalogue: ReaderCatalogue, request: Request, _: bytes) -> Content:
     pairs = request.query_params.multi_items()
     collection_id = request.path_params.get("collection")
     if collection_id is None:
@@ -177,7 +156,7 @@ def _search_by_get(catalogue: ReaderCatalogue, request: Request) -> bytes:
     return _write_item_collection(page, _build_page_links(catalogue, request, page, None))
 
 
-def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -> bytes:
+def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -> Content:
     try:
         given = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
@@ -188,17 +167,17 @@ def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -
     return _write_item_collection(page, _build_page_links(catalogue, request, page, given))
 
 
-def _read_item(catalogue: ReaderCatalogue, request: Request) -> bytes:
+def _read_item(catalogue: ReaderCatalogue, request: Request, _: bytes) -> Content:
     collection_id, item_id = request.path_params["collection"], request.path_params["item"]
     collection = catalogue.find_collection(collection_id)
-    _, is_latitude_first = read_item_frame(request.query_params.multi_items(), collection.item_table)
-    selection = ItemFieldSelection(is_latitude_first=is_latitude_first)
+    frames = read_item_frame(request.query_params.multi_items(), collection.item_table)
+    selection = ItemFieldSelection(is_latitude_first=frames[1])
     search = ItemSearch(collection_ids=[collection.id], ids=[item_id], limit=1, selection=selection)
     page = read_item_page(catalogue, search)
     if not len(page.texts):
         raise NotFoundError(f"{collection_id} has no item {item_id!r:.120}", remedy="see the items of the collection")
     text: str = page.texts[0].as_py()
-    return text.encode()
+    return text.encode(), documents.GEOJSON_MEDIA_TYPE
 
 
 def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
@@ -210,58 +189,42 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
         Site, reader and other faces.
     """
 
-    async def answer_document(
-        request: Request, build_document: Callable[[ReaderCatalogue, Request], tuple[object, str]]
+    async def answer_request(
+        request: Request, build_content: Callable[[ReaderCatalogue, Request, bytes], Content]
     ) -> Response:
         catalogue = ReaderCatalogue.create_for_request(context, request)
-        document, media_type = await call_in_thread(build_document, catalogue, request)
-        return _answer_json(request, document, media_type)
-
-    async def answer_page(request: Request) -> Response:
-        body = _write_service_page(ReaderCatalogue.create_for_request(context, request))
-        return services.answer_with_body(request, body, {**CACHE_HEADERS, "content-type": "text/html; charset=utf-8"})
-
-    async def answer_items(request: Request, write_items: Callable[..., bytes]) -> Response:
-        catalogue = ReaderCatalogue.create_for_request(context, request)
-        if request.method == "POST":
-            body = await services.read_body(request, MAX_BODY_BYTES)
-            content = await call_in_thread(write_items, catalogue, request, body)
-        else:
-            content = await call_in_thread(write_items, catalogue, request)
-        headers = {**CACHE_HEADERS, "content-type": documents.GEOJSON_MEDIA_TYPE}
-        if "collection" in request.path_params:
+        body = await services.read_body(request, MAX_BODY_BYTES) if request.method == "POST" else b""
+        content, media_type = await call_in_thread(build_content, catalogue, request, body)
+        headers = {**CACHE_HEADERS, "content-type": media_type}
+        if media_type == documents.GEOJSON_MEDIA_TYPE and "collection" in request.path_params:
             headers["content-crs"] = f"<{request.query_params.get('crs', documents.CRS84)}>"
-        return services.answer_with_body(request, content, headers)
+        answer = content if isinstance(content, bytes) else orjson.dumps(content)
+        return services.answer_with_body(request, answer, headers)
 
-    def create_route(path: str, endpoint: Callable[..., Any], method: str = "GET") -> Route:
-        return Route(
-            f"{ROUTE_PREFIX}{path}", wrap_endpoint_with_gates_and_errors(endpoint, _respond_to_error), methods=[method]
-        )
-
-    document_builders = {
-        "": _build_landing,
-        "/": _build_landing,
-        "/conformance": _build_conformance,
-        "/api": _build_openapi,
-        "/children": _build_children,
-        "/queryables": _build_queryables,
-        "/collections": _build_collections,
-        "/collections/{collection}": _build_collection,
-        "/collections/{collection}/queryables": _build_queryables,
+    content_builders: dict[tuple[str, str], Callable[[ReaderCatalogue, Request, bytes], Content]] = {
+        ("GET", ""): lambda catalogue, *_: (documents.build_landing_page(catalogue), JSON_MEDIA_TYPE),
+        ("GET", "/"): lambda catalogue, *_: (documents.build_landing_page(catalogue), JSON_MEDIA_TYPE),
+        ("GET", "/conformance"): lambda *_: ({"conformsTo": documents.CONFORMANCE_CLASSES}, JSON_MEDIA_TYPE),
+        ("GET", "/api"): lambda catalogue, *_: (
+            documents.build_openapi_document(catalogue, SEARCH_NAMES),
+            documents.OPENAPI_MEDIA_TYPE,
+        ),
+        ("GET", "/api.html"): _write_service_page,
+        ("GET", "/children"): lambda catalogue, *_: (_build_collection_list(catalogue, "children"), JSON_MEDIA_TYPE),
+        ("GET", "/queryables"): _build_queryables,
+        ("GET", "/search"): _search_by_get,
+        ("POST", "/search"): _search_by_post,
+        ("GET", "/collections"): _build_collections,
+        ("GET", "/collections/{collection}"): _build_collection,
+        ("GET", "/collections/{collection}/queryables"): _build_queryables,
+        ("GET", "/collections/{collection}/items"): _search_by_get,
+        ("GET", "/collections/{collection}/items/{item:path}"): _read_item,
     }
     routes = [
-        create_route(path, partial(answer_document, build_document=build_document))
-        for path, build_document in document_builders.items()
+        create_route(f"{ROUTE_PREFIX}{path}", partial(answer_request, build_content=build), _respond_to_error, [method])
+        for (method, path), build in content_builders.items()
     ]
-    return [
-        *routes,
-        *build_wfs_routes(context),
-        create_route("/api.html", answer_page),
-        create_route("/search", partial(answer_items, write_items=_search_by_get)),
-        create_route("/search", partial(answer_items, write_items=_search_by_post), "POST"),
-        create_route("/collections/{collection}/items", partial(answer_items, write_items=_search_by_get)),
-        create_route("/collections/{collection}/items/{item:path}", partial(answer_items, write_items=_read_item)),
-    ]
+    return [*routes, *build_wfs_routes(context)]
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:

@@ -12,6 +12,7 @@ import orjson
 
 from hven.adql.syntax_tree import (
     BinaryOperation,
+    CastExpression,
     Comparison,
     Conjunction,
     Disjunction,
@@ -28,7 +29,7 @@ from hven.model.sky import Range, Regions, region_files, shape_text
 from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hven.model.table import Column
     from hven.plugins.stac.item_tables import ItemTable
@@ -71,10 +72,7 @@ def parse_box(value: str | Sequence[object], name: str = "bbox") -> Box:
         The value is no box.
     """
     words = value.split(",") if isinstance(value, str) else list(value)
-    try:
-        numbers = [float(str(word)) for word in words]
-    except ValueError:
-        numbers = []
+    numbers = parse_numbers(words)
     if len(numbers) == 6:
         numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
@@ -83,6 +81,14 @@ def parse_box(value: str | Sequence[object], name: str = "bbox") -> Box:
     if south > north or south < -90 or north > 90 or max(abs(west), abs(east)) > 360 or east - west > 360:
         raise ParamError(f"{value!r:.80} is not a box on a sphere", name=name, remedy=_BOX_REMEDY)
     return west, south, east, north
+
+
+def parse_numbers(words: Iterable[object]) -> list[float]:
+    """Parse numbers; there are none if a word is no number."""
+    try:
+        return [float(str(word)) for word in words]
+    except ValueError:
+        return []
 
 
 @dataclass(frozen=True)
@@ -274,11 +280,11 @@ def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
 
 
 def _build_polygon_expression(text: str) -> Expr:
-    """Build the shape of a text; engines compare numbers faster than the texts of several polygons."""
-    words = text.split()
-    if words.count("polygon") > 1:
+    """Build the shape of a text; a polygon is one literal, so that the plans of all polygons are the same."""
+    numbers = text.removeprefix("polygon ")
+    if "polygon" in numbers:
         return FunctionCall("REGION", (Literal(text),))
-    return FunctionCall("POLYGON", tuple(Literal(float(word)) for word in words[1:]))
+    return CastExpression(Literal(numbers), "POLYGON")
 
 
 def parse_geometry(geometry: object) -> Any:

@@ -1,12 +1,15 @@
-"""Conditions on times: instants, intervals, and the temporal predicates of CQL2."""
+"""Conditions on times: instants, intervals, and the temporal predicates of CQL2; and the times of rows."""
 
 from __future__ import annotations
 
-import operator
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import (
     CastExpression,
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 UNIX_EPOCH_JD = 2_440_587.5
 DAY_SECONDS = 86_400.0
+DAY_MILLISECONDS = 86_400_000
+_LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
+_SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
+_NULL_INTEGER = pa.scalar(None, pa.int64())
 # predicate -> conditions on the ends of the property (s, e) and those of the interval (a, b), or'ed if after "|"
 TEMPORAL_OPERATORS = {
     "t_after": "s > b",
@@ -47,29 +54,15 @@ TEMPORAL_OPERATORS = {
     "t_startedBy": "s = a, e > b",
     "t_starts": "s = a, e < b",
 }
-_REVERSED_OPERATORS = {
+_REVERSED_PAIRS = {
     "t_after": "t_before",
-    "t_before": "t_after",
     "t_contains": "t_during",
-    "t_during": "t_contains",
     "t_finishedBy": "t_finishes",
-    "t_finishes": "t_finishedBy",
     "t_meets": "t_metBy",
-    "t_metBy": "t_meets",
     "t_overlappedBy": "t_overlaps",
-    "t_overlaps": "t_overlappedBy",
     "t_startedBy": "t_starts",
-    "t_starts": "t_startedBy",
 }
-_END_NAMES = ("start_datetime", "end_datetime")
-_COMPARE_BY_OPERATOR = {
-    "=": operator.eq,
-    "<>": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-}
+_REVERSED_OPERATORS = _REVERSED_PAIRS | {second: first for first, second in _REVERSED_PAIRS.items()}
 _INSTANT_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?")
 
 
@@ -177,40 +170,108 @@ def build_instant_literal(instant: datetime, column: Column) -> Expr:
     return Literal(unix_days + (UNIX_EPOCH_JD - column.epoch))
 
 
-def find_time_columns(node: object, item_table: ItemTable) -> tuple[Column, Column] | None:
-    """Find the columns of a temporal property: equal ones, or begin and end for ``datetime``.
+def to_instants(values: pa.Array, column: Column) -> pa.Array:
+    """Convert the values of a column of times to timestamps in milliseconds; those outside the years 1 to 9999 to null.
+
+    Parameters
+    ----------
+    values
+        Timestamps, or days from the epoch of the column.
+    column
+        The column.
+    """
+    if column.epoch is None:
+        milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    else:
+        days = np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
+        unix_days = days + (column.epoch - UNIX_EPOCH_JD)
+        is_time = np.isfinite(unix_days) & (np.abs(unix_days) < 1e7)
+        rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
+        milliseconds = pa.array(rounded, mask=~is_time)
+    is_in_range = pc.and_(
+        pc.greater_equal(milliseconds, _SMALLEST_INSTANT),
+        pc.less_equal(milliseconds, _LARGEST_INSTANT),
+    )
+    return pc.if_else(is_in_range, milliseconds, _NULL_INTEGER).cast(pa.timestamp("ms"))
+
+
+@dataclass(frozen=True)
+class TemporalProperty:
+    """The begin and the end of a temporal property in each row.
+
+    Attributes
+    ----------
+    begin, end
+        Values of the begin and the end in ADQL; equal for an instant.
+    columns
+        Columns whose types the begin and the end have.
+    """
+
+    begin: Expr
+    end: Expr
+    columns: tuple[Column, Column]
+
+    def build_comparison(self, op: str, instant: datetime) -> Expr:
+        """Build the comparison of the begin with an instant."""
+        return Comparison(op, self.begin, build_instant_literal(instant, self.columns[0]))
+
+
+def find_temporal_property(
+    node: object, item_table: ItemTable, collection_span: TimeSpan | None
+) -> TemporalProperty | None:
+    """Find a temporal property; rows without a time have that of their collection, as their items have.
 
     Parameters
     ----------
     node
-        CQL2 JSON.
+        CQL2 JSON: a property, or an interval between two of them.
     item_table
         Table of the items.
+    collection_span
+        Span of the items without a time; None if it is not known.
 
     Returns
     -------
-    columns
+    temporal_property
         None if the node is not a temporal property.
     """
+    interval = node.get("interval") if isinstance(node, dict) else None
+    if isinstance(interval, list) and len(interval) == 2:
+        first, last = (find_temporal_property(end, item_table, collection_span) for end in interval)
+        if first is None or last is None:
+            return None
+        return TemporalProperty(first.begin, last.end, (first.columns[0], last.columns[1]))
     name = node.get("property") if isinstance(node, dict) else None
     if not isinstance(name, str):
         return None
     name = name.removeprefix("properties.")
-    if name in {"datetime", "start_datetime", "end_datetime"}:
-        if item_table.time_columns is None:
-            return None
+    if name in {"datetime", "start_datetime", "end_datetime"} and item_table.time_columns is not None:
         begin, end = item_table.time_columns
-        return {"datetime": (begin, end), "start_datetime": (begin, begin), "end_datetime": (end, end)}[name]
+        ends = (None, None) if collection_span is None else (collection_span.begin, collection_span.end)
+        first_value, last_value = _build_end_value(begin, end, ends[0]), _build_end_value(end, begin, ends[1])
+        values = {
+            "datetime": TemporalProperty(first_value, last_value, (begin, end)),
+            "start_datetime": TemporalProperty(first_value, first_value, (begin, begin)),
+            "end_datetime": TemporalProperty(last_value, last_value, (end, end)),
+        }
+        return values[name]
     column = item_table.find_property_column(name)
     if column is None or not is_time_column(column) or column.epoch is not None:
         return None
-    return column, column
+    value = build_column_ref(column.name)
+    return TemporalProperty(value, value, (column, column))
 
 
-def build_span_condition(
-    span: TimeSpan, item_table: ItemTable, collection_span: TimeSpan | None, operation: str = "t_intersects"
-) -> Expr:
-    """Build the condition on the times of rows; rows without a time have that of their collection.
+def _build_end_value(own: Column, other: Column, missing_instant: datetime | None) -> Expr:
+    """Build the value of an end: one end alone is an instant."""
+    values: list[Expr] = [build_column_ref(name) for name in dict.fromkeys((own.name, other.name))]
+    if missing_instant is not None:
+        values.append(build_instant_literal(missing_instant, own))
+    return values[0] if len(values) == 1 else FunctionCall("COALESCE", tuple(values))
+
+
+def build_span_condition(span: TimeSpan, item_table: ItemTable, collection_span: TimeSpan) -> Expr:
+    """Build the condition that the times of rows overlap a span.
 
     Parameters
     ----------
@@ -219,118 +280,27 @@ def build_span_condition(
     item_table
         Table of the items.
     collection_span
-        Span of the collection; None if it is not known.
-    operation
-        A key of `TEMPORAL_OPERATORS`.
+        Span of the items without a time.
     """
-    if item_table.time_columns is None:
-        is_true = collection_span is None or collection_span.is_overlapping(span)
-        return TRUE_CONDITION if is_true else FALSE_CONDITION
-    begin, end = item_table.time_columns
-    condition = _build_temporal_predicate(operation, (begin, end), span)
-    if operation == "t_intersects" and collection_span is not None and collection_span.is_overlapping(span):
-        return Disjunction((condition, _build_missing_time_condition((begin, end))))
-    return condition
+    own = find_temporal_property({"property": "datetime"}, item_table, collection_span)
+    if own is None:
+        return TRUE_CONDITION if collection_span.is_overlapping(span) else FALSE_CONDITION
+    return _build_temporal_predicate("t_intersects", own, span)
 
 
-def build_end_condition(
-    op: str, node: dict[str, Any], instant: datetime, item_table: ItemTable, collection_span: TimeSpan | None
-) -> Expr | None:
-    """Build a comparison of ``start_datetime`` or ``end_datetime``, which each item has.
-
-    Parameters
-    ----------
-    op
-        Operator of the comparison.
-    node
-        The property in CQL2 JSON.
-    instant
-        Time with which it is compared.
-    item_table
-        Table of the items.
-    collection_span
-        Span of the collection, which items without a time have.
-
-    Returns
-    -------
-    condition
-        None for other properties.
-    """
-    name = str(node["property"]).removeprefix("properties.")
-    if item_table.time_columns is None or name not in _END_NAMES:
-        return None
-    own, other = item_table.time_columns if name == "start_datetime" else item_table.time_columns[::-1]
-    value: Expr = build_column_ref(own.name)
-    if own.name != other.name:
-        value = FunctionCall("COALESCE", (value, build_column_ref(other.name)))
-    condition = Comparison(op, value, build_instant_literal(instant, own))
-    if collection_span is None:
-        return condition
-    common_instant = collection_span.begin if name == "start_datetime" else collection_span.end
-    if common_instant is None or not _COMPARE_BY_OPERATOR[op](common_instant, instant):
-        return condition
-    return Disjunction((condition, _build_missing_time_condition(item_table.time_columns)))
-
-
-def _build_missing_time_condition(columns: tuple[Column, Column]) -> Expr:
-    """Build the condition that a row has neither a begin nor an end."""
-    names = dict.fromkeys(column.name for column in columns)
-    condition = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
-    assert condition is not None  # noqa: S101  (there is a column)
-    return condition
-
-
-def build_missing_datetime_condition(
-    node: dict[str, Any], item_table: ItemTable, collection_span: TimeSpan | None
-) -> Expr | None:
-    """Build the condition that ``datetime`` is null, which it is in items that last for some time.
-
-    Parameters
-    ----------
-    node
-        The property in CQL2 JSON.
-    item_table
-        Table of the items.
-    collection_span
-        Span of the collection, which items without a time have.
-
-    Returns
-    -------
-    condition
-        None for properties that are columns.
-    """
-    name = str(node["property"]).removeprefix("properties.")
-    if item_table.time_columns is None or name not in {"datetime", *_END_NAMES}:
-        return None
-    if name in _END_NAMES:
-        return FALSE_CONDITION
-    begin, end = item_table.time_columns
-    conditions: list[Expr] = []
-    if begin.name != end.name:
-        conditions.append(Comparison("<>", build_column_ref(begin.name), build_column_ref(end.name)))
-    if collection_span is None or collection_span.begin != collection_span.end:
-        conditions.append(_build_missing_time_condition(item_table.time_columns))
-    return Disjunction(tuple(conditions)) if len(conditions) > 1 else (conditions or [FALSE_CONDITION])[0]
-
-
-def _build_temporal_predicate(operation: str, columns: tuple[Column, Column], span: TimeSpan) -> Expr:
+def _build_temporal_predicate(operation: str, own: TemporalProperty, span: TimeSpan) -> Expr:
     """Build a temporal predicate; ends that are open are before or after all times."""
-    begin, end = columns
     alternatives: list[Expr] = []
     for alternative in TEMPORAL_OPERATORS[operation].split("|"):
-        parts = [_build_span_end_comparison(text, begin, end, span) for text in alternative.split(",")]
-        joined = join_conditions_with_and(*parts)
-        alternatives.append(joined if joined is not None else TRUE_CONDITION)
+        parts = [_build_span_end_comparison(text, own, span) for text in alternative.split(",")]
+        alternatives.append(join_conditions_with_and(*parts) or TRUE_CONDITION)
     return alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
 
 
-def _build_span_end_comparison(text: str, begin: Column, end: Column, span: TimeSpan) -> Expr:
+def _build_span_end_comparison(text: str, own: TemporalProperty, span: TimeSpan) -> Expr:
     own_word, op, other_word = text.split()
-    column, other_column = (begin, end) if own_word == "s" else (end, begin)
+    value, column = (own.begin, own.columns[0]) if own_word == "s" else (own.end, own.columns[1])
     instant = span.begin if other_word == "a" else span.end
-    value: Expr = build_column_ref(column.name)
-    if begin.name != end.name:  # one end alone is an instant
-        value = FunctionCall("COALESCE", (value, build_column_ref(other_column.name)))
     if instant is not None:
         return Comparison(op, value, build_instant_literal(instant, column))
     is_below_end = other_word == "b" and op.startswith("<")
@@ -361,26 +331,14 @@ def build_temporal_condition(
     ParamError
         There is no temporal property, or no time.
     """
-    if _find_property_columns(first, item_table) is None:
-        first, second = second, first
+    own = find_temporal_property(first, item_table, collection_span)
+    if own is None:
+        own, second = find_temporal_property(second, item_table, collection_span), first
         operation = _REVERSED_OPERATORS.get(operation, operation)
-    columns = _find_property_columns(first, item_table)
-    if columns is None or not isinstance(second, dict):
+    if own is None or not isinstance(second, dict):
         remedy = "compare datetime, start_datetime or end_datetime with a time"
         raise ParamError(f"{operation} needs a temporal property and a time", name="filter", remedy=remedy)
-    span = _read_temporal_value(second)
-    if columns == item_table.time_columns:
-        return build_span_condition(span, item_table, collection_span, operation)
-    return _build_temporal_predicate(operation, columns, span)
-
-
-def _find_property_columns(node: Any, item_table: ItemTable) -> tuple[Column, Column] | None:
-    """Find the columns of a temporal property, or of an interval between two of them."""
-    interval = node.get("interval") if isinstance(node, dict) else None
-    if not isinstance(interval, list) or len(interval) != 2:
-        return find_time_columns(node, item_table)
-    first, last = (find_time_columns(end, item_table) for end in interval)
-    return None if first is None or last is None else (first[0], last[1])
+    return _build_temporal_predicate(operation, own, _read_temporal_value(second))
 
 
 def _read_temporal_value(node: dict[str, Any]) -> TimeSpan:

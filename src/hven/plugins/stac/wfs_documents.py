@@ -52,16 +52,16 @@ def read_wfs_document(body: bytes) -> RequestParams:
     except (UnicodeDecodeError, ET.ParseError) as error:
         raise ParamError(f"the request is not XML in UTF-8: {error}", name="REQUEST") from None
     _check_depth(root)
-    operation = _get_tag(root)
+    operation = get_tag(root)
     if operation not in OPERATIONS:
         message = f"the request is the element {operation[:40]}"
         raise ParamError(message, name="REQUEST", remedy=f"send one of {', '.join(sorted(OPERATIONS))}")
     values = {name.upper(): value for name, value in root.attrib.items() if name.upper() in _ATTRIBUTES}
     values["REQUEST"] = operation
-    type_names = [child.text or "" for child in root if _get_tag(child) == "TypeName"]
+    type_names = [child.text or "" for child in root if get_tag(child) == "TypeName"]
     if type_names:
         values["TYPENAMES"] = ",".join(name.strip() for name in type_names)
-    versions = [child.text or "" for child in root.iter() if _get_tag(child) == "Version"]
+    versions = [child.text or "" for child in root.iter() if get_tag(child) == "Version"]
     if versions:
         values["ACCEPTVERSIONS"] = ",".join(versions)
     if operation == "GetFeature":
@@ -79,20 +79,21 @@ def _check_depth(root: ET.Element) -> None:
         elements = [child for element in elements for child in element]
 
 
-def _get_tag(element: ET.Element) -> str:
+def get_tag(element: ET.Element) -> str:
+    """Return the name of an element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def _read_query(root: ET.Element) -> dict[str, str]:
     """Read the queries of a request for features; those of several stand in brackets, as in addresses."""
-    queries = [child for child in root if _get_tag(child) in {"Query", "StoredQuery"}]
+    queries = [child for child in root if get_tag(child) in {"Query", "StoredQuery"}]
     if not 1 <= len(queries) <= MAX_QUERIES:
         message = f"the request has {len(queries)} queries"
         raise ParamError(message, name="QUERY", remedy=f"send 1 to {MAX_QUERIES} queries")
-    if len(queries) > 1 and any(_get_tag(query) == "StoredQuery" for query in queries):
+    if len(queries) > 1 and any(get_tag(query) == "StoredQuery" for query in queries):
         remedy = "send the stored query in a request of its own"
         raise ParamError("a stored query cannot be combined with other queries", name="QUERY", remedy=remedy)
-    if _get_tag(queries[0]) == "StoredQuery":
+    if get_tag(queries[0]) == "StoredQuery":
         texts = {str(child.get("name")).upper(): (child.text or "").strip() for child in queries[0]}
         return {"STOREDQUERY_ID": queries[0].get("id", ""), "ID": texts.get("ID", "")}
     parts = [_read_feature_query(query) for query in queries]
@@ -144,10 +145,10 @@ def split_queries(params: RequestParams) -> list[RequestParams]:
 def _read_feature_query(query: ET.Element) -> dict[str, str]:
     type_names = query.get("typeNames") or query.get("typeName") or ""
     values = {"TYPENAMES": ",".join(type_names.split()), "SRSNAME": query.get("srsName", "")}
-    names = [(child.text or "").strip() for child in query if _get_tag(child) == "PropertyName"]
+    names = [(child.text or "").strip() for child in query if get_tag(child) == "PropertyName"]
     values["PROPERTYNAME"] = ",".join(names)
     for child in query:
-        tag = _get_tag(child)
+        tag = get_tag(child)
         if tag == "Filter":
             values["FILTER"] = ET.tostring(child, encoding="unicode")
         elif tag == "SortBy":
@@ -160,6 +161,6 @@ def _read_feature_query(query: ET.Element) -> dict[str, str]:
 
 def _list_sort_keys(element: ET.Element) -> Iterable[str]:
     for sort_property in element:
-        texts = {_get_tag(child): (child.text or "").strip() for child in sort_property}
+        texts = {get_tag(child): (child.text or "").strip() for child in sort_property}
         name = next((text for tag, text in texts.items() if tag in _REFERENCE_TAGS), "")
         yield f"{name} {texts.get('SortOrder', 'ASC')}"

@@ -7,7 +7,9 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from hven.model.errors import ParamError, TooLargeError
-from hven.plugins.stac.cql2_conditions import MAX_FILTER_CHARACTERS, MAX_FILTER_DEPTH, find_filter_column
+from hven.plugins.stac.cql2_conditions import MAX_FILTER_DEPTH, find_filter_column, require_short_filter
+from hven.plugins.stac.spatial_conditions import parse_numbers
+from hven.plugins.stac.wfs_documents import get_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,8 +63,7 @@ def parse_wfs_filter(
     ParamError, TooLargeError
         The text is no filter, or too long.
     """
-    if len(text) > MAX_FILTER_CHARACTERS:
-        raise TooLargeError(f"the filter has {len(text):,} characters; the limit is {MAX_FILTER_CHARACTERS:,}")
+    require_short_filter(text)
     if "<!" in text:  # no entities, which can grow without end
         message = "the filter contains a document type declaration or a comment"
         raise ParamError(message, name="FILTER", remedy="leave it out")
@@ -70,14 +71,10 @@ def parse_wfs_filter(
         root = ET.fromstring(text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
         raise ParamError(f"the filter is not XML: {error}", name="FILTER") from None
-    if _get_tag(root) != "Filter":
-        message = f"the filter is the element {_get_tag(root)}, not Filter"
+    if get_tag(root) != "Filter":
+        message = f"the filter is the element {get_tag(root)}, not Filter"
         raise ParamError(message, name="FILTER", remedy="send the element Filter")
     return _WfsFilterParser(item_table, orient_box).join_conditions("and", list(root), 0)
-
-
-def _get_tag(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2]
 
 
 class _WfsFilterParser:
@@ -89,10 +86,10 @@ class _WfsFilterParser:
 
     def join_conditions(self, op: str, elements: Sequence[ET.Element], depth: int) -> dict[str, Any]:
         """Join the conditions of elements; several ids are alternatives."""
-        ids = [element for element in elements if _get_tag(element) in _ID_ELEMENTS]
-        parts = [self._translate(element, depth + 1) for element in elements if _get_tag(element) not in _ID_ELEMENTS]
+        ids = [element for element in elements if get_tag(element) in _ID_ELEMENTS]
+        parts = [self._translate(element, depth + 1) for element in elements if get_tag(element) not in _ID_ELEMENTS]
         if ids:
-            texts = [element.get(_ID_ELEMENTS[_get_tag(element)], "") for element in ids]
+            texts = [element.get(_ID_ELEMENTS[get_tag(element)], "") for element in ids]
             prefix = f"{self.item_table.id}."
             item_ids = [decode_feature_id(text.removeprefix(prefix)) for text in texts]
             parts.append({"op": "in", "args": [{"property": "id"}, item_ids]})
@@ -103,7 +100,7 @@ class _WfsFilterParser:
     def _translate(self, element: ET.Element, depth: int) -> dict[str, Any]:
         if depth > MAX_FILTER_DEPTH:
             raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} levels deep")
-        tag = _get_tag(element)
+        tag = get_tag(element)
         if tag in {"And", "Or"}:
             return self.join_conditions(tag.lower(), list(element), depth)
         if tag == "Not":
@@ -137,13 +134,13 @@ class _WfsFilterParser:
 
     def _read_operands(self, element: ET.Element) -> tuple[str, list[Any]]:
         """Read the property and the literals; those of columns of numbers are numbers."""
-        names = [child.text or "" for child in element.iter() if _get_tag(child) in _NAME_ELEMENTS]
-        texts = [(child.text or "").strip() for child in element.iter() if _get_tag(child) == "Literal"]
+        names = [child.text or "" for child in element.iter() if get_tag(child) in _NAME_ELEMENTS]
+        texts = [(child.text or "").strip() for child in element.iter() if get_tag(child) == "Literal"]
         if len(names) != 1:
-            raise ParamError(f"{_get_tag(element)} needs exactly one property", name="FILTER")
+            raise ParamError(f"{get_tag(element)} needs exactly one property", name="FILTER")
         name = names[0].strip().rpartition(":")[2].rpartition("/")[2]
         column = find_filter_column(name, self.item_table)
-        if not column.type.is_numeric or _get_tag(element) == "PropertyIsLike":
+        if not column.type.is_numeric or get_tag(element) == "PropertyIsLike":
             return name, list(texts)
         try:
             return name, [float(text) for text in texts]
@@ -154,11 +151,8 @@ class _WfsFilterParser:
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""
         wanted_tags = {"lowerCorner", "upperCorner", "coordinates"}
-        words = [child.text or "" for child in element.iter() if _get_tag(child) in wanted_tags]
-        try:
-            numbers = [float(word) for word in " ".join(words).replace(",", " ").split()]
-        except ValueError:
-            numbers = []
+        words = [child.text or "" for child in element.iter() if get_tag(child) in wanted_tags]
+        numbers = parse_numbers(" ".join(words).replace(",", " ").split())
         if len(numbers) != 4:
             raise ParamError("BBOX needs an Envelope or a Box with two corners", name="FILTER")
         return {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": self.orient_box(numbers, frame)}]}

@@ -13,9 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import services
-from hven.adql.syntax_tree import OrderItem, build_column_ref, build_table_query
 from hven.model.errors import HvenError, ParamError
-from hven.plugins.stac.cql2_conditions import find_filter_column
 from hven.plugins.stac.feature_documents import (
     GEOMETRY_ELEMENT,
     GML2,
@@ -25,9 +23,15 @@ from hven.plugins.stac.feature_documents import (
     write_gml_features,
 )
 from hven.plugins.stac.item_documents import find_frame_code
-from hven.plugins.stac.item_searches import MAX_LIMIT, MAX_OFFSET, ItemSearch, count_items
+from hven.plugins.stac.item_searches import (
+    MAX_LIMIT,
+    MAX_OFFSET,
+    ItemSearch,
+    count_items,
+    read_sorted_rows,
+)
 from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
-from hven.plugins.stac.spatial_conditions import parse_box
+from hven.plugins.stac.spatial_conditions import parse_box, parse_numbers
 from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
@@ -422,97 +426,61 @@ class _FeaturePage:
     next_offset: int | None
 
 
-def _read_number(wfs_request: _WfsRequest, names: Sequence[str], default: int, most: int) -> int:
-    for name in names:
-        text = wfs_request.params.read_one(name)
-        if text is None:
-            continue
-        if not text.isdecimal() or len(text) > 12:
-            raise ParamError(f"{name}={text!r:.40} is not a number", name=name, remedy="write a whole number")
-        return min(int(text), most)
-    return default
-
-
-def _read_start_index(wfs_request: _WfsRequest) -> int:
-    """Read the number of features to skip; it is not lowered, or clients would get the same page again and again."""
-    start_index = _read_number(wfs_request, ("STARTINDEX",), 0, MAX_OFFSET + 1)
-    if start_index > MAX_OFFSET:
-        message = f"STARTINDEX is larger than {MAX_OFFSET:,}"
-        raise ParamError(message, name="STARTINDEX", remedy="request fewer features, with BBOX or FILTER")
-    return start_index
-
-
 def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
-    queries = split_queries(wfs_request.params)
+    """Answer queries: several with a collection of features for each in GML 3.2, or else with a common one."""
+    queries = [_WfsRequest(wfs_request.catalogue, params) for params in split_queries(wfs_request.params)]
+    counts = [wfs_request.params.read_integer(name) for name in ("COUNT", "MAXFEATURES")]
+    limit = min(next((count for count in counts if count is not None), DEFAULT_COUNT), MAX_LIMIT)
+    pages: dict[str, _FeaturePage] = {}
+    for query in queries:
+        collection, feature_ids = _find_collection_and_ids(query)
+        if collection.id in pages:  # a feature must not be twice in a document
+            message = f"two queries name the feature type {collection.id}"
+            raise ParamError(message, name="TYPENAMES", remedy="send one query that combines both conditions with Or")
+        search = _build_search(query, collection, feature_ids)
+        page = _FeaturePage(pa.array([], pa.string()), None, None)
+        if query.is_count:
+            page = replace(page, matched_count=count_items(query.catalogue, search))
+        elif limit > 0 or not pages:
+            page = _read_features(query, collection, search, limit)
+        limit -= len(page.texts)
+        pages[collection.id] = page
+    returned_count = sum(len(page.texts) for page in pages.values())
     if len(queries) > 1:
-        return _write_features_of_several_types(wfs_request, queries)
-    wfs_request = _WfsRequest(wfs_request.catalogue, queries[0])
-    params = wfs_request.params
-    is_single = params.read_one("STOREDQUERY_ID") is not None
-    if is_single and params.read_one("STOREDQUERY_ID") != STORED_QUERY:
-        raise ParamError("the stored query is unknown", name="STOREDQUERY_ID", remedy=f"use {STORED_QUERY}")
-    ids_text = params.read_one("ID" if is_single else "RESOURCEID") or params.read_one("FEATUREID")
-    feature_ids = [text for text in (ids_text or "").split(",") if text]
-    collections = wfs_request.find_requested_feature_types()
-    if not collections and feature_ids:
-        name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
-        collections = [wfs_request.catalogue.find_collection(name)]
-    if len(collections) != 1:
-        remedy = "write the name of one feature type, or several names as (a)(b)"
-        raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
-    (collection,) = collections
-    search = _build_search(wfs_request, collection, feature_ids)
-    is_geojson = wfs_request.is_geojson
-    if wfs_request.is_count:
-        page = _FeaturePage(pa.array([], pa.string()), count_items(wfs_request.catalogue, search), None)
-    else:
-        limit = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
-        page = _read_features(wfs_request, collection, search, limit, is_geojson=is_geojson)
-    if is_geojson:
+        matched_counts = [page.matched_count for page in pages.values()]
+        total = None if None in matched_counts else sum(filter(None, matched_counts))
+        if wfs_request.is_geojson or wfs_request.is_first_version:
+            texts = pa.concat_arrays([page.texts.cast(pa.string()) for page in pages.values()])
+        else:
+            parts = [replace(page, next_offset=None) for page in pages.values()]
+            documents = [_write_gml_page(wfs_request, part, len(part.texts)) for part in parts]
+            texts = pa.array(documents, pa.string())
+        page = _FeaturePage(texts, total, None)
+    if wfs_request.is_geojson:
         return _write_geojson_page(page), wfs_request.geojson_media_type
-    if is_single and len(page.texts):
+    if queries[0].params.read_one("STOREDQUERY_ID") and len(page.texts):
         text: str = page.texts[0].as_py()
         namespaces = f' xmlns:f={quoteattr(wfs_request.url)} xmlns:gml="{wfs_request.gml_namespace}"'
         return _build_xml_answer(text.replace(f"<f:{collection.id}", f"<f:{collection.id}{namespaces}", 1))
-    return _build_xml_answer(_write_gml_page(wfs_request, page))
+    return _build_xml_answer(_write_gml_page(wfs_request, page, returned_count))
 
 
-def _write_features_of_several_types(wfs_request: _WfsRequest, queries: Sequence[RequestParams]) -> tuple[bytes, str]:
-    """Answer several queries: with one collection of features for each in GML 3.2, or else with a common one."""
-    missing_count = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
-    pages: list[_FeaturePage] = []
-    names: set[str] = set()
-    for query in queries:
-        part = _WfsRequest(wfs_request.catalogue, query)
-        collections = part.find_requested_feature_types()
-        if len(collections) != 1:
-            message = f"a query names {len(collections)} feature types"
-            raise ParamError(message, name="TYPENAMES", remedy="write one feature type in each pair of brackets")
-        if collections[0].id in names:  # a feature must not be twice in a document
-            message = f"two queries name the feature type {collections[0].id}"
-            raise ParamError(message, name="TYPENAMES", remedy="send one query that combines both conditions with Or")
-        names.add(collections[0].id)
-        search = _build_search(part, collections[0], [])
-        no_texts = pa.array([], pa.string())
-        if part.is_count:
-            page = _FeaturePage(no_texts, count_items(part.catalogue, search), None)
-        elif missing_count == 0:
-            page = _FeaturePage(no_texts, None, None)
-        else:
-            found = _read_features(part, collections[0], search, missing_count, is_geojson=part.is_geojson)
-            page = replace(found, next_offset=None)
-        missing_count -= len(page.texts)
-        pages.append(page)
-    counts = [page.matched_count for page in pages]
-    total = None if None in counts else sum(count for count in counts if count is not None)
-    texts = pa.concat_arrays([page.texts.cast(pa.string()) for page in pages])
-    if wfs_request.is_geojson:
-        return _write_geojson_page(_FeaturePage(texts, total, None)), wfs_request.geojson_media_type
-    if not wfs_request.is_first_version:
-        texts = pa.array([_write_gml_page(wfs_request, page) for page in pages], pa.string())
-    return _build_xml_answer(
-        _write_gml_page(wfs_request, _FeaturePage(texts, total, None), sum(len(page.texts) for page in pages))
-    )
+def _find_collection_and_ids(query: _WfsRequest) -> tuple[ItemCollection, list[str]]:
+    """Find the collection of a query, and the ids of the features that it asks for; empty: all."""
+    params = query.params
+    stored_query = params.read_one("STOREDQUERY_ID")
+    if stored_query not in {None, STORED_QUERY}:
+        raise ParamError("the stored query is unknown", name="STOREDQUERY_ID", remedy=f"use {STORED_QUERY}")
+    ids_text = params.read_one("ID" if stored_query else "RESOURCEID") or params.read_one("FEATUREID")
+    feature_ids = [text for text in (ids_text or "").split(",") if text]
+    collections = query.find_requested_feature_types()
+    if not collections and feature_ids:
+        name = next((name for name in query.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
+        collections = [query.catalogue.find_collection(name)]
+    if len(collections) != 1:
+        remedy = "write the name of one feature type, or several names as (a)(b)"
+        raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
+    return collections[0], feature_ids
 
 
 def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_ids: Sequence[str]) -> ItemSearch:
@@ -524,9 +492,11 @@ def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_
     box_text = params.read_one("BBOX")
     if box_text:
         words = box_text.split(",")
-        first, second, third, fourth = _read_box_numbers(words[:4])
-        frame = ",".join(words[4:])
-        box = wfs_request.orient_box(collection, (first, second, third, fourth), frame)
+        numbers = parse_numbers(words[:4])
+        if len(numbers) != 4:
+            remedy = "write four numbers and, optionally, a frame"
+            raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
+        box = wfs_request.orient_box(collection, numbers, ",".join(words[4:]))
         search = replace(search, box=parse_box(box, "BBOX"))
     filter_text = params.read_one("FILTER")
     if filter_text:
@@ -540,40 +510,19 @@ def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_
     return search
 
 
-def _read_box_numbers(words: Sequence[str]) -> list[float]:
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4:
-        remedy = "write four numbers and, optionally, a frame"
-        raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
-    return numbers
-
-
 def _read_features(
-    wfs_request: _WfsRequest, collection: ItemCollection, search: ItemSearch, limit: int, *, is_geojson: bool
+    wfs_request: _WfsRequest, collection: ItemCollection, search: ItemSearch, limit: int
 ) -> _FeaturePage:
     """Read a page of rows in the order of the ids, or in the order that is requested."""
     catalogue = wfs_request.catalogue
     item_table = collection.item_table
-    offset = _read_start_index(wfs_request)
+    # it is not lowered, or clients would get the same page again and again
+    offset = wfs_request.params.read_integer("STARTINDEX", maximum=MAX_OFFSET) or 0
     columns = list(item_table.columns_by_name.values())
-    order_items = [
-        OrderItem(build_column_ref(find_filter_column(name, item_table).name), descending=is_descending)
-        for name, is_descending in search.sort_keys
-    ]
-    order_items.append(OrderItem(build_column_ref(item_table.id_column.name)))
-    condition = search.build_condition(collection)
-    query_tree = build_table_query(
-        item_table.table, [column.name for column in columns], condition, order_items, offset
-    )
-    with catalogue.run_query(query_tree, limit) as result:
-        rows = result.read_table()
-        has_more = result.overflow
+    rows, has_more = read_sorted_rows(catalogue, collection, search, limit, offset)
     is_end_known = not has_more and (rows.num_rows > 0 or offset == 0)
     matched_count = offset + rows.num_rows if is_end_known else None
-    if not is_end_known and condition is None and item_table.table.is_fully_public:
+    if not is_end_known and search.build_condition(collection) is None and item_table.table.is_fully_public:
         matched_count = collection.published.rows
     names = wfs_request.params.read_one("PROPERTYNAME")
     if names and "*" not in names:
@@ -585,7 +534,7 @@ def _read_features(
         columns = [column for column in columns if column.name.lower() in wanted_names]
     if rows.num_rows == 0:
         texts = pa.array([], pa.string())
-    elif is_geojson:
+    elif wfs_request.is_geojson:
         texts = write_geojson_features(rows.combine_chunks(), collection, columns)
     else:
         frame, is_latitude_first = wfs_request.find_answer_frame(collection)
@@ -604,7 +553,7 @@ def _write_geojson_page(page: _FeaturePage) -> bytes:
     return f'{{"type":"FeatureCollection",{counts},"features":[\n{features}\n]}}\n'.encode()
 
 
-def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage, returned_count: int | None = None) -> str:
+def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage, returned_count: int) -> str:
     """Write a collection of features, or one of collections with a number of features."""
     features = page.texts.to_pylist()
     namespaces = f'xmlns:f={quoteattr(wfs_request.url)} xmlns:gml="{wfs_request.gml_namespace}"'
@@ -625,6 +574,6 @@ def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage, returned_count
     return (
         f'<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs/2.0" {namespaces} '
         f'timeStamp="{format_current_time()}" numberMatched="{matched}" '
-        f'numberReturned="{len(features) if returned_count is None else returned_count}"{next_attribute}>'
+        f'numberReturned="{returned_count}"{next_attribute}>'
         f"{members}</wfs:FeatureCollection>"
     )
