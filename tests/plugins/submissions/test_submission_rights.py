@@ -123,6 +123,15 @@ def test_an_author_does_not_learn_from_the_check_of_a_moderator_what_rows_contai
         assert "777" not in anna.get(path_of(submission)).text
 
 
+@pytest.mark.parametrize("number", ["²", "9" * 30, "9" * 5_000])
+def test_numbers_of_nothing_are_refused(people: dict[str, Person], number: str) -> None:
+    submission = make_submission(people, "open")
+    anna = people["anna"]
+    assert anna.take(submission, "edit", values={number: {"observer": "x"}}).status == 400
+    unchanged = read_submission(anna.take(submission, "remove", file=number))
+    assert len(unchanged["files"]) == 1
+
+
 def test_another_site_changes_nothing(people: dict[str, Person]) -> None:
     submission = make_submission(people, "open")
     for path in (path_of(submission), "/submissions/lists.images", f"{path_of(submission)}/files"):
