@@ -241,7 +241,7 @@ class _ResourceConverter:
                 if table_id not in imports:
                     continue
                 self._report_memory_table(table_id, table)
-                if not _seems_published(table):
+                if not _is_probably_published(table):
                     continue
             if table.is_true("temporary") or table.is_true("system"):
                 self._report.add_omission(table, f"the table {table_id} is temporary, or belongs to the system")
@@ -250,7 +250,7 @@ class _ResourceConverter:
 
     def _report_memory_table(self, table_id: str, table: Element) -> None:
         """Report a table that DaCHS fills in memory and does not publish."""
-        if _seems_published(table):
+        if _is_probably_published(table):
             self._report.add_decision(
                 table, f"onDisk is not set, so DaCHS does not publish {table_id}: remove the table if that is right"
             )
@@ -508,7 +508,7 @@ def _is_on_disk(table: Element) -> bool:
     return table.find_child("viewStatement") is not None or table.is_true("onDisk")
 
 
-def _seems_published(table: Element) -> bool:
+def _is_probably_published(table: Element) -> bool:
     """Return whether a table has what only a published table needs."""
     mixins = [mixin.text for mixin in table.list_children("mixin")]
     return table.is_true("adql") or any(
