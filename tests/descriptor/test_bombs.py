@@ -33,6 +33,8 @@ def laughs(text: str, item: str) -> str:
         (table(more=f"    map: {{a: '{DIGITS} + b'}}\n"), 7, "the number has more than 400 digits"),
         (table(more='    map: {a: "' + r"\x39" * 5000 + '"}\n'), 7, "the number has more than 400 digits"),
         (f"{HEAD}sync: {{cron: '{DIGITS} * * * *'}}\n", 3, "the number has more than 400 digits"),
+        (f"{HEAD}sync: {{cron: '² * * * *'}}\n", 3, "sync.cron: '²' is not a valid"),
+        (f"{HEAD}sync: {{cron: '*/² * * * *'}}\n", 3, "sync.cron: '*/²' is not a valid"),
         (table(files="x" * 300), 5, f"'{'x' * 60}' .. cannot be the name of a file"),
         (table(files="'" + "*a" * 200 + "'"), 5, f"'{'*a' * 30}' .. cannot be the name of a file"),
         (table(files="x/" * 5000), 5, f"'{'x/' * 30}' .. cannot be the name of a file"),

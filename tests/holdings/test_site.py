@@ -218,13 +218,13 @@ def test_a_standard_of_the_site_with_faults_leaves_the_last_good_descriptor_in_f
 
 def test_a_descriptor_that_the_store_did_not_take_is_given_again(site, monkeypatch):
     from hven.site import descriptor_watch
-    from hven.site.store._descriptors import DescriptorStore
+    from hven.site.store._descriptors import LastGoodDescriptorStore
 
     def full(*_):
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DescriptorStore, "save_descriptor", full)
+        patch.setattr(LastGoodDescriptorStore, "save_descriptor", full)
         descriptor(site, DESCRIPTOR.replace("A catalogue", "Another"))
         assert site.refresh_published_state().resources["cat"].title == "Another"  # it is served all the same
     monkeypatch.setattr(descriptor_watch, "SAVE_AGAIN_SECONDS", 0.0)

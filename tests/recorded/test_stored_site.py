@@ -50,7 +50,7 @@ def test_it_opens_with_all_that_it_holds(site: Site) -> None:
     assert now.damages == ()
     served = {name for name, item in now.tables_by_name.items() if item.release is None}
     assert served >= STATES
-    assert {name for items in now.tables_by_release.values() for name in (item.table.qualified_name for item in items)} == {
+    assert {name for items in now.released_tables_by_name.values() for name in (item.table.qualified_name for item in items)} == {
         "psz2_r4.main", "psz2_r4.files", "followup_r4.targets", "psz2_r6.main", "psz2_r6.files",
     }  # fmt: skip
     for name, engine in (("psz2.main", "duckdb"), ("brightest.main", "hats")):

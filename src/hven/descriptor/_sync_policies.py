@@ -281,7 +281,7 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
             invalid_ends = [
                 end for end, value in zip(range_ends, values, strict=True) if value is None or not low <= value <= high
             ]
-            if invalid_ends or (slash and (not step.isdigit() or int(step) == 0)):
+            if invalid_ends or (slash and (not step.isdecimal() or int(step) == 0)):
                 faults.add_error(
                     f"sync.cron: {item!r} is not a valid {name}",
                     place,
@@ -294,7 +294,7 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
 
 
 def _parse_cron_value(text: str, field_number: int) -> int | None:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     names = _CRON_NAMES_BY_FIELD.get(field_number, ())
     if text.lower() in names:

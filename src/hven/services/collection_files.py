@@ -386,7 +386,7 @@ def check_file_access(
     if current_table is None or (not pending_paths and policy_tables):
         return FileAccess([], locking_tables, hidden_paths.union(pending_paths), policy_tables)
     # a file that is no longer published keeps its address as long as a release has it
-    release_items = published_state.tables_by_release.get(current_table.qualified_name, ())
+    release_items = published_state.released_tables_by_name.get(current_table.qualified_name, ())
     release_names = {item.table.qualified_name for item in release_items}
     release_tables = [table for table in catalogue.iterate_tables() if table.qualified_name in release_names]
     listed = []

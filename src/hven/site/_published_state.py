@@ -182,7 +182,7 @@ class PublishedState:
         return find_fully_visible
 
     @cached_property
-    def tables_by_release(self) -> Mapping[str, tuple[PublishedTable, ...]]:
+    def released_tables_by_name(self) -> Mapping[str, tuple[PublishedTable, ...]]:
         """The released states of a table, by its qualified name; the newest first."""
         released_tables: dict[str, tuple[PublishedTable, ...]] = {}
         for published_table in self.tables_by_name.values():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.site.store import SnapshotRecord
-    from hven.site.store._descriptors import DescriptorStore
+    from hven.site.store._descriptors import LastGoodDescriptorStore
 
 DESCRIPTOR_SUFFIXES = (".yaml", ".yml")
 PINNED_DIRECTORY_KEY = "descriptor_directory"  # in the provenance of snapshots: directory, relative to the site's
@@ -89,7 +89,7 @@ class DescriptorWatcher:
     """
 
     settings: Settings
-    stored_descriptors: DescriptorStore | None = None
+    stored_descriptors: LastGoodDescriptorStore | None = None
     states_by_collection: dict[str, DescriptorState] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
     _saved_at: float = 0.0
@@ -166,7 +166,7 @@ class DescriptorWatcher:
             self._save_descriptors(self.stored_descriptors)
         return changed
 
-    def _save_descriptors(self, stored_descriptors: DescriptorStore) -> None:
+    def _save_descriptors(self, stored_descriptors: LastGoodDescriptorStore) -> None:
         """Save the descriptors that the store lacks. The site is served even if the store does not accept them."""
         for name in sorted(self.unsaved):
             state = self.states_by_collection.get(name)
@@ -254,7 +254,7 @@ class DescriptorWatcher:
 _PREREAD_DESCRIPTORS: DescriptorWatcher | None = None
 
 
-def preload_descriptors(settings: Settings, stored_descriptors: DescriptorStore | None = None) -> None:
+def preload_descriptors(settings: Settings, stored_descriptors: LastGoodDescriptorStore | None = None) -> None:
     """Read all descriptors once for all processes that will be forked from this one.
 
     Parameters

@@ -182,7 +182,7 @@ def parse_retry_after(text: str | None) -> float | None:
     """Parse Retry-After: seconds, or a date (RFC 9110 section 10.2.3)."""
     if not text:
         return None
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)

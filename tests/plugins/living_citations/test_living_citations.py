@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,6 +65,23 @@ def test_later_changes_are_counted_from_the_paper_on(site: CitationSite) -> None
     site.look_again()
     finding = site.find(result)
     assert (finding.verdict, finding.counts, finding.row_count) == ("same", {}, 2)
+
+
+def test_results_that_cite_other_states_do_not_keep_the_next_one_waiting(
+    site: CitationSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest work may belong to a result that the list of counted ones cuts off."""
+    first = cite_and_look(site, CONE)
+    site.publish([*STARS, NEW_STAR])
+    site.look_again()
+    second = cite_and_look(site, CONE)
+    for result, at in ((first, 2.0), (second, 1.0)):
+        finding = site.find(result)
+        site.citations.record_findings([(finding, replace(finding, work="count", at=at))], lambda _: ())
+    monkeypatch.setattr(citation_round, "MAX_COUNTED_AT_ONCE", 1)
+    site.look_again()
+    assert [site.find(result).work for result in (first, second)] == ["none", "none"]
+    assert [site.find(result).counts for result in (first, second)] == [{"new": 1}, {}]
 
 
 def test_a_column_that_the_answer_does_not_show_changes_nothing(site: CitationSite) -> None:

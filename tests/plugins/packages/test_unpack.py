@@ -169,7 +169,7 @@ def test_a_standard_of_the_site_moves_with_the_collection(tmp_path: Path) -> Non
             (other / "standards/words.yaml").write_text(text)
         with Site(load_settings(other)) as target:
             if text:
-                with pytest.raises(ConflictError, match=r"is not the standard words\.yaml"):
+                with pytest.raises(ConflictError, match=r"differs from the standard words\.yaml"):
                     import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
             else:
                 report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
@@ -190,7 +190,7 @@ def test_a_package_replaces_no_standard_of_hven(tmp_path: Path) -> None:
     pack(site, tmp_path / "night.tar")
     with (
         Site(load_settings(create_empty_site(tmp_path / "other"))) as target,
-        pytest.raises(ConflictError, match="would replace that of Hven"),
+        pytest.raises(ConflictError, match="would replace Hven's own"),
     ):
         import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
     assert not (tmp_path / "other/standards").exists()

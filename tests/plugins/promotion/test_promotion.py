@@ -377,7 +377,7 @@ def test_several_collections_are_promoted_and_returned_together(sites: SitePair)
         promotion.return_collections(gold, ["planets", "stars"])
         assert ask(gold, "SELECT COUNT(*) AS n FROM planets.main") == [{"n": 1}]
         assert read_version(gold) == 1
-        with pytest.raises(NotFoundError, match="returned to its first promotion already"):
+        with pytest.raises(NotFoundError, match="already returned to its first promotion"):
             promotion.return_collections(gold, ["planets", "stars"])
         assert {event.action for event in gold.store.list_publication_events("stars")} >= {"publish", "rollback"}
 

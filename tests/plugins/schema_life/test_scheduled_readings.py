@@ -109,4 +109,4 @@ def test_everybody_sees_the_copies_and_no_page_requests_them(tmp_path: Path) -> 
 def test_texts_that_are_no_addresses_are_told(tmp_path: Path) -> None:
     write_settings(tmp_path, ["archive.example/tap", "https://archive.example/tap"])
     (fault,) = find_address_faults(load_settings(tmp_path))
-    assert "'archive.example/tap' is not an address of the web" in fault.message
+    assert "'archive.example/tap' is not a web address" in fault.message

@@ -91,9 +91,9 @@ def test_a_data_set_that_contradicts_itself_is_reported(tmp_path: Path, server: 
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/sitools/sdo/datasets", b'{"data": ["x"]}', "the project SDO was not read: `data` is no list of objects"),
-        ("/webs_aia_dataset", b'{"dataset": {"columnModel": ["x"]}}', "`columnModel` is no list of objects"),
-        ("/webs_aia_dataset", b'{"dataset": {"columnModel": 7}}', "`columnModel` is no list of objects"),
+        ("/sitools/sdo/datasets", b'{"data": ["x"]}', "the project SDO was not read: `data` is not a list of objects"),
+        ("/webs_aia_dataset", b'{"dataset": {"columnModel": ["x"]}}', "`columnModel` is not a list of objects"),
+        ("/webs_aia_dataset", b'{"dataset": {"columnModel": 7}}', "`columnModel` is not a list of objects"),
     ],
 )
 def test_texts_instead_of_objects_are_refused_in_words(tmp_path: Path, path: str, body: bytes, message: str) -> None:
@@ -227,6 +227,6 @@ def test_only_the_chosen_data_sets_move(
         done = run_hven(
             "--site", site, "migrate", f"{url}{address_path}", "--table", pattern, expected_code=int(not count)
         )
-    assert count or "it lists none named none" in done.stderr
+    assert count or "it lists no table named none" in done.stderr
     assert len(list((site / "collections").glob("*/*.yaml"))) == count
     assert not any("tides" in asked.path for asked in server.asked)

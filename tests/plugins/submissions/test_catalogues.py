@@ -209,7 +209,7 @@ def _redirect_inwards(handler: Handler) -> None:
         ({"ReadMe": None}, "404"),
         ({"ReadMe": _send_forever}, "larger than"),
         ({"ReadMe": _redirect_inwards}, ""),
-        ({"ReadMe": "no ReadMe at all"}, "has no files or tables that this table takes"),
+        ({"ReadMe": "no ReadMe at all"}, "has no files or tables that this table accepts"),
         ({"fits/": None}, "404"),
         ({"fits/": "no links"}, ""),
         ({"fits/c.fits": None}, "404"),

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
+from asgi_client import Client
 from submission_site import Person, make_image, path_of, read_submission
+
+from hven.app._server import create_and_start_application
+from hven.ingest.api.runs import ingest_collection
+from hven.testing.site import open_site_with_uningested_files
 
 PEOPLE = ("anna", "bob", "mia", "eve", "")  # the author, another submitter, a moderator, others
 STATES = ("open", "submitted", "refused", "saved", "discarded")
@@ -85,6 +91,45 @@ def test_actions_are_those_that_are_allowed(people: dict[str, Person]) -> None:
         if state in {"submitted", "saved"}:
             allowed.discard("submit")  # only the same request again
         assert shown - {"repair"} == allowed, (state, name)
+
+
+SECRET_PLANS = """\
+collection: plans
+title: Plans
+tables:
+  main:
+    source: {kind: push, columns: {id: int64, star: string, visits: int32}, ids: id, writers: [mia]}
+    submissions: {submitters: [anna], moderated: true, identity: [star]}
+    primary: id
+    access: {rows: "visits < 100 or reader = 'mia'"}
+    columns: {id: int64, star: string, visits: int32}
+"""
+
+
+def test_an_author_does_not_learn_from_the_check_of_a_moderator_what_rows_contain(tmp_path: Path) -> None:
+    with open_site_with_uningested_files(tmp_path, SECRET_PLANS) as site:
+        ingest_collection(site, "plans")
+        for name in ("anna", "mia"):
+            site.store.users.add_account(name)
+        client = Client(create_and_start_application(site))
+        anna, mia = (Person(client, site, name) for name in ("anna", "mia"))
+        assert mia.send("/push/plans.main", [{"star": "alf Lyr", "visits": 777}]).status == 201
+        created = anna.send("/submissions/plans.main", {"rows": [{"star": "alf Lyr", "visits": 5}]})
+        submission = read_submission(anna.take(read_submission(created, 201), "submit"))
+        checked = read_submission(mia.take(submission, "check"))
+        assert checked["report"]["rows"][0]["version"] == 2
+        assert "777" not in anna.get(path_of(submission)).text
+        read_submission(mia.take(checked, "accept"))
+        assert "777" not in anna.get(path_of(submission)).text
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 30, "9" * 5_000])
+def test_numbers_of_nothing_are_refused(people: dict[str, Person], number: str) -> None:
+    submission = make_submission(people, "open")
+    anna = people["anna"]
+    assert anna.take(submission, "edit", values={number: {"observer": "x"}}).status == 400
+    unchanged = read_submission(anna.take(submission, "remove", file=number))
+    assert len(unchanged["files"]) == 1
 
 
 def test_another_site_changes_nothing(people: dict[str, Person]) -> None:

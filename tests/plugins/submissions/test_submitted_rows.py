@@ -28,7 +28,7 @@ def test_rows_of_json_are_checked_compared_and_published(client: Client, people:
     assert (file["name"], file["state"]) == ("rows.json", "good")
     assert [(finding["severity"], finding["place"], finding["rows"], finding["message"]) for finding in file["findings"]] == [
         ("warning", "b1", [2], "write a number"),
-        ("info", "", [], "the table takes no values of colour"),
+        ("info", "", [], "the table does not accept values for colour"),
     ]  # fmt: skip
     assert [row["values"] for row in submission["rows"]] == [{"night": "2026-11-21", "star": "zq 1", "b1": 34.5, "mjd": 61365.0}, {"star": "zq 2"}, {}]  # fmt: skip
     blocked = anna.take(submission, "submit", note="no baseline")

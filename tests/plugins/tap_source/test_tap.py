@@ -410,6 +410,7 @@ def test_pauses_are_seconds_or_dates():
     assert _rate_limiting.parse_retry_after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == pytest.approx(90, abs=30)
     assert _rate_limiting.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert _rate_limiting.parse_retry_after("soon") is None
+    assert _rate_limiting.parse_retry_after("²") is None, "a digit that is no number"
     assert _rate_limiting.parse_retry_after(None) is None
 
 

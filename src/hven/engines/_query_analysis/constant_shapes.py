@@ -99,7 +99,7 @@ class ConstantShape:
 def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
     """Match a shape of constants; return None for other expressions."""
     if not isinstance(expression, FunctionCall) or expression.name not in {"CIRCLE", "BOX", "POLYGON"}:
-        return _match_computed_shape(expression, free_slots)
+        return _match_computed_constant_shape(expression, free_slots)
     number_expressions: list[Expr] = []
     for arg in list_shape_arguments(expression):
         point = match_point_coordinates(arg)
@@ -116,7 +116,7 @@ def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Consta
     return ConstantShape(expression.name, number_constants)
 
 
-def _match_computed_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
+def _match_computed_constant_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
     meta = expression.meta
     if not isinstance(expression, CastExpression | FunctionCall) or meta is None:
         return None

@@ -352,7 +352,7 @@ def _match_window_pattern(
 
 def _match_row_number_window(
     window: WindowExpression, inner_select: NarrowableSelect
-) -> tuple[tuple[str, ...], _StepExpressions] | None:
+) -> tuple[tuple[str, ...], _CadenceExpressions] | None:
     """Return the stored columns that a window partitions by and the expressions of its pattern."""
     if window.function.name != "ROW_NUMBER" or window.frame is not None or not window.order_by:
         return None
@@ -361,7 +361,7 @@ def _match_row_number_window(
         return None
     partition_columns, step_expressions = _split_partition_expressions(window, inner_select)
     order_expression = _resolve_derived_expression(order.expr, inner_select)
-    expressions = _match_step_expressions(step_expressions, order_expression)
+    expressions = _match_cadence_expressions(step_expressions, order_expression)
     if expressions is None:
         return None
     return partition_columns, expressions
@@ -407,7 +407,7 @@ def _split_partition_expressions(
     return tuple(column_names), expressions
 
 
-class _StepExpressions(NamedTuple):
+class _CadenceExpressions(NamedTuple):
     """Expressions of the pattern ``CEILING(value - offset)``, the step, and ``ROUND(ABS(distance) * factor)``."""
 
     step: FunctionCall
@@ -417,7 +417,7 @@ class _StepExpressions(NamedTuple):
     factor: Expr
 
 
-def _match_step_expressions(steps: Sequence[Expr], order_expression: Expr) -> _StepExpressions | None:
+def _match_cadence_expressions(steps: Sequence[Expr], order_expression: Expr) -> _CadenceExpressions | None:
     match steps:
         case [FunctionCall(name="CEILING", args=(BinaryOperation(op="-", left=value, right=offset),)) as step]:
             pass
@@ -430,7 +430,7 @@ def _match_step_expressions(steps: Sequence[Expr], order_expression: Expr) -> _S
             return None
     match absolute_distance:
         case FunctionCall(name="ABS", args=(distance,)):
-            return _StepExpressions(step, value, offset, distance, factor)
+            return _CadenceExpressions(step, value, offset, distance, factor)
         case _:
             return None
 

@@ -233,7 +233,7 @@ def join_change_sets(change_sets: Sequence[pa.Table]) -> pa.Table:
     """Join change sets that follow each other into one."""
     if len(change_sets) == 1:
         return change_sets[0].replace_schema_metadata(None)
-    rows = pa.concat_tables([_decode_change_set(change_set) for change_set in change_sets]).combine_chunks()
+    rows = pa.concat_tables([_decode_dictionaries(change_set) for change_set in change_sets]).combine_chunks()
     key = [name for name in rows.column_names if name not in {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN}]
     # the first and the last change of a row tell whether it existed before and exists now
     aggregations = [(CHANGE_COLUMN, "first"), (CHANGE_COLUMN, "last"), (REMOVAL_COLUMN, "any")]
@@ -249,7 +249,7 @@ def join_change_sets(change_sets: Sequence[pa.Table]) -> pa.Table:
     return row_changes.select([*key, CHANGE_COLUMN]).append_column(CHANGED_COLUMNS_COLUMN, changed_columns)
 
 
-def _decode_change_set(change_set: pa.Table) -> pa.Table:
+def _decode_dictionaries(change_set: pa.Table) -> pa.Table:
     """Return a change set without dictionaries and metadata, so that it can be joined with others."""
     kind_position = change_set.num_columns - 2
     change_kinds = change_set.column(CHANGE_COLUMN).cast(pa.string())

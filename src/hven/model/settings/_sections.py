@@ -231,7 +231,7 @@ class QueryLimits:
         (
             "maximum number of big queries that run at once in each process. If a query would have to wait longer "
             "than its time limit, Hven rejects it immediately. A user who is alone leaves one of them to "
-            "others. Default: the number of processors, but at least 3, and one more. A larger number slows down all "
+            "others. Default: one more than the number of processors, and at least 4. A larger number slows down all "
             "queries and the rest of the server, but can be useful if a database on a separate machine executes the "
             "queries"
         ),

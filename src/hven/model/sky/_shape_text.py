@@ -182,7 +182,8 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
         offset = reader.offset
         word = reader.take_word()
         name = word.lower() if kind == "pos" else word
-        is_allowed = name in {"circle", "range", "polygon"} or (name == "point" and kind == "multishape")
+        is_point_of_multishape = name == "point" and kind == "multishape"
+        is_allowed = is_point_of_multishape or name in {"circle", "range", "polygon"}
         if not is_allowed:
             message = f"{word!r} is not a shape; use circle, range or polygon"
             raise ShapeTextError(message, offset)

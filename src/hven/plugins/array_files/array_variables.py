@@ -48,7 +48,7 @@ class TableVariable(Protocol):
         """Sizes of the dimensions of a record."""
 
     @property
-    def cell_bytes(self) -> int:
+    def bytes_per_cell(self) -> int:
         """Size of a record in bytes."""
 
     @property
@@ -228,7 +228,7 @@ def create_variable_table(
         columns=columns,
         row_count=row_count,
         read_batches=create_batch_reader(
-            schema, row_count, sum(variable.cell_bytes for variable in variables), read_columns
+            schema, row_count, sum(variable.bytes_per_cell for variable in variables), read_columns
         ),
         cards=time_cards if variables[0].is_time else (),
         select_columns=select_columns,

@@ -84,10 +84,10 @@ class _CdfVariable:
         self.has_truncated_times = False
         self.stored_type = np.dtype(find_numpy_type(self.cdf_type))
         item_bytes = 8 if self.is_time or self.is_text else self.stored_type.itemsize
-        self.cell_bytes = math.prod(self.cell_shape) * item_bytes
+        self.bytes_per_cell = math.prod(self.cell_shape) * item_bytes
         max_bytes = max(MAX_COMPRESSION_RATIO * file_bytes, 1 << 20)
-        if min(self.cell_shape, default=1) < 1 or self.cell_bytes * max(1, self.record_count) > max_bytes:
-            promised_bytes = self.cell_bytes * self.record_count
+        if min(self.cell_shape, default=1) < 1 or self.bytes_per_cell * max(1, self.record_count) > max_bytes:
+            promised_bytes = self.bytes_per_cell * self.record_count
             raise SourceError(
                 format_message(
                     "{name} is {there} bytes long, but its header states a size of {end} bytes",
@@ -363,7 +363,7 @@ def _is_table_column(variable: _CdfVariable, record_count: int) -> bool:
     """Return whether a variable is a column of a table with this number of records."""
     if variable.is_text and variable.cell_shape:
         return False
-    return variable.record_count == record_count and variable.cell_bytes <= MAX_CELL_BYTES
+    return variable.record_count == record_count and variable.bytes_per_cell <= MAX_CELL_BYTES
 
 
 def _describe_axes(

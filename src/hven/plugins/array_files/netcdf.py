@@ -154,7 +154,7 @@ class _NetcdfVariable:
         return self.shape[1:]
 
     @property
-    def cell_bytes(self) -> int:
+    def bytes_per_cell(self) -> int:
         return math.prod(self.cell_shape) * self.dtype.itemsize
 
     @cached_property
@@ -584,9 +584,10 @@ def _group_columns_by_dimension(
         if not variable.dims:
             continue
         clock = _find_coordinate_variable(variable.dims[0], variable.name, variables_by_name)
-        is_record = variable.dims[0] in variable.unlimited_dims or (clock is not None and clock.is_time)
+        has_times = clock is not None and clock.is_time
+        is_record = has_times or variable.dims[0] in variable.unlimited_dims
         is_characters = variable.dtype.kind == "S" and variable.dtype.itemsize == 1 and len(variable.dims) == 2
-        fits_in_cell = variable.cell_bytes <= MAX_CELL_BYTES
+        fits_in_cell = variable.bytes_per_cell <= MAX_CELL_BYTES
         is_cell = is_record and not variable.is_text and min(variable.cell_shape, default=1) > 0
         if len(variable.dims) == 1 or (fits_in_cell and (is_characters or is_cell)):
             key = (variable.name.rpartition("/")[0], variable.dims[0], variable.shape[0])

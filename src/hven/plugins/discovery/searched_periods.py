@@ -97,7 +97,8 @@ def _replace_named_dates(words: str, language: str) -> str:
     """Replace dates with names of months by ISO dates: ``15 June 2012`` becomes ``2012-06-15``."""
 
     def replace_match(match: re.Match[str]) -> str:
-        is_planet = match["month"] == "Mars" or (match["month"].lower() == "mars" and language != "fr")
+        is_english_mars = match["month"].lower() == "mars" and language != "fr"
+        is_planet = is_english_mars or match["month"] == "Mars"
         number = None if is_planet else _find_month_number(match["month"])
         if number is None:
             return match[0]

@@ -29,7 +29,7 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
         for step in key.split("."):
             if isinstance(value, dict):
                 value = value.get(step)
-            elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
                 value = value[int(step)]
             else:
                 return None

@@ -224,7 +224,8 @@ def find_position_frame(column: Column, table: Table) -> str:
     """
     for frame in table.frames:
         if frame.id == column.frame:
-            is_known = frame.system == "ICRS" or (frame.system == "FK5" and frame.equinox in {None, "J2000"})
+            is_fk5_of_2000 = frame.system == "FK5" and frame.equinox in {None, "J2000"}
+            is_known = is_fk5_of_2000 or frame.system == "ICRS"
             return str(frame.system) if is_known else ""
     return "ICRS"
 

@@ -169,7 +169,7 @@ def _fetch_titles(site: Site, ids: Sequence[str]) -> dict[str, WorkTitle]:
         allow_private=site.settings.allow_private,
     )
     if answer.status != 200:
-        raise SourceError(f"ADS answers with the status {answer.status}")
+        raise SourceError(f"ADS answered with the status {answer.status}")
     return parse_ads_answer(answer.body, ids)
 
 
@@ -199,7 +199,7 @@ def parse_ads_answer(body: bytes, ids: Collection[str]) -> dict[str, WorkTitle]:
                 if work_id is not None and title:
                     titles[work_id] = WorkTitle(title=title, author=author, year=year)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise SourceError("ADS answers with something else than JSON of its search") from error
+        raise SourceError("ADS did not answer with the JSON of a search") from error
     return titles
 
 

@@ -108,7 +108,8 @@ class TableResultLine:
     @property
     def is_collapsed(self) -> bool:
         """Whether the table has no rows for this search, or cannot answer it."""
-        return self.status == "other" or (self.status == "ok" and not self.rows)
+        has_found_nothing = self.status == "ok" and not self.rows
+        return has_found_nothing or self.status == "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -299,7 +299,7 @@ def _read_contours(page_context: PageContext, name: str, instants: Sequence[int]
         return []
     if name not in dict(_list_contour_tables(page_context)):
         message = format_message("there is no table {name!r:.80} of contours on the Sun here", name)
-        raise NotFoundError(message, remedy="choose one of the list")
+        raise NotFoundError(message, remedy="choose a table from the list")
     table = next(table for table in page_context.catalogue.iterate_tables() if table.qualified_name == name)
     begin, region = find_begin_and_end_time_columns(table)[0], find_footprint_column(table)
     if begin is None or region is None:

@@ -412,7 +412,8 @@ class _FileCheck:
         width = column.repeat
         if is_text and column.code == "A" and column.values is not None and hdu.row_count:
             width = int(np.char.str_len(column.values).max())
-        has_right_width = not expected_width or width == expected_width or (is_text and width < expected_width)
+        is_short_text = is_text and width < expected_width
+        has_right_width = is_short_text or expected_width in {0, width}
         if column.code != standard_column.code or not has_right_width:
             expected_format = f"{expected_width or ''}{standard_column.code}"
             message = format_message(

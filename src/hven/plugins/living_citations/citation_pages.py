@@ -124,7 +124,7 @@ def _build_finding(page_context: PageContext) -> PageContent:
 def _change_wish(page_context: PageContext, action: str) -> PageContent:
     account = page_context.principal.name
     if account is None:
-        raise UnauthenticatedError("only users with an account can be told of changes", remedy="log in at /login")
+        raise UnauthenticatedError("only users with an account can be notified of changes", remedy="log in at /login")
     finding = _require_finding(page_context)
     if action not in {"tell", "stop"}:
         raise ParamError("ACTION is not valid", name="ACTION", remedy="use tell or stop")

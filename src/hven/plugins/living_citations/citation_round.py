@@ -128,7 +128,7 @@ class CitationRound:
         try:
             changes = decide_by_keys(self._site, self._state, table_name, since, queries)
         except Exception:  # the queries themselves can still tell
-            log.exception("the keys of %s do not tell which cited answers have changed", table_name)
+            log.exception("the cited queries of %s cannot be checked with the keys of its changed rows", table_name)
             changes = [None] * len(queries)
         changes_by_query = dict(zip(queries, changes, strict=True))
         for finding in findings:
@@ -160,15 +160,17 @@ class CitationRound:
         (finding,) = first_findings
         result = self._site.store.results.find_result(finding.id)
         if finding.work == COUNT and finding.definition and result is not None:
-            self._count_changes_since_paper(result)
+            self._count_changes_since_paper(finding, result)
             return True
         return self._repeat_query(finding, result)
 
-    def _count_changes_since_paper(self, result: CitedResult) -> None:
+    def _count_changes_since_paper(self, first_finding: CitationFinding, result: CitedResult) -> None:
         """Count the changes since the paper, of a result and of others over the same table that cite the same state."""
         cited_snapshots = result.body["snapshots"]
-        findings = []
-        for finding in self._store.list_findings(citation_findings.c.work == COUNT, limit=MAX_COUNTED_AT_ONCE):
+        findings = [first_finding]  # always, or the round would choose it again and again
+        columns = citation_findings.c
+        is_other = (columns.work == COUNT) & (columns.id != first_finding.id)
+        for finding in self._store.list_findings(is_other, order=columns.at, limit=MAX_COUNTED_AT_ONCE):
             other_result = self._site.store.results.find_result(finding.id)
             if other_result is not None and other_result.body["snapshots"] == cited_snapshots:
                 findings.append(finding)

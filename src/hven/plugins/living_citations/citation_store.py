@@ -168,8 +168,11 @@ class CitationFindingStore:
             Returns the accounts and groups that are told of all changed answers of a collection.
         """
         columns = citation_findings.c
+        pairs = list(pairs)
+        states_query = sa.select(columns.id, columns.snapshots, columns.work)
+        if len(pairs) <= MAX_LISTED_FINDINGS:  # a repeated query has one
+            states_query = states_query.where(columns.id.in_([old.id for old, _ in pairs]))
         with self._database.begin_write() as connection:
-            states_query = sa.select(columns.id, columns.snapshots, columns.work)
             states = {ident: state for ident, *state in connection.execute(states_query)}
             pairs = [(old, new) for old, new in pairs if states.get(old.id) == [write_json(old.snapshots), old.work]]
             rows = [{**new.to_row(), "old_id": old.id} for old, new in pairs if old != new]

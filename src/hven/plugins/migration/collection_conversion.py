@@ -237,29 +237,27 @@ class _ResourceConverter:
                 self._report.add_omission(element, f"{element.tag}: {OMITTED_ELEMENTS[element.tag]}")
         imports = self._list_imports()
         for table_id, table in self._table_elements.items():
-            if not table_id or not self._is_published(table_id, table, imports):
+            if not table_id:
                 continue
+            if not _is_on_disk(table):
+                if table_id not in imports:
+                    continue
+                self._report_memory_table(table_id, table)
+                if not _is_probably_published(table):
+                    continue
             if table.is_true("temporary") or table.is_true("system"):
                 self._report.add_omission(table, f"the table {table_id} is temporary, or belongs to the system")
                 continue
             self._convert_table(table_id, table, imports.get(table_id, []))
 
-    def _is_published(self, table_id: str, table: Element, imports: Mapping[str, Any]) -> bool:
-        """Return whether a table can be queried in DaCHS, or seems to be meant to."""
-        if table.find_child("viewStatement") is not None or table.is_true("onDisk"):
-            return True
-        if table_id not in imports:
-            return False
-        mixins = [mixin.text for mixin in table.list_children("mixin")]
-        if table.is_true("adql") or any(
-            name.startswith(("//epntap2#", "//scs#", "//siap", "//products#")) for name in mixins
-        ):
+    def _report_memory_table(self, table_id: str, table: Element) -> None:
+        """Report a table that DaCHS fills in memory and does not publish."""
+        if _is_probably_published(table):
             self._report.add_decision(
                 table, f"onDisk is not set, so DaCHS does not publish {table_id}: remove the table if that is right"
             )
-            return True
-        self._report.add_omission(table, f"the table {table_id} is in memory only (onDisk is not set)")
-        return False
+        else:
+            self._report.add_omission(table, f"the table {table_id} is in memory only (onDisk is not set)")
 
     def _list_imports(self) -> dict[str, list[tuple[Element, Element]]]:
         """List the data elements that fill each table, with their make."""
@@ -301,10 +299,11 @@ class _ResourceConverter:
         if title is not None and title != self._collection:  # a rule of EPN-TAP
             keys["set"]["service_title"] = self._collection
             self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
-        self._convert_keys(table, keys, columns, is_epn=is_epn)
+        self._convert_table_keys(table, keys, columns, is_epn=is_epn)
         if (columns and "view" not in keys) or (columns and keys.get("view")):
             keys["columns"] = columns
-        self._convert_products(keys, columns, mapping)
+        self._convert_file_access(keys, columns, mapping)
+        self._convert_preview(keys, mapping)
         filled_columns = mapping.filled_columns if source is not None else {column.lower() for column in columns}
         obscore = build_obscore_keys(table, filled_columns, self._collection)
         if obscore and "view" not in keys and "obs_id" in obscore.get("map", {}):
@@ -418,41 +417,34 @@ class _ResourceConverter:
             query = query[:-1].strip()
         return query
 
-    def _convert_keys(
+    def _convert_table_keys(
         self, table: Element, keys: dict[str, Any], columns: dict[str, dict[str, Any]], *, is_epn: bool
     ) -> None:
+        """Convert the primary key, the indexes, the position and the frames of a table."""
         names = {column.lower(): column for column in columns}
-        primary = [item.strip() for item in re.split(r"[,\s]+", table.get_value("primary")) if item.strip()]
-        if primary and not is_epn and "view" not in keys and all(item.lower() in names for item in primary):
-            found = [names[item.lower()] for item in primary]
-            keys["primary"] = found[0] if len(found) == 1 else found
-        groups = [
-            [item.strip().lower() for item in index.get_value("columns").split(",")]
-            for index in table.list_children("index")
-        ]
-        indexes = [
-            [names[item] for item in group]
-            for group in groups
-            if len(group) > 1 and all(item in names for item in group)
-        ]
-        if indexes and "view" not in keys:
-            keys["indexes"] = indexes
         if "view" in keys:
             for attributes in columns.values():
                 attributes.pop("indexed", None)
                 attributes.pop("required", None)
+        else:
+            if not is_epn:
+                _add_primary_key(table, keys, names)
+            _add_indexes(table, keys, names)
         self._convert_position(table, keys, columns, is_epn=is_epn)
-        self._note_mixins(table)
+        self._report_mixins(table)
+        self._report_table_attributes(table)
+        for stc in table.list_children("stc"):
+            self._convert_frame(stc, keys, names, columns)
+        for key in table.list_children("foreignKey"):
+            self._report.add_decision(key, "foreignKey: write it as `keys`")
+
+    def _report_table_attributes(self, table: Element) -> None:
         if table.get_value("adql").lower() == "hidden":
             self._report.add_omission(
                 table, "adql=hidden: queries find the table, and lists show it; `access` can hide it"
             )
         if table.is_true("forceUnique"):
             self._report.add_result(table, "forceUnique: the primary key is unique")
-        for stc in table.list_children("stc"):
-            self._convert_frame(stc, keys, names, columns)
-        for key in table.list_children("foreignKey"):
-            self._report.add_decision(key, "foreignKey: write it as `keys`")
 
     def _convert_position(
         self, table: Element, keys: dict[str, Any], columns: Mapping[str, dict[str, Any]], *, is_epn: bool
@@ -462,7 +454,7 @@ class _ResourceConverter:
             keys["position"] = position
             self._report.add_result(table, "positions are indexed; cone searches use them")
 
-    def _note_mixins(self, table: Element) -> None:
+    def _report_mixins(self, table: Element) -> None:
         for mixin in table.list_children("mixin"):
             word = mixin.text.removeprefix("//")
             if word.startswith("obscore#") and not any(
@@ -503,10 +495,11 @@ class _ResourceConverter:
         section, text = ("set", value.constant) if value.is_constant else ("map", value.adql)
         keys.setdefault(section, {})[name] = text
 
-    def _convert_products(self, keys: dict[str, Any], columns: dict[str, dict[str, Any]], mapping: RowMapping) -> None:
-        """Keep owner, embargo and preview of the files of rows."""
-        product = mapping.product
-        embargo, owner, preview = (product.get(name) for name in ("embargo", "owner", "preview"))
+    def _convert_file_access(
+        self, keys: dict[str, Any], columns: dict[str, dict[str, Any]], mapping: RowMapping
+    ) -> None:
+        """Convert owner and embargo of the files of rows."""
+        embargo, owner = mapping.product.get("embargo"), mapping.product.get("owner")
         if embargo is not None and embargo.kind != "null":
             keys["access"] = {"rows": "public", "take": "embargo IS NULL OR embargo <= now"}
             self._add_product_column(keys, columns, "embargo", embargo)
@@ -516,6 +509,9 @@ class _ResourceConverter:
                 keys["access"]["take"] += " OR reader = owner"
         elif owner is not None and owner.constant:
             self._report.add_decision(None, f"files have an owner ({owner.adql:.60}) and no embargo: write `access`")
+
+    def _convert_preview(self, keys: dict[str, Any], mapping: RowMapping) -> None:
+        preview = mapping.product.get("preview")
         if preview is not None and preview.kind != "null" and preview.constant != "":
             template = preview.write_template() or (preview.constant if preview.is_constant else None)
             if template and re.match(r"https?://|\{site\.url\}", str(template)):
@@ -524,6 +520,38 @@ class _ResourceConverter:
                 self._report.add_decision(
                     None, "previews were files made by DaCHS: `prepare: [previews]` makes them, or write `links`"
                 )
+
+
+def _is_on_disk(table: Element) -> bool:
+    return table.find_child("viewStatement") is not None or table.is_true("onDisk")
+
+
+def _is_probably_published(table: Element) -> bool:
+    """Return whether a table has what only a published table needs."""
+    mixins = [mixin.text for mixin in table.list_children("mixin")]
+    return table.is_true("adql") or any(
+        name.startswith(("//epntap2#", "//scs#", "//siap", "//products#")) for name in mixins
+    )
+
+
+def _add_primary_key(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
+    primary = [item.strip().lower() for item in re.split(r"[,\s]+", table.get_value("primary")) if item.strip()]
+    if primary and all(item in names for item in primary):
+        columns = [names[item] for item in primary]
+        keys["primary"] = columns[0] if len(columns) == 1 else columns
+
+
+def _add_indexes(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Add the indexes of several columns."""
+    groups = [
+        [item.strip().lower() for item in index.get_value("columns").split(",")]
+        for index in table.list_children("index")
+    ]
+    indexes = [
+        [names[item] for item in group] for group in groups if len(group) > 1 and all(item in names for item in group)
+    ]
+    if indexes:
+        keys["indexes"] = indexes
 
 
 def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:

@@ -188,7 +188,9 @@ class GrammarConverter:
             }
             if ignored:
                 source.options["ignore"] = ignored[0] if len(ignored) == 1 else ignored
-        self._check_filter(grammar, source)
+        self._report_filter_command(grammar)
+        _set_encoding(grammar, source)
+        _rename_mapped_columns(grammar, source)
         self._report.add_result(grammar, f"{grammar.tag} became a source of kind {source.options['kind']}")
         return source
 
@@ -226,19 +228,10 @@ class GrammarConverter:
         except (ValueError, NotImplementedError, OSError):
             return False
 
-    def _check_filter(self, grammar: Element, source: ConvertedSource) -> None:
+    def _report_filter_command(self, grammar: Element) -> None:
         command = grammar.get_value("preFilter")
         if command and not command.startswith(DECOMPRESSORS):
             self._report.add_decision(grammar, f"preFilter {command!r} is a command, which Hven does not run")
-        encoding = grammar.get_value("enc", "encoding")
-        if encoding and source.options.get("kind") in {"csv", "fixed"}:
-            source.options["encoding"] = encoding.lower()
-        for line in re.split(r"[,\n]", grammar.get_value("mapKeys", "keys")):
-            target, separator, name = line.partition(":")
-            if separator:
-                source.renamed_columns[target.strip()] = name.strip()
-        for entry in (grammar.find_child("mapKeys") or Element("mapKeys", {}, 0)).list_children("map"):
-            source.renamed_columns[entry.get_value("key", "dest")] = entry.text or entry.get_value("source")
 
     def _convert_csvgrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "csv"}
@@ -395,3 +388,19 @@ def _add_names_and_skipped_lines(grammar: Element, options: dict[str, Any]) -> N
     skipped = grammar.get_value("topIgnoredLines")
     if skipped.isdigit() and int(skipped):
         options["skip"] = int(skipped)
+
+
+def _set_encoding(grammar: Element, source: ConvertedSource) -> None:
+    encoding = grammar.get_value("enc", "encoding")
+    if encoding and source.options.get("kind") in {"csv", "fixed"}:
+        source.options["encoding"] = encoding.lower()
+
+
+def _rename_mapped_columns(grammar: Element, source: ConvertedSource) -> None:
+    """Rename columns of the source as ``mapKeys`` says."""
+    for line in re.split(r"[,\n]", grammar.get_value("mapKeys", "keys")):
+        target, separator, name = line.partition(":")
+        if separator:
+            source.renamed_columns[target.strip()] = name.strip()
+    for entry in (grammar.find_child("mapKeys") or Element("mapKeys", {}, 0)).list_children("map"):
+        source.renamed_columns[entry.get_value("key", "dest")] = entry.text or entry.get_value("source")

@@ -38,7 +38,7 @@ def parse_email_address(text: str) -> str:
     address = f"{local_part}@{domain}"
     if not is_plain or len(local_part) > MAX_LOCAL_CHARACTERS or len(address) > MAX_ADDRESS_CHARACTERS:
         raise ParamError(
-            "this is not an e-mail address that Hven can use",
+            "Hven cannot use this e-mail address",
             name="ADDRESS",
             remedy="enter one address without a name, such as anna@example.org",
         )

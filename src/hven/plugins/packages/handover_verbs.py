@@ -89,7 +89,7 @@ def _print_report(directory: Path, report: RebuildReport) -> None:
     for name, row_count in sorted(report.collections.items()):
         print(f"  {name}: {row_count:,} rows")
     for name in report.replaced_files:
-        print(f"{name}: the repository has another version than the backup; that of the repository is used")
+        print(f"{name}: the repository and the backup have different versions; Hven used the one from the repository")
     for item in report.lost:
         print(f"{item.kind}: {item.name}: {item.remedy}")
     for note in report.notes:

@@ -104,10 +104,12 @@ class PackageRows:
                 try:
                     yield batch.select(schema.names).cast(schema)
                 except (pa.ArrowException, KeyError) as error:
-                    raise self._build_error(path, f"has other columns than {self.table.qualified_name}") from error
+                    raise self._build_error(
+                        path, f"does not have the columns of {self.table.qualified_name}"
+                    ) from error
         if row_count != self.snapshot.rows:
             raise self._build_error(
-                self.paths[-1], f"ends the rows at {row_count:,}, not at {self.snapshot.rows:,} as the package says"
+                self.paths[-1], f"ends after row {row_count:,}, but the package declares {self.snapshot.rows:,} rows"
             )
 
     def _read_part(self, path: str) -> Iterator[pa.RecordBatch]:
@@ -389,16 +391,16 @@ class PackageSource:
             own_file = directory / place
             if own_file.stem in list_standards() and not own_file.exists():
                 raise ConflictError(
-                    f"{self.reader.path} has a standard {place}, which would replace that of Hven for all collections",
-                    remedy="rename it there, and the word in the descriptor; nothing was published",
+                    f"{self.reader.path} has a standard {place}, which would replace Hven's own for all collections",
+                    remedy="rename it in the package, and change its name in the descriptor; nothing was published",
                 )
             if not own_file.exists():
                 self._add_standard(path, own_file)
                 self.notes.append(f"added {own_file}, which the descriptor needs")
             elif hashlib.sha256(own_file.read_bytes()).digest() != self._hash_member(path):
                 raise ConflictError(
-                    f"{own_file} is not the standard {place} that the package has",
-                    remedy="rename one of them, and the word in the descriptor; nothing was published",
+                    f"{own_file} differs from the standard {place} in the package",
+                    remedy="rename one of them, and change its name in the descriptor; nothing was published",
                 )
 
     def _add_standard(self, path: str, own_file: Path) -> None:

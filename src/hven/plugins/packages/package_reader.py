@@ -303,7 +303,10 @@ class PackageReader:
         """
         check = PackageCheck(form=self.form, file_count=len(self.members))
         check.byte_count = sum(member.size for member in self.members.values())
-        manifests = self._read_manifests(check)
+        manifests = self._read_manifests()
+        self._find_unlisted_files(check, manifests)
+        if "fetch.txt" in self.members:
+            check.problems.append("it has a fetch.txt: fetch these files into the bag, and remove fetch.txt")
         self._find_missing(check, manifests)
         if self.cut_member:
             check.problems.append(f"the package is cut off in {self.cut_member}")
@@ -316,30 +319,31 @@ class PackageReader:
             check.completeness = self.read_json(completeness)
         return check
 
-    def _read_manifests(self, check: PackageCheck) -> dict[str, dict[str, str]]:
+    def _read_manifests(self) -> dict[str, dict[str, str]]:
         """Read all manifests: name of the manifest -> path -> checksum."""
         manifests: dict[str, dict[str, str]] = {}
         for name in self.members:
             if re.fullmatch(r"(tag)?manifest-sha(256|512)\.txt", name):
                 manifests[name] = self._parse_manifest(name)
+        return manifests
+
+    def _find_unlisted_files(self, check: PackageCheck, manifests: Mapping[str, Mapping[str, str]]) -> None:
+        """Report data files that are in no manifest, or only in some."""
         payload_manifests = {name: lines for name, lines in manifests.items() if name.startswith("manifest-")}
         if not payload_manifests:
             check.problems.append("it has no manifest with SHA-256 or SHA-512, so its checksums are unknown")
+            return
+        listed_in_payload_manifests = {path for lines in payload_manifests.values() for path in lines}
         for name, lines in payload_manifests.items():
-            listed_elsewhere = {path for other_lines in payload_manifests.values() for path in other_lines}
-            unlisted = sorted(listed_elsewhere - lines.keys())
+            unlisted = sorted(listed_in_payload_manifests - lines.keys())
             if unlisted:
                 check.problems.append(f"{name} does not list {unlisted[0]} and {len(unlisted) - 1} more files")
-        if payload_manifests:
-            listed_paths = {path for lines in manifests.values() for path in lines}
-            payload = [path for path in self.members if path.startswith(self.payload_prefix)]
-            own_names = {*manifests, PLAN_MEMBER} if self.form == RO_CRATE else set()
-            extra = sorted(path for path in payload if path not in listed_paths and path not in own_names)
-            if extra:
-                check.problems.append(f"{extra[0]} and {len(extra) - 1} more files are in no manifest")
-        if "fetch.txt" in self.members:
-            check.problems.append("it has a fetch.txt: fetch these files into the bag, and remove fetch.txt")
-        return manifests
+        listed_paths = {path for lines in manifests.values() for path in lines}
+        payload = [path for path in self.members if path.startswith(self.payload_prefix)]
+        own_names = {*manifests, PLAN_MEMBER} if self.form == RO_CRATE else set()
+        extra = sorted(path for path in payload if path not in listed_paths and path not in own_names)
+        if extra:
+            check.problems.append(f"{extra[0]} and {len(extra) - 1} more files are in no manifest")
 
     def read_payload_checksums(self) -> dict[str, str]:
         """Read the checksums of all files of the payload, by their paths.

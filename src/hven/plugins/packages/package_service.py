@@ -88,7 +88,7 @@ class DownloadSlots:
                 return
         count = MAX_CONCURRENT_DOWNLOADS if own_count < MAX_DOWNLOADS_OF_REQUESTER else own_count
         message = format_message("{count} packages are being downloaded already", count)
-        raise OverloadedError(message, remedy=format_message("try again in some minutes"))
+        raise OverloadedError(message, remedy=format_message("try again in a few minutes"))
 
     def release_slot(self, requester: str) -> None:
         """Give a slot back.
@@ -137,7 +137,9 @@ def _build_response(context: ServiceContext, request: Request, params: services.
         headers = _build_headers(name, contents, f'"{identity}-{token}"')
         if request.method == "HEAD":
             return Response(None, headers=headers)
-        journal = _open_journal(site, f"{_build_prefix(principal)}{token}.jsonl", identity, must_exist=bool(start))
+        journal_name = f"{_build_prefix(principal)}{token}.jsonl"
+        _delete_old_journals(site.settings.var_directory / JOURNAL_FOLDER, journal_name)
+        journal = _open_journal(site, journal_name, identity, must_exist=bool(start))
         record_sent_data(file_collections=[name])
         pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, release_slot)
         next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
@@ -164,7 +166,6 @@ def _build_prefix(principal: Principal) -> str:
 
 def _open_journal(site: Site, name: str, identity: str, *, must_exist: bool) -> PackageJournal:
     directory = site.settings.var_directory / JOURNAL_FOLDER
-    _delete_old_journals(directory, name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = PackageJournal(directory / name, identity)
     if must_exist and not journal.is_continued:

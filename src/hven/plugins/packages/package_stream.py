@@ -320,7 +320,7 @@ def _flatten(error: HvenError) -> str:
 
 def _build_changed_error(path: str) -> ConflictError:
     return ConflictError(
-        f"{path} is not as it was when the first part of this package was written",
+        f"{path} has changed since the first part of this package was written",
         remedy="delete the first part, and create the package from the beginning",
     )
 

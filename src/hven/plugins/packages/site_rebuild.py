@@ -59,7 +59,7 @@ class RebuildReport:
     lost
         What neither the repository nor the backup has.
     replaced_files
-        Files of which the repository has another version than the backup; that of the repository is used.
+        Files of which the repository and the backup have different versions; Hven used the one from the repository.
     notes
         What the operator has to check.
     """
@@ -96,7 +96,7 @@ def restore_site_from_git(
     if directory.exists() and any(item.name != SECRETS_FILE for item in directory.iterdir()):
         raise ConflictError(
             f"{directory} is not empty",
-            remedy=f"write a directory that does not exist, or has nothing but {SECRETS_FILE}",
+            remedy=f"specify a directory that does not exist, or that contains nothing but {SECRETS_FILE}",
         )
     report = RebuildReport()
     is_new_directory = not directory.exists()
@@ -142,7 +142,8 @@ def _fetch_repository(repository: str, clone: Path) -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(
-            f"git can't clone {repository}: {error}", remedy="install Git, or use a nearer copy"
+            f"git can't clone {repository}: {error}",
+            remedy="if Git isn't installed, install it; if the download takes too long, use a copy on this machine",
         ) from error
     if completed.returncode:
         reason = completed.stderr.decode("utf-8", "replace").strip().splitlines()
@@ -151,13 +152,13 @@ def _fetch_repository(repository: str, clone: Path) -> list[str]:
     if not (clone / SETTINGS_FILE).is_file():
         raise SourceError(
             f"{repository} has no {SETTINGS_FILE}, so it is not the repository of a site",
-            remedy="write the repository whose top folder is the site's directory",
+            remedy=f"pass a repository to --from that has {SETTINGS_FILE} in its top folder",
         )
     names = run_git(clone, "ls-files", "-z")
     if names is None:
         raise SourceError(
             f"git can't list the files of {repository}",
-            remedy="clone it yourself, look at what `git ls-files` prints, and write your copy after --from",
+            remedy="clone it yourself, check what `git ls-files` prints there, and pass your clone's path to --from",
         )
     return [name for name in names.split("\0") if name]
 
@@ -241,9 +242,9 @@ def list_lost_items(site: Site, *, has_backup: bool) -> list[LostItem]:
         remedy = "create them with `hven user add NAME`, and give each person the new token"
         lost.append(LostItem(kind="accounts", name="all accounts and their tokens", remedy=remedy))
     if not has_backup:
-        remedy = "look at DataCite what this site has minted, and record each: `hven doi NAME --is DOI`"
+        remedy = "find the DOIs of this site at DataCite, and record each one with `hven doi NAME --is DOI`"
         lost.append(LostItem(kind="DOIs", name="which DOIs the site has minted", remedy=remedy))
-        remedy = "only a file of `hven backup` has them"
+        remedy = "only a backup made with `hven backup` contains them"
         name = "releases, history, jobs, users' tables, comments, invitations, usage counts"
         lost.append(LostItem(kind="state", name=name, remedy=remedy))
     return lost
@@ -255,7 +256,7 @@ def _list_lost_rows(site: Site, resource: CollectionSpec) -> Iterator[LostItem]:
         record = site.published_records.get(name)
         is_pushed = any(source.kind == PUSH_KIND for source in spec.sources)
         if is_pushed and (record is None or not record.snapshot.rows):  # an ingest publishes it without rows
-            remedy = "only the programs that pushed these rows have them: let them push again"
+            remedy = "only the programs that pushed these rows have them: let these programs push the rows again"
             yield LostItem(kind="pushed rows", name=name, remedy=remedy)
         elif spec.sources and record is None:
             yield LostItem(kind="rows", name=name, remedy=f"run `hven ingest {resource.name}`")

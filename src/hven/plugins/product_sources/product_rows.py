@@ -207,7 +207,7 @@ class ProductAttributeSource(_ProductMetadataSource):
             variables = _describe_variables(product)
             yield from self._read_cards("", product.cards)
         else:
-            variables = _describe_parts(self._select_parts(product))
+            variables = _describe_arrays_and_tables(self._select_parts(product))
         for variable in variables:
             # the first HDU of a FITS file has the cards of the file
             is_repeated = self.part is None and variable.name and variable.cards == product.cards
@@ -403,7 +403,7 @@ def _has_time_samples(table: TablePart) -> bool:
     return table.collect_time_series_metadata is not None and table.collect_time_series_metadata() is not None
 
 
-def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_ProductVariable]:
+def _describe_arrays_and_tables(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_ProductVariable]:
     for part in parts:
         name = part.name or str(part.index)
         if isinstance(part, ArrayPart):
@@ -414,7 +414,7 @@ def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_Product
 
 def _describe_variables(product: OpenProductFile) -> Iterator[_ProductVariable]:
     if product.list_variables is None:
-        yield from _describe_parts(product.parts)
+        yield from _describe_arrays_and_tables(product.parts)
         return
     for variable in product.list_variables():
         yield _ProductVariable(variable.name, variable.type, variable.sizes, variable.cards)

@@ -281,9 +281,10 @@ def _compare_rights(origin: Table, target: Table, embargoes: tuple[str, str]) ->
         before = f"{before}, embargo: {target_embargo or 'none'}"
         after = f"{after}, embargo: {own_embargo or 'none'}"
     own_rank, target_rank = ACCESS_RANKS.get(origin.access, 0), ACCESS_RANKS.get(target.access, 0)
-    is_wider = own_rank > target_rank or (origin.project != target.project and own_rank == target_rank == 1)
+    is_other_project = origin.project != target.project and own_rank == target_rank == 1
+    is_embargo_changed = bool(target_embargo) and own_embargo != target_embargo
+    is_wider = own_rank > target_rank or is_other_project or is_embargo_changed
     is_wider = is_wider or not is_narrower_policy(origin.policy, target.policy)
-    is_wider = is_wider or (bool(target_embargo) and own_embargo != target_embargo)
     hidden_names = {column.name for column in target.columns if column.hidden}
     shown_names = sorted(hidden_names & {column.name for column in origin.columns if not column.hidden})
     if shown_names:

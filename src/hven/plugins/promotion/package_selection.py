@@ -39,7 +39,7 @@ def select_packages_of(settings: Settings) -> Iterator[None]:
         yield
 
 
-def load_target_settings(directory: Path, own_settings: Settings) -> Settings:
+def load_target_settings_and_select_packages(directory: Path, own_settings: Settings) -> Settings:
     """Load the settings of another site, and use the packages of both sites from then on.
 
     A package that only one of them uses may have the engine of its rows.

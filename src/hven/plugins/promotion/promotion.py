@@ -245,7 +245,7 @@ def promote_collections(
                     PromotionRun(plan.origin, plan.target, plan.report, plan.source_files, leases[plan.origin.name])
                 )
             else:
-                _finish_link(plan.target)
+                _link_pinned_directory(plan.target)
         if runs:
             _execute_runs(runs, target_site)
         for run in runs:
@@ -283,8 +283,8 @@ def _prepare_published_files(target_site: Site, name: str) -> list[str]:
     return [*warnings, *(text for text in stale_tables if f" {name}." in text)]
 
 
-def _finish_link(target: CollectionState) -> None:
-    """Complete what a promotion that was killed after its publication left undone."""
+def _link_pinned_directory(target: CollectionState) -> None:
+    """Link the directory of the files of the published state; a promotion may have been killed before it did so."""
     pinned_directory = find_pinned_directory(target.records.values())
     if pinned_directory is not None:
         pinned_directories.link_current_directory(target.site.settings, target.name, pinned_directory, create_run_id())
@@ -429,9 +429,12 @@ def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, Ret
                 store.publish_collections(publications, run_id=run, action=RETURN_RUN_KIND)
             except BaseException:
                 for target in withdrawn_states:
-                    _finish_link(target)
+                    _link_pinned_directory(target)
                 raise
-        return {name: _verify_return(target_site, name) for name in names}
+        restored_states = {name: read_collection_state(target_site, name) for name in names}
+        for restored in restored_states.values():
+            _link_pinned_directory(restored)
+        return {name: _report_return(restored) for name, restored in restored_states.items()}
 
 
 def _check_returnable(target: CollectionState, names: Sequence[str]) -> None:
@@ -480,7 +483,7 @@ def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
         if position < len(events) and is_last_change:
             return []
         raise NotFoundError(
-            f"{target.name}: the target returned to its first promotion already, and published nothing before",
+            f"{target.name}: the target has already returned to its first promotion, and published nothing before it",
             remedy=f"to publish nothing of it, run `hven remove {target.name}` on the target",
         )
     stored_records = {record.id: record for record in target.site.store.list_snapshots(target.name)}
@@ -500,9 +503,8 @@ def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
     )
 
 
-def _verify_return(target_site: Site, name: str) -> ReturnReport:
-    restored = read_collection_state(target_site, name)
-    _finish_link(restored)
+def _report_return(restored: CollectionState) -> ReturnReport:
+    """Report for each table whether it has the rows that were promoted then."""
     tables = {}
     for table_name, record in restored.records.items():
         promotion = record.provenance.get(PROMOTION_KEY)

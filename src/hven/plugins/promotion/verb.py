@@ -11,7 +11,7 @@ import typer
 from hven.app.api import format_command, format_time, load_site_settings, print_json
 from hven.model.errors import UsageError
 from hven.plugins.promotion import promotion
-from hven.plugins.promotion.package_selection import load_target_settings
+from hven.plugins.promotion.package_selection import load_target_settings_and_select_packages
 from hven.plugins.promotion.promotion import PromotionOptions, SiteSource
 from hven.plugins.promotion.remote_sites import RemoteSite
 from hven.plugins.promotion.service_validation import find_service_address, validate_promoted_tables
@@ -100,8 +100,8 @@ def promote(
     with ExitStack() as stack:
         if must_compare_contents and find_target(settings, other_name).url:
             raise UsageError(
-                f"--checksum cannot read the files of {other_name}, which is a site with an address",
-                remedy="omit --checksum, or change the times of the files there, so that they are sent again",
+                f"--checksum works only if both sites are on this machine; {other_name} is read from its address",
+                remedy="omit --checksum; to copy a file again although its size is the same, run `touch` on it there",
             )
         source, target_site = _open_sites(stack, settings, target_name, source_name, is_source_needed=not must_return)
         if must_return:
@@ -195,14 +195,15 @@ def _open_sites(
                 f"{other.url} can't be changed from here: a site with an address is only read",
                 remedy=f"add a section [targets.NAME] for this site to the hven.toml there, and run there: {command}",
             )
-        target_site = stack.enter_context(Site(load_target_settings(other.locate_site(settings), settings)))
+        other_settings = load_target_settings_and_select_packages(other.locate_site(settings), settings)
+        target_site = stack.enter_context(Site(other_settings))
         return SiteSource(site=stack.enter_context(Site(settings))), target_site
     target_site = stack.enter_context(Site(settings))
     if other.url:
         return stack.enter_context(RemoteSite(other, settings)), target_site
     if not is_source_needed:
         return SiteSource(site=target_site), target_site
-    other_settings = load_target_settings(other.locate_site(settings), settings)
+    other_settings = load_target_settings_and_select_packages(other.locate_site(settings), settings)
     return SiteSource(site=stack.enter_context(Site(other_settings))), target_site
 
 

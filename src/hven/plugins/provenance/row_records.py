@@ -173,7 +173,7 @@ class RowRecords:
         else:
             steps.append(step_to_target("wasDerivedFrom", record_id, f"table/{row.table.qualified_name}"))
         if row.changes:
-            steps.append(_build_change_step("wasGeneratedBy", record_id, row.changes[0], name))
+            steps.append(_build_step_to_change("wasGeneratedBy", record_id, row.changes[0], name))
         for number, link in enumerate(row.links[:MAX_MEMBERS]):
             if link["semantics"] == PROGENITOR_SEMANTICS:
                 steps.append(step_to_target("wasDerivedFrom", record_id, f"product/{number}/{name}"))
@@ -242,7 +242,7 @@ class RowRecords:
             return StepList()
         record_id = f"change/{name}"
         steps = [
-            _build_change_step("wasInformedBy", record_id, change, row_name) for change in changes[number + 1 :][:1]
+            _build_step_to_change("wasInformedBy", record_id, change, row_name) for change in changes[number + 1 :][:1]
         ]
         if changes[number].account:
             target = f"account/{changes[number].account}/{row.table.schema}"
@@ -293,7 +293,7 @@ class RowRecords:
         return format_keys(rows, table.primary)[0] if rows.num_rows else None
 
 
-def _build_change_step(kind: str, record_id: str, change: RowChange, row_name: str) -> ProvStep:
+def _build_step_to_change(kind: str, record_id: str, change: RowChange, row_name: str) -> ProvStep:
     time = change.at if kind == "wasGeneratedBy" else None
     return step_to_target(kind, record_id, f"change/{change.id}/{row_name}", time=time)
 

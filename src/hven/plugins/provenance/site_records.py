@@ -313,11 +313,11 @@ class SiteRecords:
     @cached_property
     def releases(self) -> Mapping[str, list[PublishedTable]]:
         """The tables of each release by the id of its record."""
-        tables_by_release: dict[str, list[PublishedTable]] = {}
+        released_tables_by_name: dict[str, list[PublishedTable]] = {}
         for published in self.reader_site.tables.values():
             if published.release is not None:
-                tables_by_release.setdefault(_write_release_id(published), []).append(published)
-        return tables_by_release
+                released_tables_by_name.setdefault(_write_release_id(published), []).append(published)
+        return released_tables_by_name
 
     def _find_release(self, name: str) -> ProvRecord | None:
         published_tables = self.releases.get(f"release/{name}")

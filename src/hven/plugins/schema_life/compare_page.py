@@ -102,7 +102,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def run_comparison(page_context: PageContext) -> SchemaComparison:
         chosen_models = _list_chosen_models(page_context)
-        limiter = outside_limiter if _list_requested_addresses(page_context, chosen_models) else own_limiter
+        addresses = _list_requested_addresses(page_context, chosen_models)
+        _check_chosen_models(page_context, chosen_models, addresses)
+        limiter = outside_limiter if addresses else own_limiter
         return await anyio.to_thread.run_sync(_compare_chosen_models, page_context, chosen_models, limiter=limiter)
 
     async def show_comparison(page_context: PageContext) -> PageContent:
@@ -131,7 +133,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _list_chosen_models(page_context: PageContext) -> list[str]:
-    """List the names of models in the address: several parameters, or lines of one.
+    """List the names of models in the address: several parameters, or lines of one."""
+    texts = page_context.request.query_params.getlist("model")
+    names = [line.strip() for text in texts for line in text.splitlines()]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _check_chosen_models(page_context: PageContext, chosen_models: Sequence[str], addresses: Sequence[str]) -> None:
+    """Check that the user may compare so many schemas.
 
     Raises
     ------
@@ -140,10 +149,6 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     UnauthenticatedError
         Somebody who is not logged in names an address outside that the site does not read on a schedule.
     """
-    texts = page_context.request.query_params.getlist("model")
-    names = [line.strip() for text in texts for line in text.splitlines()]
-    chosen_models = list(dict.fromkeys(filter(None, names)))
-    addresses = _list_requested_addresses(page_context, chosen_models)
     if len(chosen_models) > MAX_MODELS:
         message = f"the request names {len(chosen_models):,} schemas; the limit is {MAX_MODELS}"
         remedy = "choose whole collections, or compare a part of the schemas at a time"
@@ -156,7 +161,6 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     if addresses and page_context.principal.is_anonymous:
         message = "only users with an account may compare schemas of other servers"
         raise UnauthenticatedError(message, remedy="log in at /login")
-    return chosen_models
 
 
 def _list_requested_addresses(page_context: PageContext, names: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ def comparison_to_json(comparison: SchemaComparison) -> dict[str, Any]:
     for model in comparison.models:
         read_at = model.read_at.isoformat(timespec="seconds")
         models.append({"label": model.label, "columns": len(model.columns), "read": read_at, "fault": model.fault})
-    columns, places = _write_columns(comparison.texts)
+    columns, places = _write_column_objects_and_places(comparison.texts)
     groups = []
     lists_missing_models = comparison.lists_missing_models
     for group in comparison.groups:
@@ -63,8 +63,8 @@ def _encode_json_text(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _write_columns(texts: ColumnTexts) -> tuple[list[str], list[str]]:
-    """Write all columns as objects, and their places as texts."""
+def _write_column_objects_and_places(texts: ColumnTexts) -> tuple[list[str], list[str]]:
+    """Write each column as a JSON object, and its place as a JSON text."""
     parts = {}
     for name, array in texts.arrays.items():
         encoded = array.dictionary_encode()

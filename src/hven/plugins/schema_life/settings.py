@@ -68,5 +68,5 @@ def find_address_faults(settings: Settings) -> Iterator[Fault]:
     for address in get_compare_settings(settings).addresses:
         if not re.match(URL_PATTERN, address):
             place = TextPlace(file=str(settings.directory / SETTINGS_FILE))
-            message = f"compare.addresses: {address!r:.200} is not an address of the web"
+            message = f"compare.addresses: {address!r:.200} is not a web address"
             yield Fault(message=message, place=place, remedy="write an address such as https://archive.example/tap")

@@ -104,7 +104,8 @@ class RecordConverter:
         for key, value in metadata.items():
             keys.setdefault(key, value)
         own_tables = [table for table in tables if table.lower().partition(".")[0] == schema]
-        service_names = self._add_services(record, collection, own_tables)
+        self._add_interface_aliases(record, collection, own_tables)
+        service_names = _list_service_names(record, own_tables)
         registry = keys.setdefault("registry", {})
         identifier = self._shorten_identifier(ivoid)
         epn_names = [table.partition(".")[2] for table in own_tables if table.lower() in self._epn_tables]
@@ -151,28 +152,22 @@ class RecordConverter:
         candidates = [table.lower().partition(".")[0] for table in tables] + path.split("/")[:1]
         return next((schema for schema in candidates if schema in self._collections), None)
 
-    def _add_services(self, record: Mapping[str, Any], collection: str, tables: Sequence[str]) -> list[str]:
-        """Add the services of a record, and aliases for their addresses; return their names in registry keys."""
-        names = []
+    def _add_interface_aliases(self, record: Mapping[str, Any], collection: str, tables: Sequence[str]) -> None:
+        """Add aliases for the addresses of services and web pages of one table; report those of several tables."""
         for standard, url in record["interfaces"]:
-            word = standard.lower()
-            service = SERVICE_PATHS.get(_strip_version(word))
-            if word == SIA2_STANDARD:
-                service = ("sia2", "/sia2/{table}")
-            if len(tables) == 1:
-                local_name = to_adql_identifier(tables[0].partition(".")[2], "table")
-                target = f"{collection}.{local_name}"
-                if service is not None:
-                    names.append(f"{local_name}.{service[0]}")
-                    self._add_alias(url, service[1].format(table=target))
-                elif not standard:  # a web page
-                    self._add_alias(url, f"/collections/{collection}/{local_name}")
+            service = _find_service(standard)
+            if service is None and standard:  # neither a service of Hven nor a web page
                 continue
-            if service is not None or not standard:
+            if len(tables) != 1:
                 self._report.add_decision(
                     None, f"{url} of {record['ivoid']} belongs to {len(tables)} tables: write an [[alias]] for it"
                 )
-        return names
+                continue
+            local_name = _get_local_name(tables[0])
+            if service is None:
+                self._add_alias(url, f"/collections/{collection}/{local_name}")
+            else:
+                self._add_alias(url, service[1].format(table=f"{collection}.{local_name}"))
 
     def _add_alias(self, url: str, target: str) -> None:
         path = split_address(url).path
@@ -215,6 +210,25 @@ def _find_authority(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _strip_version(standard: str) -> str:
     return standard.partition("#")[0]
+
+
+def _find_service(standard: str) -> tuple[str, str] | None:
+    """Find the name and the path of Hven's service with a standard."""
+    if standard.lower() == SIA2_STANDARD:
+        return "sia2", "/sia2/{table}"
+    return SERVICE_PATHS.get(_strip_version(standard.lower()))
+
+
+def _get_local_name(table: str) -> str:
+    return to_adql_identifier(table.partition(".")[2], "table")
+
+
+def _list_service_names(record: Mapping[str, Any], tables: Sequence[str]) -> list[str]:
+    """List the services of a record, as registry keys name them; none if it belongs to several tables."""
+    if len(tables) != 1:
+        return []
+    services = [_find_service(standard) for standard, _ in record["interfaces"]]
+    return [f"{_get_local_name(tables[0])}.{service[0]}" for service in services if service is not None]
 
 
 def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> dict[str, Any]:

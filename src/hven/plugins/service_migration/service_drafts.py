@@ -180,8 +180,9 @@ def draft_service(
         write_survey(build_migration_directory(settings.directory, url), survey)
     if not survey.readable_tables:
         reasons = {surveyed.failure for surveyed in survey.tables.values()}
+        reason = "; ".join(sorted(reasons)[:3]) or f"it lists no table named {table}"
         raise SourceError(
-            f"no table of {survey.url} can be read: {'; '.join(sorted(reasons)[:3]) or f'it lists none named {table}'}",
+            f"no table of {survey.url} can be read: {reason}",
             remedy="ask the operators of the service",
         )
     converter = SurveyConverter(survey, settings, database)

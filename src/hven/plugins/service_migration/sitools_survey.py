@@ -219,5 +219,5 @@ def _list_objects(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any
     """List the objects in a member of an answer, which may be missing."""
     entries = answer.get(name) or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SourceError(f"`{name}` is no list of objects")
+        raise SourceError(f"`{name}` is not a list of objects")
     return entries

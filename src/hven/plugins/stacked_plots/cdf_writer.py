@@ -68,10 +68,10 @@ def write_cdf(global_attributes: Mapping[str, Sequence[str]], variables: Sequenc
     file
         The bytes of the file.
     """
-    return _CdfFile(global_attributes, variables).to_bytes()
+    return _CdfFileBuilder(global_attributes, variables).to_bytes()
 
 
-class _CdfFile:
+class _CdfFileBuilder:
     def __init__(self, global_attributes: Mapping[str, Sequence[str]], variables: Sequence[CdfVariable]) -> None:
         self._chunks: list[bytes] = []
         self._position = 0

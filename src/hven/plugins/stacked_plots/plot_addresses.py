@@ -193,7 +193,7 @@ def parse_plot_address(query_params: QueryParams | Mapping[str, str], panel_text
     if start is None or stop is None:
         return PlotAddress(panels=panels, area=area)
     if not MIN_SPAN_MICROSECONDS <= stop - start <= MAX_SPAN_MICROSECONDS:
-        message = format_message("the end of the time span is not after its begin, or the span is too long")
+        message = format_message("the end of the time span is not after its start, or the span is too long")
         raise ParamError(message, name="_to", remedy="write times such as _from=2003-10-28&_to=2003-10-29")
     return PlotAddress(panels=panels, start=start, stop=stop, area=area)
 

@@ -79,7 +79,7 @@ def _add_files(workflow: SubmissionWorkflow, number: int, catalogue: VizierCatal
         except PreconditionFailedError:
             continue
         return
-    raise ConflictError("the submission changes all the time", remedy="fetch the catalogue again")
+    raise ConflictError("the submission keeps changing", remedy="fetch the catalogue again")
 
 
 def _open_workflow(running_job: RunningJob, table_name: str) -> SubmissionWorkflow:

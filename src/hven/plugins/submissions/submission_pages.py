@@ -39,7 +39,11 @@ from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.entries.row_references import find_row_references
 from hven.plugins.submissions.expired_submissions import delete_expired_data
 from hven.plugins.submissions.file_checkers import ERROR, WARNING
-from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
+from hven.plugins.submissions.submission_requests import (
+    MAX_NUMBER_DIGITS,
+    group_row_values,
+    read_file_upload_request,
+)
 from hven.plugins.submissions.submission_store import (
     LISTED_SUBMISSIONS,
     REFUSED,
@@ -346,7 +350,8 @@ class _SubmissionView:
             if not is_replay:
                 submission = self._save_values(submission, contribution, action)
             if action in {REMOVE, REPAIR}:
-                numbers = [int(word) for word in contribution.read_text("file").split(",") if word.strip().isdigit()]
+                words = map(str.strip, contribution.read_text("file").split(","))
+                numbers = [int(word) for word in words if word.isdecimal() and len(word) <= MAX_NUMBER_DIGITS]
                 change_files = (
                     self.workflow.remove_files if action == REMOVE else self.workflow.replace_by_repaired_files
                 )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_SENT_FILES = 1_000  # in one request
 MAX_FIELD_BYTES = 64 * 1024  # of a form field beside files
+MAX_NUMBER_DIGITS = 15  # of a file or a row: the store takes no longer ones
 ROWS_NAME = "rows.json"  # of the file with the rows of a request
 MULTIPART_MEDIA_TYPE = "multipart/form-data"
 FORM_MEDIA_TYPES = {"application/x-www-form-urlencoded", "application/json"}
@@ -177,7 +178,8 @@ def group_row_values(values: Any) -> dict[int, dict[str, Any]]:
     grouped: dict[int, dict[str, Any]] = {}
     for name, value in (values or {}).items():
         number_text, _, column = str(name).partition(".")
-        if not number_text.isdigit() or len(number_text) > 15 or (not column and not isinstance(value, dict)):
+        is_number = number_text.isdecimal() and len(number_text) <= MAX_NUMBER_DIGITS
+        if not is_number or (not column and not isinstance(value, dict)):
             message = format_message("{name!r:.80} does not identify a value of a row", name)
             raise ParamError(message, remedy="send an object that maps each row number to the values of the row")
         row_values = grouped.setdefault(int(number_text), {})

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,9 @@ from hven.plugins.submissions.submission_store import (
     update_submission,
 )
 from hven.plugins.submissions.vizier_catalogues import BIBCODE_NAME, CATALOGUE_NAME, parse_catalogue_name
-from hven.site.auth import OWNER_PRINCIPAL
+from hven.site import find_groups_and_aliases
+from hven.site.api.account_users import build_principal
+from hven.site.auth import OWNER_PRINCIPAL, with_known_groups_and_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -232,7 +235,8 @@ class SubmissionWorkflow:
         if not self._account:
             return False
         is_moderator = self._submission_table.can_moderate(self._principal)
-        return submission.author == self._account or (submission.state in {SUBMITTED, SAVED} and is_moderator)
+        can_decide = is_moderator and submission.state in {SUBMITTED, SAVED}
+        return can_decide or submission.author == self._account
 
     def create_submission(self, token: str) -> tuple[Submission, bool]:
         """Begin a submission; return it, and False if the request came before.
@@ -366,7 +370,7 @@ class SubmissionWorkflow:
             ]
             if unused_names and _is_sheet(staged_file):  # other files have many names beside those of the table
                 names = ", ".join(map(str, unused_names))
-                message = format_message("the table takes no values of {names:.200}", names)
+                message = format_message("the table does not accept values for {names:.200}", names)
                 findings.append(FileFinding(rule="column", severity="info", message=message))
         except SourceError as error:
             if all(finding.severity != ERROR for finding in findings):  # they say it better
@@ -440,7 +444,7 @@ class SubmissionWorkflow:
                         replace(row, own_values=old_row.own_values) for row, old_row in zip(rows, own_rows, strict=True)
                     ]
                 elif any(row.own_values for row in own_rows):
-                    message = format_message("the copy has other rows: enter the values of its rows again")
+                    message = format_message("the copy has different rows, so enter their values again")
                     notes.append(FileFinding(rule=REPAIR, severity=WARNING, message=message))
                 findings = [*staged_file.findings, *(note.to_json() for note in notes)]
                 repaired_files.append((file.number, replace(staged_file, findings=findings), rows))
@@ -759,6 +763,7 @@ class SubmissionWorkflow:
         rows = self.build_rows(submission)
         identity, version_column = self._rules.identity, self._rules.version
         visible_rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        shown_rows = visible_rows
         versions: Counter[tuple[str, ...]] = Counter()
         if identity and rows and self._published_rows.has_columns(*identity, version_column):
             key_columns = ", ".join(f'"{name}"' for name in identity)
@@ -768,16 +773,12 @@ class SubmissionWorkflow:
                 select, rows, identity, OWNER_PRINCIPAL, f"GROUP BY {key_columns}"
             ):
                 versions[self._build_identity(row)] = row["latest_version"] or 0
-            names = {entry_field.name for entry_field in self.fields} | {*identity, version_column}
-            names |= {*self._submission_table.table.primary}
-            visible_names = [column.name for column in self._submission_table.table.columns if column.name in names]
-            select = "SELECT " + ", ".join(f'"{name}"' for name in visible_names)
-            for row in self._published_rows.query_rows(select, rows, identity, self._principal):
-                visible_rows.setdefault(self._build_identity(row), []).append(row)
+            shown_rows = visible_rows = self._find_earlier_rows(rows, self._principal)
+            if submission.author not in {"", self._account}:  # the author reads the report, too
+                shown_rows = self._find_earlier_rows(rows, _build_account_principal(self._site, submission.author))
         for row, staged_row in zip(rows, self.store.list_rows(submission.number), strict=True):
             key = self._build_identity(row)
-            earlier_rows = sorted(visible_rows.get(key, ()), key=lambda row: row.get(version_column) or 0)
-            is_known = any(not self._list_differences(earlier_row, row) for earlier_row in earlier_rows)
+            is_known = any(not self._list_differences(earlier_row, row) for earlier_row in visible_rows.get(key, ()))
             if is_known and self._rules.path not in row:  # a row without a file that the table has already
                 plan.unchanged_count += 1
                 continue
@@ -785,12 +786,28 @@ class SubmissionWorkflow:
             item: dict[str, Any] = {"row": staged_row.number, "version": versions[key], "changes": {}}
             if version_column:
                 row[version_column] = versions[key]
-            if earlier_rows:
+            if earlier_rows := shown_rows.get(key):
                 item["replaces"] = [earlier_rows[-1].get(name) for name in self._submission_table.table.primary]
                 item["changes"] = self._list_differences(earlier_rows[-1], row)
             plan.rows.append(row)
             plan.preview.append(item)
         return plan
+
+    def _find_earlier_rows(
+        self, rows: Sequence[Mapping[str, Any]], principal: Principal
+    ) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+        """Find the published rows with the identities of some rows, as a user sees them; the latest version last."""
+        identity, version_column = self._rules.identity, self._rules.version
+        names = {entry_field.name for entry_field in self.fields} | {*identity, version_column}
+        names |= {*self._submission_table.table.primary}
+        visible_names = [column.name for column in self._submission_table.table.columns if column.name in names]
+        select = "SELECT " + ", ".join(f'"{name}"' for name in visible_names)
+        earlier_rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for row in self._published_rows.query_rows(select, rows, identity, principal):
+            earlier_rows.setdefault(self._build_identity(row), []).append(row)
+        for versions in earlier_rows.values():
+            versions.sort(key=lambda row: row.get(version_column) or 0)
+        return earlier_rows
 
     def _build_identity(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Build a key of what a row is about, which is equal for the published and the entered form of its values."""
@@ -913,6 +930,13 @@ class SubmissionWorkflow:
             raise build_changed_submission_error()
         area.remove_all()
         return stored_submission
+
+
+def _build_account_principal(site: Site, account: str) -> Principal:
+    """Return the user of an account, with the present groups."""
+    principal = build_principal(account, site.store, site.settings)
+    find_people = partial(find_groups_and_aliases, site)
+    return with_known_groups_and_names(principal, site.settings, site.store.grants, find_people)
 
 
 def _is_sheet(file: StagedFile) -> bool:

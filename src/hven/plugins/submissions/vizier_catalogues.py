@@ -149,7 +149,7 @@ def download_catalogue(
         for table_name in readme.fields_by_table:
             files += _save_table_as_json_file(fixed, table_name, readme_path, downloads)
     if not files:
-        message = format_message("the catalogue {name} has no files or tables that this table takes", name)
+        message = format_message("the catalogue {name} has no files or tables that this table accepts", name)
         raise SourceError(message, remedy="see the files of the catalogue at VizieR")
     return VizierCatalogue(files=files, values=values)
 

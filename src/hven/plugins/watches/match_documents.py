@@ -70,7 +70,7 @@ class MatchWriter:
         """Describe what was found in a few words."""
         translate = get_message_translator(language)
         if not match.counts:
-            return translate(format_message("the table changed, but Hven no longer knows which rows"))
+            return translate(format_message("the table has changed, but Hven no longer knows which rows"))
         parts = [
             format_message(template, match.counts[name])
             for name, template in COUNT_TEMPLATES.items()

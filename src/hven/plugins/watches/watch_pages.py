@@ -364,7 +364,7 @@ class _WatchPages:
         watch = self._store.find_watch(request.path_params["watch"])
         signature = request.query_params.get("key", "")
         if watch is None or not watch.is_signature_valid(self._site.store, signature, UNSUBSCRIBE):
-            raise NotFoundError("this link is not valid, or the watch is removed already", remedy="see /watches")
+            raise NotFoundError("this link is not valid, or the watch has already been removed", remedy="see /watches")
         if should_act:
             self._store.remove_watches(watches.c.name == watch.name)
         form_url = (
@@ -386,7 +386,7 @@ class _WatchPages:
         if watch is not None and watch.is_signature_valid(self._site.store, signature, FEED):
             principal = RecipientRights(self._site).find_principal(watch.account)
         if watch is None or principal is None:
-            raise NotFoundError("this link is not valid, or the watch is removed", remedy="see /watches")
+            raise NotFoundError("this link is not valid, or the watch has been removed", remedy="see /watches")
         return watch, principal
 
     def write_feed(self, page_context: PageContext) -> Response:
@@ -406,7 +406,9 @@ class _WatchPages:
         for match in select_visible_rows(self._site, principal, watch.table_name, matches):
             writer = MatchWriter(site=self._site, watch=watch, base_url=page_context.base)
             return Response(writer.write_voevent(match), media_type=VOEVENT_MEDIA_TYPE, headers=PRIVATE_HEADERS)
-        raise NotFoundError("this watch has not found that, or it is too long ago", remedy="see the page of the watch")
+        raise NotFoundError(
+            "this watch did not find this row, or found it too long ago", remedy="see the page of the watch"
+        )
 
     def open_stream(self, page_context: PageContext) -> Response:
         account = self.find_account(page_context)

@@ -88,7 +88,7 @@ class WatchRequest:
         if targets_text.strip():
             if definition.targets:
                 raise ParamError(
-                    "the query has a circle already", name="TARGETS", remedy="leave out the circle, or the targets"
+                    "the query already contains a circle", name="TARGETS", remedy="leave out the circle, or the targets"
                 )
             near_targets = parse_targets(targets_text, self.params.read_number("RADIUS"), table, max_count)
             definition = replace(definition, targets=near_targets.targets, radius=near_targets.radius)
@@ -106,8 +106,8 @@ class WatchRequest:
         with query.run_query(text, principal, site=context.site, policies=policies, maxrec=0) as result:
             if result.volatile:
                 raise ParamError(
-                    "this query cannot be watched: it may find other rows each time, because it has a random number or "
-                    "the name of an object",
+                    "this query cannot be watched: its result can differ each time, because it contains a random "
+                    "number or the name of an object",
                     name="QUERY",
                     remedy="write conditions on columns, and positions in degrees",
                 )

@@ -188,7 +188,9 @@ class WatchStore:
         count_query = sa.select(sa.func.count()).where(watches.c.account == watch.account)
         with self._database.begin_write() as connection:
             if connection.execute(count_query).scalar_one() >= max_count:
-                message = format_message("you have {count} watches already, the most that this site allows", max_count)
+                message = format_message(
+                    "you already have {count} watches, which is the most that this site allows", max_count
+                )
                 raise ConflictError(message, remedy="remove a watch, or watch a list of targets")
             numbered_watch = replace(watch, number=_get_later_number(connection, watches))
             connection.execute(sa.insert(watches).values(_watch_to_row(numbered_watch)))

@@ -275,7 +275,7 @@ def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable
         if item is None or item.release is None or not is_wanted(item):
             continue
         release = item.release
-        newest = page_context.published_state.tables_by_release[f"{release.collection}.{table.name}"][0].release
+        newest = page_context.published_state.released_tables_by_name[f"{release.collection}.{table.name}"][0].release
         earlier_description = releases_by_label.get(release.label)
         table_link = {"name": table.qualified_name, "url": build_table_address(page_context.base, table)}
         release_path = f"{quote(release.collection)}/releases/{quote(release.label)}"

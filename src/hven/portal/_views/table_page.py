@@ -452,7 +452,7 @@ def _list_release_links(name: str, table_view: TableView, page_context: PageCont
     """
     tables_by_name = {table.qualified_name: table for table in page_context.catalogue.iterate_tables()}
     states = [("", "", name)]
-    released_tables = page_context.published_state.tables_by_release.get(name, ())
+    released_tables = page_context.published_state.released_tables_by_name.get(name, ())
     for released_table in released_tables:
         if released_table.release is not None:
             label = released_table.table.release or ""

@@ -45,7 +45,7 @@ class StoredDescriptor:
     read_at: str = ""
 
 
-class DescriptorStore:
+class LastGoodDescriptorStore:
     """The last good descriptors of a site."""
 
     def __init__(self, database: StateDatabase) -> None:

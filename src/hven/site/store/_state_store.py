@@ -34,7 +34,7 @@ from hven.site.store._database import (
     verifications,
 )
 from hven.site.store._deletion_time import DeletionClock
-from hven.site.store._descriptors import DescriptorStore
+from hven.site.store._descriptors import LastGoodDescriptorStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore, describe_lease_holders
@@ -123,7 +123,7 @@ class StateStore:
         self.schedules = SyncScheduleStore(self._database)
         self.releases = ReleaseStore(self._database)
         self.verifications = SnapshotVerificationStore(self._database)
-        self.descriptors = DescriptorStore(self._database)
+        self.descriptors = LastGoodDescriptorStore(self._database)
         self.results = CitedResultStore(self._database)
         self._package_objects = SingletonRegistry()
         self._cached_holds: tuple[int, dict[str, str]] = (-1, {})

@@ -284,7 +284,7 @@ class DataFile:
         """Return the same file, unread, with its facts not yet looked up."""
         return DataFile(path=self.path, name=self.name)
 
-    def request_unread_version(self) -> InputVersion:
+    def request_version_without_reading(self) -> InputVersion:
         """Describe the version of the file without reading it; its exact time distinguishes two changes in a second.
 
         Returns

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class FetchedFile(DataFile):
     """A file that a server sends by http.
 
-    The described version (`request_unread_version`) is never newer than the content that is read afterwards: a change
-    between the two is read again the next time.
+    The version that `request_version_without_reading` describes is never newer than the content that is read
+    afterwards: a change between the two is read again the next time.
     """
 
     def __init__(self, service: ServiceClient) -> None:
@@ -74,7 +74,7 @@ class FetchedFile(DataFile):
             return int(length)
         return 0
 
-    def request_unread_version(self) -> InputVersion:
+    def request_version_without_reading(self) -> InputVersion:
         """Request size, time and tag, unless they came with the beginning."""
         if self._headers is None:
             self._service.retry(self._request_headers)

@@ -132,7 +132,7 @@ class FileListing(Sequence[DataFile]):
         try:
             times = np.array(moments, np.int64).astype("datetime64[ns]")
         except OverflowError:  # a time outside of the centuries of datetime64
-            return build_file_list(file.copy_unread().request_unread_version() for file in self)
+            return build_file_list(file.copy_unread().request_version_without_reading() for file in self)
         time_texts = np.datetime_as_string(times, unit="ns", timezone="UTC")
         columns = {
             "name": pa.array(self._names, pa.string()),

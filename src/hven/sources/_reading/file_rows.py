@@ -67,7 +67,7 @@ class FileSource(ABC):
         """
         if isinstance(self.files, FileListing):
             return (self.files if self.context.run_name else self.files.copy_with_current_stats()).to_arrow_table()
-        return build_file_list(file.copy_unread().request_unread_version() for file in self.files)
+        return build_file_list(file.copy_unread().request_version_without_reading() for file in self.files)
 
     def select_files(self, file_names: Collection[str]) -> Self:
         """Select the rows of these files; guesses stay as they are.

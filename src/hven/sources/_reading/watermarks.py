@@ -388,11 +388,11 @@ def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter
     match node:
         case FunctionCall(name="GREATEST", args=args):
             parts = [_write_reached_conditions(arg, value, writer) for arg in args]
-            reached = _join_with_or(part_reached for part_reached, _ in parts)
+            reached = _join_conditions_with_or(part_reached for part_reached, _ in parts)
             return reached, _join_with_and(part_missing for _, part_missing in parts)
         case FunctionCall(name="LEAST", args=args):
             parts = [_write_reached_conditions(arg, value, writer) for arg in args]
-            reached = _join_with_and(_join_with_or(part) for part in parts)
+            reached = _join_with_and(_join_conditions_with_or(part) for part in parts)
             return reached, _join_with_and(part_missing for _, part_missing in parts)
         case FunctionCall(args=args):
             choices: list[str] = []
@@ -401,7 +401,7 @@ def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter
                 reached, missing = _write_reached_conditions(arg, value, writer)
                 choices.append(_join_with_and([*before, reached]))
                 before.append(missing)
-            return _join_with_or(choices), _join_with_and(before)
+            return _join_conditions_with_or(choices), _join_with_and(before)
         case Literal(value=number):
             is_reached = _is_number(number) and _is_number(value) and number >= value  # type: ignore[operator]
             if is_reached:
@@ -411,7 +411,7 @@ def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter
             text = _write_arithmetic_expression(node, writer, is_computed=not isinstance(node, _SourceColumn))
             reached = f"{text} >= {writer.write_literal(value)}"
             names = dict.fromkeys(part.name for part in walk_tree(node) if isinstance(part, _SourceColumn))
-            return reached, _join_with_or(map(writer.write_null_condition, names))
+            return reached, _join_conditions_with_or(map(writer.write_null_condition, names))
 
 
 def _is_number(value: object) -> bool:
@@ -432,7 +432,7 @@ def _write_arithmetic_expression(node: Expr, writer: ConditionWriter, *, is_comp
             raise _InexpressibleError
 
 
-def _join_with_or(parts: Iterable[str]) -> str:
+def _join_conditions_with_or(parts: Iterable[str]) -> str:
     conditions = list(parts) or ["1 = 0"]
     if len(conditions) == 1:
         return conditions[0]

@@ -200,9 +200,9 @@ class RangedRemoteFile(_RemoteDataFile):
         device = zlib.crc32(self._address.encode())
         return cast("os.stat_result", _RemoteStat(fact.bytes, moment, version, device))
 
-    def request_unread_version(self) -> InputVersion:
+    def request_version_without_reading(self) -> InputVersion:
         """Describe the version of the file; without a time if the server states neither time nor tag."""
-        file_stat = super().request_unread_version()
+        file_stat = super().request_version_without_reading()
         if self.stat.st_mtime_ns:
             return file_stat
         return replace(file_stat, modified=None)

@@ -41,7 +41,7 @@ ROWS_MARK = "rows"  # content of the comment that stands for DATA while the docu
 TEXT_DATATYPES = {"char", "unicodeChar"}
 _TEXT_ARRAYSIZE = re.compile(r"\d*\*?")
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
-_RULED_OFF_INFO = "QUERY_STATUS"  # an INFO of the source about its own rows
+_QUERY_STATUS_INFO = "QUERY_STATUS"  # an INFO of the source about its own rows
 
 
 def choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> VotableForm | None:
@@ -269,6 +269,7 @@ class _SourceDocumentBuilder:
         self._remove_incomplete_groups()
         self._remove_links_to(lost_keys)
         remove_dangling_references(self._root)
+        self._remove_obsolete_infos()
         self._add_own_infos_and_frames()
         return self._root
 
@@ -322,16 +323,19 @@ class _SourceDocumentBuilder:
                 if parent is not None:
                     parent.remove(link)
 
+    def _remove_obsolete_infos(self) -> None:
+        """Remove the INFOs of the source that say how its own query ended."""
+        for info in list(self._root.iter("INFO")):
+            parent = info.getparent()
+            if parent is not None and info.get("name", "").upper() == _QUERY_STATUS_INFO:
+                parent.remove(info)
+
     def _add_own_infos_and_frames(self) -> None:
         """Add the INFOs of the answer, and the frames of its own columns, to the innermost RESOURCE."""
         resource = self._table.getparent()
         own_resource = self._own_root.find("RESOURCE")
         if resource is None or own_resource is None:
             return
-        for info in list(self._root.iter("INFO")):
-            parent = info.getparent()
-            if parent is not None and info.get("name", "").upper() == _RULED_OFF_INFO:
-                parent.remove(info)
         own_infos = own_resource.findall("INFO")
         if own_infos:
             resource.set("type", "results")
