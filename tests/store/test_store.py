@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from hven.engines import Snapshot
 from hven.model.errors import ConflictError, NotFoundError, StorageError
 from hven.model.table import Column, Table
-from hven.site.store import Lease, SnapshotRecord, StateStore
+from hven.site.store import JobRecord, Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
@@ -310,6 +311,20 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     StateStore(tmp_path).close()
     StateStore(tmp_path).close()
     assert steps == [1, 2]
+
+
+def test_jobs_of_format_14_get_the_column_of_their_request(tmp_path):
+    older = StateStore(tmp_path)
+    older.jobs.add_job(JobRecord(id="1", type="tap", queue="user a", duration=60, destruction="2030"))
+    older.close()
+    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+        raw.execute("ALTER TABLE jobs DROP COLUMN request_id")
+        raw.execute("UPDATE meta SET value = '14' WHERE key = 'format'")
+    raw.close()
+    newer = StateStore(tmp_path)
+    newer.jobs.add_job(replace(newer.jobs.get_job("1"), id="2", request_id="r"))
+    assert [newer.jobs.get_job(job_id).request_id for job_id in ("1", "2")] == [None, "r"]
+    newer.close()
 
 
 def become_newer_program(patch: pytest.MonkeyPatch, step, *, oldest_format: int) -> None:
