@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
@@ -43,7 +44,8 @@ from hven.plugins.operations.disk_forecast import (
 from hven.plugins.operations.doctor_verb import find_monitoring_code, format_monitoring_line
 from hven.plugins.operations.examination import SiteExamination, inspect_settings, inspect_site
 from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, convert_fault, sort_findings
-from hven.site import Site
+from hven.services.addresses import PROXIES_SCOPE_KEY, get_client_address
+from hven.site import Site, server_processes
 from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.server_processes import ServerProcess
 from hven.site.store._schedules import SyncScheduleStore
@@ -302,6 +304,49 @@ def test_a_server_that_needs_a_restart(directory: Path, monkeypatch: pytest.Monk
     (finding,) = examine(directory)
     assert finding.message == "port changed in hven.toml since the server started"
     assert finding.command == "sudo systemctl restart hven"
+
+
+@pytest.mark.parametrize(
+    ("peer_maps", "is_found"),
+    [
+        ([{}], False),
+        ([{"10.1.0.7": False}, {}], True),
+        ([{"10.1.0.7": False}, {"127.0.0.1": True}], False),  # a user has written the header
+    ],
+)
+def test_a_proxy_that_nobody_trusts(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, peer_maps: list[dict[str, bool]], is_found: bool
+) -> None:
+    since = "2026-01-01T00:00:00+00:00"
+    servers = [
+        ServerProcess(holder="host 1 2", since=since, data="", store="", forwarding_peers=peers) for peers in peer_maps
+    ]
+    monkeypatch.setattr(published_checks, "list_server_processes", lambda _: servers)
+    findings = examine(directory)
+    assert [finding.subject for finding in findings] == ["trusted_proxies"] * is_found
+    if is_found:
+        assert findings[0].harm == "hint"
+        assert "only from 10.1.0.7, which" in findings[0].message
+
+
+def test_a_server_tells_where_x_forwarded_for_comes_from(directory: Path) -> None:
+    server_processes.forwarding_peers.clear()
+    for peer in ("10.1.0.7", "127.0.0.1", *(f"192.0.2.{number}" for number in range(50))):
+        scope = {
+            "type": "http",
+            "client": (peer, 1),
+            "headers": [(b"x-forwarded-for", f"198.51.100.1, {directory}".encode())],
+            PROXIES_SCOPE_KEY: ("127.0.0.0/8",),
+        }
+        get_client_address(HTTPConnection(scope))
+    try:
+        with Site(load_settings(directory), watch_for_changes=True) as server:
+            server._write_status()
+            (status,) = server_processes.list_server_processes(server.settings)
+    finally:
+        server_processes.forwarding_peers.clear()
+    assert len(status.forwarding_peers) == server_processes.MAX_FORWARDING_PEERS
+    assert (status.forwarding_peers["10.1.0.7"], status.forwarding_peers["127.0.0.1"]) == (False, True)
 
 
 def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) -> None:
