@@ -432,7 +432,7 @@ def test_a_state_of_a_newer_hven_is_told_and_left_alone(directory: Path, package
             directory, """UPDATE meta SET value = '{"format": 99, "tables": ["uses"]}' WHERE key = 'package usage'"""
         )
     else:
-        execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key = 'format'")
+        execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key IN ('format', 'oldest format')")
     before = read_files(directory)
     (finding,) = examine(directory)
     assert (finding.harm, finding.subject) == ("critical", "system state")
