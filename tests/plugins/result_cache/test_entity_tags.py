@@ -168,10 +168,15 @@ def test_nobody_learns_from_the_tag_of_another_user(site: Site) -> None:
     assert PRIVATE_STARS.name not in answer.headers.get("etag", "")
 
 
-def test_other_limits_need_another_answer(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["limits", "title", "contact_email", "authority"])
+def test_other_settings_need_another_answer(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
     tag = fetch_tag(client)
-    limits = replace(site.settings.limits, maxrec_default=2)
-    monkeypatch.setattr(site, "settings", replace(site.settings, limits=limits))
+    value: Any = "other@example.org"
+    if setting == "limits":
+        value = replace(site.settings.limits, maxrec_default=2)
+    monkeypatch.setattr(site, "settings", replace(site.settings, **{setting: value}))
     assert fetch_status(client, tag) == 200
 
 

@@ -135,8 +135,9 @@ def describe_tagged_settings(settings: Settings) -> str:
         Settings of the site.
     """
     limits = settings.limits
-    names = (settings.name, settings.title, settings.site_url, settings.root_path)
-    return repr((__version__, names, limits.maxrec_default, limits.maxrec_hard))
+    names = (settings.name, settings.title, settings.site_url, settings.root_path, settings.contact_email)
+    authorities = (settings.authority, [(portal.name, portal.authority) for portal in settings.portals])
+    return repr((__version__, names, authorities, limits.maxrec_default, limits.maxrec_hard))
 
 
 _table_codes_by_version: dict[str, _TableCodes] = {}
