@@ -441,6 +441,14 @@ def test_a_state_of_a_newer_hven_is_told_and_left_alone(directory: Path, package
     assert read_files(directory) == before
 
 
+def test_the_state_of_a_site_with_a_relative_path_is_found(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise, `hven --site PATH doctor` says that nothing has been published, and checks nothing."""
+    execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key IN ('format', 'oldest format')")
+    monkeypatch.chdir(directory.parent)
+    (finding,) = examine(Path(directory.name))
+    assert "a newer Hven wrote the system state" in finding.message
+
+
 def test_an_older_state_is_told_and_not_upgraded(directory: Path) -> None:
     execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT - 1}' WHERE key = 'format'")
     (finding,) = examine(directory)
