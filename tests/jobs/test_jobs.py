@@ -28,7 +28,8 @@ from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.errors import ConflictError, ForbiddenError, NotFoundError, ParamError, StorageError
 from hven.model.params import collect_params
 from hven.model.settings._sections import JobLimits
-from hven.site import Site
+from hven.services.uws_documents import describe_job
+from hven.site import CURRENT_USAGE, RequestUsage, Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
@@ -457,6 +458,27 @@ def test_what_nobody_foresaw_is_no_traceback(
     assert "secret" not in ended.error["message"]
     assert job.id in ended.error["message"]
     assert "the inmost secret" in caplog.text
+
+
+def test_a_failed_job_leads_back_to_the_request_that_made_it(
+    site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage_token = CURRENT_USAGE.set(RequestUsage("request-7"))
+    job = create_query_job(desk)
+    CURRENT_USAGE.reset(usage_token)
+    ids = []
+
+    def fail(_: object) -> None:
+        ids.append(CURRENT_USAGE.get().request_id)
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=fail))
+    run_next_job(site)
+    assert ids == ["request-7"]
+    assert f"the job {job.id} failed [request request-7]: unforeseen" in caplog.messages
+    assert CURRENT_USAGE.get() is None, "messages after the job have no id"
+    failed_job = site.store.jobs.get_job(job.id)
+    assert describe_job(failed_job, "http://vo.example/tap/async/1")["jobInfo"]["request"] == "request-7"
 
 
 def test_an_end_that_cannot_be_written_at_once_is_written_later(

@@ -80,8 +80,10 @@ def test_parameters_that_a_service_does_not_know_change_no_row_and_are_told(clie
 @pytest.mark.parametrize("order", ["", " ORDER BY number"])
 def test_formats_that_cannot_say_so_tell_an_overflow_in_a_header(client: Client, form: str, order: str) -> None:
     short = ask(client, f"SELECT id FROM stars.main{order}", RESPONSEFORMAT=form, MAXREC=7)
+    assert short.status == 200, short.text
     assert (short.headers["hven-maxrec"], short.headers["hven-overflow"]) == ("7", "true")
     whole = ask(client, f"SELECT id FROM stars.main{order}", RESPONSEFORMAT=form, MAXREC=2000)
+    assert whole.status == 200, whole.text
     assert whole.headers["hven-maxrec"] == "2000"
     assert "hven-overflow" not in whole.headers
     big = ask(
@@ -90,6 +92,7 @@ def test_formats_that_cannot_say_so_tell_an_overflow_in_a_header(client: Client,
         RESPONSEFORMAT=form,
         MAXREC=20000,
     )
+    assert big.status == 200, big.text
     # who gets as many rows must think of more
     assert (big.headers["hven-maxrec"], big.text.count("\n")) == ("20000", 20001)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ class Loop:
         self.now = self.round = 1000.0
         self.waited: list[float] = []
         self.door = LoadShedder(lambda: self.now, lambda: self.round)
+        self.door.start_probing = lambda _: None  # type: ignore[method-assign]  # probes would mix two clocks
         settings = Settings(directory=Path())
         self._edge = RequestMiddleware(self._app, settings, StateStore(settings.var_directory), load_shedder=self.door)
 
@@ -128,3 +130,20 @@ def test_a_look_that_is_in_time_says_nothing() -> None:
     loop.now += worker_load.PROBE_SECONDS + 2 * worker_load.MAX_PROBE_DELAY_SECONDS
     loop.door.record_probe_delay()
     assert loop.door.is_loop_late
+
+
+def test_a_late_look_in_an_earlier_loop_says_nothing_about_this_one() -> None:
+    """Otherwise no pause of this loop would ever count, and its requests would be a queue that stands."""
+    now = 1000.0
+    door = LoadShedder(lambda: now, lambda: now)
+    for _ in range(2):
+        calls: list[tuple[Any, ...]] = []
+        loop: Any = SimpleNamespace(call_later=lambda *call, calls=calls: calls.append(call))
+        door.start_probing(loop)
+        assert not door.is_loop_late
+        ((_, look, *arguments),) = calls
+        now += 5.0
+        look(*arguments)
+        assert door.is_loop_late
+        door.start_probing(loop)
+        assert door.is_loop_late, "the same loop is still late"

@@ -138,6 +138,7 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
         lease = store.leases.acquire_lease("x")
         with store._database.engine.begin() as connection:  # a newer Hven upgrades what this one uses
             connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(STATE_FORMAT + 1)))
+            connection.execute(sa.delete(db.meta).where(db.meta.c.key == db.OLDEST_FORMAT_KEY))
         for ask in (
             store.get_version,
             store.jobs.get_phase_change_count,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from hven.engines import Snapshot
 from hven.model.errors import ConflictError, NotFoundError, StorageError
 from hven.model.table import Column, Table
-from hven.site.store import Lease, SnapshotRecord, StateStore
+from hven.site.store import JobRecord, Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
@@ -287,6 +288,7 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     def format_is(value: str) -> None:
         with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
             raw.execute("UPDATE meta SET value = ? WHERE key = 'format'", (value,))
+            raw.execute("DELETE FROM meta WHERE key = 'oldest format'")
         raw.close()
 
     format_is(str(STATE_FORMAT + 1))
@@ -310,6 +312,20 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     StateStore(tmp_path).close()
     StateStore(tmp_path).close()
     assert steps == [1, 2]
+
+
+def test_jobs_of_format_14_get_the_column_of_their_request(tmp_path):
+    older = StateStore(tmp_path)
+    older.jobs.add_job(JobRecord(id="1", type="tap", queue="user a", duration=60, destruction="2030"))
+    older.close()
+    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+        raw.execute("ALTER TABLE jobs DROP COLUMN request_id")
+        raw.execute("UPDATE meta SET value = '14' WHERE key = 'format'")
+    raw.close()
+    newer = StateStore(tmp_path)
+    newer.jobs.add_job(replace(newer.jobs.get_job("1"), id="2", request_id="r"))
+    assert [newer.jobs.get_job(job_id).request_id for job_id in ("1", "2")] == [None, "r"]
+    newer.close()
 
 
 def become_newer_program(patch: pytest.MonkeyPatch, step, *, oldest_format: int) -> None:
@@ -375,10 +391,12 @@ def test_tables_of_packages_are_extended_in_the_same_way() -> None:
     assert not are_package_tables_usable(None, own)
 
 
-def test_a_store_of_the_format_before_becomes_what_a_new_one_is(tmp_path):
+def test_a_store_of_an_earlier_format_becomes_what_a_new_one_is(tmp_path):
     def schema():
         with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
-            found = set(raw.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")), set(raw.execute("SELECT * FROM meta"))  # fmt: skip
+            objects = list(raw.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name != 'jobs'"))
+            columns = list(raw.execute("PRAGMA table_info(jobs)"))  # SQLite writes an added column behind the key
+            found = set(objects), columns, set(raw.execute("SELECT * FROM meta"))
         raw.close()
         return found
 
@@ -386,6 +404,8 @@ def test_a_store_of_the_format_before_becomes_what_a_new_one_is(tmp_path):
     fresh = schema()
     with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
         raw.execute("DROP TABLE descriptors")
+        raw.execute("ALTER TABLE jobs DROP COLUMN request_id")
+        raw.execute("DELETE FROM meta WHERE key = 'oldest format'")
         raw.execute("UPDATE meta SET value = '13' WHERE key = 'format'")
     raw.close()
     assert schema() != fresh

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from hven.adql._query_limits import MAX_TEXT_BYTES
 from hven.model.deadlines import check_deadline
-from hven.model.literal import is_portable_time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -616,26 +615,6 @@ class BoundQuery:
     def max_text_bytes(self) -> int:
         """The maximum number of bytes of a text that one of the text operations may make."""
         return MAX_TEXT_BYTES // max(self.text_operation_count, 1)
-
-    def can_reuse_plan_with(self, values: Sequence[object]) -> bool:
-        """Return whether a plan can be reused with these literals.
-
-        If it cannot, the binder must see the query again: it reports what is wrong with a literal.
-
-        Parameters
-        ----------
-        values
-            The values of the literals, by `Literal.slot`.
-        """
-        for slot, minimum, maximum in self.slot_bounds:
-            number = values[slot]
-            if isinstance(number, int | float) and not minimum <= number <= maximum:
-                return False
-        for slot in self.time_slots:
-            time_text = values[slot]
-            if isinstance(time_text, str) and not is_portable_time_text(time_text):
-                return False
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

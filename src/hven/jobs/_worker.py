@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from hven.jobs._job_types import JobFailedError, RunningJob
 from hven.jobs.job_service import FINAL_PHASES, get_job_directory
 from hven.model import errors
 from hven.model.errors import HvenError, OperationCancelledError
+from hven.site import CURRENT_USAGE, RequestUsage
 from hven.site.auth import DEFAULT_POLICIES
 
 if TYPE_CHECKING:
@@ -72,7 +74,12 @@ def run_next_job(
     job = site.store.jobs.claim_job(type_catalogue.map_running_job_limits(site.settings))
     if job is None:
         return False
-    _run_job(site, job, policies, stop_event or threading.Event())
+    # messages about the job get the id of the request that created it
+    usage_token = CURRENT_USAGE.set(RequestUsage(job.request_id or ""))
+    try:
+        _run_job(site, job, policies, stop_event or threading.Event())
+    finally:
+        CURRENT_USAGE.reset(usage_token)
     return True
 
 
@@ -89,7 +96,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
         except BaseException as error:  # noqa: BLE001  (`_record_job_end_and_run_actions` reports all errors)
             thread_errors.append(error)
 
-    thread = threading.Thread(target=run_work, name=f"job {job.id}", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(run_work,), name=f"job {job.id}", daemon=True)
     thread.start()
     stop_reason = _wait_for_job_end(site, running_job, thread, stop_event)
     if stop_reason is None:
@@ -208,7 +215,7 @@ def _record_job_end_and_run_actions(site: Site, running_job: RunningJob, error: 
     if not keeps_results:
         running_job.discard_results()
     if not isinstance(error, EXPECTED_ERRORS):
-        log.error("the job %s failed: %s", job.id, error, exc_info=error)
+        log.error("the job %s failed [request %s]: %s", job.id, job.request_id or "-", error, exc_info=error)
     message = errors.format_message(_describe_error(error, job))
     is_transient = isinstance(error, (*TRANSIENT_ERRORS, OSError, MemoryError))
     error_record: dict[str, Any] = {"kind": "transient" if is_transient else "fatal", "message": message}

@@ -27,6 +27,7 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.params import collect_params
+from hven.site import CURRENT_USAGE
 from hven.site.auth import recorded_rights
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS
 from hven.site.store import JobRecord, format_current_time
@@ -169,6 +170,7 @@ class JobService:
         if parent_text is not None:
             parent = self._parse_and_check_related_job_ids([parent_text], "PARENT", requester)[0]
         dependencies = self._parse_and_check_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+        usage = CURRENT_USAGE.get()
         job = JobRecord(
             id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
             type=self.job_type,
@@ -183,6 +185,7 @@ class JobService:
             parent=parent,
             depends_on=dependencies,
             destruction=destruction,
+            request_id=usage.request_id if usage is not None else None,
         )
         job_directory = get_job_directory(self.site.settings, job.id)
         try:
@@ -200,7 +203,7 @@ class JobService:
             raise ForbiddenError(
                 message, remedy="wait until some jobs have ended, or delete jobs that are PENDING or HELD"
             )
-        # in JSON, this line has the id of the request; messages about the job have the id of the job
+        # in JSON, this line has the id of the request; messages about the job have both ids
         log.info("a request has created the job %s of type %s", job.id, job.type)
         if should_run:
             self._enqueue_job(job, allowed_phases=("PENDING",))

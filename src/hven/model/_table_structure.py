@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -258,7 +259,7 @@ class PartitionScheme:
         return int(match[1]), unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that each table computes its name once
 class Table:
     """Describe a table or view.
 
@@ -396,7 +397,7 @@ class Table:
             names.add(self.partition.column)
         return frozenset(names)
 
-    @property
+    @cached_property
     def qualified_name(self) -> str:
         """``schema.table``, unquoted: the key of everything about the table.
 

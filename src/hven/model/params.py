@@ -362,4 +362,4 @@ def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Uploade
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.upper(), []).append(value)
-    return RequestParams({name: tuple(value_list) for name, value_list in values.items()}, files or {})
+    return RequestParams(dict(zip(values, map(tuple, values.values()), strict=True)), files or {})

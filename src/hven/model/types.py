@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -265,7 +265,7 @@ LEGACY_XTYPE_ALIASES = {
 }  # TAP 1.0 words
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that each type computes its properties once
 class ColumnType:
     """A column's type in VOTable's words.
 
@@ -288,7 +288,7 @@ class ColumnType:
         """The row of `SCALAR_TYPES` for the datatype."""
         return SCALAR_TYPES_BY_DATATYPE[self.datatype]
 
-    @property
+    @cached_property
     def stored_xtype(self) -> Xtype | None:
         """The row of `XTYPES`, if the xtype is one that is stored in its own way."""
         if self.xtype:
@@ -300,7 +300,7 @@ class ColumnType:
         """True for text: char or unicodeChar that is no timestamp and no array of strings."""
         return self.datatype in {"char", "unicodeChar"} and not self.is_timestamp and "x" not in (self.arraysize or "")
 
-    @property
+    @cached_property
     def is_timestamp(self) -> bool:
         """True for DALI timestamps (stored as microseconds, shown as ISO text)."""
         return self.stored_xtype is not None and self.stored_xtype.name == "timestamp"
@@ -349,14 +349,14 @@ class ColumnType:
             return self
         return replace(self, arraysize="*")
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int | None, ...]:
         """Dimensions of an array, first axis fastest as VOTable writes them; None = variable."""
         if self.arraysize is None:
             return ()
         return _parse_arraysize(self.arraysize)
 
-    @property
+    @cached_property
     def arrow(self) -> pa.DataType:
         """The Arrow storage type. Arrays are flat lists whatever their rank; `shape` says how to fold them."""
         return _to_arrow_type(self)

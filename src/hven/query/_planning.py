@@ -18,6 +18,7 @@ from hven.adql.functions import NAME_RESOLVING_FUNCTIONS
 from hven.engines import LiveRelation, MemoryRelation, Snapshot
 from hven.model import LruCache, plugins
 from hven.model.errors import HvenError, ParseError, UserError, format_message
+from hven.model.literal import is_portable_time_text
 from hven.query import resolver
 from hven.query._data_origin import build_data_origin_infos
 from hven.query._service_descriptors import write_service_descriptors
@@ -175,9 +176,25 @@ def find_cached_query_plan(
     request = create_query_request(query, principal, site, policies)
     shape_key = (request.published_state.version, request.access_key, pieces)
     prepared = site.get_or_create(PlanCache).find(shape_key, literals)
-    if prepared is None or not prepared.bound_query.can_reuse_plan_with(literals):
+    if prepared is None or not _can_reuse_plan(prepared.bound_query, literals):
         return None
     return PlannedQuery(request, prepared, literals)
+
+
+def _can_reuse_plan(bound_query: BoundQuery, literals: Sequence[Any]) -> bool:
+    """Return whether the plan of a query can be reused with these literals.
+
+    If it cannot, the binder must see the query again: it reports what is wrong with a literal.
+    """
+    for slot, minimum, maximum in bound_query.slot_bounds:
+        number = literals[slot]
+        if isinstance(number, int | float) and not minimum <= number <= maximum:
+            return False
+    for slot in bound_query.time_slots:
+        time_text = literals[slot]
+        if isinstance(time_text, str) and not is_portable_time_text(time_text):
+            return False
+    return True
 
 
 def plan_query(request: QueryRequest) -> PlannedQuery:
@@ -207,7 +224,7 @@ def plan_query(request: QueryRequest) -> PlannedQuery:
     # One thread plans, and the others take its plan.
     with plan_cache.lock_query_shape(shape_key if resolve_position is None else None):
         cached_plan = plan_cache.find(shape_key, literals)
-        if cached_plan is not None and cached_plan.bound_query.can_reuse_plan_with(literals):
+        if cached_plan is not None and _can_reuse_plan(cached_plan.bound_query, literals):
             return PlannedQuery(request, cached_plan, literals)
         prepared, _ = _plan_new_query(request, resolve_position)
         # Meanwhile the time may have come at which a policy shows other rows.

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import re
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
@@ -206,12 +206,13 @@ async def answer_with_result(
     try:
         _begin_query_early(request, result)
         if headers is None:
-            all_parts = [__version__, result.version, result.scope.key, *etag_parts]
-            if result.descriptors:
-                all_parts.append(base_url)
-            etag = compute_etag(*all_parts)
             if BUILD_TAG_SCOPE_KEY in request.scope and not result.volatile:
-                etag = request.scope[BUILD_TAG_SCOPE_KEY](result)
+                etag = request.scope[BUILD_TAG_SCOPE_KEY](result.tables, is_public=result.scope.is_public)
+            else:
+                all_parts = [__version__, result.version, result.scope.key, *etag_parts]
+                if result.descriptors:
+                    all_parts.append(base_url)
+                etag = compute_etag(*all_parts)
             headers = build_cache_headers(etag, is_public=result.scope.is_public, vary=RESULT_VARY)
             if is_unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
@@ -241,17 +242,14 @@ def _load_result_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
     return [write_link for _, write_link in plugins.iterate_package_objects("result_links")]
 
 
+@dataclass(slots=True)
 class _ResultWriter:
     """Writes a result in a format."""
 
-    def __init__(
-        self, result: QueryResult, result_format: TableFormat, metadata: TableMetadata, options: Mapping[str, str]
-    ) -> None:
-        self.result = result
-        self.format = result_format
-        self.metadata = metadata
-        self.options = options
-        self.media_type = options.get(MEDIA_TYPE_OPTION) or result_format.media_types[0]
+    result: QueryResult
+    format: TableFormat
+    metadata: TableMetadata
+    options: Mapping[str, str]
 
     def write_small_document(self) -> bytes | None:
         """Write the whole answer from an index; return None if the result must be read as usual."""
@@ -308,7 +306,7 @@ class _ResponseBeginning(NamedTuple):
 async def _build_result_response(request: Request, writer: _ResultWriter, headers: Mapping[str, str]) -> Response:
     result = writer.result
     all_headers = dict(headers)
-    all_headers["content-type"] = writer.media_type
+    all_headers["content-type"] = writer.options.get(MEDIA_TYPE_OPTION) or writer.format.media_types[0]
     if writer.format.cannot_signal_overflow:
         warnings = [info.value for info in writer.metadata.infos if info.name == WARNING_INFO_NAME]
         if warnings:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.syntax_tree import Ident
 from hven.model.errors import NotFoundError, suggest_spelling
 from hven.site.auth.session import format_session_cookie, is_cross_site_change
+from hven.site.server_processes import record_forwarding_peer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,6 +198,7 @@ def get_client_address(request: HTTPConnection) -> str:
 def _find_forwarded_address(peer_address: str, header: bytes, proxies: tuple[str, ...]) -> str:
     forwarded_addresses = header[-1000:].decode("latin-1").split(",")
     address = peer_address
+    record_forwarding_peer(peer_address, is_trusted=is_in_networks(peer_address, proxies))
     while forwarded_addresses and is_in_networks(address, proxies):
         previous_address = _remove_port(forwarded_addresses.pop().strip())
         if _parse_ip_address(previous_address) is None:

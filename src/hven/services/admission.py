@@ -98,10 +98,6 @@ def check_request_gates(request: Request) -> None:
 class AnswerCache(Protocol):
     """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the settings let it repeat anything."""
-
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -111,8 +107,8 @@ class AnswerCache(Protocol):
         `QueryResult`, the headers, and the body, which is not compressed. The body is None if it is large. The function
         may be called after the response was built, while its first bytes are sent.
 
-        A function under `BUILD_TAG_SCOPE_KEY` gets the `QueryResult`, and returns the entity tag of its answer. It gets
-        only results that are the same each time.
+        A function under `BUILD_TAG_SCOPE_KEY` gets the tables that an answer reads and, as `is_public`, whether
+        everybody gets it. It returns the entity tag. It is called only for answers that are the same each time.
 
         Parameters
         ----------

@@ -63,8 +63,9 @@ def record_request_infos(request: Request) -> None:
     request
         Any request, after the middleware has removed the signature of a signed address.
     """
-    url = request.url
-    address = str(url.replace(username=None, password=None))
+    address = str(request.url)
+    if "@" in address:  # a password in the header Host; to look for it takes longer than the rest
+        address = str(request.url.replace(username=None, password=None))
     endpoint = request.scope.get("endpoint")
     if endpoint is not None:
         protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "")

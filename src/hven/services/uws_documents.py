@@ -82,6 +82,7 @@ def describe_job(
         "parent": job.parent,
         "dependsOn": list(job.depends_on) or None,
         "children": list(children) or None,
+        "request": job.request_id if job.error is not None else None,
     }
     internal_names = {REMOTE_PROGRESS_KEY, ACCESS_RULES_KEY, "tables"}
     known_info = {name: value for name, value in all_info.items() if value is not None}

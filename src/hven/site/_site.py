@@ -24,7 +24,7 @@ from hven.site.counters import ProcessCounters
 from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher, map_pinned_directories
 from hven.site.history import build_past_state, build_unknown_version_error, resolve_version
 from hven.site.library_pages import release_library_pages
-from hven.site.server_processes import ServerProcess, ServerStatusFile, get_storage_labels
+from hven.site.server_processes import ServerProcess, ServerStatusFile, forwarding_peers, get_storage_labels
 from hven.site.store import StateStore, get_process_holder
 from hven.site.store._database import format_current_time
 from hven.sources import http_client
@@ -539,6 +539,7 @@ class Site(SingletonRegistry):
             problem=self.reloadable_settings.problem,
             engines=engine_problems,
             failures=tuple(failures),
+            forwarding_peers=dict(forwarding_peers),
         )
         self._status_file.write_status(status)
 

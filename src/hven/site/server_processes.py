@@ -28,6 +28,8 @@ SERVER_WAIT_SECONDS = 8.0  # time for a running server to notice a change
 POLL_INTERVAL_SECONDS = 0.2
 RENEWAL_INTERVAL_SECONDS = 10.0
 MAX_STATUS_AGE_SECONDS = 60.0  # the process in another container that wrote an older file was killed
+MAX_FORWARDING_PEERS = 20
+forwarding_peers: dict[str, bool] = {}  # of this process; see `ServerProcess`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ class ServerProcess:
         Engine -> why its rows cannot be read there; None: they can. The process does not know engines without an entry.
     failures
         Counts for pages that the process tries again and again, and why they fail.
+    forwarding_peers
+        Addresses from which X-Forwarded-For came -> whether they are trusted proxies.
     """
 
     holder: str
@@ -60,11 +64,26 @@ class ServerProcess:
     problem: str | None = None
     engines: Mapping[str, str | None] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
+    forwarding_peers: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def display_name(self) -> str:
         """Name of the process for display."""
         return f"the server ({format_holder(self.holder)}, since {self.since[:19].replace('T', ' ')})"
+
+
+def record_forwarding_peer(address: str, *, is_trusted: bool) -> None:
+    """Record that X-Forwarded-For came from an address. The first addresses are enough.
+
+    Parameters
+    ----------
+    address
+        Address of the peer.
+    is_trusted
+        Whether it is a trusted proxy: otherwise the header is ignored.
+    """
+    if len(forwarding_peers) < (2 * MAX_FORWARDING_PEERS if is_trusted else MAX_FORWARDING_PEERS):
+        forwarding_peers[address] = is_trusted
 
 
 class ServerStatusFile:

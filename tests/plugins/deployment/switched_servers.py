@@ -28,6 +28,7 @@ NEWER_COMMAND = [sys.executable, str(Path(__file__).with_name("newer_program.py"
 DRAIN_SECONDS = 2
 GRACE_SECONDS = 60
 ROWS = 1_000_000 if os.environ.get("HVEN_PROOF") == "full" else 20_000  # of a stream
+TOTAL = sum(number % 10 for number in range(ROWS))  # added up once: all clients share this process
 # kinds of requests, and how often clients send them
 REQUEST_WEIGHTS = {
     "query": 8,
@@ -42,6 +43,10 @@ REQUEST_WEIGHTS = {
     "query_long": 1,
 }
 CHANGING_KINDS = {"push", "run_job"}
+# Of many clients, some always send the requests that take longest, so that each switch meets such requests. If all did,
+# now and then, the machine would have more to do than it can, and a switch would wait for a queue of them.
+LONG_KINDS = ("stream", "stream", "query_long")
+MIN_MANY_CLIENTS = 16
 LONG_QUERY_ROWS = 2_000  # each is joined with a tenth of the stars: this takes seconds on a busy machine
 EDITION_ROWS = 5_000
 MAX_P99_RATIO = 2.0  # during switches, compared with a quiet time
@@ -209,6 +214,7 @@ class MixedClient:
     seconds: list[float] = field(default_factory=list)
     reading_seconds: list[float] = field(default_factory=list)  # of requests that change nothing
     only_reads: bool = False
+    kinds: Sequence[str] = tuple(REQUEST_WEIGHTS)
     job_ids: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     allows_idle_resets: bool = False
@@ -221,9 +227,7 @@ class MixedClient:
     def run(self) -> None:
         chance = random.Random(self.number)
         weights = {
-            kind: weight
-            for kind, weight in REQUEST_WEIGHTS.items()
-            if not self.only_reads or kind not in CHANGING_KINDS
+            kind: REQUEST_WEIGHTS[kind] for kind in self.kinds if not self.only_reads or kind not in CHANGING_KINDS
         }
         while not self.stop_event.wait(self.rest_seconds):
             (kind,) = chance.choices(list(weights), list(weights.values()))
@@ -363,7 +367,16 @@ class MixedClient:
             phase = self.send("GET", f"/tap/async/{job_id}/phase")[2].strip()
         assert phase == b"COMPLETED", phase
         content = self.send("GET", f"/tap/async/{job_id}/results/result")[2]
-        assert json.loads(content)["data"] == [[sum(number % 10 for number in range(ROWS))]]
+        assert json.loads(content)["data"] == [[TOTAL]]
+
+
+def choose_kinds(number: int, client_count: int) -> Sequence[str]:
+    """Choose the kinds of requests that a client sends."""
+    if client_count < MIN_MANY_CLIENTS:
+        return tuple(REQUEST_WEIGHTS)
+    if number < len(LONG_KINDS):
+        return LONG_KINDS[number : number + 1]
+    return tuple(kind for kind in REQUEST_WEIGHTS if kind not in LONG_KINDS)
 
 
 @contextlib.contextmanager
@@ -386,6 +399,7 @@ def run_clients(
             stop_event,
             rest_seconds,
             only_reads=only_reads,
+            kinds=choose_kinds(number, count),
             allows_idle_resets=allows_idle_resets,
         )
         for number in range(count)
@@ -502,7 +516,7 @@ class HaproxyProcess:
         assert not self.command(f"set server hven/{name} health down").strip()
 
     def wait_for_server(self, name: str, is_expected: Callable[[dict[str, str]], bool]) -> None:
-        wait_until(lambda: is_expected(self.read_server(name)), 120)
+        wait_until(lambda: is_expected(self.read_server(name)), 300)
 
     def stop(self) -> None:
         self.process.terminate()

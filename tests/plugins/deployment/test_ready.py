@@ -22,7 +22,7 @@ from switched_servers import build_site, open_held_socket, start_variant
 from hven.app._server.activation import take_activation_socket
 from hven.model.errors import UsageError
 from hven.plugins.deployment.readiness import request_readiness, wait_until_ready
-from hven.site.api.state_tables import STATE_FORMAT
+from hven.site.api.state_tables import OLDEST_FORMAT, STATE_FORMAT
 from process_runner import run_hven, serve_site, wait_until
 
 
@@ -155,12 +155,12 @@ def test_the_state_must_fit_this_version(tmp_path: Path) -> None:
         assert "a newer Hven wrote the system state" in refused.stderr
         set_format(site, STATE_FORMAT + 1, oldest=STATE_FORMAT)
         assert run_hven("ready", url, "--site", site).stdout == f"{url}: ready\n"
-        set_format(site, STATE_FORMAT - 1)
+        set_format(site, OLDEST_FORMAT - 1)
         refused = run_hven("ready", url, "--site", site, expected_code=1)
         assert "Older versions can't open the state afterwards" in refused.stderr
         with closing(sqlite3.connect(site / "var/hven.sqlite")) as store:
             found = store.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-    assert found == (str(STATE_FORMAT - 1),), "the command changes nothing"
+    assert found == (str(OLDEST_FORMAT - 1),), "the command changes nothing"
 
 
 @pytest.fixture

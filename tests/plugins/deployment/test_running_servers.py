@@ -29,7 +29,7 @@ from hven.plugins.deployment.running_servers import (
     sum_connections,
 )
 from hven.site import Site
-from hven.site.api.state_tables import STATE_FORMAT
+from hven.site.api.state_tables import OLDEST_FORMAT, STATE_FORMAT
 from hven.site.store import get_process_holder
 from process_runner import HVEN_COMMAND, reserve_port, wait_until
 
@@ -119,7 +119,7 @@ def test_a_process_registers_and_leaves(site_directory: Path, monkeypatch: pytes
         (variant,) = facts["variants"]
         assert (variant["name"], variant["version"], variant["processes"]) == ("blue", __version__, 1)
         assert facts["connections"] == variant["connections"] == {"postgres": counts}
-        assert facts["store"] == {"kind": "sqlite", "format": STATE_FORMAT, "oldest": STATE_FORMAT}
+        assert facts["store"] == {"kind": "sqlite", "format": STATE_FORMAT, "oldest": OLDEST_FORMAT}
         var, data = site_directory / "var", site_directory / "rows"
         assert facts["directories"] == {"site": str(site_directory), "var": str(var), "data": str(data)}
         (lease,) = site.store.leases.list_leases()
@@ -198,7 +198,7 @@ def test_operators_see_both_variants_on_one_store(site_directory: Path) -> None:
         variants = read_variants(ports["blue"])
         assert (variants["blue"]["format"], variants["green"]["format"]) == (STATE_FORMAT, STATE_FORMAT + 1)
         store = operator.get(f"http://127.0.0.1:{ports['blue']}/health.json").json()["store"]
-        assert store == {"kind": "sqlite", "format": STATE_FORMAT + 1, "oldest": STATE_FORMAT}
+        assert store == {"kind": "sqlite", "format": STATE_FORMAT + 1, "oldest": OLDEST_FORMAT}
         page = operator.get(f"http://127.0.0.1:{ports['green']}/health", headers={"Accept": "text/html"}).text
         assert "<td>blue</td>" in page
         assert str(site_directory) in page

@@ -69,6 +69,7 @@ def make_site() -> None:
     from hven.site import Site
 
     if (SITE / "made").exists():
+        Site(load_settings(SITE)).close()  # an earlier version may have made it: the doctor upgrades no system state
         return
     shutil.rmtree(SITE, ignore_errors=True)
     SITE.mkdir(parents=True)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
@@ -43,7 +44,8 @@ from hven.plugins.operations.disk_forecast import (
 from hven.plugins.operations.doctor_verb import find_monitoring_code, format_monitoring_line
 from hven.plugins.operations.examination import SiteExamination, inspect_settings, inspect_site
 from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, convert_fault, sort_findings
-from hven.site import Site
+from hven.services.addresses import PROXIES_SCOPE_KEY, get_client_address
+from hven.site import Site, server_processes
 from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.server_processes import ServerProcess
 from hven.site.store._schedules import SyncScheduleStore
@@ -304,6 +306,49 @@ def test_a_server_that_needs_a_restart(directory: Path, monkeypatch: pytest.Monk
     assert finding.command == "sudo systemctl restart hven"
 
 
+@pytest.mark.parametrize(
+    ("peer_maps", "is_found"),
+    [
+        ([{}], False),
+        ([{"10.1.0.7": False}, {}], True),
+        ([{"10.1.0.7": False}, {"127.0.0.1": True}], False),  # a user has written the header
+    ],
+)
+def test_a_proxy_that_nobody_trusts(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, peer_maps: list[dict[str, bool]], is_found: bool
+) -> None:
+    since = "2026-01-01T00:00:00+00:00"
+    servers = [
+        ServerProcess(holder="host 1 2", since=since, data="", store="", forwarding_peers=peers) for peers in peer_maps
+    ]
+    monkeypatch.setattr(published_checks, "list_server_processes", lambda _: servers)
+    findings = examine(directory)
+    assert [finding.subject for finding in findings] == ["trusted_proxies"] * is_found
+    if is_found:
+        assert findings[0].harm == "hint"
+        assert "only from 10.1.0.7, which" in findings[0].message
+
+
+def test_a_server_tells_where_x_forwarded_for_comes_from(directory: Path) -> None:
+    server_processes.forwarding_peers.clear()
+    for peer in ("10.1.0.7", "127.0.0.1", *(f"192.0.2.{number}" for number in range(50))):
+        scope = {
+            "type": "http",
+            "client": (peer, 1),
+            "headers": [(b"x-forwarded-for", f"198.51.100.1, {directory}".encode())],
+            PROXIES_SCOPE_KEY: ("127.0.0.0/8",),
+        }
+        get_client_address(HTTPConnection(scope))
+    try:
+        with Site(load_settings(directory), watch_for_changes=True) as server:
+            server._write_status()
+            (status,) = server_processes.list_server_processes(server.settings)
+    finally:
+        server_processes.forwarding_peers.clear()
+    assert len(status.forwarding_peers) == server_processes.MAX_FORWARDING_PEERS
+    assert (status.forwarding_peers["10.1.0.7"], status.forwarding_peers["127.0.0.1"]) == (False, True)
+
+
 def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) -> None:
     """A command has no failures of its own: those of the servers stand in their status files."""
     with Site(load_settings(directory), watch_for_changes=True) as server:
@@ -387,13 +432,21 @@ def test_a_state_of_a_newer_hven_is_told_and_left_alone(directory: Path, package
             directory, """UPDATE meta SET value = '{"format": 99, "tables": ["uses"]}' WHERE key = 'package usage'"""
         )
     else:
-        execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key = 'format'")
+        execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key IN ('format', 'oldest format')")
     before = read_files(directory)
     (finding,) = examine(directory)
     assert (finding.harm, finding.subject) == ("critical", "system state")
     assert "a newer Hven wrote the system state" in finding.message
     assert finding.command.endswith("-m pip install --upgrade hven")
     assert read_files(directory) == before
+
+
+def test_the_state_of_a_site_with_a_relative_path_is_found(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise, `hven --site PATH doctor` says that nothing has been published, and checks nothing."""
+    execute(directory, f"UPDATE meta SET value = '{STATE_FORMAT + 7}' WHERE key IN ('format', 'oldest format')")
+    monkeypatch.chdir(directory.parent)
+    (finding,) = examine(Path(directory.name))
+    assert "a newer Hven wrote the system state" in finding.message
 
 
 def test_an_older_state_is_told_and_not_upgraded(directory: Path) -> None:

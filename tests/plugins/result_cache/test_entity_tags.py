@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,16 @@ CONE = "RA=1&DEC=1&SR=9"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Yield a site with default settings, which keeps no answers in memory."""
     with open_tiny_site(tmp_path_factory.mktemp("tags"), TABLES) as made:
-        made.settings = replace(made.settings, brought={CACHE_SECTION.key: ResultCacheSettings(bytes=1 << 20)})
         yield made
+
+
+@pytest.fixture
+def site_with_cache(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    brought = {CACHE_SECTION.key: ResultCacheSettings(bytes=1 << 20)}
+    monkeypatch.setattr(site, "settings", replace(site.settings, brought=brought))
+    return site
 
 
 @pytest.fixture
@@ -47,6 +54,23 @@ def forbid_plans(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(query, "find_cached_query_plan", fail)
 
     return forbid
+
+
+@pytest.fixture
+def planned_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the text of each query whose plan is made or looked up."""
+    texts: list[str] = []
+
+    def record(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call_and_record(text: Any, *arguments: Any, **keywords: Any) -> Any:
+            texts.append(str(text))
+            return function(text, *arguments, **keywords)
+
+        return call_and_record
+
+    for name in ("run_query", "find_cached_query_plan"):
+        monkeypatch.setattr(query, name, record(getattr(query, name)))
+    return texts
 
 
 def fetch_tag(client: Client, path: str = "/tap/sync", query_string: str = QUERY, **headers: str) -> str:
@@ -74,6 +98,21 @@ def test_nothing_is_planned_not_even_after_a_restart(
     assert answer.headers["cache-status"] == "hven; hit"
     head = restarted.ask("HEAD", path, query_string.encode(), headers={"if-none-match": tag.removeprefix("W/")})
     assert (head.status, head.headers["etag"]) == (304, tag)
+
+
+def test_by_default_a_client_that_has_the_answer_costs_no_plan(tmp_path: Path, planned_texts: list[str]) -> None:
+    with open_tiny_site(tmp_path, TABLES) as fresh_site:
+        assert not fresh_site.settings.brought
+        client = Client(create_and_start_application(fresh_site))
+        for path, query_string in (("/tap/sync", QUERY), ("/cone/stars.main", CONE)):
+            tag = fetch_tag(client, path, query_string)
+            plan_count = len(planned_texts)
+            assert plan_count > 0
+            for _ in range(3):
+                assert fetch_status(client, tag, path, query_string) == 304
+            assert len(planned_texts) == plan_count
+            assert fetch_status(client, '"other"', path, query_string) == 200
+            assert len(planned_texts) > plan_count
 
 
 def test_head_has_the_tag_of_get(client: Client) -> None:
@@ -129,10 +168,15 @@ def test_nobody_learns_from_the_tag_of_another_user(site: Site) -> None:
     assert PRIVATE_STARS.name not in answer.headers.get("etag", "")
 
 
-def test_other_limits_need_another_answer(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["limits", "title", "contact_email", "authority"])
+def test_other_settings_need_another_answer(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
     tag = fetch_tag(client)
-    limits = replace(site.settings.limits, maxrec_default=2)
-    monkeypatch.setattr(site, "settings", replace(site.settings, limits=limits))
+    value: Any = "other@example.org"
+    if setting == "limits":
+        value = replace(site.settings.limits, maxrec_default=2)
+    monkeypatch.setattr(site, "settings", replace(site.settings, **{setting: value}))
     assert fetch_status(client, tag) == 200
 
 
@@ -146,17 +190,16 @@ def test_usage_counts_confirmed_answers(client: Client, monkeypatch: pytest.Monk
     assert answer.row_count == 0
 
 
-def test_spellings_of_one_request_have_one_tag(client: Client) -> None:
+def test_escapes_names_and_order_of_parameters_do_not_matter(client: Client) -> None:
     tag = fetch_tag(client)
-    for text in ("query=SELECT%20TOP%203+id+FROM+stars.main&LANG=ADQL", QUERY.replace("TOP+3", "TOP++3%0A")):
-        assert fetch_status(client, tag, query_string=text) == 304
+    assert fetch_status(client, tag, query_string="query=SELECT%20TOP%203+id+FROM+stars.main&LANG=ADQL") == 304
 
 
-def test_a_repeated_answer_has_the_tag_of_get(site: Site, forbid_plans: Any) -> None:
-    client = Client(create_and_start_application(site))
+def test_a_repeated_answer_has_the_tag_of_get(site_with_cache: Site, forbid_plans: Any) -> None:
+    client = Client(create_and_start_application(site_with_cache))
     posted = client.post("/tap/sync", LANG="ADQL", QUERY="SELECT TOP 3 id FROM stars.main")
     assert posted.headers["cache-status"].endswith("stored")
     forbid_plans()
     tag = fetch_tag(client)
-    restarted = Client(create_and_start_application(site))
+    restarted = Client(create_and_start_application(site_with_cache))
     assert fetch_status(restarted, tag) == 304

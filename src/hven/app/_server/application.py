@@ -150,7 +150,7 @@ def _build_application(
         counters=site.counters,
         request_observers=request_observers,
         request_gates=[gate for gate in gates if gate.is_active],
-        answer_cache=next((cache for cache in caches if cache.is_active), None),
+        answer_cache=next(iter(caches), None),
         find_people=partial(find_groups_and_aliases, site),
     )
 

@@ -82,6 +82,7 @@ class LoadShedder:
         self._last_idle = 0.0  # when the last pause ended
         self._requests_since_idle = 0
         self._requests_by_client: Counter[str] = Counter()  # by network, while the queue stands
+        self._probed_loop: asyncio.AbstractEventLoop | None = None
         self._next_probe: float | None = None  # when the next probe is due
         self._probe_delay = 0.0  # delay of the last probe (s)
 
@@ -93,9 +94,10 @@ class LoadShedder:
         loop
             The event loop of this worker.
         """
-        if self._next_probe is None:
-            self.record_probe_delay()
-            loop.call_later(PROBE_SECONDS, self._probe_loop, loop)
+        if self._probed_loop is not loop:  # a delay of an earlier loop says nothing about this one
+            self._probed_loop = loop
+            self._next_probe = None
+            self._probe_loop(loop)
 
     def _probe_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         self.record_probe_delay()

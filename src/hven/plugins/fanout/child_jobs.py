@@ -116,6 +116,7 @@ def add_child_jobs(running_job: RunningJob, children: Sequence[ChildJob], *, run
             groups=parent.groups,
             run_id=child.name,
             parent=parent.id,
+            request_id=parent.request_id,
             depends_on=child.used_job_ids,
             parameters=child.parameters,
             created=current_time,

@@ -105,6 +105,8 @@ class AddressAliasRewriter:
         if path.endswith(COMPRESSION_SUFFIX):
             path = path.removesuffix(COMPRESSION_SUFFIX)
             scope = {**scope, "path": path, "raw_path": quote(path).encode()}
+        if not (self._exact_aliases or self._prefix_aliases):
+            return scope
         alias_and_target = self._find_alias(path)
         if alias_and_target is None:
             return scope
@@ -129,10 +131,9 @@ class AddressAliasRewriter:
 
     def _find_alias(self, path: str) -> tuple[OldAddress, str] | None:
         """Return the alias of a path, and its present address; None if the path is not an old one."""
-        if self._exact_aliases:
-            exact_alias = self._exact_aliases.get(path.rstrip("/") or "/")
-            if exact_alias is not None:
-                return exact_alias, exact_alias.target
+        exact_alias = self._exact_aliases.get(path.rstrip("/") or "/")
+        if exact_alias is not None:
+            return exact_alias, exact_alias.target
         if path.startswith("/ftp:/"):  # a whole address stands behind ours; proxies turn two slashes into one
             path = f"ftp://{path[6:].lstrip('/')}"
         for prefix, alias in self._prefix_aliases:

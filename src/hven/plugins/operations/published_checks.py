@@ -207,6 +207,25 @@ def _find_server_problems(site: Site) -> Iterator[Finding]:
         yield convert_fault(fault)
 
 
+def _find_ignored_proxies(site: Site) -> Iterator[Finding]:
+    """Report proxies that nobody trusts, so that all of their users are one user for limits, queues and jobs."""
+    trust_by_peer: dict[str, bool] = {}
+    for server in list_server_processes(site.settings):
+        trust_by_peer |= server.forwarding_peers
+    if not trust_by_peer or any(trust_by_peer.values()):  # users, too, can write the header
+        return
+    peers = sorted(trust_by_peer)
+    yield Finding(
+        harm="hint",
+        subject="trusted_proxies",
+        message=f"requests with X-Forwarded-For come only from {_format_names(peers)}, which `trusted_proxies` doesn't "
+        "name, so Hven ignores this header",
+        remedy="if this is your proxy, add its address to `trusted_proxies` in hven.toml, or set "
+        "HVEN_TRUSTED_PROXIES; otherwise, all its users without an account count as one user",
+        command="hven check",
+    )
+
+
 def _find_engine_problems(site: Site) -> Iterator[Finding]:
     for problem in site.probe_engines():
         yield Finding(
@@ -253,6 +272,7 @@ PUBLISHED_CHECKS: tuple[SiteCheck[Site], ...] = (
     SiteCheck(name="health", title="the health of the site", find=_find_health_problems),
     SiteCheck(name="collections", title="the state of the collections", find=_find_collection_problems),
     SiteCheck(name="servers", title="the state of the servers", find=_find_server_problems),
+    SiteCheck(name="proxies", title="the look at proxies", find=_find_ignored_proxies),
     SiteCheck(name="engines", title="the connection to the engines", find=_find_engine_problems),
     SiteCheck(name="leftovers", title="the search for files of crashed runs", find=_find_leftover_snapshots),
 )

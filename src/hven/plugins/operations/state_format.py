@@ -65,7 +65,7 @@ def read_state_format(settings: Settings) -> StateFormat:
     settings
         Settings of the site.
     """
-    address = settings.store or f"{SQLITE_PREFIX}{settings.var_directory / 'hven.sqlite'}"
+    address = settings.store or f"{SQLITE_PREFIX}{settings.var_directory.absolute() / 'hven.sqlite'}"
     try:
         if address.startswith(SQLITE_PREFIX):
             meta_values = _read_sqlite_meta(settings.directory / address.removeprefix(SQLITE_PREFIX))

@@ -1,15 +1,10 @@
 """Repeat answers to equal queries until the published data change.
 
-Whether a client already has an answer is known from its entity tag alone. A tag is the digest of everything on which
-the answer to a request depends: the version of the published data, what the user may see, the address and the requested
-format. It is sent only with answers that are the same each time. If a client sends it back and the digest is still the
-same, the answer is, too, in any process. Behind the digest, the tag says whether shared caches may keep the answer, and
-which tables were read, for the counts of usage.
-
-For other requests, this module keeps answers in memory, if the settings give it any. The key of an answer has
-everything on which it depends: the service with its parameters, the requested format, the version of the published
-data, what the user may see, and the address of the site. Users with different rights have different keys, so that no
-answer reaches somebody who may not see its rows.
+Whether a client already has an answer is known from its entity tag alone (`entity_tags.py`). For other requests, this
+module keeps answers in memory, if the settings give it any. The key of an answer has everything on which it depends:
+the service with its parameters, the requested format, the version of the published data, what the user may see, and the
+address of the site. Users with different rights have different keys, so that no answer reaches somebody who may not see
+its rows.
 
 While an answer is computed, equal requests wait for it. Answers that differ each time, such as those of live tables and
 random numbers, are not kept.
@@ -18,16 +13,16 @@ random numbers, are not kept.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.responses import Response
 
-from hven import __version__, services
+from hven import services
 from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
 from hven.model import LruCache
+from hven.plugins.result_cache.entity_tags import TaggedRequest, describe_tagged_settings
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
@@ -35,28 +30,21 @@ from hven.services.admission import BUILD_TAG_SCOPE_KEY, STORE_ANSWER_SCOPE_KEY
 from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from starlette.requests import Request
 
     from hven.model.params import RequestParams
-    from hven.model.settings import Settings
     from hven.model.table import Table
+    from hven.plugins.result_cache.entity_tags import UnchangedAnswer
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
-    from hven.site import PublishedState, RequestUsage
+    from hven.site import RequestUsage
 
     NormalizedValues = tuple[tuple[str, tuple[str, ...]], ...]  # names of parameters with their values, sorted
 
 HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_total"
 MAX_ANSWER_BYTES = 256 * 1024
-DIGEST_CHARACTERS = 24
-TABLE_CODE_CHARACTERS = 6
-MAX_TAGGED_TABLES = 8  # tables of an answer whose names a tag has; those of an answer with more are not counted
-MAX_CHECKED_TAGS = 16  # of a request
-MAX_KEPT_VERSIONS = 4  # of the published data; blind referees see another one
-_TAG_PATTERN = re.compile(rf'(?:W/)?"([0-9a-f]{{{DIGEST_CHARACTERS}}})-([pr](?:[0-9a-f]{{{TABLE_CODE_CHARACTERS}}})*)"')
-PUBLIC_MARK, RESTRICTED_MARK = "p", "r"
 ENTRY_OVERHEAD_BYTES = 2_000  # about what an answer needs besides its body
 MAX_KEY_CHARACTERS = 4_000
 MAX_STREAMED_KEYS = 1_000
@@ -111,11 +99,6 @@ class ResultCache:
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the settings give it memory."""
-        return self._byte_limit > 0
-
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -138,18 +121,20 @@ class ResultCache:
         if principal.groups:
             published_state = anonymize_for_referee(published_state, principal)
         access_key = published_state.find_access_key(principal, self._context.policies)
-        values = _normalize_values(params.values, usage.face)
         tagged_request = None
         if request.method in {"GET", "HEAD"}:
             portal = request.scope.get(PORTAL_SCOPE_KEY)
-            facts = (self._settings_text, access_key, usage.face, portal.name if portal else "", repr(values))
+            portal_name = portal.name if portal else ""
+            parameters_text = repr(sorted(params.values.items()))
+            facts = (self._settings_text, access_key, usage.face, portal_name, parameters_text)
             tagged_request = TaggedRequest(request, published_state, facts)
-            if unchanged_answer := tagged_request.find_unchanged_answer():
+            if tagged_request.client_tags and (unchanged_answer := tagged_request.find_unchanged_answer()):
                 self._context.site.counters.count_event(HITS_COUNTER)
                 return _build_unchanged_response(unchanged_answer)
-            request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_result_tag
-        if request.method == "HEAD":
+            request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_tag
+        if not self._byte_limit or request.method == "HEAD":
             return await build_response()
+        values = _normalize_values(params.values, usage.face)
         key = self._build_cache_key(request, values, usage, (published_state.version, access_key))
         if key is None:
             return await build_response()
@@ -226,7 +211,10 @@ class ResultCache:
         """Return whether the answer is that of a query, and the same until the published data change."""
         if params.files or usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
             return False
-        return usage.face != "tap" or _is_cacheable_tap_request(params.values)
+        if usage.face != "tap":
+            return True
+        values = params.values
+        return values.keys() <= TAP_PARAMETERS and not has_object_name_call(" ".join(values.get("QUERY", ())))
 
     def _build_cache_key(
         self, request: Request, values: NormalizedValues, usage: RequestUsage, data_key: tuple[str, str]
@@ -306,10 +294,6 @@ def normalize_query_whitespace(text: str) -> str:
     return _BLANK_PATTERN.sub(lambda match: match[1] or " ", text).strip()
 
 
-def _is_cacheable_tap_request(values: Mapping[str, tuple[str, ...]]) -> bool:
-    return values.keys() <= TAP_PARAMETERS and not has_object_name_call(" ".join(values.get("QUERY", ())))
-
-
 def _write_request_info_elements() -> list[bytes]:
     """Write the INFO elements that state the request that is answered."""
     return [
@@ -344,135 +328,3 @@ def split_body_at_request_infos(body: bytes, content_type: str) -> tuple[bytes, 
     if any(info.value.encode() in body for info in CURRENT_REQUEST_INFOS.get() if info.name in CHANGING_INFO_NAMES):
         return None
     return (body,)
-
-
-class UnchangedAnswer(NamedTuple):
-    """What a tag says about an answer that the client already has.
-
-    Attributes
-    ----------
-    tag
-        The tag.
-    is_public
-        Whether everybody gets this answer.
-    tables
-        Tables that were read.
-    """
-
-    tag: str
-    is_public: bool
-    tables: tuple[Table, ...]
-
-
-class _TableCodes(NamedTuple):
-    """Short codes for the tables of a published state, which say nothing to those who do not know the state."""
-
-    codes_by_name: Mapping[str, str]
-    tables_by_code: Mapping[str, Table]
-
-
-class TaggedRequest:
-    """A request, and everything on which its answer depends.
-
-    Parameters
-    ----------
-    request
-        A request with the method GET or HEAD.
-    published_state
-        The state before the query is planned: if it changes meanwhile, the tag is out of date, and the answer is not.
-    facts
-        What else the answer depends on: the settings, the user's access, the portal and the parameters.
-    """
-
-    def __init__(self, request: Request, published_state: PublishedState, facts: Sequence[str]) -> None:
-        scope = request.scope
-        accept = host = b""
-        self._client_tags = ""
-        for name, value in scope["headers"]:
-            if name == b"accept":
-                accept = value
-            elif name == b"host":
-                host = value
-            elif name == b"if-none-match":
-                self._client_tags = value.decode("latin-1")
-        self._published_state = published_state
-        texts = (*facts, published_state.version, scope["scheme"], scope["path"])
-        encoded_facts = "\0".join(texts).encode("utf-8", "surrogatepass")
-        self._digest = hashlib.sha256(b"\0".join((encoded_facts, accept, host)))
-
-    def find_unchanged_answer(self) -> UnchangedAnswer | None:
-        """Return what the client already has, if that is still the answer; None: the answer must be computed."""
-        if not self._client_tags:
-            return None
-        for number, match in enumerate(_TAG_PATTERN.finditer(self._client_tags)):
-            if number >= MAX_CHECKED_TAGS:
-                break
-            notes = match[2]
-            if match[1] == self._compute_digest(notes):
-                codes = _split_codes(notes[1:])
-                tables_by_code = _get_table_codes(self._published_state).tables_by_code
-                tables = tuple(tables_by_code[code] for code in codes if code in tables_by_code)
-                return UnchangedAnswer(f'W/"{match[1]}-{notes}"', notes[0] == PUBLIC_MARK, tables)
-        return None
-
-    def build_result_tag(self, result: QueryResult) -> str:
-        """Build the tag of a result that is the same each time."""
-        return self.build_tag(result.tables, is_public=result.scope.is_public)
-
-    def build_tag(self, tables: Iterable[Table], *, is_public: bool) -> str:
-        """Build the tag of an answer.
-
-        Parameters
-        ----------
-        tables
-            Tables that were read.
-        is_public
-            Whether everybody gets this answer.
-        """
-        codes_by_name = _get_table_codes(self._published_state).codes_by_name
-        codes = [codes_by_name.get(table.qualified_name, "") for table in tables]
-        notes = PUBLIC_MARK if is_public else RESTRICTED_MARK
-        if len(codes) <= MAX_TAGGED_TABLES:
-            notes += "".join(codes)
-        return f'W/"{self._compute_digest(notes)}-{notes}"'
-
-    def _compute_digest(self, notes: str) -> str:
-        digest = self._digest.copy()
-        digest.update(notes.encode())
-        return digest.hexdigest()[:DIGEST_CHARACTERS]
-
-
-def describe_tagged_settings(settings: Settings) -> str:
-    """Describe the software and the settings on which answers depend.
-
-    Parameters
-    ----------
-    settings
-        Settings of the site.
-    """
-    limits = settings.limits
-    names = (settings.name, settings.title, settings.site_url, settings.root_path)
-    return repr((__version__, names, limits.maxrec_default, limits.maxrec_hard))
-
-
-_codes_by_version: dict[str, _TableCodes] = {}
-
-
-def _get_table_codes(published_state: PublishedState) -> _TableCodes:
-    version = published_state.version
-    table_codes = _codes_by_version.get(version)
-    if table_codes is None:
-        codes_by_name = {
-            name: hashlib.sha256(f"{version}\0{name}".encode()).hexdigest()[:TABLE_CODE_CHARACTERS]
-            for name in published_state.tables_by_name
-        }
-        tables = published_state.tables_by_name
-        table_codes = _TableCodes(codes_by_name, {code: tables[name].table for name, code in codes_by_name.items()})
-        if len(_codes_by_version) >= MAX_KEPT_VERSIONS:
-            _codes_by_version.clear()
-        _codes_by_version[version] = table_codes
-    return table_codes
-
-
-def _split_codes(text: str) -> list[str]:
-    return [text[start : start + TABLE_CODE_CHARACTERS] for start in range(0, len(text), TABLE_CODE_CHARACTERS)]

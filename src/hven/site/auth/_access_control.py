@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import RowDelegation, normalize_person_name
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from hven.site.store import AccessGrant, AccessGrantStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Principal:
     """A user. The anonymous user has no name and no groups.
 
@@ -99,7 +99,7 @@ class Principal:
             return frozenset()
         return frozenset(map(normalize_person_name, (self.name, *self.aliases)))
 
-    @property
+    @cached_property
     def has_public_view(self) -> bool:
         """Whether they see of private tables what everybody does: nothing."""
         return not any(group == "owner" or group.startswith(REFEREE_GROUP_PREFIX) for group in self.groups)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote
 
 from hven.model.errors import ForbiddenError, format_message
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 SIGNATURE_PARAMETER = "hven-signed"
 MAX_VALIDITY_SECONDS = 86_400.0  # an address that is valid for longer was signed while the clock was ahead
 READ_METHODS = {"GET", "HEAD"}
+# any character may be escaped
+_SIGNATURE_NAME_PATTERN = re.compile(
+    "".join(f"(?:{letter}|%{ord(letter):x}|%{ord(letter.upper()):x})" for letter in SIGNATURE_PARAMETER).encode(),
+    re.IGNORECASE,
+)
 
 
 def create_url_signer(
@@ -86,7 +92,7 @@ def split_signature_from_query(query: bytes) -> tuple[bytes, str | None]:
     signature
         None: there is none.
     """
-    if SIGNATURE_PARAMETER.encode() not in unquote_to_bytes(query.lower()):
+    if not _SIGNATURE_NAME_PATTERN.search(query):
         return query, None
     other_parts: list[bytes] = []
     signatures: list[str] = []

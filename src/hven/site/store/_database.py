@@ -30,7 +30,7 @@ from hven.site.store._table_definitions import define_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-STATE_FORMAT = 14
+STATE_FORMAT = 15
 # Programs of this format and of later ones can use a state of STATE_FORMAT. A format that only adds tables, or columns
 # with a default, leaves it as it is ("expand"). One that removes what they need sets it to STATE_FORMAT ("contract").
 OLDEST_FORMAT = 14
@@ -173,6 +173,7 @@ jobs = _define_table(
     attempts    int
     holder      text null
     beat        int        -- grows as long as the holder lives: no clock is trusted
+    request_id  text null  -- of the request that created it
     """,
     sa.Index("ix_jobs_listed", "queue", "type", "created"),
     sa.Index("ix_jobs_waiting", "phase", "queue", "queued"),
@@ -353,6 +354,11 @@ def _create_descriptor_table(connection: sa.Connection) -> None:
     descriptors.create(connection, checkfirst=True)
 
 
+def _add_request_id_column(connection: sa.Connection) -> None:
+    """Upgrade to format 15: add the request that created a job."""
+    connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN request_id TEXT")
+
+
 def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
     """Return the next number of a table.
 
@@ -368,7 +374,7 @@ def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
 
 
 # format n -> the step that makes it n + 1
-UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptor_table}
+UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptor_table, 14: _add_request_id_column}
 SERVER_UNAVAILABLE_PHRASES = (  # phrases of psycopg about a server that is not there, or goes away
     "connection failed",
     "connection is bad",

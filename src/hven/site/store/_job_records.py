@@ -80,6 +80,8 @@ class JobRecord:
         How often the job was started.
     holder, beat
         The process that runs the job, and a number that grows as long as that process lives.
+    request_id
+        Id of the request that created the job; None: a command or another job created it.
     """
 
     id: str
@@ -104,6 +106,7 @@ class JobRecord:
     attempts: int = 0
     holder: str | None = None
     beat: int = 0
+    request_id: str | None = None
 
 
 class JobRef(NamedTuple):

@@ -19,6 +19,7 @@ from switch_record import SwitchRecord, identify_code
 from switched_servers import (
     HaproxyProcess,
     NginxProcess,
+    RunningVariant,
     build_site,
     check_p99,
     judge_clients,
@@ -63,47 +64,76 @@ def create_record(name: str) -> SwitchRecord:
     )
 
 
+class ServerPair:
+    """Blue and green servers of a site. Green is a newer program, whose format of the system state blue can use."""
+
+    def __init__(self, site: Path) -> None:
+        self._site = site
+        self._started: list[RunningVariant] = []
+
+    def start(self, name: str) -> tuple[int, RunningVariant]:
+        """Start a server, and wait until its workers have opened the site; return its port and the server."""
+        port = reserve_port()  # the process that had this name before may still be stopping on its port
+        variant = start_variant(self._site, name, port=port, is_newer=name == "green", drain_seconds=0)
+        self._started.append(variant)
+        wait_until(variant.has_workers, 300)
+        return port, variant
+
+    def kill(self) -> None:
+        for variant in self._started:
+            variant.process.kill()
+            variant.process.wait()
+
+
 def test_switches_by_haproxy(tmp_path: Path) -> None:
     program = require_program("haproxy")
     site = tmp_path / "site"
     token = build_site(site)
     files = {file.name: file.text for file in render_deployment_files(load_settings(site), "compose")}
-    ports = {name: reserve_port() for name in ("blue", "green")}
-    variants = {"blue": start_variant(site, "blue", port=ports["blue"], drain_seconds=0)}
     stopping: list[Future[None]] = []
+    drained_requests: list[int] = []  # those that the old server still answered when the new one got all others
     record = create_record("haproxy")
-    proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
+    servers = ServerPair(site)
+    proxy: HaproxyProcess | None = None
     try:
-        with ThreadPoolExecutor() as stoppers:
-            wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
+        blue_port, current = servers.start("blue")
+        ports = {"blue": blue_port, "green": reserve_port()}
+        proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
+        with ThreadPoolExecutor() as workers:
+            proxy.wait_for_server("blue", lambda row: row["status"] == "UP")
             quiet_p99 = measure_quiet_p99(port, token, CLIENTS, REST_SECONDS, QUIET_SECONDS)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
+                starting = workers.submit(servers.start, "green")
                 for switch in record.number_switches(clients):
                     old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
-                    # the process that had this name two switches ago may still be stopping on its port
-                    proxy.set_port(new, new_port := reserve_port())
-                    # green is a newer program, whose format of the system state blue can use
-                    variants[new] = start_variant(site, new, port=new_port, is_newer=new == "green", drain_seconds=0)
+                    new_port, successor = starting.result()
+                    proxy.set_port(new, new_port)
+                    # the next server starts while this one takes over, so that there are three for some seconds
+                    starting = workers.submit(servers.start, old)
                     proxy.set_state(new, "ready")
                     proxy.wait_for_server(new, lambda row: row["status"] == "UP")
                     proxy.set_state(old, "drain")
+                    drained_requests.append(int(proxy.read_server(old)["scur"]))
                     proxy.wait_for_server(old, lambda row: row["scur"] == "0")
-                    stopping.append(stoppers.submit(variants.pop(old).stop))
+                    stopping.append(workers.submit(current.stop))
+                    current = successor
                     if switch % SWITCHES_PER_EDITION == 0:
                         publish_edition(site, switch + 1)
                     if len(stopping) > MAX_STOPPING:
                         stopping[-MAX_STOPPING - 1].result()
                     time.sleep(PAUSE_SECONDS)
+            starting.result()[1].stop()
             for stop in stopping:
                 stop.result()
+        busy_count = sum(count > 0 for count in drained_requests)
+        print(f"{busy_count} of {record.count} drains began with requests in progress, {sum(drained_requests)} in all")
         way = f"{record.count} switches by HAProxy"
         record.add_run(lambda: judge_clients(clients, site, port, way))
         check_p99(clients, quiet_p99, is_bounded=True)
     finally:
-        proxy.stop()
-        for variant in variants.values():
-            variant.process.kill()
-            variant.process.wait()
+        if proxy is not None:
+            proxy.stop()
+        servers.kill()
 
 
 def test_switches_by_reloads_of_nginx(tmp_path: Path) -> None:
@@ -113,14 +143,14 @@ def test_switches_by_reloads_of_nginx(tmp_path: Path) -> None:
     token = build_site(site)
     variants = {"blue": start_variant(site, "blue", port=(server_port := reserve_port()))}
     record = create_record("nginx")
-    wait_until(variants["blue"].has_workers, 120)
+    wait_until(variants["blue"].has_workers, 300)
     proxy = NginxProcess(program, tmp_path, port := reserve_port(), server_port)
     try:
         with run_clients(port, token, CLIENTS, REST_SECONDS, allows_idle_resets=True) as clients:
             for switch in record.number_switches(clients):
                 old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
                 variants[new] = start_variant(site, new, port=(server_port := reserve_port()), is_newer=new == "green")
-                wait_until(variants[new].has_workers, 120)
+                wait_until(variants[new].has_workers, 300)
                 proxy.switch(server_port)
                 if switch % SWITCHES_PER_EDITION == 0:
                     publish_edition(site, switch + 1)
@@ -143,13 +173,13 @@ def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
         port = held_socket.getsockname()[1]
         variant = start_variant(site, "socket", held_socket=held_socket)
         try:
-            wait_until(variant.has_workers, 120)
+            wait_until(variant.has_workers, 300)
             quiet_p99 = measure_quiet_p99(port, token, CLIENTS, REST_SECONDS, QUIET_SECONDS)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
                 for switch in record.number_switches(clients):
                     variant.stop()
                     variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
-                    wait_until(variant.has_workers, 120)
+                    wait_until(variant.has_workers, 300)
                     if switch % SWITCHES_PER_EDITION == 0:
                         publish_edition(site, switch + 1)
                     time.sleep(PAUSE_SECONDS)
