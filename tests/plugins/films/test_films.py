@@ -15,6 +15,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
+from PIL import Image
 
 from example_sites import ingest_all, open_example
 from hven.app._server import create_and_start_application
@@ -283,6 +284,57 @@ def test_images_without_the_sun_are_shown_as_they_are(tmp_path: Path) -> None:
     assert np.isnan(frame.values[5, 5]), "the picture is wider than high"
     with open_product(tmp_path / "a.fits") as product:
         assert product.arrays
+
+
+def write_jpeg2000(path: Path, picture: np.ndarray, cards: dict[str, object]) -> None:
+    """Write a picture as Helioviewer does, with the header of the original in XML before the pixels."""
+    Image.fromarray(picture).save(path, "JPEG2000", irreversible=False)
+    body = path.read_bytes()
+    text = "".join(f"<{name}>{value}</{name}>" for name, value in cards.items())
+    xml = f"<meta><fits>{text}</fits></meta>".encode()
+    place = body.index(b"jp2c") - 4
+    path.write_bytes(body[:place] + (8 + len(xml)).to_bytes(4, "big") + b"xml " + xml + body[place:])
+
+
+def test_pictures_are_placed_like_the_originals(example: tuple[Path, Site, Client], tmp_path: Path) -> None:
+    """A quarter of the size, in grey levels, with the header of the original: the Sun is in the same place."""
+    path = min((example[0] / "collections/sun/data").glob("*.fits"))
+    original = read_film_frame(path, path.name, 64)
+    with fits.open(path) as hdus:
+        hdu = next(one for one in hdus if one.data is not None)
+        header, values = hdu.header, np.asarray(hdu.data, float)
+    small = values.reshape(values.shape[0] // 4, 4, values.shape[1] // 4, 4).mean(axis=(1, 3))
+    levels = np.clip(255 * (small - small.min()) / np.ptp(small), 0, 255).astype(np.uint8)
+    cards = {name: value for name, value in header.items() if name.isidentifier() and name != "COMMENT"}
+    cards |= {name: header[name] for name in ("DATE-OBS",) if name in header}
+    write_jpeg2000(tmp_path / "small.jp2", levels[::-1], cards)
+    picture = read_film_frame(tmp_path / "small.jp2", "small.jp2", 64)
+    assert original.disc is not None
+    assert picture.disc is not None
+    assert picture.disc.radius[0] == original.disc.radius[0]
+    levels_here = np.nan_to_num(picture.values)
+    likeness = {
+        (down, right): np.corrcoef(
+            np.nan_to_num(original.values).ravel(), np.roll(levels_here, (down, right), (0, 1)).ravel()
+        )[0, 1]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
+    assert max(likeness, key=lambda shift: likeness[shift]) == (0, 0), likeness
+    assert likeness[0, 0] > 0.9
+
+
+def test_a_picture_without_a_header_is_shown_upright(tmp_path: Path) -> None:
+    picture = np.zeros((40, 80), np.uint8)
+    picture[:10, :10] = 255  # above, on the left
+    for name in ("a.png", "a.jp2"):
+        Image.fromarray(picture).save(tmp_path / name)
+        frame = read_film_frame(tmp_path / name, name, 160)
+        assert frame.disc is None
+        assert (frame.values[45, 5], frame.values[45, 60]) == (255, 0)
+    (tmp_path / "bad.jp2").write_bytes((tmp_path / "a.jp2").read_bytes()[:60])
+    with pytest.raises(SourceError):
+        read_film_frame(tmp_path / "bad.jp2", "bad.jp2", 64)
 
 
 def test_contours_of_the_nearest_observation_are_drawn() -> None:

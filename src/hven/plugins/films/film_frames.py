@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hven.plugins.previews.pictures.appearance import ColourStretch, find_solar_
 from hven.plugins.previews.pictures.downsampling import read_cell_means
 from hven.plugins.previews.pictures.file_pictures import refuse_large_packed_file
 from hven.plugins.previews.pictures.image_pictures import choose_drawn_axes
+from hven.plugins.previews.pictures.raster_pictures import RASTER_FORMATS, read_raster_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
+HEADER_NAME_PATTERN = re.compile(r"(?i).*\.(jp2|tiff?)")
 HALF_WIDTH_RADII = 1.25  # of the picture, in radii of the Sun
 VALUE_PERCENTILES = (1.0, 99.7)
 DIFFERENCE_PERCENTILE = 99.0
@@ -67,16 +70,9 @@ def read_film_frame(path: Place, name: str, size: int) -> FilmFrame:
         The file has no image, or is damaged.
     """
     refuse_large_packed_file(path, name)
+    read_cells = _read_raster_cells if name.lower().rpartition(".")[2] in RASTER_FORMATS else _read_product_cells
     try:
-        with open_product(path, name) as product:
-            array = next((part for part in product.arrays if len(part.axes) > 1 and part.role == "data"), None)
-            if array is None:
-                raise SourceError(format_message("{name} has no image", name))
-            across, upwards = choose_drawn_axes(array)
-            fixed = dict.fromkeys(set(range(len(array.axes))) - {across, upwards}, 0)
-            cells, _ = read_cell_means(array, across, upwards, fixed, (size, size))
-            cards: dict[str, Any] = {card.keyword: card.value for card in array.cards}
-            shape = array.shape[upwards], array.shape[across]
+        cells, cards, shape = read_cells(path, name, size)
     except (ValueError, ArithmeticError, LookupError, TypeError, OSError, NotImplementedError) as fault:
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise SourceError(format_message("{name} cannot be drawn: {reason}", name, reason)) from fault
@@ -91,6 +87,33 @@ def read_film_frame(path: Place, name: str, size: int) -> FilmFrame:
         disc=disc,
         wavelength=float(wavelength) if isinstance(wavelength, (int, float)) else 0.0,
     )
+
+
+def _read_product_cells(path: Place, name: str, size: int) -> tuple[Numbers, dict[str, Any], tuple[int, int]]:
+    """Return means of cells of the first image, its cards, and its numbers of rows and columns."""
+    with open_product(path, name) as product:
+        array = next((part for part in product.arrays if len(part.axes) > 1 and part.role == "data"), None)
+        if array is None:
+            raise SourceError(format_message("{name} has no image", name))
+        across, upwards = choose_drawn_axes(array)
+        fixed = dict.fromkeys(set(range(len(array.axes))) - {across, upwards}, 0)
+        cells, _ = read_cell_means(array, across, upwards, fixed, (size, size))
+        cards: dict[str, Any] = {card.keyword: card.value for card in array.cards}
+        return cells, cards, (array.shape[upwards], array.shape[across])
+
+
+def _read_raster_cells(path: Place, name: str, size: int) -> tuple[Numbers, dict[str, Any], tuple[int, int]]:
+    """Do the same for a picture; only JPEG 2000 and GeoTIFF have cards, which may be those of a larger original."""
+    cards: dict[str, Any] = {}
+    if HEADER_NAME_PATTERN.fullmatch(name):
+        with open_product(path, name, includes_rasters=True) as product:
+            cards = {card.keyword: card.value for part in product.arrays for card in part.cards}
+    image, _ = read_raster_image(path, name, size)
+    shape = image.height, image.width
+    if isinstance(cards.get("NAXIS1"), int) and isinstance(cards.get("NAXIS2"), int):
+        shape = cards["NAXIS2"], cards["NAXIS1"]
+    image.thumbnail((2 * size, 2 * size))
+    return np.asarray(image.convert("L"), np.float64)[::-1], cards, shape  # the first row of a picture is its top
 
 
 def _map_cells_to_grid(cells: Numbers, shape: tuple[int, int], disc: DiscImage | None, size: int) -> Numbers:

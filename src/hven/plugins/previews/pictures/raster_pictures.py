@@ -74,15 +74,35 @@ def draw_picture_or_film_frame(path: Place, name: str, look: PictureStyle) -> Re
     if extension in FILM_MEDIA_TYPES:
         image, description = _read_film_frame(path, name, extension)
     else:
-        image, description = _read_raster(path, name, extension, look)
+        image, description = read_raster_image(path, name, look.size)
     image.thumbnail((look.size, look.size), reducing_gap=2.0)
     notes = {"Title": name, "Description": description, "Copyright": look.note, "Software": "Hven"}
     return RenderedPicture(encode_png(image, notes), description)
 
 
-def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> tuple[Any, str]:
+def read_raster_image(path: Place, name: str, size: int) -> tuple[Any, str]:
+    """Read a picture, of an animation the middle frame.
+
+    Parameters
+    ----------
+    path, name
+        Path and name of the file.
+    size
+        Pixels that are needed of the longer side; a JPEG is not decoded to much more.
+
+    Returns
+    -------
+    image, description
+        An image of Pillow in colours, and words about it.
+
+    Raises
+    ------
+    SourceError
+        The file is damaged or too large.
+    """
     from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (only pictures need it)
 
+    extension = name.lower().rpartition(".")[2]
     try:
         source = path if isinstance(path, Path) else path.open("rb")
         with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
@@ -96,7 +116,7 @@ def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> 
             if frames > 1:
                 image.seek(frames // 2)
                 description = f"frame {frames // 2 + 1} of {frames}, {description}"
-            image.draft("RGB", (look.size, look.size))
+            image.draft("RGB", (size, size))
             has_transparency = image.mode in {"RGBA", "LA", "P", "PA"}
             return image.convert("RGBA" if has_transparency else "RGB"), description
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as fault:
