@@ -264,7 +264,7 @@ def test_rows_in_another_order_are_not_continued(tmp_path: Path, monkeypatch: py
         return ReversedRows
 
     monkeypatch.setattr(package_contents, "open_rows", reverse_rows)
-    with pytest.raises(ConflictError, match="not as it was"):
+    with pytest.raises(ConflictError, match="has changed since the first part"):
         write_stream(directory, journal, 100_000)
 
 
