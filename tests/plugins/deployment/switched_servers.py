@@ -26,6 +26,7 @@ from process_runner import HVEN_COMMAND, wait_until
 
 NEWER_COMMAND = [sys.executable, str(Path(__file__).with_name("newer_program.py"))]
 DRAIN_SECONDS = 2
+SIGNED_SECONDS = 300  # a signed address is valid for ten minutes
 GRACE_SECONDS = 60
 ROWS = 1_000_000 if os.environ.get("HVEN_PROOF") == "full" else 20_000  # of a stream
 TOTAL = sum(number % 10 for number in range(ROWS))  # added up once: all clients share this process
@@ -223,6 +224,7 @@ class MixedClient:
     _etag: str = ""
     _session_cookie: str = ""
     _signed_target: str = ""
+    _signed_end: float = 0.0  # when a new one is made
 
     def run(self) -> None:
         chance = random.Random(self.number)
@@ -309,7 +311,7 @@ class MixedClient:
         assert b"anna" in content, "the session is known to all servers"
 
     def read_signed(self) -> None:
-        if not self._signed_target:
+        if not self._signed_target or time.monotonic() > self._signed_end:
             words = urlencode(
                 {"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": "SELECT COUNT(*) AS n FROM night.stars"}
             )
@@ -319,11 +321,12 @@ class MixedClient:
             assert status == 200, (status, content[:200])
             url = urlsplit(json.loads(content)["url"])
             self._signed_target = f"{url.path}?{url.query}"
+            self._signed_end = time.monotonic() + SIGNED_SECONDS
         status, _, content = self.send("GET", self._signed_target)
         assert status == 200, (status, content[:200])
         assert json.loads(content)["data"] == [[ROWS]]
         if self.stop_event.is_set() or random.random() < 0.1:
-            self._signed_target = ""  # it is valid for ten minutes
+            self._signed_target = ""
 
     def read_edition(self) -> None:
         rows = self.ask("SELECT id, edition FROM editions.main")
