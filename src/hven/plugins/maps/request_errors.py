@@ -199,5 +199,5 @@ def _answer_ows_error(
 
 def _answer_document(error: Exception, document: str | bytes, media_type: str) -> Response:
     # caches may keep an error 404 otherwise, also after the layer is there
-    headers = {"cache-control": "no-cache", **services.build_retry_after_header(error)}
+    headers = {"cache-control": "private, no-store", **services.build_retry_after_header(error)}  # it depends on rights
     return Response(document, find_http_status(error), headers, media_type=media_type)
