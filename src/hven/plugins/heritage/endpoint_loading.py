@@ -289,9 +289,8 @@ class _EndpointReader:
             for param_name in re.findall(r"\{param\.([^{}]*)\}", str(template), re.IGNORECASE):
                 if param_name.lower() not in self._param_names:
                     message = f"{self._key_path}.votable.params.{name}: the endpoint has no parameter {param_name!r}"
-                    known_names = ", ".join(sorted(self._param_names))
-                    remedy = f"use one of {known_names}" if known_names else "list the parameter under `params`"
-                    self._faults.add_error(message, template.place, remedy)
+                    hint = suggest_spelling(param_name, self._param_names)
+                    self._faults.add_error(message, template.place, hint or "list the parameter under `params`")
 
     def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:
         """Read ``where``: a condition over the row and the parameters."""
