@@ -12,6 +12,7 @@ from plain_names import SOURCE
 MAX_LINE_CHARACTERS = 120
 # tokens of nine statements in ten; a tenth are tables of facts, calls with many arguments, but texts of SQL
 MAX_USUAL_TOKENS = 22
+MAX_MEAN_TOKENS = 11.55  # of a statement
 MAX_CONDITIONAL_EXPRESSIONS = 0.03  # of a statement
 SIMPLE_STATEMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return, ast.Raise, ast.Delete, ast.Assert)
 NO_TOKENS = {
@@ -68,4 +69,5 @@ def test_statements_are_short():
     conditions = sum(isinstance(node, ast.IfExp) for _, tree in read_modules().values() for node in ast.walk(tree))
     assert len(token_counts) > 50_000
     assert token_counts[int(len(token_counts) * 0.9)] <= MAX_USUAL_TOKENS
+    assert sum(token_counts) / len(token_counts) < MAX_MEAN_TOKENS
     assert conditions <= len(token_counts) * MAX_CONDITIONAL_EXPRESSIONS

@@ -188,7 +188,9 @@ class ExpressionBinder(WindowBinder, ABC):
             if "unicodeChar" in {left_meta.type.datatype, right_meta.type.datatype}:
                 type_ = UNICODE_STRING
         else:
-            required_kind = "integer" if op in {"&", "|", "^"} else "number"
+            required_kind = "number"
+            if op in {"&", "|", "^"}:
+                required_kind = "integer"
             for operand in (left_operand, right_operand):
                 self.require_number(operand, required_kind, op, operand.text_offset)
             number_types = [meta.type for meta in (left_meta, right_meta) if meta.type.is_numeric]
@@ -283,11 +285,15 @@ class ExpressionBinder(WindowBinder, ABC):
             results.append(self.bind_expression(node.otherwise, scope))
         results, type_ = self.unify_types(results, "CASE")
         whens = tuple(zip(tests, results, strict=False))  # the last result is that of ELSE, if there is one
-        otherwise = None if node.otherwise is None else results[-1]
+        otherwise = None
+        if node.otherwise is not None:
+            otherwise = results[-1]
         result_metas = [require_meta(result) for result in results]
         test_metas = [test.meta for test in tests if test.meta is not None]
         result_units = {meta.unit for meta in result_metas if meta.unit is not None or not meta.constant}
-        unit = result_units.pop() if len(result_units) == 1 else None
+        unit = None
+        if len(result_units) == 1:
+            unit = result_units.pop()
         meta = derive_meta((*result_metas, *test_metas), type_, unit, find_common_ucd(result_metas))
         return CaseExpression(None, whens, otherwise, text_offset=node.text_offset, meta=meta)
 

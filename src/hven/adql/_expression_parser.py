@@ -395,7 +395,9 @@ class ExpressionParser(WindowParser, ABC):
             message = format_message(
                 "{op} needs numbers, but this operand is {said}", operator, describe_kind_letter(letter)
             )
-            remedy = "join strings with ||" if letter == "s" and operator == "+" else ""
+            remedy = ""
+            if letter == "s" and operator == "+":
+                remedy = "join strings with ||"
             self.raise_parse_error(message, remedy, text_offset=text_offset)
 
     def parse_primary(self) -> Expr:

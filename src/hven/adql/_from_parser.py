@@ -133,7 +133,9 @@ class FromParser(ExpressionParser):
             )
         alias = self.parse_alias()
         if self.tags[self.token_index] == "(":
-            alias_word = "" if alias is None else alias.name.upper()
+            alias_word = ""
+            if alias is not None:
+                alias_word = alias.name.upper()
             if alias_word in FOREIGN_KEYWORDS:
                 message, remedy = FOREIGN_KEYWORDS[alias_word]
                 self.raise_parse_error(message, remedy, text_offset=self.text_offsets[self.token_index - 1])

@@ -256,7 +256,9 @@ class FunctionBinder(TypeChecker, ABC):
         if entry.unit == "same":
             unit = first_unit
         if entry.name in {"POWER", "SQRT"} and first_unit:
-            exponent = 0.5 if entry.name == "SQRT" else self.mark_exponent_fixed(args[1])
+            exponent = 0.5
+            if entry.name != "SQRT":
+                exponent = self.mark_exponent_fixed(args[1])
             unit = units.raise_unit_to_power(first_unit, exponent)
         ucd = derive_result_ucd(entry.ucd, first_meta)
         meta = derive_meta(argument_metas, result_type, unit, ucd)
@@ -513,7 +515,9 @@ class FunctionBinder(TypeChecker, ABC):
     def check_transform_frames(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the frames of ``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``, in the vocabulary's case."""
         for arg in args[:2]:
-            frame_name = arg.value if isinstance(arg, Literal) else None
+            frame_name = None
+            if isinstance(arg, Literal):
+                frame_name = arg.value
             if frame_name not in frames.ROTATION_FRAMES:
                 message = format_message("{name}: {frame!r} is not a known frame", node.name, frame_name)
                 remedy = suggest_spelling(str(frame_name), frames.ROTATION_FRAMES)
@@ -530,7 +534,9 @@ class FunctionBinder(TypeChecker, ABC):
                 )
                 self.raise_bind_error(message, bound.text_offset)
         bin_argument = args[3]
-        bin_count = bin_argument.value if isinstance(bin_argument, Literal) else None
+        bin_count = None
+        if isinstance(bin_argument, Literal):
+            bin_count = bin_argument.value
         if not isinstance(bin_count, int) or not 1 <= bin_count <= MAX_HISTOGRAM_BINS:
             message = format_message("{name}: the number of bins cannot be {number}", node.name, bin_count)
             self.raise_bind_error(
@@ -660,7 +666,9 @@ def _derive_result_type(signature: FunctionSignature, args: Sequence[Expr]) -> C
     """Derive the type of a result that depends on the first argument."""
     first_type = require_meta(args[0]).type
     if signature.result in {"SUM", "TOTAL"}:
-        return INT64 if ColumnType(first_type.datatype).is_integer else FLOAT64
+        if ColumnType(first_type.datatype).is_integer:
+            return INT64
+        return FLOAT64
     if signature.result == "ELEMENT":
         return ColumnType(first_type.datatype)
     if classify_value(args[0]) != "null":

@@ -79,7 +79,10 @@ def _encode_parameter_kinds(signature: FunctionSignature) -> str:
     """Return the letters of the parameters; a question mark stands before an optional one."""
     letters: list[str] = []
     for parameter in signature.parameters:
-        letter = "l" if parameter.must_be_literal else _TYPE_LETTERS[parameter.type_word]
+        if parameter.must_be_literal:
+            letter = "l"
+        else:
+            letter = _TYPE_LETTERS[parameter.type_word]
         letters.append(f"?{letter}" if parameter.is_optional else letter)
     return "".join(letters)
 
@@ -236,7 +239,9 @@ def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> CallFault |
     if actual_count == coordinate_count and function_name != "POLYGON":
         expected_letters = "n" * coordinate_count
     elif actual_count in counts_with_points:
-        expected_letters = "gg" if function_name == "DISTANCE" else "g" + "n" * (actual_count - 1)
+        expected_letters = "gg"
+        if function_name != "DISTANCE":
+            expected_letters = "g" + "n" * (actual_count - 1)
     elif actual_count == coordinate_count + 1 and function_name != "DISTANCE":
         return _describe_coordsys_fault(function_name, coordinates[0], remedy)
     else:

@@ -176,11 +176,16 @@ def _iterate_subquery_words(query: Query, named_literals: list[Literal]) -> Iter
     """Yield the words of a scalar subquery: those of its column."""
     body: Select | SetOperation | Query = query
     while not isinstance(body, Select):
-        body = body.left if isinstance(body, SetOperation) else body.body
+        if isinstance(body, SetOperation):
+            body = body.left
+        else:
+            body = body.body
     item = body.items[0]
     if isinstance(item, SelectItem):
         if item.alias is not None or isinstance(item.expr, ColumnRef):
-            column_name = "" if item.column is None else item.column.name
+            column_name = ""
+            if item.column is not None:
+                column_name = item.column.name
             yield from _clean_identifier_part(column_name)
         else:
             yield from _iterate_name_words(item.expr, named_literals, in_arguments=True)

@@ -244,7 +244,9 @@ class QueryParser(FromParser):
         self.add_and_limit_nesting_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
-        first_body = None if first_operand is None else remove_parentheses(first_operand)
+        first_body = None
+        if first_operand is not None:
+            first_body = remove_parentheses(first_operand)
         query = self.parse_query_expression(first_body)
         self.depth -= 2
         return query

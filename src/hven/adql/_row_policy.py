@@ -219,7 +219,9 @@ class PolicyRowFacts:
                 known_until = times[-1]
             self._known_instants[expr] = known_since, times, known_until
         position = bisect_right(times, instant)
-        last_time = times[position - 1] if position else None
+        last_time = None
+        if position:
+            last_time = times[position - 1]
         next_time = times[position] if position < len(times) else math.inf
         return last_time, next_time
 
@@ -258,7 +260,10 @@ class RowPolicy:
     @property
     def release_time(self) -> Expr | None:
         """The time from which everybody sees a row, as an unbound expression; None if the policy has none."""
-        alternatives = self._tree.parts if isinstance(self._tree, Disjunction) else (self._tree,)
+        if isinstance(self._tree, Disjunction):
+            alternatives = self._tree.parts
+        else:
+            alternatives = (self._tree,)
         for alternative in alternatives:
             if not isinstance(alternative, Comparison) or alternative.op not in {"<", "<="}:
                 continue
@@ -491,7 +496,9 @@ def find_policy_word(node: object) -> str | None:
     if not isinstance(node, ColumnRef) or node.qualifier or node.name.quoted:
         return None
     word = node.name.name.lower()
-    return word if word in POLICY_WORDS else None
+    if word in POLICY_WORDS:
+        return word
+    return None
 
 
 def list_in_predicate_values(node: InPredicate) -> Sequence[Expr]:
@@ -599,7 +606,10 @@ def describe_row_policy(policy_tree: Expr) -> list[str]:
         One line for each alternative of the policy.
     """
     normalized = normalize_row_policy(policy_tree)
-    alternatives = normalized.parts if isinstance(normalized, Disjunction) else (normalized,)
+    if isinstance(normalized, Disjunction):
+        alternatives = normalized.parts
+    else:
+        alternatives = (normalized,)
     return [_describe_policy_alternative(alternative) for alternative in alternatives]
 
 
@@ -607,7 +617,10 @@ def _describe_policy_alternative(alternative: Expr) -> str:
     reader_phrases = []
     time_phrases = []
     row_phrases = []
-    parts = alternative.parts if isinstance(alternative, Conjunction) else (alternative,)
+    if isinstance(alternative, Conjunction):
+        parts = alternative.parts
+    else:
+        parts = (alternative,)
     for part in parts:
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
             people_sources = " or ".join(map(_write_people_operand, list_in_predicate_values(part)))

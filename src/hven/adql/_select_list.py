@@ -76,7 +76,9 @@ class SelectList:
 
         def write_output_name(match: re.Match[str]) -> str:
             table_name = match[1]
-            return f"{{{output_names[table_name]}}}" if table_name else match[0]
+            if table_name:
+                return f"{{{output_names[table_name]}}}"
+            return match[0]
 
         link = LINK_COLUMN_PATTERN.sub(write_output_name, column.link)
         if link == column.link:
@@ -264,7 +266,9 @@ def _find_set_column_type(
         return right_type
     has_same_storage = left_type.arrow == right_type.arrow
     if is_in_view and has_same_storage and "region" in {left_kind, right_kind}:
-        return left_type if left_kind == "region" else right_type
+        if left_kind == "region":
+            return left_type
+        return right_type
     if left_kind != right_kind:
         return None
     return value_kinds.find_common_type((left_type, right_type))

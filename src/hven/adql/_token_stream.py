@@ -193,7 +193,9 @@ class TokenStream:
         """Return message and remedy for the current token, which should be something else."""
         i = self.token_index
         tag = self.tags[i]
-        previous_tag = self.tags[i - 1] if i else ""
+        previous_tag = ""
+        if i:
+            previous_tag = self.tags[i - 1]
         message = self._format_expected_message(expected, i)
         if (previous_tag, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
             message = format_message("ADQL has no {before}{sign} operator", previous_tag, tag)
@@ -338,7 +340,9 @@ class TokenStream:
     def parse_integer(self, expected: str) -> int:
         """Parse an unsigned integer."""
         number = self.parse_integer_literal(expected).value
-        return number if isinstance(number, int) else 0
+        if isinstance(number, int):
+            return number
+        return 0
 
     def parse_integer_literal(self, expected: str) -> Literal:
         """Parse an unsigned integer as a Literal."""

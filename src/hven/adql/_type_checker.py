@@ -187,7 +187,9 @@ class TypeChecker:
 
     def describe_argument_count(self, values: Sequence[Expr]) -> str:
         """Return a phrase that says how many arguments a call has."""
-        template = "{count} is given" if len(values) == 1 else "{count} are given"
+        template = "{count} are given"
+        if len(values) == 1:
+            template = "{count} is given"
         return format_message(template, len(values))
 
     def convert_constant_text_to_time(self, node: Expr) -> Expr:
@@ -310,7 +312,10 @@ class TypeChecker:
             value_kinds.KIND_PHRASES[required_kind],
             self.describe_expression(node),
         )
-        fault_offset = text_offset if node.text_offset < 0 else node.text_offset
+        if node.text_offset < 0:
+            fault_offset = text_offset
+        else:
+            fault_offset = node.text_offset
         self.raise_bind_error(message, fault_offset, remedy)
 
     def describe_expression(self, node: Expr, *, name_only: bool = False) -> str:

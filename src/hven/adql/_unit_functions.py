@@ -121,7 +121,9 @@ def rewrite_spectral_bound(context: FunctionBindingContext, node: FunctionCall, 
     conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
     unit_args = args[2:]
     converted_bounds = tuple(context.convert_spectral_unit(conversion_call, [bound, *unit_args]) for bound in args[:2])
-    name = "LEAST" if node.name.upper() == "SPECTRAL_MIN" else "GREATEST"
+    name = "GREATEST"
+    if node.name.upper() == "SPECTRAL_MIN":
+        name = "LEAST"
     bound_metas = [require_meta(bound) for bound in converted_bounds]
     meta = derive_meta(bound_metas, FLOAT64, bound_metas[0].unit, None)
     return FunctionCall(name, converted_bounds, text_offset=node.text_offset, meta=meta)

@@ -97,7 +97,9 @@ class WindowParser(TokenStream, ABC):
         if self.tags[self.token_index] == "ORDER":
             self.token_index += 1
             order = self.parse_by_clause(self.parse_order_item, "ORDER")
-        frame = self.parse_frame() if self.peek_keyword() in _FRAME_UNITS else None
+        frame = None
+        if self.peek_keyword() in _FRAME_UNITS:
+            frame = self.parse_frame()
         if self.peek_keyword() == "EXCLUDE":
             self.raise_parse_error("EXCLUDE is not supported in windows", "leave it out")
         self.expect_token(")", "PARTITION BY, ORDER BY, a frame or a closing parenthesis")

@@ -204,7 +204,9 @@ class _AdqlWriter:
     def write_query(self, node: Query) -> str:
         text = self.write_parenthesized(node.body, with_parentheses=isinstance(node.body, Query))
         if node.ctes:
-            keyword = "WITH RECURSIVE" if node.ctes[0].recursive else "WITH"
+            keyword = "WITH"
+            if node.ctes[0].recursive:
+                keyword = "WITH RECURSIVE"
             table_texts = [
                 f"{quote_identifier_if_needed(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes
             ]
@@ -285,7 +287,9 @@ class _AdqlWriter:
         first, links = split_left_deep_chain(node, Join)
         text = self.write_node(first)
         for link in links:
-            words = ["NATURAL"] if link.natural else []
+            words = []
+            if link.natural:
+                words = ["NATURAL"]
             if link.kind != "INNER":
                 words.append(link.kind)
             words.append("JOIN")
@@ -353,7 +357,10 @@ class _AdqlWriter:
 
     def write_function(self, node: FunctionCall) -> str:
         quantifier = "DISTINCT " if node.distinct else ""
-        arguments = "*" if node.star else self.write_node_list(node.args)
+        if node.star:
+            arguments = "*"
+        else:
+            arguments = self.write_node_list(node.args)
         return f"{node.name}({quantifier}{arguments})"
 
     def write_array_element(self, node: ArrayElement) -> str:
@@ -407,7 +414,9 @@ def _is_negative_literal(node: SyntaxNode) -> bool:
 
 
 def _write_not_keyword(node: BetweenPredicate | InPredicate | NullPredicate | LikePredicate) -> str:
-    return "NOT " if node.negated else ""
+    if node.negated:
+        return "NOT "
+    return ""
 
 
 _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {

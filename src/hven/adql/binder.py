@@ -187,7 +187,10 @@ def _bind_standalone_expression(
     binder = QueryBinder(text, EMPTY_CATALOGUE, functions)
     binder.inline_depth = 1
     binder.clause = format_message("an expression that reads one row at a time")
-    column_lookup = columns if isinstance(columns, ColumnLookup) else ColumnLookup(columns)
+    if isinstance(columns, ColumnLookup):
+        column_lookup = columns
+    else:
+        column_lookup = ColumnLookup(columns)
     scope = NameScope(VisibleColumns([FromSource(0, column_lookup, None, ())]))
     try:
         if is_condition:
@@ -273,7 +276,9 @@ class QueryBinder(JoinBinder):
         ctes: tuple[CommonTableExpression, ...] = ()
         if node.ctes:
             ctes = tuple([self.bind_common_table(cte, outer_scope) for cte in node.ctes])
-        offset = None if node.offset is None else self.bind_row_count(node.offset)
+        offset = None
+        if node.offset is not None:
+            offset = self.bind_row_count(node.offset)
         body: Select | SetOperation | Query
         order: tuple[OrderItem, ...] = ()
         if isinstance(node.body, Select):
@@ -467,7 +472,9 @@ class QueryBinder(JoinBinder):
         if node.windows:
             self.check_named_windows(node.windows, scope)
         self.clause = clause
-        top = None if node.top is None else self.bind_row_count(node.top)
+        top = None
+        if node.top is not None:
+            top = self.bind_row_count(node.top)
         bound = Select(
             tuple(outputs.items), source, where, group_by, having, node.distinct, top, text_offset=node.text_offset
         )
@@ -624,9 +631,14 @@ class QueryBinder(JoinBinder):
             indexes = range(len(sources[0].column_lookup.columns))
         else:
             *table_name, group = node.qualifier
-            candidates = scope.find_qualified_sources(table_name) if table_name else scope.visible_columns.sources
+            if table_name:
+                candidates = scope.find_qualified_sources(table_name)
+            else:
+                candidates = scope.visible_columns.sources
             sources = [source for source in candidates if source.column_lookup.find_group_indexes(group)]
-            indexes = sources[0].column_lookup.find_group_indexes(group) if sources else ()
+            indexes = ()
+            if sources:
+                indexes = sources[0].column_lookup.find_group_indexes(group)
         if not sources:
             raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
         if len(sources) > 1:
@@ -842,7 +854,9 @@ class QueryBinder(JoinBinder):
         table_names = ", ".join(map(quote_dotted_name, schema_tables[:MAX_SUGGESTED_TABLES]))
         if len(schema_tables) == 1:
             return format_message("did you mean {name}?", table_names)
-        template = "use one of {names} .." if len(schema_tables) > MAX_SUGGESTED_TABLES else "use one of {names}"
+        template = "use one of {names}"
+        if len(schema_tables) > MAX_SUGGESTED_TABLES:
+            template = "use one of {names} .."
         return format_message(template, table_names)
 
     def raise_missing_upload(self, node: TableRef, nearest_remedy: str) -> NoReturn:

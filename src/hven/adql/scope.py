@@ -130,7 +130,9 @@ class ColumnLookup:
             return []
         if len(entries) == 1:
             ((name, index),) = entries
-            return [index] if not identifier.quoted or name == identifier.name else []
+            if not identifier.quoted or name == identifier.name:
+                return [index]
+            return []
         return [index for name, index in entries if not identifier.quoted or name == identifier.name]
 
     def find_group_indexes(self, identifier: Ident) -> list[int]:
@@ -431,7 +433,9 @@ class NameScope:
         if candidates:
             return candidates[0].build_expression(column_ref.text_offset)
         aliased_expressions = self.find_aliased_expressions(column_ref.name)
-        return aliased_expressions[0] if len(aliased_expressions) == 1 else None
+        if len(aliased_expressions) == 1:
+            return aliased_expressions[0]
+        return None
 
     def find_qualified_column(self, column_ref: ColumnRef, query_text: str) -> Expr | None:
         """Find a qualified column in this scope.
@@ -559,7 +563,9 @@ class NameScope:
             return format_message('write "{name}" or {name}; names in double quotes are case-sensitive', same_names[0])
         remedy = suggest_nearest_name(ident.name, column_names)
         if not remedy and len(sources) == 1 and column_names:
-            template = "use one of {names} .." if len(column_names) > MAX_NAMED_COLUMNS else "use one of {names}"
+            template = "use one of {names}"
+            if len(column_names) > MAX_NAMED_COLUMNS:
+                template = "use one of {names} .."
             remedy = format_message(template, ", ".join(column_names[:MAX_NAMED_COLUMNS]))
         return remedy
 
@@ -642,7 +648,10 @@ def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
     remedy
         The remedy; the name stands in single quotes unless a query must write it in double quotes.
     """
-    quoted_name = quote_dotted_name(name) if is_dotted else quote_adql_name(name)
+    if is_dotted:
+        quoted_name = quote_dotted_name(name)
+    else:
+        quoted_name = quote_adql_name(name)
     template = "did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?"
     return format_message(template, quoted_name)
 

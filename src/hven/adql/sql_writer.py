@@ -449,7 +449,9 @@ class SqlDialect(ABC):
 
     def write_table(self, writer: SqlWriter, node: TableRef) -> str:
         """Write a stored table."""
-        table_name = "" if node.table is None else node.table.qualified_name
+        table_name = ""
+        if node.table is not None:
+            table_name = node.table.qualified_name
         return writer.table_sql[table_name]
 
 
@@ -522,7 +524,9 @@ class SqlWriter:
                 self.max_expression_bytes = byte_limit
             else:
                 self.max_expression_bytes = max(byte_limit, self.max_expression_bytes)
-        with_clause = self._write_with_clause(node) if node.ctes else ""
+        with_clause = ""
+        if node.ctes:
+            with_clause = self._write_with_clause(node)
         output_types = types or value_kinds.find_output_types(node.body)
         top = None
         if isinstance(node.body, Select):
@@ -615,7 +619,9 @@ class SqlWriter:
         type_
             The declared type.
         """
-        column_name = "" if node.column is None else node.column.name
+        column_name = ""
+        if node.column is not None:
+            column_name = node.column.name
         name = self.dialect.quote_identifier(column_name)
         if isinstance(node.expr, ColumnRef) and require_meta(node.expr).type == type_:
             return f"{self.write_column(node.expr)} AS {name}"
@@ -682,7 +688,10 @@ class SqlWriter:
         if not self.written_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
         # CASE .. THEN NULL has no type, like NULL itself
-        text = "NULL" if is_null_in_every_row(node) else WRITER_METHODS[type(node)](self, node)
+        if is_null_in_every_row(node):
+            text = "NULL"
+        else:
+            text = WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
                 "the query is too long when translated into the engine's SQL",
@@ -733,7 +742,10 @@ class SqlWriter:
             chain_sql = None
             if len(run_links) >= MIN_CHAIN_LINKS:
                 chain_sql = self.dialect.write_operation_chain(self, text, run_links)
-            text = self.write_operation_links(text, run_links) if chain_sql is None else chain_sql
+            if chain_sql is None:
+                text = self.write_operation_links(text, run_links)
+            else:
+                text = chain_sql
         return text
 
     def write_operation_links(self, first_sql: str, links: Sequence[BinaryOperation]) -> str:
@@ -899,7 +911,9 @@ class SqlWriter:
 
 def _build_operator_run_key(link: BinaryOperation) -> tuple[str, ColumnType]:
     """Return the operator (``+`` for ``-``) and the type, which all links of a run share."""
-    operator = "+" if link.op == "-" else link.op
+    operator = "+"
+    if link.op != "-":
+        operator = link.op
     return operator, require_meta(link).type
 
 

@@ -171,7 +171,9 @@ class LiteralList(Sequence[Literal]):
         if self._text_offsets is None:
             self._text_offsets = self._locate_literals()
         value = self.values[index]
-        meta = None if self._build_meta is None else self._build_meta(value)
+        meta = None
+        if self._build_meta is not None:
+            meta = self._build_meta(value)
         return Literal(value, text_offset=self._text_offsets[index], meta=meta)
 
     def _locate_literals(self) -> list[int]:

@@ -79,7 +79,9 @@ def classify_type(type_: ColumnType) -> str:
         return "number"
     if type_.is_boolean:
         return "boolean"
-    return "text" if type_.is_string else "array"
+    if type_.is_string:
+        return "text"
+    return "array"
 
 
 _XTYPE_KINDS = {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC", "INTERVAL", "CONTOUR"}
@@ -370,7 +372,9 @@ def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None
         The UCD of the result; None if there is none.
     """
     if rule == "same":
-        return first_meta.ucd if first_meta is not None else None
+        if first_meta is not None:
+            return first_meta.ucd
+        return None
     if rule.startswith("+"):
         if first_meta is None or first_meta.ucd is None:
             return None

@@ -138,7 +138,9 @@ def split_template(
                     f"{key_path}: {{}} is empty", template.locate_character(position), "specify a column of the source"
                 )
                 return []
-            unknown = list_unknown_time_directives(spec.group(1)) if spec else []
+            unknown = []
+            if spec:
+                unknown = list_unknown_time_directives(spec.group(1))
             if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(

@@ -236,7 +236,9 @@ def _compute_creator_share(resource: CollectionSpec) -> float:
 def _compute_bibcode_share(resource: CollectionSpec) -> float:
     if resource.bibcode:
         return 1.0
-    return 0.5 if resource.citation else 0.0
+    if resource.citation:
+        return 0.5
+    return 0.0
 
 
 def _has_contact_address(resource: CollectionSpec, settings: Settings) -> bool:
@@ -531,7 +533,10 @@ class _MissingMetadataFinder:
     def _find_key_text_column(self, node: LocatedYamlMap) -> int:
         """Return the column in which the keys of a map stand."""
         first_key = next(iter(node), None)
-        place = node.place if first_key is None else first_key.place
+        if first_key is None:
+            place = node.place
+        else:
+            place = first_key.place
         return place.column or 1
 
 
@@ -542,7 +547,9 @@ def parse_descriptor_tree(resource: CollectionSpec, settings: Settings) -> Locat
     if page is None:
         return None
     tree = parse_yaml_file(page, faults)
-    return tree if isinstance(tree, LocatedYamlMap) else None
+    if isinstance(tree, LocatedYamlMap):
+        return tree
+    return None
 
 
 _ATTRIBUTE_LABELS = {"ucd": "UCD", "unit": "unit", "description": "description"}
@@ -598,7 +605,9 @@ def _propose_missing_attributes(columns: Sequence[Column], published_table: Publ
             missing_values["ucd"] = proposal.get("ucd", "..")
         effective_ucd = column.ucd or proposal.get("ucd", "")
         if not column.unit and column.type.is_numeric and units.is_quantity_with_unit(effective_ucd):
-            default_unit = "mag" if effective_ucd.startswith("phot.mag") else ".."
+            default_unit = ".."
+            if effective_ucd.startswith("phot.mag"):
+                default_unit = "mag"
             missing_values["unit"] = proposal.get("unit", default_unit)
         if not column.description:
             missing_values["description"] = proposal.get("description", "..")

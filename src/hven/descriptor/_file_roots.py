@@ -80,7 +80,9 @@ def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> 
         message = f"files.at: {path} is not a path within the collection"
         faults.add_error(message, file_fields.places["at"], "write `at: raw`, or `at: raw/2020`")
         return None
-    return str(path) if path.parts else ""
+    if path.parts:
+        return str(path)
+    return ""
 
 
 def _find_address_problem(file_root: FileRoot, place: TextPlace, faults: FaultCollector) -> tuple[str, str]:

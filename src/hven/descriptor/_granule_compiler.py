@@ -467,7 +467,9 @@ class GranuleCompiler:
     def _find_celestial_frame(self, column: Column) -> str:
         """Name the celestial frame of a column as STC-S does; empty for others, which it has no word for."""
         system = next((frame.system for frame in self.spec.table.frames if frame.id == column.frame), None)
-        return system if system in frames.CELESTIAL_FRAMES else ""
+        if system in frames.CELESTIAL_FRAMES:
+            return system
+        return ""
 
     def _warn_double_conversion(
         self, tree: Expr, source_unit: str, target_unit: str, key_path: str, place: TextPlace

@@ -297,7 +297,9 @@ def read_toml_defaults(settings: Settings) -> LocatedYamlMap:
             return LocatedYamlList([convert_value(item, offset) for item in value], place)
         if isinstance(value, bool):
             return LocatedYamlScalar("true" if value else "false", page, offset, offset, "")
-        style = "" if isinstance(value, int | float) else "made"
+        style = "made"
+        if isinstance(value, int | float):
+            style = ""
         return LocatedYamlScalar(str(value), page, offset, offset, style)
 
     return convert_value(dict(settings.defaults), section_offset)  # type: ignore[no-any-return]
@@ -410,7 +412,9 @@ def _read_standard_tables(name: LocatedYamlScalar, path: Path, result: Descripto
     if not isinstance(root, LocatedYamlMap):
         return None
     tables = root.get("tables")  # type: ignore[call-overload]
-    return tables if isinstance(tables, LocatedYamlMap) else None
+    if isinstance(tables, LocatedYamlMap):
+        return tables
+    return None
 
 
 def list_optional_columns(standard: str) -> frozenset[str]:

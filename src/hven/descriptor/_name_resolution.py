@@ -113,7 +113,9 @@ class _CallContext:
 
     def find_source_column(self, name: str) -> Expr | None:
         column = self.resolver.find_column(Ident(name))
-        return None if column is None else expression_trees.build_column_ref(column.name, self.call.text_offset)
+        if column is None:
+            return None
+        return expression_trees.build_column_ref(column.name, self.call.text_offset)
 
     def expand_arguments(self) -> tuple[Expr, ...]:
         return tuple(

@@ -135,7 +135,9 @@ def _read_valid_file_root(
             "remove 'writers'",
         )
         return None
-    unused_key = plugins.explain_ineffective_key("files.writers") if "writers" in file_fields else None
+    unused_key = None
+    if "writers" in file_fields:
+        unused_key = plugins.explain_ineffective_key("files.writers")
     if unused_key is not None:
         faults.add_warning(unused_key.message, file_fields.places["writers"], unused_key.remedy)
     return file_root

@@ -82,7 +82,9 @@ def _find_first_file(entries: LocatedYamlMap) -> str:
     first_file = entries.get("files")  # type: ignore[call-overload]
     if isinstance(first_file, LocatedYamlList) and first_file:
         first_file = first_file[0]
-    return str(first_file) if isinstance(first_file, LocatedYamlScalar) else ""
+    if isinstance(first_file, LocatedYamlScalar):
+        return str(first_file)
+    return ""
 
 
 def _suggest_package_for_file(file: str) -> str | None:

@@ -306,7 +306,9 @@ def _iterate_query_expressions(bound: BoundQuery) -> Iterator[tuple[str | None, 
         return
     for item in body.items:
         if isinstance(item, SelectItem) and isinstance(item.expr, Expr):
-            column_name = item.column.name if item.column is not None else None
+            column_name = None
+            if item.column is not None:
+                column_name = item.column.name
             if column_name != ROW_NUMBER_COLUMN:
                 yield column_name, item.expr
     if isinstance(body.where, Expr):

@@ -367,7 +367,9 @@ def describe_unbalanced_bracket(text: str) -> str:
                 return "there is an extra ')'"
     if quote:
         return f"a quote {quote} is not closed"
-    return "a '(' is not closed" if depth > 0 else ""
+    if depth > 0:
+        return "a '(' is not closed"
+    return ""
 
 
 def explain_early_value_end(value: LocatedYamlScalar) -> str:
@@ -516,7 +518,9 @@ def find_section_class(key_type: Any) -> type[DescriptorSection] | None:
         None: the value has no keys of its own.
     """
     if isinstance(key_type, type):
-        return key_type if issubclass(key_type, DescriptorSection) else None
+        if issubclass(key_type, DescriptorSection):
+            return key_type
+        return None
     origin = get_origin(key_type)
     arguments = get_args(key_type)
     if origin is Annotated:
@@ -914,7 +918,9 @@ class SectionKeySchema:
         model: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
         if self.short_key:
             model = model | self.key_types[self.short_key]
-        return model | None if self.may_be_empty else model
+        if self.may_be_empty:
+            return model | None
+        return model
 
 
 def _format_key_hint(key_hint: str) -> str:

@@ -240,7 +240,9 @@ def detect_yaml_retyping(value: LocatedYamlScalar) -> str | None:
     text = str(value)
     description = None
     if _BOOLEAN_PATTERN.fullmatch(text):
-        truth_word = "true" if text.lower() in {"yes", "on", "true"} else "false"
+        truth_word = "false"
+        if text.lower() in {"yes", "on", "true"}:
+            truth_word = "true"
         description = f"the boolean {truth_word}"
     elif _OCTAL_PATTERN.fullmatch(text):
         description = f"the octal number {int(text.replace('_', ''), 8)}"
@@ -248,7 +250,9 @@ def detect_yaml_retyping(value: LocatedYamlScalar) -> str | None:
         total = 0.0
         for part in text.lstrip("+-").replace("_", "").split(":"):
             total = total * 60 + float(part or 0)
-        sign = "-" if text.startswith("-") else ""
+        sign = ""
+        if text.startswith("-"):
+            sign = "-"
         description = f"the number {sign}{total:g} (base 60)"
     elif _DATE_PATTERN.fullmatch(text):
         description = "a date"

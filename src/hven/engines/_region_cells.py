@@ -102,7 +102,10 @@ def cover_regions_with_cells_and_caps(values: pa.Array, caps: Caps | None = None
     if pa.types.is_string(values.type):
         yield from _cover_region_texts_and_fill_caps(values, caps)
         return
-    lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
+    if pa.types.is_list(values.type):
+        lists = values
+    else:
+        lists = values.cast(pa.list_(pa.float64()))
     rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
     numbers = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
@@ -123,7 +126,10 @@ def _cover_region_texts_and_fill_caps(values: pa.Array, caps: Caps | None) -> It
     for kind, is_of_kind in (("circle", outlines.is_circle), ("polygon", ~outlines.is_circle)):
         if not is_of_kind.any():
             continue
-        kind_outlines = outlines if is_of_kind.all() else outlines.select_rows(is_of_kind)
+        if is_of_kind.all():
+            kind_outlines = outlines
+        else:
+            kind_outlines = outlines.select_rows(is_of_kind)
         yield from _cover_shapes_and_fill_caps(
             kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps
         )

@@ -33,7 +33,9 @@ def find_row_order_column(table: Table) -> str:
     table
         The table with its partition and keys.
     """
-    name = table.partition.column if table.partition is not None else None
+    name = None
+    if table.partition is not None:
+        name = table.partition.column
     if not name and table.primary:
         name = table.primary[0]
     if table.position is not None or not name:

@@ -234,7 +234,10 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        error_number = error.errno if isinstance(error, OSError) else None
+        if isinstance(error, OSError):
+            error_number = error.errno
+        else:
+            error_number = None
         has_full_text = "No space left" in str(error) or "File too large" in str(error)
         if has_full_text or error_number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             message = f"the disk is full ({activity} {path})"

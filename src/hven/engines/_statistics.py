@@ -95,7 +95,9 @@ class ColumnStatisticsCollector:
             self._extremes[name] = (low, high)
         else:
             self._extremes[name] = (min(extremes[0], low), max(extremes[1], high))
-        return minimum if low == high else None
+        if low == high:
+            return minimum
+        return None
 
     def build_statistics(self) -> dict[str, dict[str, object]]:
         """Return the statistics of all columns."""
@@ -162,7 +164,10 @@ class _ValueCountEstimator:
             return
         # nulls go first: if every second row were null, a sample of every second row could have only nulls
         sample = column.drop_null()
-        step = 1 if use_all_rows else -(-value_count // sample_limit)
+        if use_all_rows:
+            step = 1
+        else:
+            step = -(-value_count // sample_limit)
         if step != 1:
             sample = sample.take(pa.array(np.arange(0, value_count, step)))
         self._sampled += len(sample)

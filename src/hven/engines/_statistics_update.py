@@ -158,10 +158,15 @@ def _update_extreme(
     removed_scalar = pa.scalar(removed_value, column.type.arrow)
     if _is_any_true(read_column, lambda piece: pc.equal(piece, removed_scalar)):
         return stored_extreme
-    compute_extreme = pc.min if fact_name == "minimum" else pc.max
+    if fact_name == "minimum":
+        compute_extreme = pc.min
+    else:
+        compute_extreme = pc.max
     piece_values = [compute_extreme(piece).as_py() for piece in read_column()]
     values = [value for value in piece_values if value is not None]
-    return to_json_value(choose_extreme(values)) if values else None
+    if values:
+        return to_json_value(choose_extreme(values))
+    return None
 
 
 def _is_any_true(read_column: Any, test_piece: Any) -> bool:

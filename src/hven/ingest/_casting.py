@@ -83,7 +83,9 @@ def find_values_out_of_bounds(values: pa.Array, low: float | None, high: float |
     if high is not None and maximum > high:
         bound = _round_bound(math.floor, high, values.type)
         masks.append(pc.greater(values, bound) if bound is not None else pc.is_valid(values))
-    return _combine_masks_with_or(masks) if masks else None
+    if masks:
+        return _combine_masks_with_or(masks)
+    return None
 
 
 def _round_bound(round_to_integer: Callable[[float], int], value: float, value_type: pa.DataType) -> pa.Scalar | None:

@@ -77,7 +77,10 @@ class ColumnRuleChecker:
                     message = f"{reason}; {rule.message}" if rule.message else reason
                     rule_with_reason = replace(rule, message=message)
                 stands_for_all = len(failing_mask) < rows.num_rows
-                row_mask = pa.repeat(True, rows.num_rows) if stands_for_all else pc.fill_null(failing_mask, False)
+                if stands_for_all:
+                    row_mask = pa.repeat(True, rows.num_rows)
+                else:
+                    row_mask = pc.fill_null(failing_mask, False)
                 yield rule_with_reason, names, row_mask
 
     def find_repeated_rows(
@@ -133,7 +136,10 @@ class ColumnRuleChecker:
                     yield (low_column, high_column), failing_mask, ""
             return
         for name in columns:
-            values = rows[name].slice(0, 1) if name in constant_columns else rows[name]
+            if name in constant_columns:
+                values = rows[name].slice(0, 1)
+            else:
+                values = rows[name]
             if rule.check == "region" and pa.types.is_string(values.type):
                 shapes = self._parse_simple_shapes_once(values, name)
                 for reason, failing_mask in self._find_invalid_regions(rule, values, shapes):

@@ -92,7 +92,10 @@ def _encode_values_as_words(values: Any) -> list[Words]:
 def _to_encodable_array(values: Any) -> Any:
     """Return values as one array of a type that `_encode_by_type` knows."""
     if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+        if values.num_chunks == 1:
+            values = values.chunk(0)
+        else:
+            values = values.combine_chunks()
     if isinstance(values, pa.ExtensionArray):
         return _to_encodable_array(values.storage)
     value_type = values.type

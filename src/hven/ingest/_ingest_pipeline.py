@@ -670,7 +670,9 @@ class CollectionRun:
             return
         published_records = self.site.store.read_published_records()[1]
         published_record = published_records.get(spec.table.qualified_name)
-        published_bytes = published_record.snapshot.bytes if published_record is not None else 0
+        published_bytes = 0
+        if published_record is not None:
+            published_bytes = published_record.snapshot.bytes
         file_sizes = [
             entry.source.estimate_progress_total() or 0 for entry in entries if has_byte_progress(entry.source)
         ]
@@ -705,7 +707,9 @@ class CollectionRun:
 
     def collect_provenance_inputs(self, spec: TableSpec, loaded_table: LoadedTable) -> dict[str, Any]:
         """Collect what decides the rows of a table, apart from its source rows."""
-        site_url = self.resource.site["url"] if spec.has_site_addresses else None
+        site_url = None
+        if spec.has_site_addresses:
+            site_url = self.resource.site["url"]
         return {
             "hashes": dict(self.resource.hashes),
             "software": f"hven {hven.__version__}",

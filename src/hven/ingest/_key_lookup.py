@@ -60,7 +60,10 @@ def find_rows_by_key(
     columns
         Columns of the answer; None: all columns of the table.
     """
-    names = list(columns) if columns is not None else table.arrow_schema.names
+    if columns is not None:
+        names = list(columns)
+    else:
+        names = table.arrow_schema.names
     key_names = keys.column_names
     keys_table = Table(
         schema=WANTED_KEYS_TABLE[0],

@@ -174,7 +174,9 @@ class PublishedRowDates:
                 parts.append(dates.dictionary_encode())
         keys = np.concatenate(key_parts)
         order = np.argsort(keys, kind="stable")
-        content_hashes = None if self._content_columns is None else np.concatenate(content_parts)
+        content_hashes = None
+        if self._content_columns is not None:
+            content_hashes = np.concatenate(content_parts)
         dates_by_column = {name: _unify_dictionaries(parts, date_types[name]) for name, parts in date_parts.items()}
         return _PublishedRowIndex(
             keys=keys[order],

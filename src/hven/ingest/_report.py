@@ -58,7 +58,9 @@ class OffendingRow:
     def __str__(self) -> str:
         # of the data: a header and comments are not counted
         # the row number counts rows of data: a header and comments are not counted
-        row = f"row {self.row:,}" if self.row is not None else ""
+        row = ""
+        if self.row is not None:
+            row = f"row {self.row:,}"
         location = " ".join(part for part in (self.file, row) if part) or "?"
         value = None
         if self.value is not None:
@@ -542,4 +544,6 @@ class IngestReport:
 
 
 def _format_finding_row_count(finding: RuleFinding) -> str:
-    return "1 row" if finding.count == 1 else f"{finding.count:,} rows"
+    if finding.count == 1:
+        return "1 row"
+    return f"{finding.count:,} rows"

@@ -71,7 +71,9 @@ class RowValidator:
                     self._deliberate_null_columns.add(column.name)
         table = self.mapping.table
         for column in table.columns:
-            labels = table.enums.get(column.enum) if column.enum else None
+            labels = None
+            if column.enum:
+                labels = table.enums.get(column.enum)
             if labels:
                 self._enum_codes[column.name] = pa.array([str(code) for code in labels], pa.string())
 

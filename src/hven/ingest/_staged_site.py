@@ -377,5 +377,8 @@ def _is_same_value(value: object, expected: object) -> bool:  # noqa: PLR0911
         if math.isnan(value) and math.isnan(number):
             return True
         return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12)
-    value_text = value.isoformat() if isinstance(value, (date, time)) else str(value)
+    if isinstance(value, (date, time)):
+        value_text = value.isoformat()
+    else:
+        value_text = str(value)
     return value_text == str(expected)

@@ -698,7 +698,10 @@ class TableLoader:
 
     def record_rejected_row(self, rejected_row: RejectedRow) -> None:
         """Record a row that the source could not read (for `SourceContext.on_reject`, in any thread)."""
-        value = rejected_row.text if rejected_row.value is None else rejected_row.value
+        if rejected_row.value is None:
+            value = rejected_row.text
+        else:
+            value = rejected_row.value
         offender = OffendingRow(file=rejected_row.file, row=rejected_row.row, column=rejected_row.column, value=value)
         rule = f"{rejected_row.column or 'row'}: {rejected_row.reason}"
         message = f"{rejected_row.column or 'a row'}: {rejected_row.reason}"
@@ -848,7 +851,10 @@ def _fill_missing_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
     arrays = []
     for column in schema:
         is_available = column.name in available_names
-        array = rows.column(column.name) if is_available else pa.nulls(rows.num_rows, column.type)
+        if is_available:
+            array = rows.column(column.name)
+        else:
+            array = pa.nulls(rows.num_rows, column.type)
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -901,7 +907,9 @@ def _build_offender(
             value = _to_python_value(prepared_batch.column(violation.column), position)
         elif violation.column in rows.schema.names:
             value = _to_python_value(rows.column(violation.column), row_position)
-    value_text = None if value is None else str(format_value_for_message(value))
+    value_text = None
+    if value is not None:
+        value_text = str(format_value_for_message(value))
     return _build_row_offender(batch, position, column=violation.column, value=value_text)
 
 

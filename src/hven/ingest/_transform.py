@@ -156,7 +156,10 @@ class MappingTransform:
     ) -> MappedRows:
         """Map a prepared batch by one query; each target column is constant, copied or computed."""
         computed_columns, source_positions = self._compute_columns(query, batch)
-        row_count = batch.num_rows if source_positions is None else len(source_positions)
+        if source_positions is None:
+            row_count = batch.num_rows
+        else:
+            row_count = len(source_positions)
         columns: list[pa.Array] = []
         misfit_masks: dict[str, pa.Array] = {}
         constant_names: set[str] = set()

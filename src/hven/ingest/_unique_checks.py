@@ -22,7 +22,10 @@ class SeenRowHashes:
         Rows outside of `valid_mask` do not count.
         """
         repeated_mask = np.zeros(len(row_hashes), bool)
-        valid_hashes = row_hashes if valid_mask.all() else row_hashes[valid_mask]
+        if valid_mask.all():
+            valid_hashes = row_hashes
+        else:
+            valid_hashes = row_hashes[valid_mask]
         if not len(valid_hashes):
             return repeated_mask
         sorted_hashes = np.sort(valid_hashes)

@@ -109,7 +109,10 @@ def parse_flag_statistics(document: Mapping[str, Any] | None) -> QualityFlagStat
     try:
         groups = [QualityFlagGroup(**group_document) for group_document in document["groups"]]
         others_document = document["others"]
-        others = None if others_document is None else QualityFlagGroup(**others_document)
+        if others_document is None:
+            others = None
+        else:
+            others = QualityFlagGroup(**others_document)
         return QualityFlagStatistics(**{**document, "groups": groups, "others": others})
     except (KeyError, TypeError):
         return None

@@ -187,7 +187,10 @@ def build_source_fault(error: SourceError, place: TextPlace) -> Fault:
     fault
         An error at the place in the descriptor.
     """
-    message = f"{error.place}: {error.message}" if error.place.file else error.message
+    if error.place.file:
+        message = f"{error.place}: {error.message}"
+    else:
+        message = error.message
     return Fault(message=message, place=place, remedy=error.remedy)
 
 
@@ -213,7 +216,9 @@ def _find_database(source: SourceSpec) -> DatabaseSignature | None:
 def _extract_host_and_port(address: str) -> str:
     parts = urlsplit(address)
     host = parts.hostname or address.partition(";")[0]
-    return f"{host}:{parts.port}" if parts.port else str(host)
+    if parts.port:
+        return f"{host}:{parts.port}"
+    return str(host)
 
 
 def _probe_server(source: SourceSpec, address: str, directory: Path, settings: Settings) -> str | None:

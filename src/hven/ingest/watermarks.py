@@ -58,7 +58,9 @@ class WatermarkTracker:
             watermarks = watermarks.filter(pc.is_finite(watermarks))
         else:
             future_mask = self._find_future_times(watermarks)
-            future_count = pc.sum(future_mask).as_py() if future_mask is not None else None
+            future_count = None
+            if future_mask is not None:
+                future_count = pc.sum(future_mask).as_py()
             if future_count:
                 self.future_count += future_count
                 watermarks = watermarks.filter(pc.invert(pc.fill_null(future_mask, False)))

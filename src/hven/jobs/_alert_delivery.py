@@ -85,7 +85,10 @@ def _send_alert(settings: Settings, alert_record: CollectionAlert) -> tuple[dict
         try:
             _CHANNEL_SENDERS[channel](settings, build_alert_document(settings, alert_record, redactor))
         except Exception as error:  # noqa: BLE001  (one channel that fails must not stop the others)
-            message = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, HvenError):
+                message = str(error)
+            else:
+                message = f"{type(error).__name__}: {error}"
             reason = redactor.redact_text(message)
             channels[channel]["error"] = reason
             is_incomplete = True

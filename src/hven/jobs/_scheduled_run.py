@@ -163,7 +163,10 @@ def _run_sync_callback(
                 kind = BUSY_OUTCOME if is_busy else FAILED_OUTCOME
                 return SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except HvenError as error:
-        kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
+        if isinstance(error, ChangeLimitExceededError):
+            kind = GUARD_OUTCOME
+        else:
+            kind = FAILED_OUTCOME
         return SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except MemoryError:
         return SyncRunOutcome(

@@ -222,7 +222,9 @@ def _record_job_end_and_run_actions(site: Site, running_job: RunningJob, error: 
     if message.values:
         error_record["said"] = message.to_json()
     # section 2.1.7: a job that exceeds its time limit is ABORTED
-    phase = "ABORTED" if isinstance(error, errors.TimeLimitError) else "ERROR"
+    phase = "ERROR"
+    if isinstance(error, errors.TimeLimitError):
+        phase = "ABORTED"
     results = running_job.results if keeps_results else []
     is_recorded = _retry_until_written(
         lambda: site.store.jobs.finish_job_and_notify_owner(

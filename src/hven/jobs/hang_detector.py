@@ -117,7 +117,10 @@ class HungProcessDetector:
         if beat_time != self._last_beat_time or self._heartbeat.get_silent_seconds() < 0:
             self._last_beat_time = beat_time
             self._waited_seconds = 0.0
-            self._cpu_seconds_at_beat = 0.0 if usage is None else usage.cpu_seconds
+            if usage is None:
+                self._cpu_seconds_at_beat = 0.0
+            else:
+                self._cpu_seconds_at_beat = usage.cpu_seconds
             return False
         if usage is None or previous_usage is None:
             # nothing is known but the silence

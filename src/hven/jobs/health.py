@@ -338,7 +338,10 @@ class SiteHealthMonitor:
             if published_table.relation is None or published_table.release is not None:  # a view has no rows
                 continue
             resource = published_table.resource
-            collection = published_table.table.schema if resource is None else resource.name
+            if resource is None:
+                collection = published_table.table.schema
+            else:
+                collection = resource.name
             tables_by_collection.setdefault(collection, []).append(published_table)
         collection_statuses = []
         for name, published_tables in sorted(tables_by_collection.items()):
@@ -644,7 +647,9 @@ def _run_to_json(run: IngestRun | None) -> dict[str, Any]:
 
 def _table_status_to_json(published_table: PublishedTable) -> dict[str, Any]:
     relation = published_table.relation
-    snapshot_id = relation.id if isinstance(relation, Snapshot) else None
+    snapshot_id = None
+    if isinstance(relation, Snapshot):
+        snapshot_id = relation.id
     return {"rows": published_table.rows, "snapshot": snapshot_id, "updated": published_table.updated}
 
 

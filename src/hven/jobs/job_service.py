@@ -661,7 +661,9 @@ def parse_time_parameter(text: str, parameter_name: str) -> datetime:
         The text is no time.
     """
     match = _TIME_PATTERN.fullmatch(text.strip())
-    time = None if match is None else _build_utc_time(*match.groups())
+    time = None
+    if match is not None:
+        time = _build_utc_time(*match.groups())
     if time is None:
         raise ParamError(
             format_message("{name}={text!r:.60} is not a time", parameter_name, text),
@@ -674,7 +676,9 @@ def parse_time_parameter(text: str, parameter_name: str) -> datetime:
 def _build_utc_time(date: str, time: str | None, zone: str | None) -> datetime | None:
     """Build a time from its parts; None: there is no such time."""
     clock_time = _truncate_to_microseconds(time or "00:00:00")
-    offset = "+00:00" if zone in {None, "Z"} else zone
+    offset = zone
+    if zone in {None, "Z"}:
+        offset = "+00:00"
     try:
         return datetime.fromisoformat(f"{date}T{clock_time}{offset}").astimezone(UTC)
     except (ValueError, OverflowError):

@@ -105,7 +105,10 @@ def run_and_record_sync(site: Site, collection: str, run_sync: Callable[[], T]) 
         raise
     except Exception as error:
         if start_time is not None:
-            kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
+            if isinstance(error, ChangeLimitExceededError):
+                kind = GUARD_OUTCOME
+            else:
+                kind = FAILED_OUTCOME
             message = str(error) or type(error).__name__
             outcome = SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=message)
             _record_manual_run_and_send_alerts(site, collection, outcome, start_time)

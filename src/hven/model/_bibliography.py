@@ -128,7 +128,9 @@ def parse_doi(text: str | None) -> str | None:
         ``10.xxxx/..``; None: it is none.
     """
     match = DOI_PATTERN.fullmatch((text or "").strip())
-    return match[1] if match else None
+    if match:
+        return match[1]
+    return None
 
 
 def parse_orcid(text: str | None) -> str | None:

@@ -80,7 +80,9 @@ def find_overflowed_numbers(texts: pa.Array, values: pa.Array) -> Flags | None:
     is_infinity = pc.match_substring(texts.take(pa.array(positions)), "inf", ignore_case=True)
     flags = np.zeros(len(values), bool)
     flags[positions[~np.asarray(is_infinity)]] = True
-    return flags if flags.any() else None
+    if flags.any():
+        return flags
+    return None
 
 
 def find_rounded_integers(texts: pa.Array, values: pa.Array) -> Flags | None:
@@ -113,7 +115,9 @@ def find_rounded_integers(texts: pa.Array, values: pa.Array) -> Flags | None:
     read_numbers = values.take(pa.array(positions)).cast(_DECIMAL_TYPE, safe=False)
     flags = np.zeros(len(values), bool)
     flags[positions] = np.asarray(pc.not_equal(written_numbers, read_numbers))
-    return flags if flags.any() else None
+    if flags.any():
+        return flags
+    return None
 
 
 def can_lose_digits(values: pa.Array) -> bool:

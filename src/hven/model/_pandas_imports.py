@@ -22,7 +22,9 @@ class _PandasHider(Loader):
     def find_spec(
         self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name == "pandas" else None
+        if name == "pandas":
+            return ModuleSpec(name, self)
+        return None
 
     def create_module(self, spec: ModuleSpec) -> None:
         raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)

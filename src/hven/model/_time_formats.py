@@ -119,4 +119,6 @@ def _to_datetime(value: Any) -> datetime | None:
 
 def _convert_to_naive_utc(instant: datetime) -> datetime:
     """Convert a time with a zone to UTC; a time without a zone is in UTC already."""
-    return instant if instant.tzinfo is None else instant.astimezone(UTC)
+    if instant.tzinfo is None:
+        return instant
+    return instant.astimezone(UTC)

@@ -102,7 +102,10 @@ class Deadline:
         TimeLimitError
             The time is over.
         """
-        now = time.monotonic() if self._pause_time is None else self._pause_time
+        if self._pause_time is None:
+            now = time.monotonic()
+        else:
+            now = self._pause_time
         if now > self.expiry_time:
             raise build_time_limit_error(self.limit_seconds)
 

@@ -80,7 +80,9 @@ class TranslatableMessage(str):
         """
         record: list[Any] = [self.template]
         for value in self.values.values():
-            plain_value = value.to_json() if isinstance(value, TranslatableMessage) else value
+            plain_value = value
+            if isinstance(value, TranslatableMessage):
+                plain_value = value.to_json()
             is_json = isinstance(plain_value, str | int | float | list)
             record.append(plain_value if is_json else str(plain_value))
         return record

@@ -147,7 +147,9 @@ class RequestParams:
         if len(distinct_values) > 1:
             message = f"{name} is given {len(self.values[name])} times, with different values"
             raise ParamError(message, name=name, remedy="give the parameter only once")
-        return distinct_values.pop() if distinct_values else default
+        if distinct_values:
+            return distinct_values.pop()
+        return default
 
     def list_unused_names(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
         """List the parameters of the request that no part of the service reads.

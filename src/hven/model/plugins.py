@@ -161,7 +161,9 @@ class _PackageSelection:
 
     def set_names(self, names: Iterable[str] | None) -> None:
         """Select packages by their names, and forget what was found before."""
-        selected_names = None if names is None else frozenset(filter(None, names))
+        selected_names = None
+        if names is not None:
+            selected_names = frozenset(filter(None, names))
         if selected_names is not None and "all" in selected_names:
             selected_names = None
         if selected_names != self.names:
@@ -732,7 +734,9 @@ def require_modules(purpose: str, *modules: str, error_class: type[HvenError] = 
     """
     missing = [name for name in modules if not is_module_installed(name)]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
+        verb = "are"
+        if len(missing) == 1:
+            verb = "is"
         message = f"{purpose} needs {' and '.join(missing)}, which {verb} not installed"
         raise error_class(message, remedy=suggest_install_command(missing[0]))
 

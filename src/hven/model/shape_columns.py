@@ -660,7 +660,9 @@ class _PolygonWords:
         is_in_shape = is_number & (part >= 0)
         sizes = np.bincount(part[is_in_shape], minlength=len(shapes))
         is_polygon = is_polygon_word[shapes] & (sizes >= 6) & (sizes % 2 == 0)
-        is_in_polygon = is_polygon[part] if len(shapes) else False
+        is_in_polygon = False
+        if len(shapes):
+            is_in_polygon = is_polygon[part]
         self.number_positions = np.flatnonzero(is_in_shape & is_in_polygon)
         self.starts: Indexes = np.concatenate([[0], np.cumsum(sizes[is_polygon])])
         number_words = self.words.take(pa.array(self.number_positions))

@@ -84,7 +84,9 @@ def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
     close += parameters_with_word[:3]
     if close:
         return format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
-    template = "use one of {names} .." if len(parameter_names) > MAX_NAMED_PARAMETERS else "use one of {names}"
+    template = "use one of {names}"
+    if len(parameter_names) > MAX_NAMED_PARAMETERS:
+        template = "use one of {names} .."
     return format_message(template, ", ".join(list(parameter_names)[:MAX_NAMED_PARAMETERS]))
 
 
@@ -131,7 +133,9 @@ def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
             if comma is None:
                 break
             offset = comma.end()
-        operator_sign = "!=" if operator[1] == "<>" else operator[1]
+        operator_sign = "!="
+        if operator[1] != "<>":
+            operator_sign = operator[1]
         clauses.append(ConditionClause(name[0], operator_sign, tuple(values), name.start()))
 
 
@@ -332,7 +336,10 @@ def parse_time_range(
     if first is None or low is None:
         begin = None
     else:
-        begin_time = first[0] if low.is_closed or low is high else first[1]
+        if low.is_closed or low is high:
+            begin_time = first[0]
+        else:
+            begin_time = first[1]
         begin = IntervalEnd(value=_to_column_time(begin_time, is_timestamp_column), is_closed=low.is_closed)
     if last is None or high is None:
         return begin, None
@@ -379,12 +386,16 @@ def _parse_date_period(word: ConditionValue, text: str) -> tuple[datetime, datet
     with contextlib.suppress(ValueError, OverflowError):  # there is no such day
         if date_match is not None and (len(date_text) == 4 or "-" in date_text):
             return _parse_calendar_period(date_match)
-        days = None if value is None else _to_julian_date(float(value[1]), value[2].lower())
+        days = None
+        if value is not None:
+            days = _to_julian_date(float(value[1]), value[2].lower())
         if days is not None:
             exact = datetime(1970, 1, 1) + timedelta(days=days - 2_440_587.5)  # noqa: DTZ001  (UTC throughout)
             return exact, exact
     # to_plain_time also reads an offset from UTC, second 60 and 24:00
-    plain_time = to_portable_time_text(date_text) if ":" in date_text else None
+    plain_time = None
+    if ":" in date_text:
+        plain_time = to_portable_time_text(date_text)
     if plain_time is not None:
         exact = datetime.fromisoformat(plain_time)
         return exact, exact

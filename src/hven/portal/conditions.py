@@ -468,7 +468,9 @@ class _ConditionBuilder:
         name = column.name.lower()
         text = word.text
         column_ref = _build_column_ref(column)
-        whole_list = WHOLE_LIST_PATTERN.fullmatch(text) if name in LIST_COLUMNS else None
+        whole_list = None
+        if name in LIST_COLUMNS:
+            whole_list = WHOLE_LIST_PATTERN.fullmatch(text)
         lower_case_column = FunctionCall("LOWER", (column_ref,))
         if whole_list is not None:
             return Comparison("=", lower_case_column, Literal(whole_list[1].lower()))
@@ -504,8 +506,12 @@ class _ConditionBuilder:
     ) -> Expr:
         """Compare intervals on a circle; an interval with low > high crosses 0."""
         low, high = self._parse_bounds(first, word, clause, check_order=False)
-        west = 0.0 if low is None else float(low.value)
-        east = 360.0 if high is None else float(high.value)
+        west = 0.0
+        if low is not None:
+            west = float(low.value)
+        east = 360.0
+        if high is not None:
+            east = float(high.value)
         if east - west >= 360.0:
             return NullPredicate(_build_column_ref(first), negated=True)
         if not 0.0 <= west <= 360.0:

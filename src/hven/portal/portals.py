@@ -109,6 +109,8 @@ def add_cookies_and_make_page_private(
         return headers
     private_headers = []
     for name, value in headers:
-        private_value = value.replace(b"public", b"private") if name == b"cache-control" else value
+        private_value = value
+        if name == b"cache-control":
+            private_value = value.replace(b"public", b"private")
         private_headers.append((name, private_value))
     return [*private_headers, *((b"set-cookie", cookie) for cookie in cookies)]

@@ -57,7 +57,9 @@ def build_data_origin_infos(
         resource = items[0].resource
         if resource is None:
             continue
-        release_doi = _find_release_doi(items, dois) if dois else None
+        release_doi = None
+        if dois:
+            release_doi = _find_release_doi(items, dois)
         origin_pairs += _iterate_origin_pairs(resource, items, _find_ivoid(resource, site), release_doi)
     further_count = len(tables_by_collection) - MAX_DESCRIBED_COLLECTIONS
     if further_count > 0:

@@ -170,7 +170,10 @@ class QueryResult:
             self.close()
             duration_seconds = time.perf_counter() - started
             if self._counters is not None:
-                failure_label = None if self.failure is None else _find_failure_label(self.failure)
+                if self.failure is None:
+                    failure_label = None
+                else:
+                    failure_label = _find_failure_label(self.failure)
                 self._counters.count_query_end(self.row_count, duration_seconds, failure_label)
             if report_end is not None:
                 report_end(self, duration_seconds)
@@ -346,7 +349,9 @@ class QueryResult:
     @property
     def site_url(self) -> str:
         """Address of the site."""
-        return "" if self._settings is None else self._settings.site_url
+        if self._settings is None:
+            return ""
+        return self._settings.site_url
 
     def build_status(self) -> ResultStatus:
         """Return how it ended; for `TableFormat.write`."""
@@ -391,7 +396,9 @@ class QueryResult:
 
 def _find_failure_label(failure: Exception) -> str:
     """Return the label of a failure for the counters."""
-    return failure.label if isinstance(failure, HvenError) else type(failure).__name__
+    if isinstance(failure, HvenError):
+        return failure.label
+    return type(failure).__name__
 
 
 def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -129,7 +129,10 @@ def answer_with_etag(
     """
     if is_unchanged(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
-    document = body if isinstance(body, bytes) else body()
+    if isinstance(body, bytes):
+        document = body
+    else:
+        document = body()
     return answer_with_body(request, document, {**headers, "content-type": media_type}, status)
 
 
@@ -264,7 +267,9 @@ class _ResultWriter:
         """Wait for the first batch, whose errors are raised here, and begin to write."""
         batches = self.result.iterate_batches()
         first_batch = next(batches, None)
-        all_batches = batches if first_batch is None else itertools.chain((first_batch,), batches)
+        all_batches = batches
+        if first_batch is not None:
+            all_batches = itertools.chain((first_batch,), batches)
         return self.format.write(self.metadata, all_batches, self.result.build_status, self.options)
 
     def iterate_chunks(self) -> Iterator[bytes]:

@@ -215,7 +215,9 @@ def get_vodataservice_type_name(column_type: ColumnType) -> str:
         return "string"
     if column_type.is_integer:
         return "integer"
-    return "boolean" if column_type.is_boolean else "real"
+    if column_type.is_boolean:
+        return "boolean"
+    return "real"
 
 
 class TableStatistics(Protocol):
@@ -330,7 +332,9 @@ def write_schema_xml(
 
 
 def _get_table_type(table: Table) -> str:
-    return "view" if table.view is not None else "table"
+    if table.view is not None:
+        return "view"
+    return "table"
 
 
 def format_full_name(table: Table, quote_name: Callable[[str], str]) -> str:

@@ -212,7 +212,9 @@ def _remove_port(text: str) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     host, _, port = text.rpartition(":")
-    return host if port.isdigit() and ":" not in host and host else text
+    if port.isdigit() and ":" not in host and host:
+        return host
+    return text
 
 
 def is_in_networks(address: str, networks: Sequence[str]) -> bool:

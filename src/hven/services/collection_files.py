@@ -666,7 +666,9 @@ def _query_rows_of_paths(
 ) -> pa.Table:
     """Query the rows of paths: of some by a condition, of many by a join with a table of them."""
     path = adql.quote_adql_name(path_column)
-    quantifier = "DISTINCT " if len(columns) == 1 else ""
+    quantifier = ""
+    if len(columns) == 1:
+        quantifier = "DISTINCT "
     if len(paths) > MAX_LITERAL_PATHS:
         items = ", ".join(f"f.{adql.quote_adql_name(name)}" for name in columns)
         text = (
@@ -678,7 +680,9 @@ def _query_rows_of_paths(
     comparison = f"IN ({', '.join(map(write_adql_literal, paths))})"
     if len(paths) == 1:
         comparison = f"= {write_adql_literal(paths[0])}"
-        quantifier = "TOP 1 " if len(columns) == 1 else ""
+        quantifier = ""
+        if len(columns) == 1:
+            quantifier = "TOP 1 "
     items = ", ".join(map(adql.quote_adql_name, columns))
     text = f"SELECT {quantifier}{items} FROM {adql.quote_table_name(table)} WHERE {path} {comparison}"
     return _run_query(context, text, principal, published_state)

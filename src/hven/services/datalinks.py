@@ -912,8 +912,12 @@ def _select_addresses_and_media_types(
     known_addresses: list[str | None] = []
     media_types: list[str | None] = []
     for address in addresses:
-        extension_match = None if address is None else _EXTENSION_PATTERN.search(address.lower())
-        media_type = None if extension_match is None else type_by_extension.get(extension_match[1])
+        extension_match = None
+        if address is not None:
+            extension_match = _EXTENSION_PATTERN.search(address.lower())
+        media_type = None
+        if extension_match is not None:
+            media_type = type_by_extension.get(extension_match[1])
         media_types.append(media_type)
         known_addresses.append(address if media_type else None)
     return pa.array(known_addresses, pa.string()), pa.array(media_types, pa.string())

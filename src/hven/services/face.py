@@ -218,7 +218,9 @@ class ServiceContext:
         params
             Parameters of the request.
         """
-        return self.get_page_writer(name) if is_html_requested(request, params) else None
+        if is_html_requested(request, params):
+            return self.get_page_writer(name)
+        return None
 
     def get_page_writer(self, name: str) -> Paged | None:
         """Return the function that writes a face's answer as a page; None if there is none.

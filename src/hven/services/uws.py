@@ -233,7 +233,9 @@ class _UwsJobResources:
         list_url = self._build_url(request)
 
         def write_list() -> tuple[bytes, str]:
-            page_rows = MAX_LIST_LIMIT if params.read_one("LAST") else DEFAULT_LIST_LIMIT
+            page_rows = DEFAULT_LIST_LIMIT
+            if params.read_one("LAST"):
+                page_rows = MAX_LIST_LIMIT
             job_refs = self._job_service.list_jobs(params, self._identify_requester(request), row_limit=page_rows + 1)
             next_url = ""
             if len(job_refs) > page_rows:  # UWS has no paging: the next page is a link of HTTP (RFC 8288)
@@ -296,7 +298,10 @@ class _UwsJobResources:
         wait = params.read_integer("WAIT", minimum=-1)
         phase = params.read_one("PHASE")
         if wait and job.phase in ACTIVE_PHASES and (phase is None or phase.upper() == job.phase):
-            wait_seconds = MAX_WAIT_SECONDS if wait < 0 else min(wait, MAX_WAIT_SECONDS)
+            if wait < 0:
+                wait_seconds = MAX_WAIT_SECONDS
+            else:
+                wait_seconds = min(wait, MAX_WAIT_SECONDS)
             await self._wait_for_change(request, job, wait_seconds)
             job, outlook, children = await self._call_in_thread(read_job)
         job_description = uws_documents.describe_job(
@@ -430,7 +435,10 @@ class _UwsJobResources:
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
     # UWS answers 403 where the phase of a job does not allow a request
-    status = 403 if isinstance(error, ConflictError) else find_http_status(error)
+    if isinstance(error, ConflictError):
+        status = 403
+    else:
+        status = find_http_status(error)
     message = log_error_and_write_message(error, get_request_id(request))
     if _is_json_requested(request):
         return Response(

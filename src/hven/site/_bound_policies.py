@@ -511,12 +511,16 @@ def _with_query_condition(query: Query, condition: Expr) -> Query:
     source = next(node.number for node in walk_tree(query) if isinstance(node, TableRef))
 
     def set_source(node: Any) -> Any:
-        return replace(node, source=source) if isinstance(node, ColumnRef) else node
+        if isinstance(node, ColumnRef):
+            return replace(node, source=source)
+        return node
 
     query_condition = transform_tree(condition, set_source)
 
     def set_condition(node: Any) -> Any:
-        return replace(node, where=query_condition) if isinstance(node, Select) else node
+        if isinstance(node, Select):
+            return replace(node, where=query_condition)
+        return node
 
     return transform_tree(query, set_condition)
 

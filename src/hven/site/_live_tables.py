@@ -99,7 +99,9 @@ class LiveTableInspector:
         path = self._directory / f"{digest[:24]}.json"
         if is_new_only and old_state.cache_key == key:
             return old_state
-        inspection = old_state.inspection if old_state.cache_key[1:] == key[1:] else None
+        inspection = None
+        if old_state.cache_key[1:] == key[1:]:
+            inspection = old_state.inspection
         problem = None
         try:
             inspection = _open_source(source, self._settings).inspect_table()

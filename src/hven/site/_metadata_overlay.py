@@ -117,7 +117,9 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: C
         _with_fitting_text_type(column, record.snapshot.statistics.get(column.name, {})) for column in columns
     )
     input_document = record.provenance.get(INPUT_DOCUMENT_KEY)
-    input_extensions = {INPUT_DOCUMENT_KEY: input_document} if input_document else {}
+    input_extensions = {}
+    if input_document:
+        input_extensions = {INPUT_DOCUMENT_KEY: input_document}
     if spec is None or resource is None:
         return table.copy_with(columns=columns, extensions=input_extensions)
     described_table = spec.table

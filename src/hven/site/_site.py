@@ -560,7 +560,10 @@ class Site(SingletonRegistry):
 
     def _record_failure(self, activity: str, error: Exception) -> None:
         """Keep the last state, and add the failure to its problems."""
-        reason = str(error) if isinstance(error, HvenError) else repr(error)
+        if isinstance(error, HvenError):
+            reason = str(error)
+        else:
+            reason = repr(error)
         problem = f"{activity}: {reason}"
         last_state = self._published_state
         self._has_failed = True

@@ -328,7 +328,9 @@ def _describe_hidden_public_views(
         ]
         private_names = [table.qualified_name for table in read_tables if _is_declared_private(table, resources)]
         if private_names:
-            verb = "are" if len(private_names) > 1 else "is"
+            verb = "is"
+            if len(private_names) > 1:
+                verb = "are"
             tables_text = " and ".join(private_names)
             problems.append(
                 f"view {name}: it is public, but readers do not see it, because {tables_text} {verb} private; set "

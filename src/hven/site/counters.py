@@ -157,7 +157,9 @@ class ProcessCounters:
         """
         row = self._row
         row[_RUNNING_OFFSET] -= 1.0
-        service_name = path.split("/", 2)[1] if path else ""
+        service_name = ""
+        if path:
+            service_name = path.split("/", 2)[1]
         service = _SERVICE_NUMBERS.get(service_name, _PORTAL_NUMBER)
         if status == 499:
             status_class = 4

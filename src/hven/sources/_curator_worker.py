@@ -67,10 +67,15 @@ def main() -> None:
         try:
             # of the process that began this one
             verb, *request_arguments = pickle.loads(channel.recv_bytes())  # noqa: S301
-            argument_bytes = channel.recv_bytes() if verb == "call" else b""
+            if verb == "call":
+                argument_bytes = channel.recv_bytes()
+            else:
+                argument_bytes = b""
         except (EOFError, OSError):  # the parent is gone
             return
-        path = "" if verb == "begin" else str(request_arguments[0])
+        path = ""
+        if verb != "begin":
+            path = str(request_arguments[0])
         try:
             if verb == "begin":
                 module = prepare_worker_process(*request_arguments)

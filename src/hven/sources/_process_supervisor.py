@@ -112,7 +112,9 @@ def _kill_descendants(child: int, status: int | None, *, immediately: bool) -> i
         try:
             pid, exit_status = os.waitpid(-1, 0)
         except ChildProcessError:
-            return signal.SIGKILL if status is None else status
+            if status is None:
+                return signal.SIGKILL
+            return status
         if pid == child:
             status = exit_status
 

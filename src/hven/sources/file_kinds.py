@@ -99,7 +99,9 @@ def find_file_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | No
         for name, signature in _iterate_file_signatures(kinds)
         if signature.leading_pattern and re.match(signature.leading_pattern, first_bytes)
     ]
-    return matching_kinds[-1] if matching_kinds else None
+    if matching_kinds:
+        return matching_kinds[-1]
+    return None
 
 
 def detect_kind_from_file_content(path: Path) -> str | None:

@@ -49,7 +49,9 @@ def list_source_queries(source: SourceSpec) -> list[str]:
         ADQL, which may have faults.
     """
     list_queries = find_source_kind_traits(source.kind).list_queries
-    return [] if list_queries is None else list(list_queries(source.options))
+    if list_queries is None:
+        return []
+    return list(list_queries(source.options))
 
 
 def is_made_by_queries(source: SourceSpec) -> bool:

@@ -76,7 +76,9 @@ def build_table_from_arrow(name: str, rows: pa.Table) -> Table:
         A table without units, UCDs and keys.
     """
     schema, _, table_name = name.partition(".")
-    position = ("ra", "dec") if {"ra", "dec"}.issubset(rows.column_names) else None
+    position = None
+    if {"ra", "dec"}.issubset(rows.column_names):
+        position = ("ra", "dec")
     columns = tuple(build_columns_from_arrow(rows.schema))
     return Table(schema=schema, name=table_name, columns=columns, position=position)
 

@@ -29,7 +29,10 @@ GC_THRESHOLD = 5_000
 def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run the command line, and return the exit code."""
     gc.set_threshold(GC_THRESHOLD)
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        arguments = sys.argv[1:]
+    else:
+        arguments = list(argv)
     try:
         code = _run_command(move_site_option_first(arguments))
         sys.stdout.flush()

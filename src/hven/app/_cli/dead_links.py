@@ -145,7 +145,9 @@ def _build_dead_link_faults(link_check: LinkCheckResults) -> Iterator[Fault]:
         row_list = ", ".join(rows[:MAX_REPORTED_ROWS])
         if len(rows) > MAX_REPORTED_ROWS:
             row_list += f" and {len(rows) - MAX_REPORTED_ROWS:,} more"
-        row_word = "rows" if len(rows) > 1 else "row"
+        row_word = "row"
+        if len(rows) > 1:
+            row_word = "rows"
         yield Fault(
             message=f"{text} ({row_word} {row_list})",
             place=place,

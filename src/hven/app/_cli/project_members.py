@@ -153,5 +153,7 @@ def _print_project_rows(rows: list[dict[str, Any]], title: str, *, as_json: bool
     for row in rows:
         if "since" in row:
             row["since"] = format_time(row["since"])
-    headings = list(rows[0]) if rows else []
+    headings = []
+    if rows:
+        headings = list(rows[0])
     print_table(headings, [list(row.values()) for row in rows], title=title)

@@ -42,7 +42,9 @@ def add_referee_address(
             raise NotFoundError(
                 f"there is no collection {collection!r:.80} here", remedy=suggest_spelling(collection, names)
             )
-        facts = {"anonymous": True} if is_anonymous else {}
+        facts = {}
+        if is_anonymous:
+            facts = {"anonymous": True}
         _, secret = site.store.grants.add_grant(
             GRANT_KIND, object=collection, expiry_time=end_time, actor="owner", facts=facts, with_secret=True
         )
@@ -57,7 +59,9 @@ def list_referee_addresses(context: typer.Context, as_json: Json = False) -> Non
     names = ["id", "collection", "until", "anonymous", "created"]
     rows = []
     for grant in grants:
-        anonymous_text = "yes" if grant.facts.get("anonymous") else "no"
+        anonymous_text = "no"
+        if grant.facts.get("anonymous"):
+            anonymous_text = "yes"
         rows.append((grant.id, grant.object, _format_end_time(grant.until), anonymous_text, grant.created))
     if as_json:
         print_json([dict(zip(names, row, strict=True)) for row in rows])

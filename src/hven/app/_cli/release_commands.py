@@ -148,7 +148,9 @@ def _print_releases(rows: list[dict[str, Any]], title: str, *, as_json: bool) ->
         print_json(rows)
         return
     shown_rows = [row | {"released": format_time(row["released"])} for row in rows]
-    headings = list(rows[0]) if rows else []
+    headings = []
+    if rows:
+        headings = list(rows[0])
     print_table(headings, [list(row.values()) for row in shown_rows], title=title)
 
 

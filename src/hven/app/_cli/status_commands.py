@@ -248,7 +248,10 @@ def _format_schedule_row(collection_status: CollectionStatus) -> tuple[object, .
     state = f"{collection_status.state}, running" if collection_status.running else collection_status.state
     last_sync = "" if collection_status.lag is None else f"{format_duration(collection_status.lag)} ago"
     is_waiting = collection_status.held or collection_status.paused
-    next_run = collection_status.state if is_waiting else format_time(collection_status.next)
+    if is_waiting:
+        next_run = collection_status.state
+    else:
+        next_run = format_time(collection_status.next)
     return (
         collection_status.collection,
         state,

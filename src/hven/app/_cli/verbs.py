@@ -143,9 +143,14 @@ def build_typer_app(verb: str | None = None) -> typer.Typer:
         places = {verb: places[verb]}
     for name, place in places.items():
         is_loaded = verb in {None, name}
-        epilog = format_verb_examples(examples.get(name, ())) if is_loaded else None
+        epilog = None
+        if is_loaded:
+            epilog = format_verb_examples(examples.get(name, ()))
         if name in group_helps:
-            group = _load_verb(place) if is_loaded else typer.Typer()
+            if is_loaded:
+                group = _load_verb(place)
+            else:
+                group = typer.Typer()
             app.add_typer(group, name=name, help=group_helps[name], epilog=epilog)
         elif is_loaded:
             app.command(name, epilog=epilog)(_load_verb(place))
@@ -173,9 +178,15 @@ def _insert_package_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
     while remaining_names:
         # a verb may stand behind one of another package
         placeable_names = [name for name in remaining_names if package_verbs[name].after in names]
-        name = placeable_names[0] if placeable_names else remaining_names[0]
+        if placeable_names:
+            name = placeable_names[0]
+        else:
+            name = remaining_names[0]
         previous_verb = package_verbs[name].after
-        position = names.index(previous_verb) + 1 if previous_verb in names else len(names)
+        if previous_verb in names:
+            position = names.index(previous_verb) + 1
+        else:
+            position = len(names)
         names.insert(position, name)
         remaining_names.remove(name)
     places = verb_functions | {name: verb.function for name, verb in package_verbs.items()}

@@ -343,7 +343,10 @@ class RouteCachingRouter(Router):
             face = self._faces.get(id(route))
             if face is not None:
                 usage.face, usage.is_counted, usage.is_limited = face.name, face.is_usage_counted, face.is_limited
-            usage.path = route.path if isinstance(route, Route) else ""
+            if isinstance(route, Route):
+                usage.path = route.path
+            else:
+                usage.path = ""
             usage.params = scope.get("path_params", {})
         await route.handle(scope, receive, send)
 
@@ -405,9 +408,13 @@ class RouteCachingRouter(Router):
 
 def _find_first_path_part(route: BaseRoute) -> str | None:
     """Return the first part of the paths of a route; None if it is not the same for all of them."""
-    path = route.path if isinstance(route, Route | Mount) else ""
+    path = ""
+    if isinstance(route, Route | Mount):
+        path = route.path
     first_part = (path or "/{}")[1:].partition("/")[0]
-    return None if "{" in first_part else first_part
+    if "{" in first_part:
+        return None
+    return first_part
 
 
 def _is_impossible_path(path: str) -> bool:

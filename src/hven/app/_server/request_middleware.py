@@ -108,7 +108,9 @@ def _choose_request_id(given_id: bytes | None) -> str:
 def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
-    client_address = client[0] if client and not is_client_hidden_from_log(scope) else None
+    client_address = None
+    if client and not is_client_hidden_from_log(scope):
+        client_address = client[0]
     path_before_secret = "".join(scope["path"].partition(REFEREE_PREFIX)[:2])
     logged_query = scope["query_string"]
     if "/login" in scope["path"]:  # it has codes of identity providers

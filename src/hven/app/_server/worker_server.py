@@ -66,7 +66,9 @@ def raise_connection_limit() -> int:
         The limit is too low for a server.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target_limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    target_limit = MAX_OPEN_FILES
+    if hard != resource.RLIM_INFINITY:
+        target_limit = min(hard, MAX_OPEN_FILES)
     if soft < target_limit:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (target_limit, hard))

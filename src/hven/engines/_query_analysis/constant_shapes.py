@@ -135,7 +135,9 @@ def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
     """
     if isinstance(expression, FunctionCall) and expression.name in {"CIRCLE", "BOX", "POLYGON"}:
         constant_shape = match_constant_shape(expression, free_slots)
-        return None if constant_shape is None else constant_shape.build_shape
+        if constant_shape is None:
+            return None
+        return constant_shape.build_shape
     if isinstance(expression, CastExpression) and expression.target in {"POINT", "CIRCLE", "POLYGON"}:
         kind = expression.target.lower()
         text = compile_constant(expression.operand, free_slots)
@@ -370,7 +372,9 @@ def _compile_coordinate(expression: FunctionCall, free_slots: frozenset[int]) ->
 
     def compute_coordinate(literal_values: Values) -> Value:
         point = compute_point(literal_values)
-        return None if point is None else point[axis]
+        if point is None:
+            return None
+        return point[axis]
 
     return compute_coordinate
 

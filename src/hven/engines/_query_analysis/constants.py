@@ -86,7 +86,9 @@ def _compile_cast(cast: CastExpression, free_slots: frozenset[int]) -> Constant 
 
     def compute_double(literal_values: Sequence[Value]) -> Value:
         value = compute_operand(literal_values)
-        return None if value is None else float(value)
+        if value is None:
+            return None
+        return float(value)
 
     return compute_double
 
@@ -97,11 +99,15 @@ def _compile_sign(operation: UnaryOperation, free_slots: frozenset[int]) -> Cons
     compute_operand = compile_constant(operation.operand, free_slots)
     if compute_operand is None:
         return None
-    sign = -1 if operation.op == "-" else 1
+    sign = 1
+    if operation.op == "-":
+        sign = -1
 
     def compute_signed(literal_values: Sequence[Value]) -> Value:
         value = compute_operand(literal_values)
-        return None if value is None else sign * _to_number(value)
+        if value is None:
+            return None
+        return sign * _to_number(value)
 
     return compute_signed
 
@@ -169,12 +175,16 @@ def _parse_sexagesimal(text: float | str) -> float | None:
     if minutes > 60 or seconds > 60 or (minutes == 60 and match[4]):
         return None
     absolute_value = float(match[2]) + minutes / 60 + seconds / 3600
-    return -absolute_value if match[1] == "-" else absolute_value
+    if match[1] == "-":
+        return -absolute_value
+    return absolute_value
 
 
 def _parse_sexagesimal_hours(text: float | str) -> float | None:
     degrees = _parse_sexagesimal(text)
-    return None if degrees is None else 15 * degrees
+    if degrees is None:
+        return None
+    return 15 * degrees
 
 
 _TEXT_FUNCTIONS: Final = frozenset({"IVO_HMS_TO_DEGREES", "IVO_DMS_TO_DEGREES"})
@@ -249,7 +259,9 @@ def _compile_float_arithmetic(operator: str, left_operand: Constant, right_opera
             return a - b
         if operator == "*":
             return a * b
-        return a / b if b else None
+        if b:
+            return a / b
+        return None
 
     return compute_float
 

@@ -166,7 +166,10 @@ class AccessibleRows(OpenSnapshot):
         full_index = self.full_snapshot.get_key_index(column_name)
         if index is not None or full_index is None or self.bytes > self._max_bytes:
             return index
-        full_rows = np.arange(full_index.count) if full_index.rows is None else full_index.rows
+        if full_index.rows is None:
+            full_rows = np.arange(full_index.count)
+        else:
+            full_rows = full_index.rows
         is_accessible, rows = self._map_row_numbers(full_rows)
         values = None
         self.bytes += rows.nbytes
@@ -349,7 +352,9 @@ def find_accessible_rows(
         schema = pa.schema([pa.field(ROW_NUMBER_COLUMN, pa.int64())])
         read_columns = (*subset.condition_columns, ROW_NUMBER_COLUMN)
         tested_rows = {subset.table: engine.read_relation(subset.full_snapshot, read_columns)}
-        deadline = limits.deadline if limits is not None else None
+        deadline = None
+        if limits is not None:
+            deadline = limits.deadline
         execution = engine.run_sql(sql, (), tested_rows, schema, ExecutionLimits(deadline=deadline))
         if set_running_execution is not None:
             set_running_execution(execution)

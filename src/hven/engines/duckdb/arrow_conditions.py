@@ -173,7 +173,10 @@ def compile_arrow_condition(
 def _compile_connective(
     expression: Conjunction | Disjunction, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    join = pc.and_kleene if isinstance(expression, Conjunction) else pc.or_kleene
+    if isinstance(expression, Conjunction):
+        join = pc.and_kleene
+    else:
+        join = pc.or_kleene
     parts = [compile_arrow_condition(part, column_numbers, free_slots) for part in expression.parts]
 
     def evaluate_parts(frame: pa.RecordBatch, literal_values: Values) -> Any:
@@ -191,7 +194,10 @@ def _compile_null_predicate(
     column_match = column_numbers.register_column(find_null_deciding_expression(expression.operand, free_slots))
     if column_match is not None:
         column_number = column_match[0]
-        test = pc.is_valid if expression.negated else pc.is_null
+        if expression.negated:
+            test = pc.is_valid
+        else:
+            test = pc.is_null
         return lambda frame, _: test(frame.column(column_number))
     if is_null_in_every_row(expression.operand):
         return lambda _, __: pa.scalar(not expression.negated, pa.bool_())
@@ -270,7 +276,9 @@ def _compile_shape_operand(
     pair = match_column_pair(match_point_coordinates(expression))
     if pair is not None:
         position = _find_position_columns(pair, column_numbers)
-        return None if position is None else _build_position_function(*position)
+        if position is None:
+            return None
+        return _build_position_function(*position)
     return _compile_constant_shape(expression, free_slots)
 
 
@@ -369,7 +377,9 @@ def _combine_between_bounds(evaluate_lower: Evaluate, evaluate_upper: Evaluate, 
         is_above = evaluate_lower(frame, literal_values)
         is_below = evaluate_upper(frame, literal_values)
         mask = pc.and_kleene(is_above, is_below)
-        return pc.invert(mask) if is_negated else mask
+        if is_negated:
+            return pc.invert(mask)
+        return mask
 
     return evaluate_between
 
@@ -443,7 +453,9 @@ def _compile_like(
             raise UnsupportedByArrowError
         regular_expression = "".join(_LIKE_WILDCARDS.get(letter) or re.escape(letter) for letter in pattern_text)
         mask = pc.match_substring_regex(column, rf"(?s)\A{regular_expression}\z", ignore_case=ignore_case)
-        return pc.invert(mask) if negated else mask
+        if negated:
+            return pc.invert(mask)
+        return mask
 
     return evaluate_like
 
@@ -492,7 +504,9 @@ def _compile_long_in_list(
         mask = test_membership(frame.column(column_number), list_values(literal_values))
         if mask is None:
             raise UnsupportedByArrowError
-        return pc.invert(mask) if negated else mask
+        if negated:
+            return pc.invert(mask)
+        return mask
 
     return evaluate_long_in
 
@@ -502,7 +516,9 @@ def _combine_tests_by_or(tests: list[Evaluate], *, is_negated: bool) -> Evaluate
         mask = tests[0](frame, literal_values)
         for test in tests[1:]:
             mask = pc.or_kleene(mask, test(frame, literal_values))
-        return pc.invert(mask) if is_negated else mask
+        if is_negated:
+            return pc.invert(mask)
+        return mask
 
     return evaluate_any
 

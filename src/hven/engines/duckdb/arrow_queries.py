@@ -130,8 +130,14 @@ class ArrowQuery:
         """Answer from candidate rows, which are ascending or already in the order that the query wants."""
         if self.is_count or self.sort_keys:
             passing_parts = list(self.iterate_passing_rows(stored, row_numbers, literal_values))
-            passing_rows = np.concatenate(passing_parts) if passing_parts else np.empty(0, np.int64)
-            answer_rows = 1 if self.is_count else len(passing_rows)
+            if passing_parts:
+                passing_rows = np.concatenate(passing_parts)
+            else:
+                passing_rows = np.empty(0, np.int64)
+            if self.is_count:
+                answer_rows = 1
+            else:
+                answer_rows = len(passing_rows)
             begin, end = self._clip_row_range(literal_values, row_limit, answer_rows)
             if self.is_count:
                 yield from _build_count_batch(len(passing_rows), self.schema, begin, end)
@@ -297,7 +303,10 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
         condition = compile_arrow_condition(table_ref.where, policy_columns, free_slots)
     if select.where is not None:
         own_condition = compile_arrow_condition(select.where, condition_columns, free_slots)
-        condition = own_condition if condition is None else join_arrow_conditions(condition, own_condition)
+        if condition is None:
+            condition = own_condition
+        else:
+            condition = join_arrow_conditions(condition, own_condition)
     computed_columns = BatchColumnNumbers(table_ref.number, {})
     items = [item for item in select.items if isinstance(item, SelectItem)]
     is_count = len(items) == 1 and _is_count_star(items[0].expr)

@@ -159,7 +159,9 @@ class CandidateRowFinder:
             name = self.find_table_name(number)
             lines.append(f"{name}: candidates from the {access.describe_index()}, if they are few")
         for match in self._matches:
-            ending = ", whichever has fewer rows" if len(match.sides) > 1 else ""
+            ending = ""
+            if len(match.sides) > 1:
+                ending = ", whichever has fewer rows"
             lines += [f"{self._describe_match_side(side)}{ending}" for side in match.sides]
         for join in self._key_joins:
             target_name = self.find_table_name(join.target_number)
@@ -308,7 +310,10 @@ class _CandidateSearch:
         self._engine = engine
         self._values = literal_values
         self._relations = relations
-        self._limits = ExecutionLimits() if limits is None else limits
+        if limits is None:
+            self._limits = ExecutionLimits()
+        else:
+            self._limits = limits
         self._candidates: dict[int, CandidateRows] = {}
         self._duplicated_numbers: set[int] = set()
         self._refused_numbers: set[int] = set()  # derived tables that have too many rows
@@ -467,7 +472,9 @@ class _CandidateSearch:
         if constant is None:
             return None
         value = constant(self._values)
-        number = float(value) if isinstance(value, int | float) else None
+        number = None
+        if isinstance(value, int | float):
+            number = float(value)
         return pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
 
     def _filter_pairs(
@@ -619,7 +626,9 @@ class _CandidateSearch:
                 return find_possibly_touching_pairs(index, circle_columns)
         indexed_positions = get_indexed_positions(target, side.position)
         pairs_by_target = find_near_pairs([indexed_positions], circle_columns, exact_test)
-        return None if pairs_by_target is None else pairs_by_target[0]
+        if pairs_by_target is None:
+            return None
+        return pairs_by_target[0]
 
     def _read_pair_rows(self, table_number: int, target: OpenSnapshot, owner: Rows, row: Rows) -> pa.Table:
         """Return the rows of the pairs of a table, each with the number of its partner."""

@@ -58,7 +58,9 @@ class ExactComparisonDialect(SqlDialect):
         # numbers that are equal as doubles may differ; then the double is an integer, and both are compared as integers
         left_integer = self._cast_to_exact_integer(left, node.left)
         right_integer = self._cast_to_exact_integer(right, node.right)
-        integer_operator = "=" if node.op == "<>" else node.op
+        integer_operator = "="
+        if node.op != "<>":
+            integer_operator = node.op
         same = f"{left_double} = {right_double} AND {left_integer} {integer_operator} {right_integer}"
         if node.op == "=":  # two conditions: a join can use the first one
             return f"({same})"
@@ -85,7 +87,9 @@ class ExactComparisonDialect(SqlDialect):
             return self._write_in_subquery(writer, node, node.choices)
         choices = node.choices
         is_float = _is_float(node.operand)
-        sampled_choices = choices.type_determining_literals if isinstance(choices, LiteralList) else choices
+        sampled_choices = choices
+        if isinstance(choices, LiteralList):
+            sampled_choices = choices.type_determining_literals
         sides = (node.operand, *sampled_choices)
         # DuckDB lets Arrow test such a list for a column of Arrow, and passes times before the year 1 as texts, which
         # Arrow refuses
@@ -156,10 +160,14 @@ class ExactComparisonDialect(SqlDialect):
     def _write_equality_operand(self, writer: SqlWriter, node: Expr) -> str:
         """Write a value that is tested for equality: a float without the sign of zero."""
         sql = writer.write_expression(node)
-        return _remove_zero_sign(sql) if _is_float(node) else sql
+        if _is_float(node):
+            return _remove_zero_sign(sql)
+        return sql
 
     def _cast_to_exact_integer(self, sql: str, node: Expr) -> str:
-        return sql if _is_int64(node) else f"TRY_CAST(CAST({sql} AS DOUBLE) AS HUGEINT)"
+        if _is_int64(node):
+            return sql
+        return f"TRY_CAST(CAST({sql} AS DOUBLE) AS HUGEINT)"
 
     def _cast_integer_to_double(self, sql: str, node: Expr) -> str:
         # DuckDB makes a double of a REAL itself if the other side is one

@@ -183,11 +183,15 @@ class KeyRangeAccess(IndexAccess):
 
     def find_index_place_range(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
         """Return the first place in the index and that behind the last one; None if it cannot look a bound up."""
-        low = None if self.low is None else self.low(literal_values)
+        low = None
+        if self.low is not None:
+            low = self.low(literal_values)
         if self.high is self.low:
             high = low
         else:
-            high = None if self.high is None else self.high(literal_values)
+            high = None
+            if self.high is not None:
+                high = self.high(literal_values)
         if self.low is not None and not index.can_look_up(low):
             return None
         if self.high is not None and not index.can_look_up(high):
@@ -425,7 +429,9 @@ def _find_index_access(
         optional_accesses = [_find_index_access(part, narrowable, table_number, free_slots) for part in condition.parts]
         accesses = [access for access in optional_accesses if access is not None]
         if isinstance(condition, Conjunction):
-            return _combine_conjunction_accesses(accesses) if accesses else None
+            if accesses:
+                return _combine_conjunction_accesses(accesses)
+            return None
         if len(accesses) == len(optional_accesses):
             return UnionAccess(tuple(accesses))
         return None

@@ -69,7 +69,9 @@ def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -
 
 def _concat_arrays(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """Concatenate arrays; a single one is not copied."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays)
 
 
 def _choose_row_type(stored: OpenSnapshot) -> np.dtype[Any]:

@@ -68,7 +68,10 @@ def merge_or_rebuild_key_index(
     order = np.asarray(pc.array_sort_indices(new_values))
     new_values = new_values.take(pa.array(order))
     new_index_rows = row_moves.added_row_numbers[valid_numbers][order]
-    old_rows = np.arange(old_index.count) if old_index.rows is None else old_index.rows
+    if old_index.rows is None:
+        old_rows = np.arange(old_index.count)
+    else:
+        old_rows = old_index.rows
     has_values = old_index.values is not None
     count = write_merged_index_files(
         IndexEntries(old_index.values, old_rows),

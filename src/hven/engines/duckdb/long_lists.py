@@ -135,12 +135,19 @@ def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
 
 def _match_signed_literal(node: Expr) -> Literal | None:
     """Return the literal that an expression is, with or without a sign; None if it is none."""
-    inner = node.operand if isinstance(node, UnaryOperation) and node.op in "+-" else node
-    return inner if type(inner) is Literal else None
+    inner = node
+    if isinstance(node, UnaryOperation) and node.op in "+-":
+        inner = node.operand
+    if type(inner) is Literal:
+        return inner
+    return None
 
 
 def _build_column_key(column_ref: ColumnRef) -> tuple[int, str]:
-    name = column_ref.name.name if column_ref.column is None else column_ref.column.name
+    if column_ref.column is None:
+        name = column_ref.name.name
+    else:
+        name = column_ref.column.name
     return column_ref.source, name
 
 
@@ -383,7 +390,9 @@ def _find_text_ranges_by_bisection(index: KeyIndex, texts: pa.Array) -> Rows:
         high = np.full(len(texts), index.count, np.int64)
         while len(open_numbers := np.flatnonzero(low < high)):
             midpoints = (low[open_numbers] + high[open_numbers]) // 2
-            rows = midpoints if index.rows is None else index.rows[midpoints].astype(np.int64)
+            rows = midpoints
+            if index.rows is not None:
+                rows = index.rows[midpoints].astype(np.int64)
             middle_texts = index.get_texts(rows)
             is_after = np.asarray(compare(middle_texts, texts.take(pa.array(open_numbers))))
             low[open_numbers[is_after]] = midpoints[is_after] + 1

@@ -77,12 +77,18 @@ class _TimeStepConversion:
         if self.is_timestamp:
             steps = index_values / MICROSECONDS_PER_DAY + UNIX_EPOCH_MJD
         for operator, operand in self.operations:
-            steps = steps * operand if operator == "*" else steps - operand
+            if operator == "*":
+                steps = steps * operand
+            else:
+                steps = steps - operand
         return steps
 
     def to_index_values(self, steps: Numbers) -> Numbers:
         for operator, operand in reversed(self.operations):
-            steps = steps / operand if operator == "*" else steps + operand
+            if operator == "*":
+                steps = steps / operand
+            else:
+                steps = steps + operand
         if self.is_timestamp:
             return (steps - UNIX_EPOCH_MJD) * MICROSECONDS_PER_DAY
         return steps
@@ -237,7 +243,9 @@ class NearestRowsAccess(IndexAccess):
         codes = np.zeros(end_place - first_place, np.int64)
         partition_count = 1
         for column in rows.columns:
-            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            array = column
+            if isinstance(column, pa.ChunkedArray):
+                array = column.combine_chunks()
             encoded = array.dictionary_encode("encode")
             partition_count *= len(encoded.dictionary)
             if partition_count > MAX_PARTITIONS:
@@ -302,7 +310,9 @@ def match_nearest_rows_pattern(select: Select, free_slots: frozenset[int]) -> tu
     for test in split_conjuncts(select.where):
         if not isinstance(test, Comparison) or test.op != "=" or not isinstance(test.left, ColumnRef):
             continue
-        column_name = test.left.column.name if test.left.column else ""
+        column_name = ""
+        if test.left.column:
+            column_name = test.left.column.name
         window = windows.get(column_name)
         required_one = compile_constant(test.right, free_slots)
         if test.left.source == source.number and window is not None and required_one is not None:
@@ -376,7 +386,9 @@ def _find_value_column(expression: Expr, inner_select: NarrowableSelect, table_r
     if column_name is None or table_ref.table is None:
         return None
     column = table_ref.table.find_column(column_name)
-    return column_name if column.type.is_timestamp == is_timestamp else None
+    if column.type.is_timestamp == is_timestamp:
+        return column_name
+    return None
 
 
 def _find_innermost_table(body: Select) -> TableRef | None:

@@ -103,7 +103,9 @@ class PositionJoinSide:
     @property
     def nested_loop_limit(self) -> int:
         """Number of pairs that DuckDB may test one by one."""
-        return MAX_NESTED_LOOP_SHAPE_PAIRS if self.region_column else MAX_NESTED_LOOP_PAIRS
+        if self.region_column:
+            return MAX_NESTED_LOOP_SHAPE_PAIRS
+        return MAX_NESTED_LOOP_PAIRS
 
     def has_index(self, stored: OpenSnapshot) -> bool:
         """Return whether a snapshot has the index that is looked up."""
@@ -135,7 +137,9 @@ class PositionJoin:
     @property
     def vectorised_test(self) -> str:
         """The exact test if it is one for arrays of pairs; empty if the condition itself tests them."""
-        return "" if self.exact_test == "asked" else self.exact_test
+        if self.exact_test == "asked":
+            return ""
+        return self.exact_test
 
 
 @dataclass(frozen=True, slots=True)

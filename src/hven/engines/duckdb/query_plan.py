@@ -97,8 +97,14 @@ class DuckPlan(QueryPlan):
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
         self._read_columns: dict[str, tuple[str, ...]] | None = None
-        self._candidate_finder = None if is_lenient else CandidateRowFinder(bound_query)
-        self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
+        if is_lenient:
+            self._candidate_finder = None
+        else:
+            self._candidate_finder = CandidateRowFinder(bound_query)
+        if is_lenient:
+            self._arrow_query = None
+        else:
+            self._arrow_query = arrow.match_arrow_query(bound_query, self.schema)
         self._union_members: tuple[Member, ...] = ()
         self._index_access = None
         self._order_key = None
@@ -280,7 +286,9 @@ class DuckPlan(QueryPlan):
         max_rows: int,
     ) -> QueryExecution | None:
         relation = require_relation(relations, arrow_query.table_name)
-        row_limit = None if limits.row_limit is None else limits.row_limit + 1
+        row_limit = None
+        if limits.row_limit is not None:
+            row_limit = limits.row_limit + 1
         try:
             if isinstance(relation, Snapshot):
                 stored = self._engine.open_snapshot(relation)
@@ -510,7 +518,9 @@ def _find_order_column(arrow_query: arrow.ArrowQuery) -> str | None:
     if column_name is None:
         return None
     column = table.find_column(column_name)
-    return column.name if column.name in table.indexed_column_names else None
+    if column.name in table.indexed_column_names:
+        return column.name
+    return None
 
 
 def _is_table_read(table: Table, table_refs: Mapping[int, TableRef], reduced_tables: ReducedTables) -> bool:

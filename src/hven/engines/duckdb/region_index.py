@@ -62,10 +62,14 @@ class RegionIndex:
                 row_parts += self._list_rows_in_ranges(ranges, order)
         rows: Indexes = sort_distinct(np.concatenate(row_parts)).astype(np.int64)
         if isinstance(shape, Point | Circle):
-            radius = shape.radius if isinstance(shape, Circle) else 0.0
+            radius = 0.0
+            if isinstance(shape, Circle):
+                radius = shape.radius
             centre_vector = sphere.to_unit_vectors(shape.lon, shape.lat)
             rows = rows[self.compute_near_cap_mask(rows, centre_vector, np.radians(radius))]
-        return None if len(rows) > row_limit else rows
+        if len(rows) > row_limit:
+            return None
+        return rows
 
     def _list_rows_in_ranges(self, ranges: Indexes, order: int) -> list[npt.NDArray[Any]]:
         places = self._find_cell_places(ranges, order)

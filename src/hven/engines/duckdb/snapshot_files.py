@@ -275,14 +275,18 @@ class KeyIndex:
     def count_not_greater(self, values: pa.Array) -> Rows:
         """Count for each value (none is null) the entries that are not greater."""
         if self.values is not None:
-            numbers = values.view(pa.int64()) if pa.types.is_timestamp(self.arrow_type) else values
+            numbers = values
+            if pa.types.is_timestamp(self.arrow_type):
+                numbers = values.view(pa.int64())
             index_numbers = np.asarray(numbers).astype(self.values.dtype)
             return np.searchsorted(self.values, index_numbers, side="right").astype(np.int64)
         low = np.zeros(len(values), np.int64)
         high = np.full(len(values), self.count)
         while (is_open := low < high).any():
             midpoints = np.minimum((low + high) // 2, self.count - 1)
-            rows = midpoints if self.rows is None else self.rows[midpoints].astype(np.int64)
+            rows = midpoints
+            if self.rows is not None:
+                rows = self.rows[midpoints].astype(np.int64)
             texts = self.get_texts(rows)
             is_not_greater = np.asarray(pc.less_equal(texts, values))
             low = np.where(is_open & is_not_greater, midpoints + 1, low)
@@ -328,7 +332,9 @@ class KeyIndex:
         return self._count_smaller_texts(value, including_equal=True, low=first_place + step // 2, high=high)
 
     def _get_text_at(self, entry_number: int) -> str:
-        row_number = entry_number if self.rows is None else int(self.rows[entry_number])
+        row_number = entry_number
+        if self.rows is not None:
+            row_number = int(self.rows[entry_number])
         return str(self.get_text(row_number))
 
     def _count_smaller_texts(self, value: str, *, including_equal: bool, low: int = 0, high: int | None = None) -> int:
@@ -507,7 +513,9 @@ class OpenSnapshot:
         """The column whose rows are counted if a query reads none."""
 
         def count_bits(schema_field: pa.Field) -> int:
-            return int(schema_field.type.bit_width) if pa.types.is_primitive(schema_field.type) else 10_000
+            if pa.types.is_primitive(schema_field.type):
+                return int(schema_field.type.bit_width)
+            return 10_000
 
         narrowest: pa.Field = min(self.schema, key=count_bits)
         return str(narrowest.name)
@@ -546,7 +554,9 @@ class OpenSnapshot:
             if files.column == column_name:
                 cells = map_array_file_into_memory(self.path / files.cells)
                 rows = map_array_file_into_memory(self.path / files.rows)
-                caps = map_array_file_into_memory(self.path / files.caps) if files.caps is not None else None
+                caps = None
+                if files.caps is not None:
+                    caps = map_array_file_into_memory(self.path / files.caps)
                 index = RegionIndex.from_cells(cells, rows, caps)
                 self._region_indexes[column_name] = index
         return index

@@ -213,7 +213,9 @@ def compute_rows_per_part(row_count: int, bytes_per_row: float) -> int:
 def _combine_small_chunks(table: pa.Table) -> pa.Table:
     """Combine rows into few chunks; rows that came in long batches stay as they are, without a copy."""
     is_chunked_well = table.num_columns == 0 or table.num_rows >= MIN_CHUNK_ROWS * table.column(0).num_chunks
-    return table if is_chunked_well else table.combine_chunks()
+    if is_chunked_well:
+        return table
+    return table.combine_chunks()
 
 
 def _merge_sorted_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Table, Keys]]:

@@ -82,7 +82,9 @@ def match_union_query(
             return ()
         member_query = replace(bound_query, query=Query(member_select))
         arrow_query = arrow.match_arrow_query(member_query, schema)
-        access = None if arrow_query is None else index_accesses.get(arrow_query.table_ref.number)
+        access = None
+        if arrow_query is not None:
+            access = index_accesses.get(arrow_query.table_ref.number)
         if arrow_query is None or access is None:
             return ()
         members.append((arrow_query, access))
@@ -155,7 +157,9 @@ def answer_union_from_indexes(
     remaining_rows = MAX_COMPUTED_ROWS
     for arrow_query, access in members:
         table = arrow_query.table_ref.table
-        relation = None if table is None else relations.get(table.qualified_name)
+        relation = None
+        if table is not None:
+            relation = relations.get(table.qualified_name)
         if not isinstance(relation, Snapshot):
             return None
         stored = engine.open_snapshot(relation)
@@ -176,7 +180,9 @@ def _iterate_member_batches(
     literal_values: Values,
     limits: ExecutionLimits,
 ) -> Iterator[pa.RecordBatch]:
-    row_limit = None if limits.row_limit is None else limits.row_limit + 1
+    row_limit = None
+    if limits.row_limit is not None:
+        row_limit = limits.row_limit + 1
     first_query = candidates_by_member[0][0]
     _, remaining_rows = first_query.compute_row_range(literal_values, row_limit)
     for arrow_query, stored, rows in candidates_by_member:

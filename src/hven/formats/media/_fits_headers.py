@@ -152,7 +152,9 @@ def _parse_header(text: str, data_offset: int, *, is_primary: bool) -> FitsHeade
     image = (is_primary or kind == "IMAGE") and (parameters, groups) == (0, 1)
     if is_primary and (kind is not True or not image or "GROUPS" in values):
         raise NonStandardHeaderError
-    item_count = math.prod(sizes) if sizes else 0
+    item_count = 0
+    if sizes:
+        item_count = math.prod(sizes)
     size = abs(bits) // 8 * groups * (parameters + item_count)
     end = data_offset + -(-size // BLOCK_BYTES) * BLOCK_BYTES
     return FitsHeader(text, cards, values, tuple(sizes), data_offset, end, image)

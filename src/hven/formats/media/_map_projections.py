@@ -164,4 +164,6 @@ def create_sky_mapping_builder(cards: Iterable[HeaderCard]) -> Callable[[], foot
         None: the cards have no WCS.
     """
     card_values = {card.keyword: card.value for card in cards}
-    return partial(footprints.build_image_wcs, card_values) if "CTYPE1" in card_values else None
+    if "CTYPE1" in card_values:
+        return partial(footprints.build_image_wcs, card_values)
+    return None

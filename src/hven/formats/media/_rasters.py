@@ -398,7 +398,9 @@ def _write_gml_wcs_cards(documents: list[bytes], width: int, height: int) -> lis
     if len(steps) != 2 or any(len(vector) != 2 for vector in vectors):
         return []
     # the axis along which rows run; which axis comes first depends on the system and on the writer
-    lon = 0 if steps[0][0] else 1
+    lon = 1
+    if steps[0][0]:
+        lon = 0
     lat = 1 - lon
     if steps[0][lat] or steps[1][lon]:
         return []

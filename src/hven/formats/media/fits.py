@@ -637,7 +637,9 @@ def _choose_number_type(column: Any, base: np.dtype[Any]) -> str:
     """Choose the VOTable type of the numbers of a column."""
     is_scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
     if is_scaled:
-        return "doubleComplex" if base.kind == "c" else "double"
+        if base.kind == "c":
+            return "doubleComplex"
+        return "double"
     if str(column.format).endswith("L"):
         return "boolean"
     return _VOTABLE_TYPES.get(base.str[1:], "double")
@@ -683,7 +685,9 @@ def _build_items(values: npt.NDArray[Any], arrow_type: pa.DataType) -> pa.Array:
     native_values = _to_native_byte_order(values)
     if not pa.types.is_fixed_size_list(arrow_type):
         return pa.array(native_values, from_pandas=True).cast(arrow_type)
-    complex_type = "c8" if pa.types.is_float32(arrow_type.value_type) else "c16"
+    complex_type = "c16"
+    if pa.types.is_float32(arrow_type.value_type):
+        complex_type = "c8"
     pairs = native_values.astype(complex_type, copy=False)
     parts = pa.array(pairs.view(pairs.real.dtype))
     return pa.FixedSizeListArray.from_arrays(parts, 2).cast(arrow_type)

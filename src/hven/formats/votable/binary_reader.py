@@ -277,7 +277,9 @@ class VotableBinaryDecoder:
             decoded_items = self._convert_items(data.view(part_format), column, None)
             ends = ends * 2
         else:
-            item_format = "u1" if kind.datatype == "boolean" else kind.scalar_type.numpy
+            item_format = "u1"
+            if kind.datatype != "boolean":
+                item_format = kind.scalar_type.numpy
             decoded_items = self._convert_items(data.view(item_format), column, None)
         return literal.fold_values_into_lists(ends, decoded_items, null_rows, kind)
 

@@ -104,7 +104,9 @@ def choose_null_value(column: Column, serialization: str) -> str | None:
     is_highest_free = column.maximum is not None and column.maximum < highest
     if is_highest_free and not is_lowest_free:
         return str(highest)
-    return str(lowest) if is_lowest_free or lowest else None
+    if is_lowest_free or lowest:
+        return str(lowest)
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -198,7 +200,9 @@ def _format_number(value: float) -> str:
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
-        return "-Inf" if value < 0 else "+Inf"
+        if value < 0:
+            return "-Inf"
+        return "+Inf"
     return repr(float(value))
 
 

@@ -117,7 +117,9 @@ def restore_nonstandard_types(
 
 
 def _convert_from_carrier_type(array: pa.Array, column: Column, integer_type: NonstandardIntegerType) -> pa.Array:
-    mask = array.is_null() if array.null_count else None
+    mask = None
+    if array.null_count:
+        mask = array.is_null()
     if pa.types.is_list(array.type):
         values = _convert_from_carrier_type(array.values, column, integer_type)
         return pa.ListArray.from_arrays(array.offsets, values, mask=mask)

@@ -184,7 +184,9 @@ class _VotableDocumentReader:
                 self._skip_rows(element)
             elif kind == "end" and metadata_reader.read_local_name(element) == "TABLE":
                 rows = element.get("nrows") or ""
-                row_count = int(rows) if rows.isdecimal() else None
+                row_count = None
+                if rows.isdecimal():
+                    row_count = int(rows)
                 name = element.get("name") or element.get("ID") or ""
                 has_data = self._table_number in tables_with_rows
                 is_meta = "meta" in self._list_resource_types()

@@ -399,7 +399,10 @@ def _replace_used_null_value(column: Column, array: pa.Array, serialization: str
         candidates = [first + step * number for number in range(candidate_count)]
         unused_numbers = np.setdiff1d(candidates, values)
         if len(unused_numbers):
-            nearest = unused_numbers[0] if step > 0 else unused_numbers[-1]
+            if step > 0:
+                nearest = unused_numbers[0]
+            else:
+                nearest = unused_numbers[-1]
             return column.copy_with(null=str(nearest))
     return column  # every value of the type occurs: the check of batches reports it
 

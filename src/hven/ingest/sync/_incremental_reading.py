@@ -328,7 +328,9 @@ class IncrementalSourceReader:
             return entry.source
         kept_pins = [pin for pin in self._pins if pin["name"] in unchanged_names]
         changed_names = sorted(names.filter(pa.array(~unchanged_mask)).to_pylist())
-        changed_files = source.select_files(changed_names) if changed_names else None
+        changed_files = None
+        if changed_names:
+            changed_files = source.select_files(changed_names)
         return FileSubsetSource(entry.source, changed_files, kept_pins)
 
     # --- changes that the source reports ----------------------------------------------------------------------------
@@ -433,7 +435,10 @@ class IncrementalSourceReader:
             ambiguous_identities = _find_repeated_identities(line_identities[line_mask], new_identities)
             searched_identities = ambiguous_identities
         if len(ambiguous_identities):
-            searched_batches = source.read_batches(key) if compares_keys else iter(unknown_rows)
+            if compares_keys:
+                searched_batches = source.read_batches(key)
+            else:
+                searched_batches = iter(unknown_rows)
             keys = self._find_keys_of_identities(entry_number, searched_identities, searched_batches)
             unknown_rows = self._read_rows_of_keys(
                 entry_number,

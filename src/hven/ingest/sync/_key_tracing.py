@@ -77,7 +77,9 @@ class KeyRestrictedQuery:
                 key_tables.append(pa.table(parts, names=key_columns).cast(schema))
         all_keys = pa.concat_tables(key_tables, promote_options="none")
         distinct_keys = all_keys.group_by(schema.names).aggregate([]).drop_null()
-        return distinct_keys if distinct_keys.num_rows <= MAX_TRACED_KEYS else None
+        if distinct_keys.num_rows <= MAX_TRACED_KEYS:
+            return distinct_keys
+        return None
 
 
 # each form of query that cannot be traced has its own return
@@ -188,7 +190,9 @@ def _find_query_column(spec: TableSpec, column: str) -> str:
     setting_of_column = next((setting for setting in spec.settings if setting.column == column), None)
     if setting_of_column is None:
         granule_columns = {setting.column for granule in spec.granules for setting in granule.settings}
-        return "" if column in granule_columns else column
+        if column in granule_columns:
+            return ""
+        return column
     text = str(setting_of_column.value).strip()
     name = text.strip('"')
     if setting_of_column.how == "map" and name.isidentifier() and text not in spec.let:

@@ -97,7 +97,9 @@ class LedgerComparison:
         unseen_mask = kept_mask & (file_numbers < 0)
         used_numbers = np.unique(self._old_file_numbers[unseen_mask])
         used_names = [tuple(self._file_names[number]) for number in used_numbers.tolist()]
-        size = int(used_numbers.max()) + 1 if len(used_numbers) else 1
+        size = 1
+        if len(used_numbers):
+            size = int(used_numbers.max()) + 1
         new_number_of_old = np.full(size, -1, np.int64)
         new_number_of_old[used_numbers] = self.ledger_writer.get_or_assign_file_numbers(used_names)
         file_numbers[unseen_mask] = new_number_of_old[self._old_file_numbers[unseen_mask]]

@@ -715,7 +715,10 @@ class TableSync:
         self.sync_context.changes[self.name] = (base_record.id, differences)
         try:
             old_state = old_state or ledgers.load_sync_state(self.run.site, base_record.id)
-            waiting_count = sum(old_state.waiting.values()) if old_state is not None else 0
+            if old_state is not None:
+                waiting_count = sum(old_state.waiting.values())
+            else:
+                waiting_count = 0
             check_change_limits(self.spec, change, base_record.snapshot.rows, waiting_count)
         except DataError as error:
             if self.report.accepted:

@@ -75,7 +75,10 @@ def _compute_text_start_watermark(last_watermark: str, sync_policy: SyncPolicy) 
 
 
 def _build_overlap_error(sync_policy: SyncPolicy, message: str, remedy: str) -> DataError:
-    place = sync_policy.watermark[1] if sync_policy.watermark else sync_policy.place
+    if sync_policy.watermark:
+        place = sync_policy.watermark[1]
+    else:
+        place = sync_policy.place
     return DataError(
         f"sync: {message}",
         place=place,

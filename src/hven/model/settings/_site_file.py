@@ -388,7 +388,9 @@ def find_missing_portal_item_faults(settings: Settings) -> list[Fault]:
         files += [(f"portals.{portal.name}.{name}", getattr(portal, name)) for name in names]
     for key, file in files:
         if file and not (settings.directory / file).exists():
-            kind = "directory" if key.endswith(".help") else "file"
+            kind = "file"
+            if key.endswith(".help"):
+                kind = "directory"
             message = f"there is no {kind} {file} beside {SETTINGS_FILE}"
             faults.append(
                 _build_settings_fault(text, key, message, "create it, or remove the setting", severity="warning")
@@ -523,7 +525,9 @@ def _set_values_by_key(data: dict[str, Any], values_by_key: Mapping[str, Any]) -
     """Set values in nested data, by dotted keys."""
     for key, value in values_by_key.items():
         section, _, name = key.rpartition(".")
-        table = data.setdefault(section, {}) if section else data
+        table = data
+        if section:
+            table = data.setdefault(section, {})
         table[name] = value
 
 

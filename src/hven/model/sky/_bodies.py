@@ -226,7 +226,9 @@ def find_iau_name(name: str) -> str | None:
         None: not known here.
     """
     body = find_solar_system_body(name)
-    return None if body is None else body.name
+    if body is None:
+        return None
+    return body.name
 
 
 def compute_polar_radius_ratio(name: str) -> float | None:

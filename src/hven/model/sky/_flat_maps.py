@@ -76,7 +76,9 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
         areas = regions.compute_areas() / RADIANS_PER_DEGREE**2
         tolerances = choose_edge_tolerance(areas, regions.compute_border_lengths())
     for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # neighbouring edges may cross on the map
-        subset = regions if len(rows) == len(regions) else regions.take(rows)
+        subset = regions
+        if len(rows) != len(regions):
+            subset = regions.take(rows)
         shapes, is_valid = _build_map_polygons(subset, tolerances[rows] / finer)
         polygons[rows[is_valid]] = shapes[is_valid]
         rows = rows[~is_valid]

@@ -220,7 +220,9 @@ def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 
 def _has_lonlat_coordinates(crs: Any) -> bool:
     """Return whether the frame of a document allows longitudes and latitudes; TFCat's has a time and a frequency."""
-    crs_properties = crs.get("properties") if isinstance(crs, dict) else None
+    crs_properties = None
+    if isinstance(crs, dict):
+        crs_properties = crs.get("properties")
     if not isinstance(crs_properties, dict):
         return True
     return not any(str(word).startswith(("time_", "spectral_")) for word in crs_properties)
@@ -232,13 +234,17 @@ def _extract_crs_name(document: Mapping[str, Any]) -> str | None:
         name = crs.get("properties", {}).get("name")
     else:
         name = crs
-    return name if isinstance(name, str) else None
+    if isinstance(name, str):
+        return name
+    return None
 
 
 def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
     """Return the frame that a feature's geometry or the feature itself names."""
     geometry = feature.get("geometry")
-    geometry_crs = _extract_crs_name(geometry) if isinstance(geometry, dict) else None
+    geometry_crs = None
+    if isinstance(geometry, dict):
+        geometry_crs = _extract_crs_name(geometry)
     return geometry_crs or _extract_crs_name(feature)
 
 
@@ -261,7 +267,9 @@ def find_lon_sign_and_lat_factor(crs: str | None) -> tuple[float, float] | None:
         if crs is None or _EAST_POSITIVE_CRS_PATTERN.search(crs):
             return (1.0, 1.0)
         return None
-    sign = -1.0 if body_frame.frame.west else 1.0
+    sign = 1.0
+    if body_frame.frame.west:
+        sign = -1.0
     shrink = 1.0
     if body_frame.frame.graphic:
         shrink = (1.0 - body_frame.frame.flattening) ** 2
@@ -407,7 +415,10 @@ def _add_turns_and_close_at_pole(ring: Numbers, turns: Numbers) -> Numbers:
     if abs(total_turn) <= 1.0:
         return unwrapped
     # along the pole, and back at the other end of the map
-    pole = 90.0 if ring[:, 1].mean() > 0.0 else -90.0
+    if ring[:, 1].mean() > 0.0:
+        pole = 90.0
+    else:
+        pole = -90.0
     return np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole], unwrapped[0]]])
 
 

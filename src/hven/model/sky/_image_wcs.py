@@ -339,7 +339,10 @@ class ImageWcs:
         sizes = [find_header_number(header, f"{axis}_RADIUS") for axis in "ABC"]
         name = str(header.get("WCSNAME") or "").upper()
         has_graphic_latitudes = "GRAPHIC" in name.replace("GEOGRAPHIC", "")
-        second_axis = sizes[1] if np.isfinite(sizes[1]) else sizes[0]
+        if np.isfinite(sizes[1]):
+            second_axis = sizes[1]
+        else:
+            second_axis = sizes[0]
         self.ellipsoid_axes = (sizes[0], second_axis, sizes[2])
         has_axes = bool(np.isfinite(self.ellipsoid_axes).all()) and min(self.ellipsoid_axes) > 0.0
         self.is_planetographic = image_axes.kind == "body" and has_graphic_latitudes and has_axes
@@ -376,7 +379,10 @@ class ImageWcs:
             if self.is_planetographic:
                 lon, lat = to_planetographic(lon, lat, self.ellipsoid_axes)
             lon = -lon if self.west_positive else lon
-        axes = [lon, lat] if self.wcs.wcs.lng == 0 else [lat, lon]
+        if self.wcs.wcs.lng == 0:
+            axes = [lon, lat]
+        else:
+            axes = [lat, lon]
         world = np.stack(axes, 1)
         try:
             positions = np.asarray(self.wcs.all_world2pix(world, 1, quiet=True), np.float64)

@@ -55,7 +55,9 @@ class Moc:
         moc
             A MOC of the coarser order.
         """
-        moc_order = order if target_order is None else min(target_order, order)
+        moc_order = order
+        if target_order is not None:
+            moc_order = min(target_order, order)
         coarse_cells = sort_distinct(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
         coarse_cells = coarse_cells[coarse_cells >= 0]
         shift = 2 * (healpix.MAX_ORDER - moc_order)

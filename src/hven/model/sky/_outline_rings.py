@@ -50,7 +50,9 @@ def split_and_rank_outline_rings(
     changed_nodes = np.flatnonzero(changed[root])
     index = np.empty(len(successor), dtype=np.int64)
     index[changed_nodes] = np.arange(len(changed_nodes))
-    changed_level = None if level is None else level[changed_nodes]
+    changed_level = None
+    if level is not None:
+        changed_level = level[changed_nodes]
     lowest, rank[changed_nodes] = _rank_ring_nodes(index[successor[changed_nodes]], changed_level)
     root[changed_nodes] = changed_nodes[lowest]
     return root, rank

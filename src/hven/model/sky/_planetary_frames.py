@@ -136,12 +136,18 @@ def _extract_ellipsoid_axes(shape: Node) -> tuple[float, float, float]:
     """Read the axes of an ellipsoid, metres; 0 for axes that are missing."""
     kind, values = shape
     unit = _find_first_wkt_node(values, "LENGTHUNIT", "UNIT")
-    metres_per_unit = unit[1][1] if unit else 1.0
+    metres_per_unit = 1.0
+    if unit:
+        metres_per_unit = unit[1][1]
     sizes = [size * metres_per_unit for size in values[1:4] if isinstance(size, float)]
     if kind == "TRIAXIAL":
-        return (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else (0.0, 0.0, 0.0)
+        if len(sizes) == 3:
+            return (sizes[0], sizes[1], sizes[2])
+        return (0.0, 0.0, 0.0)
     equatorial = sizes[0] if sizes else 0.0
-    inverse_flattening = values[2] if len(values) > 2 else None
+    inverse_flattening = None
+    if len(values) > 2:
+        inverse_flattening = values[2]
     if isinstance(inverse_flattening, float) and inverse_flattening:
         return equatorial, equatorial, equatorial * (1.0 - 1.0 / inverse_flattening)
     return equatorial, equatorial, equatorial
@@ -193,7 +199,10 @@ def parse_iau_frame_code(text: str) -> BodyFrame:
     c = 1e3 * (equatorial if kind == 0 else polar)
     is_regular_moon = body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto"))
     regular = body.kind == "planet" or is_regular_moon
-    flattening = 0.0 if np.isnan(a) else 1.0 - c / a
+    if np.isnan(a):
+        flattening = 0.0
+    else:
+        flattening = 1.0 - c / a
     frame = CoordinateFrame(
         name="BODY",
         body=body.name,
@@ -224,7 +233,9 @@ def _parse_wkt(text: str) -> list[Any]:
             stack[-1].append(float(number) if number else word or quoted.replace('""', '"'))
         elif mark in "[(":
             inner: list[Any] = []
-            name = stack[-1].pop() if stack[-1] else ""
+            name = ""
+            if stack[-1]:
+                name = stack[-1].pop()
             stack[-1].append((str(name).upper(), inner))
             stack.append(inner)
         elif mark in "])":

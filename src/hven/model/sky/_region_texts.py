@@ -340,7 +340,9 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
         crossing = np.flatnonzero(regions.is_self_crossing())
     if len(crossing):
         regions = regions.make_valid()
-    common_frame = names.pop() if len(names) == 1 else None
+    common_frame = None
+    if len(names) == 1:
+        common_frame = names.pop()
     parsed = replace_invalid_regions_by_empty(regions, faults, [None] * len(faults), common_frame)
     return note_self_crossings(parsed, crossing)
 

@@ -475,7 +475,10 @@ class Regions(RegionColumn):
     def _from_moc_cells(cls, moc: Moc) -> Regions:
         """Make a single row of the cells of a MOC."""
         cell_regions = [cls.create_empty(1)]
-        ranges = moc.ranges if moc.fraction < 1.0 else moc.ranges[:0]
+        if moc.fraction < 1.0:
+            ranges = moc.ranges
+        else:
+            ranges = moc.ranges[:0]
         cells_by_order = healpix.split_ranges_into_cells(ranges)
         corner_count = sum(len(cells) * 4 << (moc.order - order) for order, cells in cells_by_order)
         if corner_count > _MAX_MOC_CORNERS:

@@ -181,7 +181,9 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     while reader.peek_word():
         offset = reader.offset
         word = reader.take_word()
-        name = word.lower() if kind == "pos" else word
+        name = word
+        if kind == "pos":
+            name = word.lower()
         is_point_of_multishape = name == "point" and kind == "multishape"
         is_allowed = is_point_of_multishape or name in {"circle", "range", "polygon"}
         if not is_allowed:

@@ -370,7 +370,9 @@ class Range(Shape):
     def width(self) -> float:
         """Degrees of longitude, 0 to 360."""
         span = self.lon2 - self.lon1
-        return 360.0 if span >= 360.0 else span % 360.0
+        if span >= 360.0:
+            return 360.0
+        return span % 360.0
 
     def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         is_in_latitudes = (lat >= self.lat1 - TOLERANCE_DEGREES) & (lat <= self.lat2 + TOLERANCE_DEGREES)
@@ -620,7 +622,10 @@ class ShapeUnion(Shape):
         if not weights.any():
             weights = np.ones(len(weights))
         total = (xyz * weights[:, None]).sum(axis=0)
-        direction = total if np.linalg.norm(total) > 1e-12 else xyz[0]
+        if np.linalg.norm(total) > 1e-12:
+            direction = total
+        else:
+            direction = xyz[0]
         lon, lat = to_lon_lat(direction)
         return Point(float(lon), float(lat))
 

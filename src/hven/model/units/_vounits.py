@@ -528,7 +528,9 @@ def find_nearest_unit(word: str) -> str | None:
         find_close_match(word, prefixed_symbols, MIN_PREFIXED_SIMILARITY),
     ]
     name = find_close_match(word, filter(None, similar_names))
-    return None if name is None else _SYMBOLS_BY_WORD.get(name, name)
+    if name is None:
+        return None
+    return _SYMBOLS_BY_WORD.get(name, name)
 
 
 def combine_unit_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:

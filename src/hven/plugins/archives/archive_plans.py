@@ -379,7 +379,9 @@ def _write_manifest(plan: ArchivePlan) -> str:
     for entry in plan.entries:
         file_facts: tuple[object, ...] = ("", "", "")
         if entry.member is not None:
-            checksum = entry.member.sha256 if entry.member.has_checksum else ""
+            checksum = ""
+            if entry.member.has_checksum:
+                checksum = entry.member.sha256
             file_facts = (f"files/{entry.member.name}", entry.member.size, checksum)
         writer.writerow((*file_facts, entry.status, entry.address, entry.reason))
     return csv_text.getvalue()

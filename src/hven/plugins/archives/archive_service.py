@@ -94,7 +94,10 @@ def _build_archive_response(context: ServiceContext, request: Request, params: s
     else:
         text = read_adql_query(params)
         readme_lines = [("Query", text)]
-        row_limit = get_archive_limits(site.settings).archive_files if is_archive else scripts.MAX_SCRIPT_FILES
+        if is_archive:
+            row_limit = get_archive_limits(site.settings).archive_files
+        else:
+            row_limit = scripts.MAX_SCRIPT_FILES
         with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
             column_name = params.read_one("COLUMN")
             addresses = read_file_addresses(result, base_url, () if column_name is None else (column_name,))

@@ -156,7 +156,9 @@ def build_number_cells(
     may_hold_nan = not keeps_nan
     if may_hold_nan and native_values.dtype.kind == "f":  # without NaN, Arrow copies nothing
         may_hold_nan = native_values.size > 0 and bool(np.isnan(native_values.min()))
-    flat_mask = None if mask is None else mask.ravel()
+    flat_mask = None
+    if mask is not None:
+        flat_mask = mask.ravel()
     cells = pa.array(native_values, mask=flat_mask, from_pandas=may_hold_nan)
     return build_cells(cells, cell_shape, arrow_type)
 

@@ -83,7 +83,10 @@ class _CdfVariable:
         self.is_text = self.cdf_type in TEXT_TYPES
         self.has_truncated_times = False
         self.stored_type = np.dtype(find_numpy_type(self.cdf_type))
-        item_bytes = 8 if self.is_time or self.is_text else self.stored_type.itemsize
+        if self.is_time or self.is_text:
+            item_bytes = 8
+        else:
+            item_bytes = self.stored_type.itemsize
         self.bytes_per_cell = math.prod(self.cell_shape) * item_bytes
         max_bytes = max(MAX_COMPRESSION_RATIO * file_bytes, 1 << 20)
         if min(self.cell_shape, default=1) < 1 or self.bytes_per_cell * max(1, self.record_count) > max_bytes:
@@ -127,7 +130,9 @@ class _CdfVariable:
         if fill is None or isinstance(fill, str) or np.size(fill) != 1 or values.dtype.kind not in "iuf":
             return None
         is_missing = np.asarray(values == np.asarray(fill).ravel()[0].astype(values.dtype))
-        return is_missing if is_missing.any() else None
+        if is_missing.any():
+            return is_missing
+        return None
 
     def read_values(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Read records as physical values: times as MJD, fill values as NaN."""
@@ -175,8 +180,13 @@ class _CdfVariable:
         if self.is_text:
             texts = [str(text).rstrip(" \0") for text in stored.ravel()]
             return pa.array(texts, pa.string())
-        values = convert_epochs_to_mjd(stored, self.cdf_type) if self.is_time else stored
-        mask = None if self.is_time else self.find_fill_values(stored)
+        values = stored
+        if self.is_time:
+            values = convert_epochs_to_mjd(stored, self.cdf_type)
+        if self.is_time:
+            mask = None
+        else:
+            mask = self.find_fill_values(stored)
         return build_number_cells(values, self.cell_shape, arrow_type, mask)
 
     def describe(self) -> ProductVariable:
@@ -294,7 +304,10 @@ def _unpack_file(file: Place) -> Path:
 def _convert_attributes_to_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:
     cards = []
     for attribute_name, value in attributes.items():
-        values = value if isinstance(value, list) else [value]
+        if isinstance(value, list):
+            values = value
+        else:
+            values = [value]
         words = [str(item) for item in values if item is not None]
         text = " ".join(words).strip()
         if text:
@@ -427,7 +440,9 @@ def _create_axes(variable: _CdfVariable, variables_by_name: dict[str, _CdfVariab
                 scale_type=scale_type,
             )
         )
-    return tuple(axes) if has_described_axis else ()
+    if has_described_axis:
+        return tuple(axes)
+    return ()
 
 
 def _read_axis_values(axis_variable: _CdfVariable) -> npt.NDArray[Any]:

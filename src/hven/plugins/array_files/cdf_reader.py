@@ -171,7 +171,10 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
             return super()._read_vardata(vdr_info, startrec=startrec, endrec=endrec, **further_options)
         key = vdr_info.head_vxr
         if key not in self.block_spans:
-            read_index = self._read_vxrs if self.cdfversion == 3 else self._read_vxrs2
+            if self.cdfversion == 3:
+                read_index = self._read_vxrs
+            else:
+                read_index = self._read_vxrs2
             self.block_spans[key] = read_index(key, [], [], [])
         sizes = [size for size, vary in zip(vdr_info.dim_sizes, vdr_info.dim_vary, strict=False) if vary]
         record_size = self._type_size(vdr_info.data_type, vdr_info.num_elements) * math.prod(sizes)
@@ -181,7 +184,10 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
                 low = max(startrec, block_first) - block_first
                 high = min(last, block_last) + 1 - block_first
                 parts.append(self._read_block(key, offset, low * record_size, high * record_size))
-        record_bytes = parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(parts) == 1:
+            record_bytes = parts[0]
+        else:
+            record_bytes = b"".join(parts)
         record_count = last + 1 - startrec
         if len(record_bytes) != record_count * record_size:
             raise SourceError(format_message("{name} is truncated: it ends before its last value", self.place.name))
@@ -202,7 +208,10 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
             cached_bytes = sum(len(data) for _, data in self.blocks.values())
             if cached_bytes > MAX_CACHED_BLOCK_BYTES:
                 self.blocks.clear()
-            decompress = self._read_vvr_block if self.cdfversion == 3 else self._read_vvr_block2
+            if self.cdfversion == 3:
+                decompress = self._read_vvr_block
+            else:
+                decompress = self._read_vvr_block2
             self.blocks[key] = (offset, decompress(offset))
         return self.blocks[key][1][begin:end]
 

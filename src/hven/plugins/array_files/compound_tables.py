@@ -109,7 +109,10 @@ def _iterate_datasets(
             )
         link = group.get(title, getlink=True)
         is_external = isinstance(link, h5py.ExternalLink)
-        member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
+        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+            member = None
+        else:
+            member = group.get(title)
         if isinstance(member, h5py.Dataset):
             is_external = bool(member.external) or member.is_virtual
         if is_external:
@@ -230,13 +233,20 @@ def _read_column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None
         return {}
     metadata_by_column = {}
     for line in lines[()]:
-        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)
+        if isinstance(line, bytes):
+            text = line.decode("utf-8", "replace")
+        else:
+            text = str(line)
         match = _LINE_PATTERN.match(text)
         if match is not None:
             unit_match = _UNIT_PATTERN.search(match["rest"])
             description_match = _DESCRIPTION_PATTERN.search(match["rest"])
-            unit = _remove_quotes(unit_match["unit"]) if unit_match else None
-            description = _remove_quotes(description_match["description"]) if description_match else None
+            unit = None
+            if unit_match:
+                unit = _remove_quotes(unit_match["unit"])
+            description = None
+            if description_match:
+                description = _remove_quotes(description_match["description"])
             metadata_by_column[_remove_quotes(match["name"])] = (unit, description)
     return metadata_by_column
 
@@ -302,7 +312,9 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
         parts = flat.astype(flat.dtype.newbyteorder("=")).view(f"f{base.itemsize // 2}")
         flat_array = pa.FixedSizeListArray.from_arrays(pa.array(parts), 2)
     else:
-        numbers = flat.astype("f4") if base.str[1:] == "f2" else flat
+        numbers = flat
+        if base.str[1:] == "f2":
+            numbers = flat.astype("f4")
         return build_number_cells(numbers, member.shape, arrow_type)
     return build_cells(flat_array, member.shape, arrow_type)
 

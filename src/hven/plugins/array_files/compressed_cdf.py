@@ -73,7 +73,10 @@ def unpack_cdf(path: Path, name: str) -> Path:
         packed_file.seek(begin)
         packed_pieces = _read_pieces(packed_file, size - (begin - 8))
         is_gzip = compression == GZIP_COMPRESSION
-        pieces = _decompress_gzip(packed_pieces, name) if is_gzip else _expand_zero_runs(packed_pieces)
+        if is_gzip:
+            pieces = _decompress_gzip(packed_pieces, name)
+        else:
+            pieces = _expand_zero_runs(packed_pieces)
         with tempfile.NamedTemporaryFile(prefix="hven-cdf-", suffix=".cdf", delete=False) as unpacked_file:
             try:
                 unpacked_file.write(magic + UNCOMPRESSED_MAGIC)

@@ -34,7 +34,9 @@ def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
         value = value.decode("utf-8", "replace")
     if isinstance(value, list | np.ndarray):
         value = " ".join(map(str, np.asarray(value).ravel()))
-    return "" if value is None else str(value).strip()
+    if value is None:
+        return ""
+    return str(value).strip()
 
 
 def is_support_variable(attributes: Mapping[str, Any]) -> bool:
@@ -56,7 +58,9 @@ def is_metadata_variable(attributes: Mapping[str, Any]) -> bool:
 def strip_unit_markup(text: str) -> str | None:
     """Return a unit without the markup of IDL; None if the word means that there is none."""
     plain = strip_idl_markup(text, is_unit=True).strip()
-    return None if plain.lower() in _NO_UNIT_WORDS else plain
+    if plain.lower() in _NO_UNIT_WORDS:
+        return None
+    return plain
 
 
 def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
@@ -70,7 +74,9 @@ def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
 def read_scale_type(attributes: Mapping[str, Any]) -> str | None:
     """Read the scale of a variable in plots (SCALETYP), ``linear`` or ``log``; None if there is none."""
     scale_type = read_text_attribute(attributes, "SCALETYP").lower()
-    return scale_type if scale_type in SCALE_TYPES else None
+    if scale_type in SCALE_TYPES:
+        return scale_type
+    return None
 
 
 def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
@@ -80,7 +86,9 @@ def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float
     """
     low = _find_number(attributes, "VALIDMIN", "VALID_MIN")
     high = _find_number(attributes, "VALIDMAX", "VALID_MAX")
-    return None if low is None and high is None else (low, high)
+    if low is None and high is None:
+        return None
+    return (low, high)
 
 
 def _find_number(attributes: Mapping[str, Any], *names: str) -> float | None:

@@ -282,7 +282,10 @@ class _NetcdfVariable:
         if self.is_text:
             column_type = ColumnType("char", "*")
         else:
-            numpy_type = self.value_type if self.scale_and_offset else self.dtype
+            if self.scale_and_offset:
+                numpy_type = self.value_type
+            else:
+                numpy_type = self.dtype
             column_type = ColumnType(VOTABLE_TYPES[numpy_type.str[1:]], format_arraysize(self.cell_shape))
         label = istp.read_axis_label(self.attributes, name)
         return Column(name=name, type=column_type, unit=self.unit, description=description or None, label=label)
@@ -300,8 +303,13 @@ class _NetcdfVariable:
         if self.is_text:
             return pa.array(_decode_texts(self.read_stored(window)), pa.string())
         is_unscaled = not self.is_time and self.scale_and_offset is None
-        values = self.read_stored(window) if is_unscaled else self.read_values(window)
-        mask = self.find_fill_values(values) if is_unscaled else None
+        if is_unscaled:
+            values = self.read_stored(window)
+        else:
+            values = self.read_values(window)
+        mask = None
+        if is_unscaled:
+            mask = self.find_fill_values(values)
         return build_number_cells(values, self.cell_shape, arrow_type, mask)
 
     def describe(self) -> ProductVariable:
@@ -445,8 +453,14 @@ def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> I
     dimensions = {dim: group.dimensions.get(dim) for dim in variable.dimensions}
     unlimited_dims = frozenset(dim for dim, size in dimensions.items() if size is not None and size.isunlimited())
     is_complex = variable.dtype.kind == "c"
-    value_type = np.dtype(f"f{variable.dtype.itemsize // 2}") if is_complex else variable.dtype
-    parts = _COMPLEX_PARTS if is_complex else {"": np.asarray}
+    if is_complex:
+        value_type = np.dtype(f"f{variable.dtype.itemsize // 2}")
+    else:
+        value_type = variable.dtype
+    if is_complex:
+        parts = _COMPLEX_PARTS
+    else:
+        parts = {"": np.asarray}
     for name_suffix, take_part in parts.items():
         yield _NetcdfVariable(
             name=name + name_suffix,
@@ -485,7 +499,9 @@ def _open_netcdf3(file: Place, resources: ExitStack) -> tuple[list[_NetcdfVariab
     # the memory map is never read: it shows where values lie, and spans of the file are read instead
     netcdf_object = netcdf_file(str(path), "r", mmap=True)
     memory_map = netcdf_object._mm_buf  # noqa: SLF001
-    base = memory_map.ctypes.data if memory_map is not None else 0
+    base = 0
+    if memory_map is not None:
+        base = memory_map.ctypes.data
     records = frozenset(dim for dim, size in netcdf_object.dimensions.items() if size is None)
     variables_found = []
     for title, variable in netcdf_object.variables.items():
@@ -511,8 +527,13 @@ def _open_netcdf3(file: Place, resources: ExitStack) -> tuple[list[_NetcdfVariab
 
 def _list_attribute_cards(attributes: Mapping[str, Any]) -> Iterator[HeaderCard]:
     for word, value in attributes.items():
-        plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        text = plain if isinstance(plain, str) else " ".join(map(str, np.asarray(plain).ravel()[:50]))
+        plain = value
+        if isinstance(value, bytes):
+            plain = value.decode("utf-8", "replace")
+        if isinstance(plain, str):
+            text = plain
+        else:
+            text = " ".join(map(str, np.asarray(plain).ravel()[:50]))
         if not text.strip():
             continue
         if isinstance(plain, np.integer | np.floating):
@@ -665,7 +686,9 @@ def _write_lon_lat_grid_cards(
         return []
     for dim, unit_pattern in zip(variable.dims[-2:], (r"degrees?(n|north)", r"degrees?(e|east)"), strict=True):
         coordinate = _find_coordinate_variable(dim, variable.name, variables_by_name)
-        unit = coordinate.read_text_attribute("units").lower().replace("_", "") if coordinate is not None else ""
+        unit = ""
+        if coordinate is not None:
+            unit = coordinate.read_text_attribute("units").lower().replace("_", "")
         if not re.fullmatch(unit_pattern, unit):
             return []
     lat = _read_coordinates(axes[-2])
@@ -714,7 +737,9 @@ def _find_even_step(coordinates: npt.NDArray[np.float64]) -> float:
         return 0.0
     even_coordinates, step = np.linspace(coordinates[0], coordinates[-1], len(coordinates), retstep=True)
     max_error = np.abs(coordinates - even_coordinates).max()
-    return 0.0 if max_error > 1e-3 * abs(step) else float(step)
+    if max_error > 1e-3 * abs(step):
+        return 0.0
+    return float(step)
 
 
 MEDIUM = ProductFileFormat(

@@ -282,10 +282,14 @@ class _SavContents:
 
 
 def _convert_scalar(value: Any) -> str | int | float | bool:
-    python_value = value.item() if isinstance(value, np.generic) else value
+    python_value = value
+    if isinstance(value, np.generic):
+        python_value = value.item()
     if isinstance(python_value, bytes):
         return python_value.decode("latin-1").strip()
-    return python_value if isinstance(python_value, str | int | float | bool) else str(python_value)
+    if isinstance(python_value, str | int | float | bool):
+        return python_value
+    return str(python_value)
 
 
 def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
@@ -348,13 +352,17 @@ def _convert_date_to_iso(text: str) -> str | None:
         year += 1900 if year > 50 else 2000
     month = months.index(match[2].lower()) + 1
     date = f"{year:04d}-{month:02d}-{int(match[1]):02d}"
-    return f"{date}T{match[4]}" if match[4] else date
+    if match[4]:
+        return f"{date}T{match[4]}"
+    return date
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
     native_type = "u1" if values.dtype.kind == "b" else values.dtype.newbyteorder("=")
     native_values = values.astype(native_type, copy=False)
-    axis_kinds = {1: "longitude", 2: "latitude"} if cards else {}
+    axis_kinds = {}
+    if cards:
+        axis_kinds = {1: "longitude", 2: "latitude"}
     axes = [
         Axis(name=f"axis{axis_number}", size=size, kind=axis_kinds.get(axis_number, ""))
         for axis_number, size in enumerate(reversed(native_values.shape), 1)
@@ -404,11 +412,16 @@ def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array
     """Describe the values of a column, and convert them to Arrow."""
     if values.dtype.str[1:] == "u8":  # no format has unsigned 64-bit integers: they become signed ones, or texts
         fits_int64 = int(values.max()) < 1 << 63
-        values = values.astype("i8") if fits_int64 else values.astype("U20")
+        if fits_int64:
+            values = values.astype("i8")
+        else:
+            values = values.astype("U20")
     if values.dtype.kind in "SU":
         text_column = Column(name=name, type=ColumnType("char", "*"))
         return text_column, pa.array(_decode_texts(values).tolist()).cast(text_column.arrow_field.type)
-    datatype = "boolean" if values.dtype.kind == "b" else VOTABLE_TYPES.get(values.dtype.str[1:], "double")
+    datatype = "boolean"
+    if values.dtype.kind != "b":
+        datatype = VOTABLE_TYPES.get(values.dtype.str[1:], "double")
     column = Column(name=name, type=ColumnType(datatype, format_arraysize(values.shape[1:])))
     cells = build_number_cells(values, values.shape[1:], column.arrow_field.type, keeps_nan=True)
     return column, cells

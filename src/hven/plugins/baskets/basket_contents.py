@@ -132,7 +132,9 @@ class Basket:
         compressed_text = zlib.compress(self.to_text().encode(), 9)
         packed = base64.urlsafe_b64encode(compressed_text).decode().rstrip("=")
         token = f"{INLINE_PREFIX}{packed}"
-        return token if len(token) <= max_characters else ""
+        if len(token) <= max_characters:
+            return token
+        return ""
 
     def compute_token(self) -> str:
         """Return the token by which the basket is stored."""
@@ -265,7 +267,9 @@ def _parse_basket_part(part_data: Mapping[str, Any]) -> BasketTablePart:
 def _normalize_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     lines = []
     for line in row_keys:
-        keys = [line] if isinstance(line, str) else line
+        keys = line
+        if isinstance(line, str):
+            keys = [line]
         lines.append(tuple(map(_require_nonempty_text, keys)))
     return tuple(line for line in lines if line)
 

@@ -145,7 +145,9 @@ def _describe_row_job_types(basket_table: BasketTable, visible_part: BasketTable
         for job_type in type_catalogue.load_served_job_types(runner.site.settings).values()
         if job_type.row_parameter and (job_type.access == "public" or runner.principal.name is not None)
     ]
-    search = build_visible_search(basket_table, visible_part) if job_types else None
+    search = None
+    if job_types:
+        search = build_visible_search(basket_table, visible_part)
     if search is None:
         return []
     names = [column.name for column in basket_table.view.table.columns if not column.hidden]
@@ -163,7 +165,10 @@ def list_citations(basket_tables: Sequence[BasketTable], page_context: PageConte
     collections: dict[str, None] = {}
     for basket_table in basket_tables:
         release = basket_table.view.published.release
-        collection = basket_table.view.table.schema if release is None else release.collection
+        if release is None:
+            collection = basket_table.view.table.schema
+        else:
+            collection = release.collection
         collections[collection] = None
     citations = []
     for name in collections:

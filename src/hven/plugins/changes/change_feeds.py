@@ -300,7 +300,9 @@ class CachedChangeFeeds:
         all_rows = self._find_changed_rows(request)
         row_count = all_rows.num_rows
         # one row more than MAXREC, so that the query knows of the overflow
-        length = None if maxrec is None else min(maxrec, row_count) + 1
+        length = None
+        if maxrec is not None:
+            length = min(maxrec, row_count) + 1
         rows = all_rows.slice(min(offset, row_count), length)
         key_names = [adql.quote_adql_name(name) for name in table.primary]
         select_items = [f"c.{name}" for name in (*key_names, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]

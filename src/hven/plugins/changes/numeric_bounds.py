@@ -77,7 +77,9 @@ def read_number(node: syntax_tree.Expr) -> float | None:
     """Read a number with its sign; None: it is none, or too large to be exact."""
     sign = 1.0
     if isinstance(node, syntax_tree.UnaryOperation) and node.op in {"-", "+"}:
-        sign = -1.0 if node.op == "-" else 1.0
+        sign = 1.0
+        if node.op == "-":
+            sign = -1.0
         node = node.operand
     is_number = isinstance(node, syntax_tree.Literal) and type(node.value) in {int, float}
     if not is_number or abs(node.value) >= MAX_EXACT_INTEGER:  # type: ignore[attr-defined]
@@ -132,7 +134,9 @@ def _read_exact_values(column: pa.ChunkedArray) -> np.ndarray | None:
     """Read a column as doubles, with nan for null; None: they would not be exact."""
     if pa.types.is_integer(column.type):
         values = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")))
-        return None if np.any(np.abs(values) >= MAX_EXACT_INTEGER) else values
+        if np.any(np.abs(values) >= MAX_EXACT_INTEGER):
+            return None
+        return values
     # engines do not agree on how nan compares
     if pa.types.is_float64(column.type) and not pc.any(pc.is_nan(column)).as_py():
         return np.asarray(pc.fill_null(column, float("nan")))

@@ -151,7 +151,10 @@ class ChangedRowMatcher:
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yield parts of the definitions: the first of each, and the pairs that it finds in the two states."""
         definitions = self._definitions[start:stop]
-        limit = MAX_PAIRS if len(definitions) > 1 else self._row_count
+        if len(definitions) > 1:
+            limit = MAX_PAIRS
+        else:
+            limit = self._row_count
         try:
             near_after, near_before = self._find_pairs_near_targets(definitions, after, before, limit)
             found_after = self._find_pairs(definitions, near_after, after, limit)
@@ -356,7 +359,10 @@ class ChangedRowMatcher:
                 syntax_tree.SelectItem(syntax_tree.Literal(index), syntax_tree.Ident(OWNER_COLUMN)),
             )
             select = syntax_tree.Select(items, source, where=condition)
-            body = select if body is None else syntax_tree.SetOperation("UNION", body, select, all=True)
+            if body is None:
+                body = select
+            else:
+                body = syntax_tree.SetOperation("UNION", body, select, all=True)
         assert body is not None  # noqa: S101  (there is a condition)
         found = self._run_query(syntax_tree.Query(body), columns, rows, self._changes.state_after)
         owners = np.asarray(found.column(1)).astype(np.int64)
@@ -398,4 +404,6 @@ def _find_visible_position(table: Table) -> tuple[str, str] | None:
     if not has_icrs_position(table) or table.position is None:
         return None
     is_hidden = any(table.find_column(name).hidden for name in table.position)
-    return None if is_hidden else table.position
+    if is_hidden:
+        return None
+    return table.position

@@ -102,4 +102,6 @@ def _find_earlier_state(site: Site, table_name: str, snapshot: str) -> Published
         return None
     published_table = published_state.tables_by_name.get(table_name)
     relation = None if published_table is None else published_table.relation
-    return published_state if isinstance(relation, Snapshot) and relation.id == snapshot else None
+    if isinstance(relation, Snapshot) and relation.id == snapshot:
+        return published_state
+    return None

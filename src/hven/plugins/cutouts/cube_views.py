@@ -266,7 +266,10 @@ def build_cube_view(
             raise ParamError(message, name=name)
     depth_index = None
     if len(axes) > 2:
-        depth_index = _choose_depth_axis(axes) if depth_axis is None else len(axes) - depth_axis
+        if depth_axis is None:
+            depth_index = _choose_depth_axis(axes)
+        else:
+            depth_index = len(axes) - depth_axis
     fixed_pixels = {}
     for number, pixel in held_pixels.items():
         axis_index = len(axes) - number

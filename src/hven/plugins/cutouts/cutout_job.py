@@ -44,7 +44,9 @@ def run_cutout_job(work: RunningJob) -> None:
     for number, cutout_request in enumerate(cutout_requests, 1):
         work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
         row_identifier = cutout_request.row_identifier
-        result_name = "result" if len(cutout_requests) == 1 else f"cut{number}"
+        result_name = "result"
+        if len(cutout_requests) != 1:
+            result_name = f"cut{number}"
         try:
             original_file = cutouts.find_original_file_and_log_access(
                 context, work.principal, row_identifier, table_name

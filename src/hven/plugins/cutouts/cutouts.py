@@ -328,7 +328,9 @@ def get_soda_error_label(error: Exception) -> str:
     status = find_http_status(error)
     if status == 503:
         return "ServiceUnavailable"
-    return "UsageError" if status < 500 else "Error"
+    if status < 500:
+        return "UsageError"
+    return "Error"
 
 
 ERROR_RESPONDER = ErrorResponder(label_error=get_soda_error_label)

@@ -300,7 +300,9 @@ def _round_to_pixels(
         return None
     x = (float(first[0]), float(last[0]))
     y = (float(first[1]), float(last[1]))
-    return (y, x) if is_swapped else (x, y)
+    if is_swapped:
+        return (y, x)
+    return (x, y)
 
 
 def _mask_longitudes_between(lon: Numbers, interval: Interval) -> npt.NDArray[np.bool_]:

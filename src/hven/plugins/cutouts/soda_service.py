@@ -134,7 +134,9 @@ def build_soda_links(table: Table, context: ServiceContext) -> Sequence[LinkTemp
             file_path = collection_files.find_local_path(context, files, path)
             if file_path is None:  # a list does not wait for other servers
                 root, _ = find_file_root_and_relative_path(path, files.table.roots)
-                return None if root.scheme is None else service
+                if root.scheme is None:
+                    return None
+                return service
             parameter_cache = context.site.get_or_create(cutouts.CutoutParameterCache)
             inputs_by_path[path] = cutouts.fit_cutout_params_to_file(file_inputs, file_path, parameter_cache)
         fitted_inputs = inputs_by_path[path]

@@ -82,7 +82,9 @@ def _parse_program_arguments(value: Any, key_path: str, faults: FaultCollector) 
 def _parse_program_argument(value: Any, key_path: str, faults: FaultCollector) -> LocatedYamlScalar | None:
     if isinstance(value, LocatedYamlScalar) and not value.is_null:
         return value
-    remedy = "put the argument in quotes: '{...}'" if isinstance(value, LocatedYamlMap) else ""
+    remedy = ""
+    if isinstance(value, LocatedYamlMap):
+        remedy = "put the argument in quotes: '{...}'"
     faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
     return None
 
@@ -282,7 +284,9 @@ class DeclaredJobTypeProvider:
     ) -> tuple[JobDefinition | None, list[Fault]]:
         faults = FaultCollector()
         page = read_yaml_file(path, display_path, faults.faults)
-        root = None if page is None else parse_yaml_file(page, faults.faults)
+        root = None
+        if page is not None:
+            root = parse_yaml_file(page, faults.faults)
         if root is None:
             if page is not None and not faults.faults:
                 faults.add_error("the file is empty", page.locate_index(0), self._kind.hint)
@@ -329,7 +333,9 @@ def _build_job_type(
         if key in fields.places:
             faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], f"remove '{key}'")
     runner: ProgramRunner | RemoteJobRunner | None = None
-    description = str(fields["description"]).strip() if "description" in fields else None
+    description = None
+    if "description" in fields:
+        description = str(fields["description"]).strip()
     if function is not None:
         script_path, function_name, signature = function
         params = _merge_params(signature.params, params, fields.get("params", {}), faults)
@@ -460,7 +466,9 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, type_text: st
 
 def _build_declared_param(parameter_name: str, type_text: str, section: LocatedKeyValues) -> Param:
     def read_text(key: str) -> str | None:
-        return str(section[key]) if key in section else None
+        if key in section:
+            return str(section[key])
+        return None
 
     allowed_words = tuple(str(word) for word in section.get("allowed", ()))
     return Param(

@@ -49,7 +49,9 @@ def convert_value(text: str, annotation: Any) -> Any:
         return text.lower() in {"true", "1"}
     if annotation is datetime:
         return datetime.fromisoformat(text)
-    return annotation(text) if annotation in {int, float, Path} else text
+    if annotation in {int, float, Path}:
+        return annotation(text)
+    return text
 
 
 def call_function(path: str, function_name: str, pairs: list[str]) -> Any:

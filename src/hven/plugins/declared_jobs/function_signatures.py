@@ -129,7 +129,10 @@ def _build_param(argument: ast.arg, default: ast.expr | None) -> tuple[Param, st
         many = container == "list"
         if container == "Literal":
             words = ast.literal_eval(annotation.slice)
-            allowed = words if isinstance(words, tuple) else (words,)
+            if isinstance(words, tuple):
+                allowed = words
+            else:
+                allowed = (words,)
             annotation = ast.Name("str")
         elif many:
             annotation = annotation.slice
@@ -161,7 +164,9 @@ def _write_default(default: ast.expr | None, place: str) -> str | None:
         raise SignatureError(f"{place} has a default that is not a literal") from error
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float | str) and value != "" else None
+    if isinstance(value, int | float | str) and value != "":
+        return str(value)
+    return None
 
 
 def build_function_arguments(script_path: Path, function_name: str, params: Sequence[Param]) -> tuple[str, ...]:

@@ -159,12 +159,16 @@ class ProgramRunner:
             values[name] = param_values
         arguments: list[str] = []
         for member in self.argv:
-            parts = (member,) if isinstance(member, str) else member
+            parts = member
+            if isinstance(member, str):
+                parts = (member,)
             value_counts: list[int] = []
             for part in parts:
                 value_counts += [len(values[name]) for name in PLACEHOLDER_PATTERN.findall(part)]
             # without a value of each parameter, the arguments are left out
-            repetitions = max(value_counts, default=1) if all(value_counts) else 0
+            repetitions = 0
+            if all(value_counts):
+                repetitions = max(value_counts, default=1)
             for value_number in range(repetitions):
                 arguments += _fill_placeholders(parts, values, params_by_name, value_number)
         return arguments

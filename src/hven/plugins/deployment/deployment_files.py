@@ -178,7 +178,10 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
     site_directory = settings.directory.resolve()
     writable_directories = sorted({str(site_directory), str(settings.data_directory.resolve())})
     is_in_home = any(f"{directory}/".startswith(HOME_DIRECTORIES) for directory in writable_directories)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    if ":" in settings.host:
+        host = f"[{settings.host}]"
+    else:
+        host = settings.host
     local_host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
     proxies = [proxy for proxy in settings.trusted_proxies if not ipaddress.ip_network(proxy).is_loopback]
     root_path = settings.root_path.rstrip("/")

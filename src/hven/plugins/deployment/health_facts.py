@@ -20,7 +20,9 @@ def describe_health(site: Site) -> dict[str, Any]:
         The open site.
     """
     settings = site.settings
-    kind = "postgresql" if (settings.store or "").startswith("postgresql") else "sqlite"
+    kind = "sqlite"
+    if (settings.store or "").startswith("postgresql"):
+        kind = "postgresql"
     facts: dict[str, Any] = {
         "store": {"kind": kind},
         "directories": {

@@ -66,7 +66,10 @@ def request_readiness(url: str) -> Readiness:
         response = connection.getresponse()
         body = response.read(MAX_ANSWER_BYTES)
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        strerror = error.strerror if isinstance(error, OSError) else None
+        if isinstance(error, OSError):
+            strerror = error.strerror
+        else:
+            strerror = None
         reason = strerror or str(error) or type(error).__name__
         return Readiness(is_ready=False, messages=[f"the server does not respond: {reason}"])
     finally:

@@ -340,5 +340,8 @@ __all__ = ["Options", "open"]
 
 def _extract_error_text(error: Exception) -> str:
     """Return the text of an error; ldap3 raises some with a tuple of texts."""
-    text = error.args[0] if len(error.args) == 1 else str(error)
+    if len(error.args) == 1:
+        text = error.args[0]
+    else:
+        text = str(error)
     return "; ".join(map(str, text)) if isinstance(text, tuple) else str(text)

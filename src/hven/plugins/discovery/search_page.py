@@ -166,7 +166,9 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> Se
     if corrected_words is None:
         return search_hits
     corrected_hits = _find_hits_of_words(corrected_words, page_context, wait_seconds)
-    return replace(corrected_hits, corrected=corrected_words) if corrected_hits.hits else search_hits
+    if corrected_hits.hits:
+        return replace(corrected_hits, corrected=corrected_words)
+    return search_hits
 
 
 def _load_known_words(page_context: PageContext) -> KnownWords:

@@ -99,7 +99,10 @@ def _replace_named_dates(words: str, language: str) -> str:
     def replace_match(match: re.Match[str]) -> str:
         is_english_mars = match["month"].lower() == "mars" and language != "fr"
         is_planet = is_english_mars or match["month"] == "Mars"
-        number = None if is_planet else _find_month_number(match["month"])
+        if is_planet:
+            number = None
+        else:
+            number = _find_month_number(match["month"])
         if number is None:
             return match[0]
         day = match["day"] or match["late_day"]
@@ -116,7 +119,9 @@ def _find_month_number(word: str) -> int | None:
     if len(folded_word) < MIN_MONTH_LETTERS:
         return None
     numbers = {number for name, number in MONTH_NUMBERS.items() if name.startswith(folded_word)}
-    return numbers.pop() if len(numbers) == 1 else None
+    if len(numbers) == 1:
+        return numbers.pop()
+    return None
 
 
 def _is_valid_date(text: str) -> bool:

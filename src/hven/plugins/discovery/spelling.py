@@ -59,7 +59,9 @@ class KnownWords:
             return None
         if np.char.startswith(self._words, word).any():
             return None
-        limit = 2 if len(word) >= MIN_LONG_LETTERS else 1
+        limit = 1
+        if len(word) >= MIN_LONG_LETTERS:
+            limit = 2
         numbers = np.flatnonzero(np.abs(self._lengths - len(word)) <= limit)
         if not len(numbers):
             return None

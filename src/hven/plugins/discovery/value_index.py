@@ -400,7 +400,9 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
         if has_excluded_name or ucd.startswith(EXCLUDED_UCDS) or column.type.xtype:
             continue
         distinct = statistics.get(column.name, {}).get("distinct")
-        distinct_count = float(distinct) if isinstance(distinct, int | float) else 0.0
+        distinct_count = 0.0
+        if isinstance(distinct, int | float):
+            distinct_count = float(distinct)
         if column.enum or lacks_statistics or 0 < distinct_count <= MAX_COLUMN_VALUES:
             candidates.append((distinct_count, column.rank, column))
     total = 0.0
@@ -409,7 +411,9 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
         total += distinct
         if total <= MAX_TABLE_VALUES:
             chosen_columns.append(column)
-    return chosen_columns[:MAX_UNKNOWN_COLUMNS] if lacks_statistics else chosen_columns
+    if lacks_statistics:
+        return chosen_columns[:MAX_UNKNOWN_COLUMNS]
+    return chosen_columns
 
 
 def index_table_values(
@@ -648,7 +652,9 @@ def _mark_values_with_word(
     first, last = _build_prefix_range(word)
     low = int(np.searchsorted(values.begins, first, "left"))
     end = int(np.searchsorted(values.begins, last, "right"))
-    high = end if max_values is None else min(end, low + max_values)
+    high = end
+    if max_values is not None:
+        high = min(end, low + max_values)
     is_marked = np.zeros(len(values.rows), bool)
     is_marked[values.whose[low:high]] = True
     if len(word.encode()) > COMPARED_BYTES and end > low:

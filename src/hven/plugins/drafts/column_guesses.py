@@ -443,7 +443,10 @@ def _with_guessed_ucds_and_positions(
     """Add the UCDs that names, units and descriptions suggest, and convert positions."""
     named_quantities = []
     for guess in guesses:
-        name = guess.column.name if guess.expression else guess.source
+        if guess.expression:
+            name = guess.column.name
+        else:
+            name = guess.source
         named_quantities.append((_find_reserved_name(guess) or name, guess.column.unit, guess.column.description))
     suggested_ucds = units.suggest_ucds(named_quantities)
     source_ucds = {guess.column.ucd for guess in guesses}

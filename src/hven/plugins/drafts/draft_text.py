@@ -110,7 +110,9 @@ class TableDescriptorDraft:
                 f"for first"
             )
         if self.key:
-            default_reason = "no value occurs twice" if len(self.key) == 1 else "together they identify a row"
+            default_reason = "together they identify a row"
+            if len(self.key) == 1:
+                default_reason = "no value occurs twice"
             names = format_yaml_flow_value([guess.column.name for guess in self.key])
             lines.append(f"    primary: {names}  # guessed: {self.key_reason or default_reason}")
         if self.position is not None:

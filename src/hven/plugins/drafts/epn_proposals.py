@@ -154,7 +154,10 @@ def _propose_coordinates(proposer: MappingProposer) -> None:
     if "c1min" in proposal.settings or proposal.let_expressions:
         return
     if proposer.image_coverage is not None and "s_region" not in proposal.settings:
-        proposal.frame = "celestial" if proposer.image_coverage == "sky" else "body"
+        if proposer.image_coverage == "sky":
+            proposal.frame = "celestial"
+        else:
+            proposal.frame = "body"
         proposal.optional_families = ["region"]
         proposal.propose_expression(
             "s_region", FOOTPRINT_EXPRESSION, "guessed: what the image covers, by its WCS cards; c1min .. c2max follow"

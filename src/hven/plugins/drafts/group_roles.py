@@ -65,4 +65,6 @@ def find_member_roles(group: ColumnGroup) -> Mapping[str, str]:
         elif any(name.lower() == pattern.format(name=group.name).lower() for pattern in ERROR_NAMES):
             role = "error"
         roles[role] = name
-    return roles if "value" in roles else group.roles
+    if "value" in roles:
+        return roles
+    return group.roles

@@ -61,7 +61,9 @@ def new(
     """Write a first draft of a descriptor, from a file or an address."""
     if not source:
         collection_name = _propose_collection_name(name)
-        data_path = shlex.quote(name) if collection_name != name else "FILE"
+        data_path = "FILE"
+        if collection_name != name:
+            data_path = shlex.quote(name)
         raise UsageError(
             "--from is missing; it specifies the file or the address of the data",
             remedy=f"run {format_command(context, 'new', collection_name, '--from', data_path)}",

@@ -62,7 +62,9 @@ def find_body_position_columns(guesses: Sequence[ColumnGuess]) -> tuple[str, str
         match = _LONGITUDE_NAME_PATTERN.fullmatch(name)
         if match is None:
             continue
-        word = "latitude" if match["word"] == "longitude" else "lat"
+        word = "lat"
+        if match["word"] == "longitude":
+            word = "latitude"
         suffix = match["end"] or ""
         suffix = {"_e": "_n", "_east": "_north"}.get(suffix, suffix)
         latitude = f"{match['stem']}{word}{suffix}"

@@ -237,7 +237,9 @@ class StandardTableDraft:
             f"    standard: {self.standard}",
         ]
         if proposal.frame is not None:
-            frame = '"none"' if proposal.frame == "none" else format_yaml_scalar(proposal.frame)
+            frame = '"none"'
+            if proposal.frame != "none":
+                frame = format_yaml_scalar(proposal.frame)
             lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
         optional = [*_list_used_optional_columns(proposal, table), *proposal.optional_families]
         if optional:

@@ -147,7 +147,9 @@ def choose_file_pattern(folder: Path, source: str) -> Path:
 def _is_readable_extension(extension: str) -> bool:
     if extension in remote_stores.ARCHIVE_EXTENSIONS:
         return True
-    kind = file_kinds.find_file_kind_by_name(f"a{extension}") if extension else None
+    kind = None
+    if extension:
+        kind = file_kinds.find_file_kind_by_name(f"a{extension}")
     return kind is not None and file_kinds.find_file_option_name(kind) == "files"  # other kinds read a single file
 
 

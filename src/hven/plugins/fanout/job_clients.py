@@ -280,7 +280,9 @@ class RemoteJobClient:
         """List the user's jobs of a type."""
         query = urlencode([("LAST", str(limit)), *(("PHASE", phase) for phase in phases)])
         document = self._read_json(f"{self._build_url(type_name)}?{query}")
-        jobs = document.get("jobs") if isinstance(document, dict) else None
+        jobs = None
+        if isinstance(document, dict):
+            jobs = document.get("jobs")
         if not isinstance(jobs, list):
             raise SourceError(f"{self._build_url(type_name)} is not a list of jobs")
         return jobs

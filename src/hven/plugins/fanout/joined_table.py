@@ -165,14 +165,18 @@ def write_row_states(
 
 
 def _build_row_column(param: Param) -> Column:
-    description = param.description[:1].upper() + param.description[1:] if param.description else None
+    description = None
+    if param.description:
+        description = param.description[:1].upper() + param.description[1:]
     return Column(name=param.name, type=param.type, unit=param.unit, description=description)
 
 
 def _merge_columns(known: Column | None, column: Column) -> Column:
     """Return a column for the values of two results; different types become the wider number, or text."""
     if known is None or known.type == column.type:
-        return column.copy_with(required=False) if known is None else known
+        if known is None:
+            return column.copy_with(required=False)
+        return known
     types = (known.type, column.type)
     if all(item.is_numeric and not item.is_array for item in types):
         return known.copy_with(type=INT64 if all(item.is_integer for item in types) else FLOAT64)

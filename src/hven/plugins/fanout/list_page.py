@@ -203,7 +203,9 @@ class _OpenListJob:
         if not self.runner.retry_count:
             return compute_child_id(self.job.id, write_child_name(step_name, row, 1))
         step_job = self.last_jobs.get((step_name, row))
-        return None if step_job is None else step_job.id
+        if step_job is None:
+            return None
+        return step_job.id
 
     @property
     def is_active(self) -> bool:
@@ -340,7 +342,9 @@ class ListPageEndpoints:
         shown_phase = request.query_params.get("phase", "")
         numbers = open_list.select_rows(shown_phase)
         offset_text = request.query_params.get("from", "0")
-        offset = min(int(offset_text), len(numbers)) if offset_text.isdecimal() and len(offset_text) < 9 else 0
+        offset = 0
+        if offset_text.isdecimal() and len(offset_text) < 9:
+            offset = min(int(offset_text), len(numbers))
         shown_numbers = numbers[offset : offset + PAGE_ROWS]
 
         def build_address(phase: str, new_offset: int) -> str:
@@ -355,7 +359,9 @@ class ListPageEndpoints:
             if phase_counts.get(phase)
         ]
         last = offset + len(shown_numbers)
-        share = 1.0 if job.phase == "COMPLETED" else float(job.progress.get("share") or 0)
+        share = 1.0
+        if job.phase != "COMPLETED":
+            share = float(job.progress.get("share") or 0)
         return JobListRows(
             phase=job.phase,
             active=open_list.is_active,
@@ -494,13 +500,18 @@ def _build_result_url(base: str, job: JobRecord, result_name: str) -> str:
 
 
 def _shorten(text: str, max_characters: int = MAX_VALUE_CHARACTERS) -> str:
-    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
+    if len(text) <= max_characters:
+        return text
+    return f"{text[: max_characters - 1]}…"
 
 
 def _format_elapsed(job: JobRecord) -> str:
     if job.started is None:
         return ""
-    end_time = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
+    if job.ended:
+        end_time = datetime.fromisoformat(job.ended)
+    else:
+        end_time = datetime.now(UTC)
     seconds = max(0.0, (end_time - datetime.fromisoformat(job.started)).total_seconds())
     if seconds < 60:
         return f"{seconds:.1f} s"

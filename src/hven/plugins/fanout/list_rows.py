@@ -242,7 +242,9 @@ def write_lines(columns: Sequence[Param], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _split_line(line: str, separator: re.Pattern[str] | None) -> list[str]:
-    return [line] if separator is None else separator.split(line)
+    if separator is None:
+        return [line]
+    return separator.split(line)
 
 
 def _find_column(param: Param, columns: Sequence[Column]) -> int | None:
@@ -251,7 +253,9 @@ def _find_column(param: Param, columns: Sequence[Column]) -> int | None:
             return position
     ucd = _UCDS_BY_NAME.get(param.name, "-")
     positions = [position for position, column in enumerate(columns) if (column.ucd or "").lower().startswith(ucd)]
-    return positions[0] if positions else None
+    if positions:
+        return positions[0]
+    return None
 
 
 def _write_value(value: object) -> str:

@@ -106,7 +106,9 @@ class ListRunner:
         if not self._has_completed_row(last_jobs):
             _, first_failure = min((row, job) for (_, row), job in last_jobs.items() if job.phase != "COMPLETED")
             reason = self._describe_failure(running_job, first_failure)
-            failed_text = "the only row failed" if len(rows) == 1 else f"all {len(rows):,} rows failed"
+            failed_text = "the only row failed"
+            if len(rows) != 1:
+                failed_text = f"all {len(rows):,} rows failed"
             raise JobFailedError(f"{failed_text}; {reason}", remedy="see the result 'rows'")
 
     def _has_completed_row(self, last_jobs: Mapping[tuple[str, int], StepJob]) -> bool:
@@ -187,7 +189,10 @@ class ListRunner:
     def _describe_failure(self, running_job: RunningJob, failed_job: StepJob) -> str:
         job = running_job.site.store.jobs.get_job(failed_job.id)
         step_name, row_text, *_ = (job.run_id or "").split(" ")
-        reason = job.error["message"] if job.error else f"it was {job.phase.lower()}"
+        if job.error:
+            reason = job.error["message"]
+        else:
+            reason = f"it was {job.phase.lower()}"
         return f"the step {step_name!r} of row {row_text} failed: {reason}"
 
     # --- results ---------------------------------------------------------------------------------------------
@@ -226,7 +231,9 @@ class ListRunner:
     def _read_error(self, running_job: RunningJob, job_id: str) -> str:
         with suppress(NotFoundError):  # destroyed meanwhile
             error = running_job.site.store.jobs.get_job(job_id).error
-            return str(error["message"]) if error else ""
+            if error:
+                return str(error["message"])
+            return ""
         return ""
 
     def _join_step_results(

@@ -103,7 +103,9 @@ def write_child_name(step_name: str, row: int, attempt: int) -> str:
     attempt
         Number of the attempt.
     """
-    return f"{step_name} {row}" if attempt == 1 else f"{step_name} {row} {attempt}"
+    if attempt == 1:
+        return f"{step_name} {row}"
+    return f"{step_name} {row} {attempt}"
 
 
 def find_last_jobs(job_refs: Iterable[JobRef]) -> dict[tuple[str, int], StepJob]:
@@ -123,7 +125,9 @@ def find_last_jobs(job_refs: Iterable[JobRef]) -> dict[tuple[str, int], StepJob]
     for ref in job_refs:
         step_name, row_text, *attempt_texts = (ref.run_id or "").split(" ")
         key = (step_name, int(row_text))
-        attempt = int(attempt_texts[0]) if attempt_texts else 1
+        attempt = 1
+        if attempt_texts:
+            attempt = int(attempt_texts[0])
         if key not in last_jobs or last_jobs[key].attempt < attempt:
             last_jobs[key] = StepJob(ref.id, attempt, ref.phase)
     return last_jobs
@@ -186,7 +190,9 @@ def _judge_job(job: StepJob, retry_count: int) -> str:
     if job.phase == "COMPLETED":
         return DONE
     if job.phase == "ERROR":
-        return _DUE if job.attempt <= retry_count else FAILED
+        if job.attempt <= retry_count:
+            return _DUE
+        return FAILED
     if job.phase in {"ABORTED", "ARCHIVED"}:
         return FAILED
     return OPEN

@@ -310,7 +310,9 @@ class FederatedExecution(FetchingExecution):
         distinct_values = pc.unique(column).drop_null()
         if isinstance(distinct_values, pa.ChunkedArray):
             distinct_values = distinct_values.combine_chunks()
-        return None if len(distinct_values) > max_keys else distinct_values
+        if len(distinct_values) > max_keys:
+            return None
+        return distinct_values
 
     def _find_rows_in_memory(self, table_number: int) -> pa.Table | None:
         """Return the rows of a table that are in memory, copied or uploaded; None if they are not."""

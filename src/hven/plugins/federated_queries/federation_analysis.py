@@ -244,7 +244,10 @@ class _SelectAnalyzer:
     def assign_join_conditions(self, item: FromItem) -> tuple[set[int], set[int]]:
         """Return the tables all of whose rows reach the SELECT, and those that an outer join may fill with nulls."""
         if not isinstance(item, Join):
-            preserved_tables = {item.number} if isinstance(item, (TableRef, DerivedTable)) else set()
+            if isinstance(item, (TableRef, DerivedTable)):
+                preserved_tables = {item.number}
+            else:
+                preserved_tables = set()
             return preserved_tables, set()
         left_tables, left_nullable = self.assign_join_conditions(item.left)
         right_tables, right_nullable = self.assign_join_conditions(item.right)
@@ -283,7 +286,9 @@ class _SelectAnalyzer:
             if len(sources) == 2:
                 self._add_join_keys(part, preserved_tables, driver_tables)
                 continue
-            table_use = self.table_uses.get(next(iter(sources))) if len(sources) == 1 else None
+            table_use = None
+            if len(sources) == 1:
+                table_use = self.table_uses.get(next(iter(sources)))
             if table_use is None:
                 continue
             is_preserved = table_use.number in preserved_tables
@@ -358,7 +363,10 @@ def replace_foreign_tables(
         if isinstance(node, Select) and (where := _remove_pushed_conditions(node.where, pushed_ids)) is not node.where:
             return transform_tree(replace(node, where=where), change_node)
         if isinstance(node, Join) and (on := _remove_pushed_conditions(node.on, pushed_ids)) is not node.on:
-            kind = "CROSS" if node.kind == "INNER" and on is None else node.kind
+            if node.kind == "INNER" and on is None:
+                kind = "CROSS"
+            else:
+                kind = node.kind
             return transform_tree(replace(node, on=on, kind=kind), change_node)
         return node
 

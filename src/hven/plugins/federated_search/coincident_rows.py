@@ -273,7 +273,9 @@ def _build_row_sky_condition(row: Mapping[str, object], table: Table) -> dict[st
         lon, lat = (_to_finite_float(row.get(name)) for name in table.position)
         if lon is not None and lat is not None:
             field_sizes = [value for name, value in row.items() if name.lower() == "s_fov"]
-            field_of_view = _to_finite_float(field_sizes[0]) if field_sizes else None
+            field_of_view = None
+            if field_sizes:
+                field_of_view = _to_finite_float(field_sizes[0])
             radius = SKY_RADIUS_DEGREES
             if field_of_view is not None:
                 radius = min(max(field_of_view / 2, SKY_RADIUS_DEGREES), MAX_RADIUS_DEGREES)

@@ -56,7 +56,9 @@ def _describe_coincident_rows(table_view: TableView, page_context: PageContext) 
     )
     lines = []
     for other, target_result in related_results:
-        own_rows = 1 if other.target.table == table_view.table else 0
+        own_rows = 0
+        if other.target.table == table_view.table:
+            own_rows = 1
         if target_result.status == "late" or (target_result.row_count or 0) > own_rows:
             lines.append(_describe_coincident_table(other, target_result, page_context))
     return {
@@ -73,7 +75,9 @@ def _describe_coincident_table(
     related_table: coincident_rows.CoincidentTable, target_result: TableQueryOutcome, page_context: PageContext
 ) -> dict[str, Any]:
     table = related_table.target.table
-    table_address = "" if table is None else build_table_address(page_context.base, table)
+    table_address = ""
+    if table is not None:
+        table_address = build_table_address(page_context.base, table)
     return {
         "key": related_table.target.key,
         "title": related_table.target.title,

@@ -276,7 +276,9 @@ def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[
     for table in tables:
         if classify_table_standard(table) == standard and table.qualified_name in runner.published_state.tables_by_name:
             resource = runner.published_state.resources.get(table.schema)
-            resource_title = resource.title if resource is not None else None
+            resource_title = None
+            if resource is not None:
+                resource_title = resource.title
             title = resource_title or table.title or table.qualified_name
             search_targets.append(SearchableTable(name=table.qualified_name, title=title, table=table))
     for service in runner.site.settings.remote:

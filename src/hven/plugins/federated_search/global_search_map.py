@@ -37,7 +37,9 @@ def classify_search_map(kind: str, search: TableSearch) -> str:
     """Return what a map of the rows of a search shows: ``sky``, ``body``, or an empty text."""
     if kind == "obscore":
         return "sky"
-    return "body" if find_searched_body(search) else ""
+    if find_searched_body(search):
+        return "body"
+    return ""
 
 
 def has_map_places(target: SearchableTable, kind: str) -> bool:

@@ -430,7 +430,9 @@ def _list_example_searches(
 def _choose_timeout(target: SearchableTable, *, is_quick: bool) -> float:
     if target.service is not None:
         return min(target.service.seconds, global_search.SEARCH_TIMEOUT_SECONDS)
-    return LOCAL_TIMEOUT_SECONDS if is_quick else global_search.SEARCH_TIMEOUT_SECONDS
+    if is_quick:
+        return LOCAL_TIMEOUT_SECONDS
+    return global_search.SEARCH_TIMEOUT_SECONDS
 
 
 def _search_one_table(page_context: PageContext) -> PageContent:
@@ -549,7 +551,10 @@ def _build_votable_address(target_result: TableQueryOutcome, page_context: PageC
     service = target_result.target.service
     if service is None and "tap" not in page_context.context.faces:
         return ""
-    tap_address = f"{page_context.base}/tap" if service is None else service.url.rstrip("/")
+    if service is None:
+        tap_address = f"{page_context.base}/tap"
+    else:
+        tap_address = service.url.rstrip("/")
     if not tap_address.startswith(("http://", "https://")):  # a registry may contain anything
         return ""
     parameters = {"REQUEST": "doQuery", "LANG": "ADQL", "FORMAT": "votable", "QUERY": target_result.adql}

@@ -273,7 +273,9 @@ def _extract_search_ranges(search: TableSearch) -> Iterable[tuple[str, float, fl
         if isinstance(part.left, syntax_tree.ColumnRef) and isinstance(part.right, syntax_tree.Literal):
             name = part.left.name.name.lower()
             value = part.right.value
-            side = "high" if part.op[0] == "<" else "low"
+            side = "low"
+            if part.op[0] == "<":
+                side = "high"
             if isinstance(value, int | float):
                 bounds.setdefault(name, {})[side] = float(value)
     for low, (axis, convert) in SEARCH_AXES.items():

@@ -88,7 +88,10 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
-                deep = MAX_DEPTH if "**" in pattern else pattern.count("/")
+                if "**" in pattern:
+                    deep = MAX_DEPTH
+                else:
+                    deep = pattern.count("/")
                 self._walk_directories(ftp, find_directory_before_wildcard(pattern), deep, facts_by_path)
             yield from select_files(facts_by_path, patterns, ignore_patterns)
 

@@ -70,7 +70,9 @@ def read_film_frame(path: Place, name: str, size: int) -> FilmFrame:
         The file has no image, or is damaged.
     """
     refuse_large_packed_file(path, name)
-    read_cells = _read_raster_cells if name.lower().rpartition(".")[2] in RASTER_FORMATS else _read_product_cells
+    read_cells = _read_product_cells
+    if name.lower().rpartition(".")[2] in RASTER_FORMATS:
+        read_cells = _read_raster_cells
     try:
         cells, cards, shape = read_cells(path, name, size)
     except (ValueError, ArithmeticError, LookupError, TypeError, OSError, NotImplementedError) as fault:
@@ -155,7 +157,9 @@ def choose_film_stretch(read_frame: Callable[[int], FilmFrame], count: int, diff
         limit = _compute_percentiles([np.abs(pair) for pair in pairs], (DIFFERENCE_PERCENTILE,))[0] or 1.0
         return ColourStretch("linear", -limit, limit, None, "difference")
     low, high = _compute_percentiles([frame.values for frame in frames.values()], VALUE_PERCENTILES)
-    colours = find_solar_colour_map(frames[0].wavelength) if frames[0].disc is not None else "gray"
+    colours = "gray"
+    if frames[0].disc is not None:
+        colours = find_solar_colour_map(frames[0].wavelength)
     return ColourStretch("asinh", low, high, VALUE_PERCENTILES, colours)
 
 

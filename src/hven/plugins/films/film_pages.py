@@ -281,7 +281,9 @@ def _list_contour_tables(page_context: PageContext) -> list[tuple[str, str]]:
     tables = []
     for table in page_context.catalogue.iterate_tables():
         is_current = table.release is None and table.qualified_name in page_context.published_state.tables_by_name
-        map_frame = find_map_frame(table) if is_current and find_footprint_column(table) is not None else None
+        map_frame = None
+        if is_current and find_footprint_column(table) is not None:
+            map_frame = find_map_frame(table)
         if map_frame is not None and map_frame.said == "Carrington" and find_begin_and_end_time_columns(table)[0]:
             tables.append((table.qualified_name, table.title or table.qualified_name))
     return tables

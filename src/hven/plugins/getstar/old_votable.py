@@ -236,9 +236,13 @@ def _build_value_field(
 ) -> _OldColumn:
     old = star_table.fields.get(column.name, OldField())
     # the names of groups that come from a VOTable are those of its FIELDs, and so are their UCDs
-    group_name = group.name if group is not None and _is_same_name(group.name, column.name) else ""
+    group_name = ""
+    if group is not None and _is_same_name(group.name, column.name):
+        group_name = group.name
     name = old.name or group_name or column.name
-    group_ucd = (group.ucd or "") if group is not None else ""
+    group_ucd = ""
+    if group is not None:
+        group_ucd = group.ucd or ""
     ucd = old.ucd or (group_ucd if _OLD_UCD_PATTERN.fullmatch(group_ucd) else "")
     unit = column.unit or ""
     values = _read_values_without_nan(column, rows)

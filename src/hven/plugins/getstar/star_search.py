@@ -220,7 +220,9 @@ class StarSearch:
     def _find_query_rows(self, query: str) -> pa.Table | None:
         with self.table_view.runner.run_query(query) as result:
             rows = result.read_table()
-        return rows if rows.num_rows else None
+        if rows.num_rows:
+            return rows
+        return None
 
     def _fetch_nearest_row(self, resolved: ResolvedName) -> pa.Table | None:
         """Fetch the row nearest to a resolved position, within the radius; None: there is none."""
@@ -294,4 +296,6 @@ def find_search_status(stars: Sequence[FoundStar]) -> int:
     server_statuses = [status for status in statuses if status >= FIRST_SERVER_STATUS]
     if server_statuses:
         return min(server_statuses)
-    return statuses.pop() if len(statuses) == 1 else 404
+    if len(statuses) == 1:
+        return statuses.pop()
+    return 404

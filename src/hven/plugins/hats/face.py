@@ -253,7 +253,9 @@ def _describe_openapi_paths() -> dict[str, Any]:
         descriptions = about | query_params
         parameters = []
         for place, param_name in param_places:
-            param_type = "integer" if param_name in {"order", "dir", "pixel"} else "string"
+            param_type = "string"
+            if param_name in {"order", "dir", "pixel"}:
+                param_type = "integer"
             parameter = {
                 "name": param_name,
                 "in": place,

@@ -182,7 +182,9 @@ class HatsSource:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows, partition by partition."""
         self._is_read = True
-        names = [column.name for column in self.list_columns()] if column_names is None else column_names
+        names = column_names
+        if column_names is None:
+            names = [column.name for column in self.list_columns()]
         if (
             not self._is_on_web or row_limit is not None
         ):  # of files behind an address ranges are read, where few rows are looked at

@@ -175,7 +175,9 @@ class TableTiling:
         for column in self.table.columns:
             if column.hidden and column.name not in position:
                 continue
-            name = RENAMED_CELL_COLUMN if column.name == hats_layout.CELL_COLUMN else column.name
+            name = RENAMED_CELL_COLUMN
+            if column.name != hats_layout.CELL_COLUMN:
+                name = column.name
             columns.append((name, column))
         return tuple(columns)
 
@@ -213,7 +215,9 @@ class TableTiling:
         for name, column in self.columns:
             if self.table.primary == (column.name,) and name == column.name:
                 can_be_indexed = column.type.is_integer or column.type.is_string
-                return column if can_be_indexed and re.fullmatch(r"\w+", column.name) else None
+                if can_be_indexed and re.fullmatch(r"\w+", column.name):
+                    return column
+                return None
         return None
 
     def get_layout(self) -> TilingLayout:
@@ -454,7 +458,9 @@ class TableTiling:
         requested_names = set((columns or "").split(",")) - {hats_layout.CELL_COLUMN}
         if columns and requested_names <= {*all_names}:
             names = [name for name in all_names if name in requested_names]
-        ranges = _compute_margin_ranges(order, pixel) if self.part == MARGIN_PART else pixel_ranges
+        ranges = pixel_ranges
+        if self.part == MARGIN_PART:
+            ranges = _compute_margin_ranges(order, pixel)
         if filters:
             ranges = healpix.intersect_ranges(ranges, parse_filter_ranges(filters))
         is_whole = not self.part and names == all_names and np.array_equal(ranges, pixel_ranges)
@@ -557,7 +563,10 @@ class TableTiling:
         name = self.table.qualified_name
         if self.part:
             name += f"_{self.part}"
-        row_count = layout.margin_rows if self.part == MARGIN_PART else layout.row_count
+        if self.part == MARGIN_PART:
+            row_count = layout.margin_rows
+        else:
+            row_count = layout.row_count
         orders = [order for order, _ in layout.pixels]
         return hats_layout.write_catalogue_properties(
             name,

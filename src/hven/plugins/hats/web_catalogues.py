@@ -99,7 +99,9 @@ class WebHatsClient:
     def _find_store(self, address: str) -> WebFileStore:
         store = self._stores.get(address)
         if store is None:
-            options = {} if self._secret is None else {"authorization": self._secret}
+            options = {}
+            if self._secret is not None:
+                options = {"authorization": self._secret}
             opened_store = open_remote_store(
                 FileRoot(address=address, options=options),
                 resolve_secret=None,
@@ -215,7 +217,10 @@ class RangedWebFile(io.RawIOBase):
             The file has changed.
         """
         begin = self._position
-        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        if size is None or size < 0:
+            end = self._size
+        else:
+            end = min(self._position + size, self._size)
         if end <= begin:
             return b""
         deadline_time = time.monotonic() + RANGE_TIMEOUT_SECONDS

@@ -426,7 +426,9 @@ def _list_several_address_columns(result: QueryResult) -> list[str]:
     """List the columns with addresses of files if there are several; one is chosen otherwise."""
     ucds = {column.name: (column.ucd or "").lower() for column in result.columns}
     names = [name for name, ucd in ucds.items() if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
-    return names if len(names) > 1 else []
+    if len(names) > 1:
+        return names
+    return []
 
 
 def _resolve_old_address(new_prefixes: Mapping[str, str], base_url: str, address: str) -> str:

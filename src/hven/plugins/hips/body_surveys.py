@@ -145,7 +145,9 @@ def list_finest_tiles(layer: BodyLayer, order: int) -> npt.NDArray[np.int64]:
     known_tiles = np.zeros(0, np.int64)
     for lon, lat in layer.iterate_places(step):
         is_place = np.isfinite(lon) & np.isfinite(lat)
-        cells = healpix.compute_cell_indexes(order, lon[is_place], lat[is_place]) if is_place.any() else known_tiles
+        cells = known_tiles
+        if is_place.any():
+            cells = healpix.compute_cell_indexes(order, lon[is_place], lat[is_place])
         known_tiles = np.union1d(known_tiles, cells[cells >= 0])
         _require_few_tiles(known_tiles, order)
     tiles = np.arange(12, dtype=np.int64)
@@ -245,7 +247,9 @@ class _BodyHipsBuilder:
     @property
     def tile_extension(self) -> str:
         """Ending of the file that is written last."""
-        return ".png" if self.layer.value_range is None else ".fits"
+        if self.layer.value_range is None:
+            return ".png"
+        return ".fits"
 
     def write_tile(self, order: int, tile: int) -> BodyTile | None:
         """Write a tile and those below it, unless it exists; None: it has no data."""
@@ -293,7 +297,9 @@ class _BodyHipsBuilder:
     def _sample_tile(self, tile: int) -> BodyTile:
         """Read the values of a tile; near a pole in blocks, because a part at the pole reaches around the body."""
         latitude = healpix.compute_cell_centers(self.order, [tile])[1][0]
-        split_orders = self.pixel_orders - POLAR_BLOCK_ORDERS if abs(latitude) > POLAR_LATITUDE_DEG else 0
+        split_orders = 0
+        if abs(latitude) > POLAR_LATITUDE_DEG:
+            split_orders = self.pixel_orders - POLAR_BLOCK_ORDERS
         block_orders = self.pixel_orders - split_orders
         block_width = 1 << block_orders
         values: BodyTile | None = None
@@ -313,7 +319,9 @@ class _BodyHipsBuilder:
     def _build_tile_by_writing_children(self, order: int, tile: int) -> BodyTile:
         """Write the four tiles below a tile, and combine their pixels."""
         half_width = self.width // 2
-        band_count = 3 if self.layer.value_range is None else 1
+        band_count = 1
+        if self.layer.value_range is None:
+            band_count = 3
         values = np.full((band_count, self.width, self.width), np.nan, np.float32)
         for child in range(4):
             child_tile = 4 * tile + child

@@ -506,7 +506,9 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
         if medium is None or "fits" not in medium.name or not isinstance(place, Path):
             omitted_images[name] = str(format_message("Hipsgen reads only FITS files that are on this machine"))
             continue
-        extension = "fits.gz" if name.endswith(".gz") else "fits"
+        extension = "fits"
+        if name.endswith(".gz"):
+            extension = "fits.gz"
         (image_directory / f"{number:07}.{extension}").symlink_to(place)
         used_images.append(name)
     if not used_images:

@@ -149,7 +149,9 @@ class ContourRegions:
         for row in np.flatnonzero(self.fault).tolist():
             name = names[self.fault[row] - 1]
             text = f"{contour_faults.FAULT_MESSAGES[name]}; {contour_faults.FAULT_REMEDIES[name]}"
-            arguments = [int(self.number[row])] if "{" in text else []
+            arguments = []
+            if "{" in text:
+                arguments = [int(self.number[row])]
             yield ContourFault(row, name, format_message(text, *arguments))
 
     def classify_quality(self) -> npt.NDArray[np.str_]:

@@ -184,7 +184,10 @@ def build_regions_from_chain_codes(
 def _to_text_array(codes: pa.Array | npt.ArrayLike) -> pa.Array:
     if isinstance(codes, str):
         codes = [codes]
-    texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
+    if isinstance(codes, pa.Array):
+        texts = codes
+    else:
+        texts = pa.array(codes, from_pandas=True)
     return texts.cast(pa.large_string())
 
 

@@ -181,7 +181,10 @@ def _build_contour_polygons(region: Any, part: Any) -> pa.Array:
     For other regions, write those of the outline of the largest part, or of the hull.
     """
     regions = Regions.from_geoarrow(region)
-    part = DRAWN_PARTS[int(to_numpy(part)[0])] if len(region) else ""
+    if len(region):
+        part = DRAWN_PARTS[int(to_numpy(part)[0])]
+    else:
+        part = ""
     has_several_rings = regions.ring_counts > 1
     if part == "hull" and has_several_rings.any():
         several_rows = np.flatnonzero(has_several_rings)

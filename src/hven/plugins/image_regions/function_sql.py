@@ -114,7 +114,9 @@ def write_contour_bound(writer: Any, node: Any) -> str:
 def write_contour_moc(writer: Any, node: Any) -> str:
     """Write CONTOUR_MOC(contour, 'rest')."""
     region = f"({writer.write_expression(node.args[0])}).region"
-    rest_only = "true" if len(node.args) > 1 else "false"
+    rest_only = "false"
+    if len(node.args) > 1:
+        rest_only = "true"
     return f"nullif(hven_contour_moc({region}, {rest_only}), '')"
 
 

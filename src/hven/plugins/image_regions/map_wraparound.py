@@ -128,7 +128,10 @@ def _close_walk_at_pole(
         begin = int(np.argmin(up))
     along = np.concatenate([along[begin:], along[:begin] + shift])
     up = np.concatenate([up[begin:], up[:begin]])
-    step = 1 if end > up[0] else -1
+    if end > up[0]:
+        step = 1
+    else:
+        step = -1
     pole_column = np.arange(up[0], end, step)
     column_size = len(pole_column)
     end_x = along[0] + shift

@@ -64,7 +64,9 @@ def find_solar_observer_geometry(
     if not math.isfinite(lat):
         lat = float(ephemeris.b0)
     if not math.isfinite(stonyhurst_lon):
-        stonyhurst_lon = lon - float(ephemeris.l0) if math.isfinite(lon) else 0.0
+        stonyhurst_lon = 0.0
+        if math.isfinite(lon):
+            stonyhurst_lon = lon - float(ephemeris.l0)
     if stonyhurst:
         lon = stonyhurst_lon
     elif not math.isfinite(lon):
@@ -89,7 +91,9 @@ def build_solar_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False
         A single image; missing values are NaN, which is a fault of its contours.
     """
     unit_text = str(cards.get("CUNIT1", "")).strip().lower()
-    unit = 3600.0 if unit_text.startswith("deg") else 1.0
+    unit = 1.0
+    if unit_text.startswith("deg"):
+        unit = 3600.0
     matrix = footprints.compute_scale_matrix(cards) * unit
     # rows of pixels point upward, columns to the right or, in a mirrored image, to the left
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])

@@ -86,7 +86,10 @@ def _to_tt_julian_dates(utc: npt.ArrayLike) -> Numbers:
     times = np.asarray(utc)
     if times.dtype.kind in "MU":
         times = times.astype("datetime64[us]")
-    missing = np.isnat(times) if times.dtype.kind == "M" else np.zeros(times.shape, dtype=np.bool_)
+    if times.dtype.kind == "M":
+        missing = np.isnat(times)
+    else:
+        missing = np.zeros(times.shape, dtype=np.bool_)
     count = np.where(missing, 0, times.astype(np.int64))
     tai = np.maximum(time_scales.utc_to_tai(count), count)  # before 1972 a minute is 0.01 degrees of rotation
     return np.where(missing, np.nan, 2_440_587.5 + (tai + time_scales.TT_MINUS_TAI_MICROSECONDS) / 86_400e6)

@@ -73,7 +73,10 @@ class _ProviderEndpoints:
             name, _, pending_state = provider_cookie.partition("|")
             pending_state, _, next_path = pending_state.partition("|")
             query_params = dict(request.query_params)
-            own_state = pending_state if name == provider.provider_settings.name else ""
+            if name == provider.provider_settings.name:
+                own_state = pending_state
+            else:
+                own_state = ""
             finish_login = partial(provider.finish_login, self.site.store, return_address, query_params, own_state)
             state_key = query_params.get("state", "")[:128]
             account = await services.verify_proof_with_attempt_limit(

@@ -314,7 +314,10 @@ class OpenIdProvider:
             return
         # one thread fetches them. The others use the old ones or fail at once: they must not all wait for a provider
         # that is down
-        wait_seconds = 0.0 if self._key_set is not None else REQUEST_TIMEOUT_SECONDS / 5
+        if self._key_set is not None:
+            wait_seconds = 0.0
+        else:
+            wait_seconds = REQUEST_TIMEOUT_SECONDS / 5
         if not self._lock.acquire(timeout=wait_seconds):
             if self._key_set is None:
                 raise self._build_unavailable_error()
@@ -419,4 +422,6 @@ def _is_recently_recorded(identity_grant: AccessGrant, account: str, facts: Mapp
 
 def _get_text(response_json: Mapping[str, Any], name: str) -> str:
     text = response_json.get(name)
-    return text if isinstance(text, str) else ""
+    if isinstance(text, str):
+        return text
+    return ""

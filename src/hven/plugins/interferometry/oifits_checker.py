@@ -150,7 +150,9 @@ def find_expected_revision(hdu: OifitsHdu, version: int) -> int:
     version
         Version of OIFITS.
     """
-    return OIFITS_1 if hdu.kind in TABLES_OF_OIFITS_2 else version
+    if hdu.kind in TABLES_OF_OIFITS_2:
+        return OIFITS_1
+    return version
 
 
 def find_unflagged_nonpositive_errors(hdu: OifitsHdu, name: str) -> Any:
@@ -294,7 +296,9 @@ class _FileCheck:
         instrument = primary.find_keyword_text("INSTRUME") or "\0"
         mode_names = {hdu.find_keyword_text("INSNAME") or "" for hdu in data_tables}
         is_one_instrument = len(mode_names) < 2 or all(name.startswith(instrument) for name in mode_names)
-        target_count = 0 if self.target_ids is None else len(np.unique(self.target_ids))
+        target_count = 0
+        if self.target_ids is not None:
+            target_count = len(np.unique(self.target_ids))
         keys: list[str] = []
         if len(array_names) > 1:
             keys.append("TELESCOP")
@@ -335,7 +339,9 @@ class _FileCheck:
             ("INSNAME", self.wavelengths, "INSNAME_REF"),
             ("CORRNAME", self.correlations, "CORRNAME_REF"),
         ):
-            table_name = hdu.find_keyword_text(key) if key in standard.keywords else None
+            table_name = None
+            if key in standard.keywords:
+                table_name = hdu.find_keyword_text(key)
             is_missing_reported = not tables and (key == "INSNAME" or (key == "ARRNAME" and self._is_version_2))
             if table_name is not None and table_name not in tables and not is_missing_reported:
                 message = format_message(
@@ -387,7 +393,9 @@ class _FileCheck:
         if hdu.kind == "OI_INSPOL" and hdu.find_column_values("INSNAME") is not None:
             mode_names = list(hdu.find_column_values("INSNAME"))
         counts = {self.wavelengths[name].row_count for name in mode_names if name in self.wavelengths}
-        return counts.pop() if len(counts) == 1 else None
+        if len(counts) == 1:
+            return counts.pop()
+        return None
 
     def _check_column(
         self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField, channel_count: int | None
@@ -606,7 +614,9 @@ class _FileCheck:
             message = format_message("rows have the same station twice")
             self._add_row_finding("GENERIC_STA_INDEX_UNIQ", hdu, "STA_INDEX", mask, message)
         for name in hdu.columns:
-            errors = hdu.find_column_values(name) if name.endswith("ERR") else None
+            errors = None
+            if name.endswith("ERR"):
+                errors = hdu.find_column_values(name)
             if errors is not None and errors.dtype.kind == "f":
                 wrong_cells = find_unflagged_nonpositive_errors(hdu, name)
                 message = format_message(
@@ -700,7 +710,10 @@ class _FileCheck:
         values, first_places = np.unique(ranges, return_index=True)
         is_repeated = np.ones(ranges.size, np.bool_)
         is_repeated[first_places] = False
-        is_used = np.isin(ranges, list(used_indices)) if used_indices else np.zeros(ranges.shape, np.bool_)
+        if used_indices:
+            is_used = np.isin(ranges, list(used_indices))
+        else:
+            is_used = np.zeros(ranges.shape, np.bool_)
         mask = (is_repeated.reshape(ranges.shape) | is_used).any(axis=1)
         self._add_row_finding("GENERIC_CORRINDX_UNIQ", hdu, name, mask, "indices are used more than once")
         used_indices.update(values.tolist())

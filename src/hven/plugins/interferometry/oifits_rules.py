@@ -165,7 +165,9 @@ def find_severity(profile: str, rule: str, table: str, member: str, version: int
         Version of OIFITS.
     """
     if profile != JMMC_PROFILE:
-        return ERROR if profile == STRICT_PROFILE else INFORMATION
+        if profile == STRICT_PROFILE:
+            return ERROR
+        return INFORMATION
     severity = ERROR
     if table == "OI_CORR":
         severity = INFORMATION

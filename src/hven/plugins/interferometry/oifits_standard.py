@@ -267,7 +267,10 @@ def build_standard_tables(version: int) -> dict[str, StandardTable]:
         if "2" in notes and version == OIFITS_1:
             continue
         standard_field = _build_field(name, form, unit, notes)
-        fields_by_name = table.keywords if kind == "key" else table.columns
+        if kind == "key":
+            fields_by_name = table.keywords
+        else:
+            fields_by_name = table.columns
         fields_by_name[name] = standard_field
     if version == OIFITS_1:
         del tables[MAIN_HEADER]

@@ -107,12 +107,16 @@ class OifitsHdu:
     def find_keyword_text(self, key: str) -> str | None:
         """Return a keyword as text, which may be blank; None: it is missing."""
         value = self.header.card_values.get(key)
-        return None if value is None else str(value).strip()
+        if value is None:
+            return None
+        return str(value).strip()
 
     def find_column_values(self, name: str) -> Any:
         """Return the values of a column; None: it is missing, or cannot be read."""
         column = self.columns.get(name)
-        return None if column is None else column.values
+        if column is None:
+            return None
+        return column.values
 
 
 def read_oifits_tables(path: Path) -> list[OifitsHdu]:
@@ -203,7 +207,10 @@ def _read_columns(
         name = header.read_text(f"TTYPE{number}") or f"#{number}"
         match = _TFORM_PATTERN.match((header.read_text(f"TFORM{number}") or "").upper())
         code, repeat = ("", 0) if match is None else (match[2], int(match[1] or 1))
-        cell_bytes = (repeat + 7) // 8 if code == "X" else repeat * _ELEMENT_BYTES.get(code, 0)
+        if code == "X":
+            cell_bytes = (repeat + 7) // 8
+        else:
+            cell_bytes = repeat * _ELEMENT_BYTES.get(code, 0)
         column = OifitsColumn(code, repeat, header.read_text(f"TUNIT{number}") or "")
         column.is_within_row = offset + cell_bytes <= row_bytes
         column.offset = offset
@@ -226,7 +233,9 @@ def _view_values(body: bytes, column: OifitsColumn, layout: tuple[int, int, int]
     """View the cells of a column in the rows of a table, without a copy."""
     row_count, row_bytes, offset = layout
     if not row_count:
-        return np.zeros(0, np.str_) if column.code == "A" else np.zeros((0, column.repeat), _NUMPY_TYPES[column.code])
+        if column.code == "A":
+            return np.zeros(0, np.str_)
+        return np.zeros((0, column.repeat), _NUMPY_TYPES[column.code])
     if column.code == "A":
         text_type = np.dtype(f"S{column.repeat}")
         cells = np.ndarray((row_count,), text_type, body, offset, (row_bytes,))

@@ -103,7 +103,9 @@ def _copy_field_columns(
             enums[name] = table.enums[column.enum]
         if column.frame in frames_by_id:
             frames.setdefault(column.frame, frames_by_id[column.frame])
-        label = joint_field.label if len(found_columns) == 1 else None
+        label = None
+        if len(found_columns) == 1:
+            label = joint_field.label
         copied_column = column.copy_with(
             name=name,
             label=label or column.label,

@@ -128,7 +128,10 @@ def translate_search(
     tests: list[syntax_tree.Expr] = []
     missing: list[str] = []
     for name, values in search.conditions:
-        field_name = name if name in fields else name.rpartition("_")[0]
+        if name in fields:
+            field_name = name
+        else:
+            field_name = name.rpartition("_")[0]
         joint_field = fields[field_name]
         if joint_field.choices:
             test = translator.build_choice_test(joint_field, _split_values(values))
@@ -185,11 +188,16 @@ def build_list_query(
             syntax_tree.SelectItem(expr, build_column_ref(name).name) for name, expr in table_search.items.items()
         )
         select = syntax_tree.Select(items, table_search.search.build_from_item(), where=table_search.condition)
-        body = select if body is None else syntax_tree.SetOperation("UNION", body, select, all=True)
+        if body is None:
+            body = select
+        else:
+            body = syntax_tree.SetOperation("UNION", body, select, all=True)
     assert body is not None  # noqa: S101  (callers have at least one table)
     source = syntax_tree.DerivedTable(syntax_tree.Query(body), syntax_tree.Ident("found"))
     outer_items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in translated[0].items)
-    top = None if row_limit is None else syntax_tree.Literal(row_limit)
+    top = None
+    if row_limit is not None:
+        top = syntax_tree.Literal(row_limit)
     complete_order = [*order, (TABLE_COLUMN, False), (KEY_COLUMN, False)]
     order_items = [
         syntax_tree.OrderItem(build_column_ref(name), descending=is_descending)
@@ -263,7 +271,9 @@ class _TableTranslator:
                 tests.append(test)
         if len(tests) > 1:
             return syntax_tree.Disjunction(tuple(tests))
-        return tests[0] if tests else None
+        if tests:
+            return tests[0]
+        return None
 
     def build_item(self, column: Column, fields: Mapping[str, JointField]) -> syntax_tree.Expr:
         """Return what the list selects for a column of the form; null if the table does not have it."""
@@ -306,7 +316,9 @@ class _TableTranslator:
         for alternative in choice.alternatives:
             pairs = []
             for name, text in alternative:
-                column_name = joint_field.find_column_name(self._key) if name == OWN_COLUMN else name
+                column_name = name
+                if name == OWN_COLUMN:
+                    column_name = joint_field.find_column_name(self._key)
                 pairs.append((quote_parameter_name(column_name), self._replace_now(text)))
             search = parse_search(pairs, self._table)
             test = search.build_condition()
@@ -314,7 +326,9 @@ class _TableTranslator:
                 tests.append(test)
         if len(tests) > 1:
             return syntax_tree.Disjunction(tuple(tests))
-        return tests[0] if tests else None
+        if tests:
+            return tests[0]
+        return None
 
     def _replace_now(self, text: str) -> str:
         """Replace the word `now` by the current time."""

@@ -179,7 +179,9 @@ def _build_page(page_context: PageContext) -> PageContent:
     schema = page_context.find_collection()
     resource = page_context.published_state.resources[schema.name]
     rules = find_joint_search_rules(resource)
-    tables = {} if rules is None else _list_visible_tables(rules, page_context)
+    tables = {}
+    if rules is not None:
+        tables = _list_visible_tables(rules, page_context)
     if rules is None or not tables:
         message = format_message("the collection {name!r} has no joint search", schema.name)
         raise NotFoundError(message, remedy="see the tables on the page of the collection")

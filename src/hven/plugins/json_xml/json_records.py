@@ -386,7 +386,10 @@ class _RecordCutter:
         raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
-        stop = len(data) if is_end else data.rfind(b"\n") + 1
+        if is_end:
+            stop = len(data)
+        else:
+            stop = data.rfind(b"\n") + 1
         complete_lines = data[:stop]
         self.remainder = data[stop:]
         if not complete_lines:
@@ -440,7 +443,10 @@ class _RecordCutter:
                 f"the file ends in the middle of record {self.number + len(ends):,}",
                 "download the file again; it is truncated",
             )
-        self.remainder = b"" if self.is_over else data[consumed:]
+        if self.is_over:
+            self.remainder = b""
+        else:
+            self.remainder = data[consumed:]
         if not len(ends):
             return
         is_empty_list = self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n")

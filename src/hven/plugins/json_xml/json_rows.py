@@ -149,7 +149,9 @@ class JsonSource(ABC):
         self, reader: JsonRecordReader, row_limit: int | None
     ) -> Generator[ParsedRecords, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
-        workers = min(os.cpu_count() or 1, 4) if row_limit is None else 1
+        workers = 1
+        if row_limit is None:
+            workers = min(os.cpu_count() or 1, 4)
         queue: deque[Future[ParsedRecords]] = deque()
         groups = self._group_records(row_limit)
         with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:

@@ -155,7 +155,9 @@ class RestSource(PagedJsonSource, WatermarkSource):
     def _build_request(self, page_parameters: dict[str, Any]) -> tuple[str, str, Any]:
         """Build method, address and body of a request with the parameters of its page."""
         options = self.options
-        size = {options.limit: self._page_size} if options.limit else {}
+        size = {}
+        if options.limit:
+            size = {options.limit: self._page_size}
         parameters = {**self._watermark_parameters, **size, **page_parameters}
         if options.body is not None:
             return "POST", set_query_parameters(options.url, options.params), {**options.body, **parameters}

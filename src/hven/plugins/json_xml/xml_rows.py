@@ -323,7 +323,10 @@ def _element_to_object(element: Any) -> Any:
 
 
 def _find_node_text(node: Any) -> str:
-    text = node if isinstance(node, str) else "".join(node.itertext())
+    if isinstance(node, str):
+        text = node
+    else:
+        text = "".join(node.itertext())
     return str(text).strip()
 
 

@@ -101,7 +101,10 @@ def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
         standards.append((standard_id, tuple(map(_parse_service_interface, element.findall("{*}interface")))))
         if standard_id == TAP_STANDARD_ID:
             tap_elements.append(element)
-    tap = tap_elements[0] if tap_elements else etree.Element("capability")
+    if tap_elements:
+        tap = tap_elements[0]
+    else:
+        tap = etree.Element("capability")
     interfaces = tuple(map(_parse_service_interface, tap.findall("{*}interface")))
     standard_versions = [interface.version for interface in interfaces if interface.role == "std"]
     limits: list[DeclaredLimit] = []

@@ -379,7 +379,9 @@ def _format_foreign_key(target: str, pairs: list[tuple[str, str]]) -> str:
 
 def _get_row_text(row: dict[str, Any], column_name: str) -> str:
     value = row.get(column_name)
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value)
 
 
 def quote_column_name(name: str) -> str:

@@ -152,7 +152,9 @@ def _parse_table_element(table: Any, document: VOTableDocument) -> None:
 
 def _parse_field(element: Any) -> VOTableField:
     values_element = element.find("{*}VALUES")
-    null = "" if values_element is None else values_element.get("null", "")
+    null = ""
+    if values_element is not None:
+        null = values_element.get("null", "")
     keys = ("name", "datatype", "arraysize", "xtype", "unit", "ucd", "utype")
     return VOTableField(null=null, **{key: element.get(key, "") for key in keys})
 
@@ -195,7 +197,9 @@ def parse_tabledata_cell(cell_text: str, cell_field: VOTableField) -> Any:
 
 def _parse_scalar(number_text: str, datatype: str) -> Any:
     if datatype in INTEGER_RANGES:
-        base = 16 if number_text.lower().startswith("0x") else 10
+        base = 10
+        if number_text.lower().startswith("0x"):
+            base = 16
         number = int(number_text, base)
         low, high = INTEGER_RANGES[datatype]
         if not low <= number <= high:
@@ -203,7 +207,9 @@ def _parse_scalar(number_text: str, datatype: str) -> Any:
         return number
     if datatype in FLOAT_DATATYPES:
         value = float(number_text.replace("Inf", "inf"))
-        return None if math.isnan(value) else value
+        if math.isnan(value):
+            return None
+        return value
     if datatype == "boolean":
         if number_text.lower() not in {"true", "false", "t", "f", "1", "0", "?"}:
             raise ValueError(number_text)
@@ -273,7 +279,9 @@ def _decode_cell(cell_bytes: bytes, cell_field: VOTableField, code: str, count: 
     if cell_field.datatype == "boolean":
         for byte in cell_bytes:
             values.append(None if byte in b"\0 ?" else byte in b"Tt1")  # noqa: PERF401
-        return values if is_array else values[0]
+        if is_array:
+            return values
+        return values[0]
     for number in struct.unpack(f">{count * len(code)}{code[0]}", cell_bytes):
         is_missing = isinstance(number, float) and math.isnan(number)
         values.append(None if is_missing else number)

@@ -115,8 +115,12 @@ def get_namespace(element: Any) -> str:
 
 def get_element_text(element: Any, name: str = "") -> str:
     """Return the text of an element, or of its first child with a name; empty if there is none."""
-    named_element = element.find(f"{{*}}{name}") if name else element
-    return "" if named_element is None else (named_element.text or "").strip()
+    named_element = element
+    if name:
+        named_element = element.find(f"{{*}}{name}")
+    if named_element is None:
+        return ""
+    return (named_element.text or "").strip()
 
 
 def get_xsi_type(element: Any) -> str:

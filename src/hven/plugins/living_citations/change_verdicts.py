@@ -220,7 +220,9 @@ class _ChangeCounter:
 def _read_changed_columns(changes: TableChanges, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return a mask of changed columns of each row, and a mask of rows any column of which may have changed."""
     assert changes.changed_columns is not None  # noqa: S101  (`load_table_changes` reads them)
-    lists = pa.concat_arrays(changes.changed_columns.chunks) if changes.changed_columns.num_chunks else None
+    lists = None
+    if changes.changed_columns.num_chunks:
+        lists = pa.concat_arrays(changes.changed_columns.chunks)
     has_changed = np.zeros((changes.keys.num_rows, len(names)), bool)
     if lists is None:
         return has_changed, np.zeros(0, bool)

@@ -178,7 +178,10 @@ class CitationRound:
         pairs = []
         for finding in findings:
             change = changes[finding.id]
-            later_finding = replace(finding, work=RUN) if change is None else _add_change(finding, change)
+            if change is None:
+                later_finding = replace(finding, work=RUN)
+            else:
+                later_finding = _add_change(finding, change)
             pairs.append((finding, later_finding))
         self._store.record_findings(pairs, self._list_curators)
 
@@ -194,7 +197,9 @@ class CitationRound:
         error = comparison.get("error")
         values: dict[str, Any] = {"how": RUN, "work": NO_WORK, "at": time.time(), "counts": {}, "columns": ()}
         if error is not None:
-            text = error.message if isinstance(error, HvenError) else error
+            text = error
+            if isinstance(error, HvenError):
+                text = error.message
             values |= {"verdict": UNKNOWN, "error": str(text)[:300]}
         else:
             verdict = SAME if comparison["same"] else CHANGED

@@ -99,7 +99,9 @@ def compare_tables(old: pa.Table, new: pa.Table) -> str:
 
 def _join_names(names: object) -> str:
     ordered = sorted(names)  # type: ignore[call-overload]
-    suffix = f" and {len(ordered) - SHOWN_NAMES} more" if len(ordered) > SHOWN_NAMES else ""
+    suffix = ""
+    if len(ordered) > SHOWN_NAMES:
+        suffix = f" and {len(ordered) - SHOWN_NAMES} more"
     return ", ".join(ordered[:SHOWN_NAMES]) + suffix
 
 
@@ -171,7 +173,9 @@ def _compare_record_pages(old: bytes, new: bytes) -> str | None:
             page = orjson.loads(body)
         except orjson.JSONDecodeError:
             return None
-        records = page.get(RECORDS_KEY, []) if isinstance(page, dict) else None
+        records = None
+        if isinstance(page, dict):
+            records = page.get(RECORDS_KEY, [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             return None
         if not page.keys() & {RECORDS_KEY, TOTAL_KEY}:

@@ -198,7 +198,10 @@ class LogReplay:
         if self._old_url:
             old_answer, old_seconds = self._send_request(self._old_url, target)
             difference = _compare_or_explain(old_answer, new_answer)
-            old_status = 0 if isinstance(old_answer, str) else old_answer.status
+            if isinstance(old_answer, str):
+                old_status = 0
+            else:
+                old_status = old_answer.status
             if old_status >= 400 and not difference and not self._expects_refusals:
                 difference = f"both services refuse it (status {old_status}), so nothing is compared"
         elif isinstance(new_answer, str):
@@ -249,7 +252,9 @@ def _compare_or_explain(old: HttpAnswer | str, new: HttpAnswer | str) -> str:
 def _compare_with_log(logged_status: int | None, status: int) -> str:
     """Compare a status with the log's. A log has 304 for clients that had the answer already, and 206 for parts."""
     if logged_status is None:
-        return f"status {status}, and the log does not say what the old service answers" if status >= 500 else ""
+        if status >= 500:
+            return f"status {status}, and the log does not say what the old service answers"
+        return ""
     if status == logged_status or (logged_status in {206, 304} and status == 200):
         return ""
     if 300 <= logged_status < 400 and status < 400:

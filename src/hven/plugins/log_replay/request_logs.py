@@ -115,7 +115,9 @@ def _read_hven_line(line: str) -> LoggedRequest | str:
         is_cut = "query_cut" in entry or len(query.encode()) == MAX_LOGGED_QUERY_BYTES
     except (ValueError, KeyError, TypeError):
         return UNREADABLE
-    return CUT if is_cut and isinstance(request, LoggedRequest) else request
+    if is_cut and isinstance(request, LoggedRequest):
+        return CUT
+    return request
 
 
 class _VolltLineReader:
@@ -137,7 +139,10 @@ class _VolltLineReader:
                 yield entry
                 return
             if request_id in self._waiting_requests or len(self._waiting_requests) >= MAX_WAITING_REQUESTS:
-                oldest_id = request_id if request_id in self._waiting_requests else next(iter(self._waiting_requests))
+                if request_id in self._waiting_requests:
+                    oldest_id = request_id
+                else:
+                    oldest_id = next(iter(self._waiting_requests))
                 yield self._waiting_requests.pop(oldest_id)
             self._waiting_requests[request_id] = entry
 
@@ -148,8 +153,12 @@ class _VolltLineReader:
 
 def _add_status(request: LoggedRequest, message: str) -> LoggedRequest | str:
     match = re.search(r"HTTP-(\d{3})", message)
-    status = None if match is None else int(match[1])
-    return PRIVATE if status in PRIVATE_STATUSES else replace(request, status=status)
+    status = None
+    if match is not None:
+        status = int(match[1])
+    if status in PRIVATE_STATUSES:
+        return PRIVATE
+    return replace(request, status=status)
 
 
 def _read_vollt_request(columns: list[str]) -> LoggedRequest | str:

@@ -182,7 +182,9 @@ class CatalogueReader:
 
     def _write_table_and_condition(self) -> str:
         table = quote_dotted_table_name(self.options.table)
-        return table if self.options.where is None else f"{table} WHERE ({self.options.where})"
+        if self.options.where is None:
+            return table
+        return f"{table} WHERE ({self.options.where})"
 
     def list_name_columns(self, names: Sequence[str]) -> list[Column]:
         """List the columns with names of the objects.

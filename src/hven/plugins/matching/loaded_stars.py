@@ -47,4 +47,6 @@ class LoadedStars:
     def find_epoch_range(self) -> tuple[float, float]:
         """Find the first and the last epoch, as Julian years."""
         epochs = self._stars.positions.epochs
-        return (float(epochs.min()), float(epochs.max())) if len(epochs) else (2000.0, 2000.0)
+        if len(epochs):
+            return (float(epochs.min()), float(epochs.max()))
+        return (2000.0, 2000.0)

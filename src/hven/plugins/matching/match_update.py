@@ -164,7 +164,9 @@ class CatalogueMatcher:
             margin = largest_speed * max(abs(self.options.epoch - epoch) for epoch in (first_epoch, last_epoch))
             first_epoch = last_epoch = self.options.epoch
         years = np.maximum(np.abs(epochs - first_epoch), np.abs(epochs - last_epoch))
-        safety = 2 if self.options.motion == "linear" else 1
+        safety = 1
+        if self.options.motion == "linear":
+            safety = 2
         reaches: Floats = self._reach_arcsec + safety * (reference.positions.compute_speeds() * years + margin)
         return reaches
 

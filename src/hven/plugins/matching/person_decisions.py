@@ -72,7 +72,10 @@ def read_person_decisions(
     answer = run_query(f"SELECT {items} FROM {quote_dotted_table_name(options.table)} ORDER BY {order}")
     batches = list(answer)
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in answer.columns])
-    rows = pa.Table.from_batches(batches) if batches else schema.empty_table()
+    if batches:
+        rows = pa.Table.from_batches(batches)
+    else:
+        rows = schema.empty_table()
     columns = {key: rows.column(number).combine_chunks() for number, key in enumerate(COLUMN_KEYS)}
     for key in ("name", "author", "reason"):
         texts = pc.utf8_trim_whitespace(pc.fill_null(columns[key].cast(pa.string()), ""))

@@ -49,8 +49,14 @@ def find_star_groups(vectors: Floats, radius_arcsec: float) -> tuple[Rows, Rows]
         if link_count > MAX_LINKS:
             raise TooManyPairsError(link_count)
         links.append((rows[is_first], other[is_first]))
-    first = known_rows[np.concatenate([rows for rows, _ in links])] if links else np.empty(0, np.int64)
-    second = known_rows[np.concatenate([rows for _, rows in links])] if links else np.empty(0, np.int64)
+    if links:
+        first = known_rows[np.concatenate([rows for rows, _ in links])]
+    else:
+        first = np.empty(0, np.int64)
+    if links:
+        second = known_rows[np.concatenate([rows for _, rows in links])]
+    else:
+        second = np.empty(0, np.int64)
     labels = np.arange(len(vectors))
     while True:
         lowest = np.minimum(labels[first], labels[second])

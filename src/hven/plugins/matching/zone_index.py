@@ -135,7 +135,9 @@ def _expand_windows(begins: Rows, counts: Rows) -> Iterator[tuple[Rows, Rows]]:
     totals = np.cumsum(counts[rows])
     first = 0
     while first < len(rows):
-        pairs_before = int(totals[first - 1]) if first else 0
+        pairs_before = 0
+        if first:
+            pairs_before = int(totals[first - 1])
         last = max(int(np.searchsorted(totals, pairs_before + PAIRS_PER_CHUNK, side="right")), first + 1)
         part = rows[first:last]
         part_counts = counts[part]

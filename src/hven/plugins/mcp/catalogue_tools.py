@@ -51,7 +51,9 @@ TABLE_ARGUMENT = ToolArgument(
 def shorten_text(text: str | None, max_characters: int = MAX_DESCRIPTION_CHARACTERS) -> str:
     """Write a text into one line; of a longer one it is the beginning, with a mark that says so."""
     line = " ".join((text or "").split())
-    return line if len(line) <= max_characters else f"{line[:max_characters]} {SHORTENING_MARK}"
+    if len(line) <= max_characters:
+        return line
+    return f"{line[:max_characters]} {SHORTENING_MARK}"
 
 
 def contains_words(searched_text: str, words: list[str]) -> bool:

@@ -89,7 +89,9 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> ProtocolRequest:
     if not isinstance(params, dict):
         raise ProtocolError(INVALID_PARAMS, "params is not an object: send the arguments by their names")
     meta = params.get("_meta")
-    version = meta.get(f"{META_PREFIX}protocolVersion") if isinstance(meta, dict) else None
+    version = None
+    if isinstance(meta, dict):
+        version = meta.get(f"{META_PREFIX}protocolVersion")
     header_version = headers.get("mcp-protocol-version")
     is_modern = version is not None or header_version == MODERN_VERSION
     request = ProtocolRequest(id=request_id, method=message["method"], params=params, is_modern=is_modern)

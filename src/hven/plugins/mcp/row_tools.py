@@ -129,7 +129,9 @@ def _answer_with_rows(content: Mapping[str, Any], advice: str) -> ToolAnswer:
     row_count = content["rows_returned"]
     if content["complete"]:
         return ToolAnswer(headline=f"Complete: {row_count} rows.", content=content)
-    total = f" of {content['available']}" if content["available"] != "more" else ""
+    total = ""
+    if content["available"] != "more":
+        total = f" of {content['available']}"
     rest = "" if total else "; there are more"
     return ToolAnswer(
         headline=f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or download all rows from the "

@@ -81,7 +81,9 @@ def _choose_media_type(request: Request) -> str:
     accepted = {item.partition(";")[0].strip().lower() for item in request.headers.get("accept", "*/*").split(",")}
     if accepted & {JSON_MEDIA_TYPE, "application/*", "*/*", ""}:
         return JSON_MEDIA_TYPE
-    return EVENT_MEDIA_TYPE if accepted & {EVENT_MEDIA_TYPE, "text/*"} else ""
+    if accepted & {EVENT_MEDIA_TYPE, "text/*"}:
+        return EVENT_MEDIA_TYPE
+    return ""
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
@@ -196,7 +198,9 @@ def _describe_server(context: ToolContext, *, is_modern: bool) -> dict[str, Any]
 
 def _find_tool(params: Mapping[str, Any]) -> Tool:
     name = params.get("name")
-    tool = TOOLS.get(name) if isinstance(name, str) else None
+    tool = None
+    if isinstance(name, str):
+        tool = TOOLS.get(name)
     if tool is None:
         suggestion = suggest_spelling(str(name)[:80], TOOLS)
         hint = f"{suggestion} " if suggestion else ""

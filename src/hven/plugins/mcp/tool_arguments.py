@@ -111,8 +111,14 @@ def _check_value(argument: ToolArgument, value: Any) -> Any:
                 f"{name!r} is longer than {MAX_TEXT_CHARACTERS:,} characters", remedy="send a shorter text"
             )
         return value
-    minimum = -math.inf if argument.minimum is None else argument.minimum
-    maximum = math.inf if argument.maximum is None else argument.maximum
+    if argument.minimum is None:
+        minimum = -math.inf
+    else:
+        minimum = argument.minimum
+    if argument.maximum is None:
+        maximum = math.inf
+    else:
+        maximum = argument.maximum
     if not minimum <= cast("float", value) <= maximum:
         raise ParamError(
             format_message("{name!r} is {value}, which is out of range", name, value),

@@ -141,7 +141,9 @@ def join_candidates(names: Sequence[str]) -> str:
     """Join names into a text; of many, it says how many are left out."""
     text = ", ".join(names[:MAX_CANDIDATES])
     hidden_count = len(names) - MAX_CANDIDATES
-    return f"{text} and {hidden_count} more" if hidden_count > 0 else text
+    if hidden_count > 0:
+        return f"{text} and {hidden_count} more"
+    return text
 
 
 def format_position(table: Table) -> str:

@@ -376,7 +376,9 @@ class RemoteDescriptorReader:
         names_by_bit: dict[int, str] = {}
         messages: dict[str, str | None] = {}
         for name, rule in rules.items():
-            bit = rule.get("flag") if isinstance(rule, dict) else None
+            bit = None
+            if isinstance(rule, dict):
+                bit = rule.get("flag")
             if not isinstance(bit, int) or isinstance(bit, bool):
                 continue
             if 0 <= bit <= MAX_FLAG_BIT and bit not in names_by_bit:
@@ -415,7 +417,9 @@ class RemoteDescriptorReader:
             foreign_expressions = {}
         for key, value in foreign_expressions.items():
             name = str(key)
-            text = "NULL" if value is None else str(value)
+            text = "NULL"
+            if value is not None:
+                text = str(value)
             if name not in standard and name not in own_columns:
                 self.omission_notes.append(
                     f"{view} does not get the column {name} of {table.qualified_name}, which this version of the "

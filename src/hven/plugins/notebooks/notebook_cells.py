@@ -203,7 +203,9 @@ def _write_text_literal(text: str) -> str:
     """Write a text as a literal of Python, over several lines if it has no characters that need an escape."""
     if "\\" in text or '"""' in text or text.endswith('"') or not text.replace("\n", "").isprintable():
         return repr(text)
-    return f'"""\n{text}\n"""' if "\n" in text or len(text) > 80 else repr(text)
+    if "\n" in text or len(text) > 80:
+        return f'"""\n{text}\n"""'
+    return repr(text)
 
 
 def _write_plot_code(content: NotebookContent) -> str:

@@ -63,7 +63,9 @@ class AccountChoices:
         """Return the channel by which events of a kind can reach the account now."""
         channel = self.channels.get(kind, NONE)
         is_reachable = {MAIL: bool(self.address) and self.confirmed, WEBHOOK: bool(self.webhook) and not self.problem}
-        return channel if is_reachable.get(channel) else NONE
+        if is_reachable.get(channel):
+            return channel
+        return NONE
 
     def sign_words(self, store: StateStore, *words: str) -> str:
         """Sign words for this account, in letters for addresses."""
@@ -93,7 +95,9 @@ class ChoiceStore:
         query = sa.select(notification_choices).where(notification_choices.c.account == account)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else _choices_from_row(row)
+        if row is None:
+            return None
+        return _choices_from_row(row)
 
     def list_choices(self) -> list[AccountChoices]:
         """List the choices of all accounts."""
@@ -114,7 +118,10 @@ class ChoiceStore:
         is_own = notification_choices.c.account == account
         with self._database.begin_write() as connection:
             row = connection.execute(sa.select(notification_choices).where(is_own)).first()
-            old_choices = AccountChoices(account=account) if row is None else _choices_from_row(row)
+            if row is None:
+                old_choices = AccountChoices(account=account)
+            else:
+                old_choices = _choices_from_row(row)
             choices = change(old_choices)
             if row is None:
                 connection.execute(sa.insert(notification_choices).values(_choices_to_row(choices)))

@@ -106,7 +106,9 @@ class NotificationDelivery:
             if self._outbox.count_sent_messages() >= self._settings.per_hour:
                 self._outbox.hold_messages(POSTPONE_SECONDS)
                 return
-            target = MAIL if message.channel == MAIL else message.account
+            target = MAIL
+            if message.channel != MAIL:
+                target = message.account
             if target in self._failed_targets:
                 continue
             if self._outbox.count_sent_messages(message.account) >= self._settings.per_account:
@@ -141,7 +143,10 @@ class NotificationDelivery:
         )
 
     def _record_failure(self, message: OutboxMessage, error: Exception, target: str, webhook: str) -> None:
-        text = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, HvenError):
+            text = str(error)
+        else:
+            text = f"{type(error).__name__}: {error}"
         webhook_path = urlsplit(webhook).path
         if len(webhook_path) > 1:  # it may contain a key of the account
             text = text.replace(webhook_path, "/..")
@@ -155,7 +160,9 @@ class NotificationDelivery:
             self._outbox.schedule_retry(message, reason)
         if not is_permanent:
             self._failed_targets.add(target)
-            own_account = "" if message.channel == MAIL else message.account
+            own_account = ""
+            if message.channel != MAIL:
+                own_account = message.account
             self._outbox.hold_messages(POSTPONE_SECONDS, account=own_account, channel=message.channel)
         if is_given_up and message.channel == WEBHOOK:
             self._choice_store.change_choices(message.account, lambda old: replace(old, problem=reason))

@@ -80,7 +80,9 @@ class MessageWriter:
     def _list_footer_lines(self, choices: AccountChoices, kind: str, unsubscribe_url: str) -> list[str]:
         translate = get_message_translator(choices.language)
         titles = load_page_translations(choices.language)
-        title = load_event_kinds()[kind].title if kind in load_event_kinds() else kind
+        title = kind
+        if kind in load_event_kinds():
+            title = load_event_kinds()[kind].title
         site_url = f"{self._settings.site_url}{PAGE_PATH}"
         return [
             translate(format_message("You get this mail because you chose: {title}", titles.get(title, title))),

@@ -163,7 +163,9 @@ class _ChoicePages:
             "messages": page.messages,
             "problem": page.problem,
         }
-        status = 200 if error is None else services.find_http_status(error)
+        status = 200
+        if error is not None:
+            status = services.find_http_status(error)
         return PageContent(page=page, json_content=json_content, status=status, headers=PRIVATE_HEADERS)
 
     def _list_messages(self, account: str, page_context: PageContext) -> list[dict[str, object]]:
@@ -193,7 +195,9 @@ class _ChoicePages:
     def _save_choices(self, account: str, language: str, params: RequestParams) -> None:
         enabled_channels = get_notification_settings(self._site.settings).channels
         address_text = params.read_one("ADDRESS", "") or ""
-        address = parse_email_address(address_text) if address_text.strip() else ""
+        address = ""
+        if address_text.strip():
+            address = parse_email_address(address_text)
         webhook = (params.read_one("WEBHOOK", "") or "").strip()
         old_choices = self._choice_store.find_choices(account) or AccountChoices(account=account)
         if webhook and webhook != old_choices.webhook:

@@ -52,7 +52,9 @@ def list_messages(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """List messages to accounts, the newest first."""
-    conditions = [notification_messages.c.state.in_((WAITING, FAILED))] if undelivered else []
+    conditions = []
+    if undelivered:
+        conditions = [notification_messages.c.state.in_((WAITING, FAILED))]
     with open_site(context) as site:
         messages = site.store.get_or_create(Outbox).list_messages(*conditions, newest_first=True, limit=limit)
     rows = [

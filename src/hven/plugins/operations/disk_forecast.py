@@ -117,7 +117,9 @@ def estimate_full_seconds(samples: Sequence[DiskSample]) -> float | None:
     spans = times[later] - times[earlier]
     slopes = (free_bytes[later] - free_bytes[earlier])[spans > 0] / spans[spans > 0]
     # the median slope (Theil-Sen): one ingest or one purge does not change it
-    slope = float(np.median(slopes)) if len(slopes) else 0.0
+    slope = 0.0
+    if len(slopes):
+        slope = float(np.median(slopes))
     if slope >= 0:
         return None
     return max(samples[-1].free_bytes - MIN_FREE_DISK_BYTES, 0) / -slope

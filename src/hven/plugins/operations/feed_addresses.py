@@ -69,7 +69,9 @@ def find_feed_user(site: Site, params: Mapping[str, str]) -> Principal | None:
 
 def _compute_key(site: Site, account: str) -> str | None:
     signing_key = site.store.sessions.derive_signing_key(account)
-    return None if signing_key is None else hmac.digest(signing_key, _SIGNED_WORDS, hashlib.sha256).hex()[:40]
+    if signing_key is None:
+        return None
+    return hmac.digest(signing_key, _SIGNED_WORDS, hashlib.sha256).hex()[:40]
 
 
 def _build_account_user(site: Site, account: str) -> Principal:

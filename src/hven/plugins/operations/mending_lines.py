@@ -43,8 +43,13 @@ def write_mending_line(spec: TableSpec, rule: str, offenders: Sequence[Mapping[s
     if kind == "type" and (null_line := _write_null_line(spec, values)):
         return null_line
     column_lines = {"required": "required: false", "length": "type: string", "type": "type: string"}
-    line = _write_bounds_line(column, values) if kind == "range" else column_lines.get(kind, "")
-    return _format_line(line, f"the column {column_name}", spec.column_places.get(column_name)) if line else ""
+    if kind == "range":
+        line = _write_bounds_line(column, values)
+    else:
+        line = column_lines.get(kind, "")
+    if line:
+        return _format_line(line, f"the column {column_name}", spec.column_places.get(column_name))
+    return ""
 
 
 def _write_null_line(spec: TableSpec, values: Iterable[str]) -> str:

@@ -28,7 +28,9 @@ def write_morning_lines(site: Site, principal: Principal) -> Sequence[str]:
         The curator.
     """
     names = list_curated_collections(principal, ServiceContext.create_for_principal(site, principal))
-    collection_days = list_collection_days(site, names, DIGEST_DAYS) if names else []
+    collection_days = []
+    if names:
+        collection_days = list_collection_days(site, names, DIGEST_DAYS)
     lines: list[str] = []
     for collection_day in collection_days:
         lines += [f"{collection_day.title}, {collection_day.day}: {line.text}" for line in collection_day.lines]

@@ -63,7 +63,9 @@ def build_morning_routes(context: ServiceContext) -> list[Route]:
 
     def list_feed_days(request: Request) -> list[CollectionDay]:
         feed_user = find_feed_user(context.site, request.query_params)
-        user_context = context if feed_user is None else replace(context, identify_principal=lambda _: feed_user)
+        user_context = context
+        if feed_user is not None:
+            user_context = replace(context, identify_principal=lambda _: feed_user)
         return list_days(build_page_context(request, user_context))
 
     async def show_page(page_context: PageContext) -> PageContent:

@@ -98,7 +98,9 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
     cited_results = site.store.get_or_create(CitableResultReader).list_new_citable_results(f"{first_day}")
     present_lines = _find_current_problem_lines(site)
     collection_days = []
-    disk_lines = list(_describe_disk(site)) if names else []
+    disk_lines = []
+    if names:
+        disk_lines = list(_describe_disk(site))
     if disk_lines:
         collection_days.append(
             CollectionDay(
@@ -180,7 +182,9 @@ def _describe_dead_links(link_check: LinkCheck, name: str) -> Iterator[MorningLi
 def _describe_citable_results(results: Sequence[CitableResult], site_url: str) -> Iterator[MorningLine]:
     if results:
         addresses = [f"{site_url}/results/{result.id}" for result in results[:MAX_ADDRESSES]]
-        suffix = ", .." if len(results) > MAX_ADDRESSES else ""
+        suffix = ""
+        if len(results) > MAX_ADDRESSES:
+            suffix = ", .."
         text = f"{_count_things(len(results), 'result')} with an address to cite: {', '.join(addresses)}{suffix}"
         yield MorningLine(kind="cited", text=text)
 

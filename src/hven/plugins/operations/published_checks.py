@@ -250,8 +250,12 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         if str(path.relative_to(directory)) not in kept_paths and _is_older(path, youngest)
     ]
     if leftovers:
-        count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
-        verb = "take" if len(leftovers) > 1 else "takes"
+        count_text = "a snapshot"
+        if len(leftovers) > 1:
+            count_text = f"{len(leftovers)} snapshots"
+        verb = "takes"
+        if len(leftovers) > 1:
+            verb = "take"
         yield Finding(
             harm="hint",
             subject=str(directory),
@@ -305,7 +309,9 @@ def list_source_checks(site: Site) -> list[SiteCheck[Site]]:
 def _format_names(names: list[str]) -> str:
     further_count = len(names) - MAX_SHOWN_NAMES
     shown_names = ", ".join(names[:MAX_SHOWN_NAMES])
-    return f"{shown_names} and {further_count} more" if further_count > 0 else shown_names
+    if further_count > 0:
+        return f"{shown_names} and {further_count} more"
+    return shown_names
 
 
 def _find_source_problems(

@@ -52,7 +52,9 @@ def _print_query_group(group: QueryGroup, *, has_plans: bool) -> None:
     users = ", ".join(f"{count} by {user}" for user, count in sorted(group.users.items()))
     print(f"{group.count} x, {group.seconds:.1f} s in all ({users}): {_shorten_query_text(worst['text'])}")
     outcome = worst.get("error") or f"{worst.get('rows', 0):,} rows"
-    waited = f", of which {worst['waited']:.1f} s waiting" if worst.get("waited") else ""
+    waited = ""
+    if worst.get("waited"):
+        waited = f", of which {worst['waited']:.1f} s waiting"
     when = format_time(worst["time"])
     print(f"    slowest: {worst['seconds']:.1f} s{waited}, {outcome}, {when}, {_describe_user(worst)}")
     for line in (*worst.get("reads", ()), *worst.get("advice", ())):
@@ -69,4 +71,6 @@ def _describe_user(entry: Mapping[str, Any]) -> str:
 
 def _shorten_query_text(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= SHOWN_TEXT_CHARACTERS else f"{text[: SHOWN_TEXT_CHARACTERS - 2]} .."
+    if len(text) <= SHOWN_TEXT_CHARACTERS:
+        return text
+    return f"{text[: SHOWN_TEXT_CHARACTERS - 2]} .."

@@ -69,7 +69,9 @@ def find_query_shape(text: str) -> str:
 def find_current_service() -> str:
     """Return the name of the service that works in this thread; empty for jobs and commands."""
     usage = CURRENT_USAGE.get()
-    return "" if usage is None else usage.face
+    if usage is None:
+        return ""
+    return usage.face
 
 
 def describe_running_query(
@@ -147,7 +149,9 @@ def classify_user(principal: Principal, settings: Settings) -> str:
     """Return the class of a user: ``anonymous``, ``account`` or ``operator``."""
     if "owner" in principal.groups or principal.name in settings.health.operators:
         return "operator"
-    return "anonymous" if principal.is_anonymous else "account"
+    if principal.is_anonymous:
+        return "anonymous"
+    return "account"
 
 
 def _is_public_query(planned: PlannedQuery) -> bool:
@@ -157,14 +161,21 @@ def _is_public_query(planned: PlannedQuery) -> bool:
 def _get_query_text(planned: PlannedQuery) -> str:
     query = planned.request.query
     try:
-        text = query if isinstance(query, str) else write_adql(query)
+        if isinstance(query, str):
+            text = query
+        else:
+            text = write_adql(query)
     except TypeError:  # a service has built a tree that has no text
         text = "a query of a service"
-    return text if _is_public_query(planned) else mask_query_values(text)
+    if _is_public_query(planned):
+        return text
+    return mask_query_values(text)
 
 
 def _get_known_row_count(relation: Relation) -> int | None:
-    return relation.rows if isinstance(relation, Snapshot | LiveRelation) else None
+    if isinstance(relation, Snapshot | LiveRelation):
+        return relation.rows
+    return None
 
 
 class SlowQueryLog:

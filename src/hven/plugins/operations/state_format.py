@@ -78,7 +78,10 @@ def read_state_format(settings: Settings) -> StateFormat:
             "hven check",
         )
     except (sqlite3.Error, exc.SQLAlchemyError, OSError, ImportError) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+        if isinstance(error, exc.DBAPIError):
+            cause = error.orig
+        else:
+            cause = error
         reason = str(cause).strip().partition("\n")[0]
         return _build_unusable_state_format(
             f"the system state cannot be read: {reason}",
@@ -101,7 +104,9 @@ def _read_sqlite_meta(path: Path) -> Mapping[str, str] | None:
     if not path.is_file():
         return None
     # on a disk that is read-only, SQLite can only read a file of which it is told that nobody writes it
-    options = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+    options = "mode=ro&immutable=1"
+    if os.access(path.parent, os.W_OK):
+        options = "mode=ro"
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, timeout=1)) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
             return None
@@ -123,7 +128,9 @@ def _read_database_meta(address: str) -> Mapping[str, str] | None:
 def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
     """Compare the formats of a state, and of the tables of packages in it, with those of this Hven."""
     format_text = meta_values.get("format") or ""
-    stored_format = int(format_text) if format_text.isdigit() else 0
+    stored_format = 0
+    if format_text.isdigit():
+        stored_format = int(format_text)
     # what cannot be used as it is -> its format, the format of this Hven, the oldest that could still use that one
     formats = {}
     if not is_format_usable(format_text, meta_values.get(OLDEST_FORMAT_KEY), STATE_FORMAT):
@@ -135,7 +142,10 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
             continue
         if not are_package_tables_usable(package_text, format_package_tables(tables)):
             package_format = int(json.loads(package_text)["format"])
-            oldest_format = tables.format if tables.oldest_format is None else tables.oldest_format
+            if tables.oldest_format is None:
+                oldest_format = tables.format
+            else:
+                oldest_format = tables.oldest_format
             formats[f"tables of {package.name}"] = package_format, tables.format, oldest_format
     newer = [f"{name} {stored} (known: {known})" for name, (stored, known, _) in formats.items() if stored > known]
     older = [f"{name} {stored} to {known}" for name, (stored, known, _) in formats.items() if stored < known]

@@ -112,7 +112,10 @@ class CountMap:
         if east is west:
             lon, lat = west, south
         else:
-            width = (east - west) % 360.0 if self.is_periodic else east - west
+            if self.is_periodic:
+                width = (east - west) % 360.0
+            else:
+                width = east - west
             lon = west + width / 2
             lat = (south + north) / 2
         return _wrap_longitudes_to_0_360(lon) if self.is_periodic else lon, lat
@@ -235,7 +238,9 @@ def _build_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewS
     time_columns = [column for column in find_begin_and_end_time_columns(table) if column is not None]
     time = next((column for column in time_columns if not column.hidden), None)
     overview_map = _build_overview_map(table)
-    map_columns = {} if overview_map is None else {column.name: column for column in overview_map.bounds}
+    map_columns = {}
+    if overview_map is not None:
+        map_columns = {column.name: column for column in overview_map.bounds}
     used_names = {*map_columns, *(column.name for column in time_columns)}
     candidate_columns = [column for column in _list_histogram_candidates(table, item) if column.name not in used_names]
     columns = [*map_columns.values(), *candidate_columns]
@@ -341,7 +346,9 @@ def _find_value_bounds(
         return None  # other programs may have added values
     finite = values[np.isfinite(values)]
     if is_complete and len(finite):
-        return None if np.isinf(values).any() else (float(finite.min()), float(finite.max()))
+        if np.isinf(values).any():
+            return None
+        return (float(finite.min()), float(finite.max()))
     facts = published_table.statistics.get(column.name, {})
     if facts.get("minimum") is None or facts.get("maximum") is None:
         return None

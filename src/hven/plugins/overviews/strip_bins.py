@@ -137,8 +137,12 @@ class ColumnBins:
                 low_value, high_value = _parse_number_range(low, high, text)
         except (HvenError, ValueError, OverflowError):
             return None
-        low_share = 0.0 if low_value is None else self.compute_bin_axis_position(low_value)
-        high_share = 1.0 if high_value is None else self.compute_bin_axis_position(high_value)
+        low_share = 0.0
+        if low_value is not None:
+            low_share = self.compute_bin_axis_position(low_value)
+        high_share = 1.0
+        if high_value is not None:
+            high_share = self.compute_bin_axis_position(high_value)
         band = (low_share, high_share)
         if low_share <= high_share:
             return band
@@ -308,7 +312,10 @@ def _build_logarithmic_bins(column: Column, low: float, high: float) -> ColumnBi
     if len(edges) < 3:
         return None
     lows = [format_bin_edge(edge) for edge in edges[:-1]]
-    last_values = edges[1:] - 1 if column.type.is_integer else edges[1:]
+    if column.type.is_integer:
+        last_values = edges[1:] - 1
+    else:
+        last_values = edges[1:]
     highs = [format_bin_edge(last_value) for last_value in last_values]
     return _build_bins(column, edges, lows, highs, is_even=False)
 
@@ -343,7 +350,9 @@ def _build_clock_bins(
     else:
         step = 0.0
     lows, highs = _format_clock_ranges(edges, step, is_days=step_seconds >= DAY_SECONDS)
-    shift = step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
+    shift = JULIAN_TOLERANCE_DAYS
+    if step or column.type.is_timestamp:
+        shift = step / 2
     return _build_bins(column, edges, lows, highs, shift=shift)
 
 

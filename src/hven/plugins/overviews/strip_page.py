@@ -175,9 +175,13 @@ def build_overview_strip(table_view: TableView) -> OverviewStrip:
         return replace(strip, late=True)
     drawn_parts = []
     for at, column_bins in enumerate(strip_layout.bins):
-        part_totals = total_counts.counts[at] if is_narrowed else None
+        part_totals = None
+        if is_narrowed:
+            part_totals = total_counts.counts[at]
         drawn_parts.append(_draw_histogram_part(column_bins, matching_counts.counts[at], part_totals, table_view))
-    time_part = None if strip_layout.time is None else drawn_parts.pop(0)
+    time_part = None
+    if strip_layout.time is not None:
+        time_part = drawn_parts.pop(0)
     map_part = None
     if strip_layout.overview_map is not None:
         map_totals = total_counts if is_narrowed else None
@@ -295,9 +299,14 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
         return list(zip(column_bins.lows, column_bins.highs, strict=True))
 
     def format_end(end: str) -> str:
-        value = scale.convert(float(end)) if end else math.inf
+        if end:
+            value = scale.convert(float(end))
+        else:
+            value = math.inf
         # the wavelength of frequency 0 is infinite: the bin is open
-        return format_number(value) if math.isfinite(value) else ""
+        if math.isfinite(value):
+            return format_number(value)
+        return ""
 
     return [(format_end(low), format_end(high)) for low, high in zip(column_bins.lows, column_bins.highs, strict=True)]
 
@@ -322,8 +331,14 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
             first_edge = scaled_edges[1]
         first = format_number(first_edge)
         last = format_number(scaled_edges[-1])
-    first_sign = "" if low else COMPARISON_SIGNS[not scale.is_inverse]
-    last_sign = "" if high else COMPARISON_SIGNS[scale.is_inverse]
+    if low:
+        first_sign = ""
+    else:
+        first_sign = COMPARISON_SIGNS[not scale.is_inverse]
+    if high:
+        last_sign = ""
+    else:
+        last_sign = COMPARISON_SIGNS[scale.is_inverse]
     return [first_sign + first, last_sign + last]
 
 
@@ -389,7 +404,10 @@ def _draw_overview_map(
 
 def _draw_cells(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     """Draw the cells of a map, whose rows begin in the south."""
-    drawn_counts = np.rot90(counts, 2) if is_mirrored else np.flipud(counts)
+    if is_mirrored:
+        drawn_counts = np.rot90(counts, 2)
+    else:
+        drawn_counts = np.flipud(counts)
     return write_svg_paths_of_shaded_cells(drawn_counts, range(len(counts)), shade_count=SHADE_COUNT)
 
 
@@ -436,7 +454,9 @@ def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
         x = (lon - west) / (east - west)
         y = (lat - south) / (north - south)
         if 0 <= x <= 1 and 0 <= y <= 1:
-            shown_x = 1 - x if overview_map.kind == "sky" else x
+            shown_x = x
+            if overview_map.kind == "sky":
+                shown_x = 1 - x
             row_position["map"] = [round(100 * shown_x, 2), round(100 * (1 - y), 2)]
     return row_position
 

@@ -156,8 +156,13 @@ def _describe_collections(site: Site, status: SiteStatus) -> HandoverSection:
     rows = []
     for name, resource in sorted(site.get_published_state().resources.items()):
         state = states.get(name)
-        row_count = "" if state is None or state.rows is None else f"{state.rows:,}"
-        published_time = "never" if state is None else (state.ended or "")
+        if state is None or state.rows is None:
+            row_count = ""
+        else:
+            row_count = f"{state.rows:,}"
+        published_time = "never"
+        if state is not None:
+            published_time = state.ended or ""
         rows.append(
             (
                 name,
@@ -178,7 +183,10 @@ def _describe_collections(site: Site, status: SiteStatus) -> HandoverSection:
 
 
 def _format_owner(resource: CollectionSpec) -> str:
-    people = [resource.contact] if resource.contact else list(resource.creators[:1])
+    if resource.contact:
+        people = [resource.contact]
+    else:
+        people = list(resource.creators[:1])
     if not people:
         return "no owner is named: add `contact` to the descriptor"
     return " ".join(text for text in (people[0].name, people[0].email) if text)
@@ -230,8 +238,12 @@ def _describe_schedules(site: Site, status: SiteStatus) -> HandoverSection:
         if resource.schedule is None:
             continue
         state = states.get(name)
-        last_success = "" if state is None else state.succeeded or ""
-        next_time = "" if state is None else state.next or ""
+        last_success = ""
+        if state is not None:
+            last_success = state.succeeded or ""
+        next_time = ""
+        if state is not None:
+            next_time = state.next or ""
         if state is not None and state.paused:
             next_time = f"paused since {state.paused}"
         rows.append((name, _format_schedule(resource.schedule), last_success, next_time))
@@ -402,7 +414,9 @@ def _read_heading(path: Path) -> str:
     except OSError:
         return ""
     lines = [line.strip("# \t") for line in text.splitlines() if line.strip("# \t")]
-    return lines[0] if lines else ""
+    if lines:
+        return lines[0]
+    return ""
 
 
 def run_git(directory: Path, *arguments: str) -> str | None:

@@ -31,7 +31,10 @@ def write_handover(
     The page has collections, sources with owners, schedules, names of secrets, incidents and decisions.
     """
     with open_site(context) as site:
-        sections = collect_seal_answers(site) if seal else collect_handover(site)
+        if seal:
+            sections = collect_seal_answers(site)
+        else:
+            sections = collect_handover(site)
         site_title = site.settings.title or site.settings.name
     if as_json:
         print_json([asdict(section) for section in sections])

@@ -207,7 +207,9 @@ def collect_contents(
     if any(group.startswith(REFEREE_PREFIX) for group in principal.groups):
         message = format_message("a referee may not download a whole collection as a package")
         raise ForbiddenError(message, remedy="ask the owner of the site for a package without names")
-    options = {} if policies is None else {"policies": policies}
+    options = {}
+    if policies is not None:
+        options = {"policies": policies}
     context = ServiceContext.create_for_principal(site, principal, **options)
     site.refresh_published_state()
     page_context = create_page_context(context)

@@ -89,4 +89,6 @@ def _parse_line(line: str) -> Mapping[str, Any]:
         facts = json.loads(line)
     except ValueError:
         return {}
-    return facts if isinstance(facts, dict) else {}
+    if isinstance(facts, dict):
+        return facts
+    return {}

@@ -76,7 +76,10 @@ def write_package(contents: PackageContents, form: str, path: Path) -> WrittenPa
     journal = PackageJournal(journal_path, contents.compute_identity(form))
     stream = PackageStream(contents, form, journal)
     try:
-        start = stream.find_complete_bytes() if journal.is_continued else 0
+        if journal.is_continued:
+            start = stream.find_complete_bytes()
+        else:
+            start = 0
         with _open_part(part_path, is_private=contents.is_whole) as file:
             start = _drop_incomplete_end(file.fileno(), start)
             file.seek(start)
@@ -125,7 +128,9 @@ def _write_chunks(file: BinaryIO, stream: PackageStream, start: int, journal: Pa
 
 def _drop_incomplete_end(file_number: int, complete_bytes: int) -> int:
     """Cut what was written after the last complete member; return where to continue."""
-    start = complete_bytes if os.fstat(file_number).st_size >= complete_bytes else 0
+    start = 0
+    if os.fstat(file_number).st_size >= complete_bytes:
+        start = complete_bytes
     os.ftruncate(file_number, start)
     return start
 

@@ -118,8 +118,14 @@ class PackageReader:
             self._list_tar()
         else:
             raise SourceError(f"there is no package {path}", remedy="write the path of a .tar file or a directory")
-        self.form = BAGIT if "bagit.txt" in self.members else RO_CRATE
-        self.payload_prefix = "data/" if self.form == BAGIT else ""
+        if "bagit.txt" in self.members:
+            self.form = BAGIT
+        else:
+            self.form = RO_CRATE
+        if self.form == BAGIT:
+            self.payload_prefix = "data/"
+        else:
+            self.payload_prefix = ""
         if "bagit.txt" not in self.members and PLAN_MEMBER not in self.members:
             raise SourceError(
                 f"{path} is not a package of Hven: it has neither bagit.txt nor {PLAN_MEMBER}",
@@ -340,7 +346,10 @@ class PackageReader:
                 check.problems.append(f"{name} does not list {unlisted[0]} and {len(unlisted) - 1} more files")
         listed_paths = {path for lines in manifests.values() for path in lines}
         payload = [path for path in self.members if path.startswith(self.payload_prefix)]
-        own_names = {*manifests, PLAN_MEMBER} if self.form == RO_CRATE else set()
+        if self.form == RO_CRATE:
+            own_names = {*manifests, PLAN_MEMBER}
+        else:
+            own_names = set()
         extra = sorted(path for path in payload if path not in listed_paths and path not in own_names)
         if extra:
             check.problems.append(f"{extra[0]} and {len(extra) - 1} more files are in no manifest")

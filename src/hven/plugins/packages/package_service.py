@@ -124,7 +124,10 @@ def _build_response(context: ServiceContext, request: Request, params: services.
     if start and tag_match is None:
         message = format_message("START needs the header If-Match with the ETag of the first answer")
         raise ParamError(message, name="START", remedy=format_message("send If-Match, or leave out START"))
-    token = tag_match[2] if start and tag_match is not None else secrets.token_hex(16)
+    if start and tag_match is not None:
+        token = tag_match[2]
+    else:
+        token = secrets.token_hex(16)
     principal = context.identify_principal(request)
     slots = site.get_or_create(DownloadSlots)
     with ExitStack() as stack:

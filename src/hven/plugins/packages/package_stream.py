@@ -208,7 +208,10 @@ class PackageStream:
     def _write_header(self, record: MemberRecord) -> bytes:
         info = tarfile.TarInfo(f"{self.top_folder}/{record.path}")
         info.size = record.size
-        info.mtime = int(record.modified) if record.modified.is_integer() else record.modified
+        if record.modified.is_integer():
+            info.mtime = int(record.modified)
+        else:
+            info.mtime = record.modified
         info.mode = 0o644
         return info.tobuf(tarfile.PAX_FORMAT, errors="surrogateescape")
 
@@ -337,4 +340,6 @@ def _convert_to_json(value: object) -> object:
     """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date."""
     if isinstance(value, np.generic):
         return value.item()
-    return list(value) if isinstance(value, (set, frozenset, tuple)) else str(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)

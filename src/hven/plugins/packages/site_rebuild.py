@@ -101,7 +101,10 @@ def restore_site_from_git(
     report = RebuildReport()
     is_new_directory = not directory.exists()
     # inside the directory: the user may have no right to write above it; but a backup needs an empty directory
-    parent = directory.absolute() if backup is None else directory.absolute().parent
+    if backup is None:
+        parent = directory.absolute()
+    else:
+        parent = directory.absolute().parent
     clone = parent / f".{directory.absolute().name}.{secrets.token_hex(3)}.clone"
     try:
         tracked_names = _fetch_repository(repository, clone)

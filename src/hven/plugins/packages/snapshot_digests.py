@@ -60,7 +60,9 @@ class TableDigest:
         self._block_rows += np.bincount(blocks.astype(np.int64), minlength=BLOCK_COUNT)
         self._add_to_blocks(self._first_sums, blocks, first)
         self._add_to_blocks(self._second_sums, blocks, second)
-        return int(np.bitwise_xor(first, second).sum(dtype=np.uint64)) if batch.num_rows else 0
+        if batch.num_rows:
+            return int(np.bitwise_xor(first, second).sum(dtype=np.uint64))
+        return 0
 
     @staticmethod
     def _add_to_blocks(

@@ -81,7 +81,9 @@ def open_isis(file: Place) -> OpenProductFile:
             format_message("{name} is not an ISIS cube, or does not contain the cube's pixels", file.name)
         )
     pixels = core_objects["PIXELS"]
-    order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
+    order = "<"
+    if str(pixels.get("BYTEORDER")).upper() == "MSB":
+        order = ">"
     factor = float(pixels.find_number("MULTIPLIER") or 1.0)
     zero = float(pixels.find_number("BASE") or 0.0)
     scale = StoredValueEncoding(factor, zero, nulls, lowest_valid)
@@ -118,7 +120,9 @@ def _find_object(label: PvlLabel, name: str) -> PvlLabel | None:
 
 
 def _create_table(file: Place, table_label: PvlLabel, index: int) -> TablePart:
-    order = "<" if str(table_label.get("BYTEORDER")).upper() == "LSB" else ">"
+    order = ">"
+    if str(table_label.get("BYTEORDER")).upper() == "LSB":
+        order = "<"
     fields = _read_table_fields(table_label, order)
     return create_fixed_record_table(
         file,

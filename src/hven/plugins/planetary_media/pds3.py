@@ -148,7 +148,9 @@ def _locate_object_data(label: PvlLabel, name: str, file: Place) -> tuple[Place,
     else:
         path = file
     position = next((word for word in words if isinstance(word, int)), 1)
-    unit_bytes = 1 if unit.upper().startswith("BYTE") else record
+    unit_bytes = record
+    if unit.upper().startswith("BYTE"):
+        unit_bytes = 1
     return path, (position - 1) * unit_bytes
 
 

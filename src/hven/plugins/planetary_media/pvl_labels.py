@@ -118,7 +118,10 @@ def read_pvl_label(path: Place, start_byte: int = 0) -> PvlLabel:
     end = _END_PATTERN.search(text)
     if end is None and (b"\0" in body[: len(body) // 2] or len(body) >= MAX_LABEL_BYTES):
         raise SourceError(format_message("the label of {name} is incomplete: its end is missing", path.name))
-    label_text = text[: end.start()] if end else text.rstrip("\0")
+    if end:
+        label_text = text[: end.start()]
+    else:
+        label_text = text.rstrip("\0")
     return parse_pvl_label(label_text, path.name)
 
 
@@ -239,7 +242,9 @@ def _parse_pvl_word(word: str) -> int | float | str:
         if radix_match:
             digits = radix_match[1] + radix_match[3] + radix_match[4]
             number = int(digits, int(radix_match[2]))
-            return number if number < 0 else RadixInteger(number)
+            if number < 0:
+                return number
+            return RadixInteger(number)
         if re.fullmatch(r"[+-]?\d{1,18}", word):
             return int(word)
         if word[-1:] in "0123456789.":

@@ -102,7 +102,9 @@ class ForeignTableSpec:
     def password(self) -> str | None:
         """The password, for `apply_foreign_setup` alone."""
         password = conninfo_to_dict(self.url).get("password")
-        return None if password is None else str(password)
+        if password is None:
+            return None
+        return str(password)
 
     @property
     def password_variable(self) -> str:
@@ -121,7 +123,9 @@ class ForeignTableSpec:
 def find_database_user(url: str) -> str | None:
     """Return the user that an address names; None if it names none."""
     user = conninfo_to_dict(url).get("user")
-    return None if user is None else str(user)
+    if user is None:
+        return None
+    return str(user)
 
 
 def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> Any:

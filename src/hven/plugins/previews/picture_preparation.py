@@ -24,7 +24,9 @@ def _create_input_describer(context: ServiceContext, collection: str) -> Callabl
     note = drawings.with_credit_note(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
 
     def describe_input(path: str, state: str) -> str | None:
-        return f"{state} {note}" if path.lower().endswith(drawable_extensions) else None
+        if path.lower().endswith(drawable_extensions):
+            return f"{state} {note}"
+        return None
 
     return describe_input
 

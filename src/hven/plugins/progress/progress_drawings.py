@@ -106,7 +106,9 @@ def build_calendar_months(year: int, day_counts: Mapping[np.datetime64, int]) ->
         for day in range(1, day_count + 1):
             name = f"{year:04d}-{month:02d}-{day:02d}"
             row_count = day_counts.get(np.datetime64(name, "D"), 0)
-            shade = -(-SHADE_COUNT * row_count // max_count) if row_count else 0
+            shade = 0
+            if row_count:
+                shade = -(-SHADE_COUNT * row_count // max_count)
             days.append(CalendarDay(name=name, row_count=row_count, shade=shade))
         months.append([*days, *[None] * (DAYS_IN_LONGEST_MONTH - day_count)])
     return months

@@ -221,7 +221,9 @@ def _describe_calendar(
     day_counts = count_days(table, rules.calendar, runner)
     years = list_calendar_years(day_counts)
     shown_year = year or (years[-1] if years else 0)
-    months = build_calendar_months(shown_year, day_counts) if shown_year else []
+    months = []
+    if shown_year:
+        months = build_calendar_months(shown_year, day_counts)
     days = {day.name: day.row_count for month in months for day in month if day is not None and day.row_count}
     return {
         "column": rules.calendar,

@@ -82,7 +82,9 @@ def count_stages(table: Table, column_name: str, stages: Sequence[str], runner: 
     """
     rows = _fetch_groups(table, (), column_name, runner)
     groups = _add_up_stages([None] * rows.num_rows, _read_texts(rows, 0), _read_counts(rows, 1), stages)
-    return groups[0] if groups else StageGroup(value=None, counts=(0,) * len(stages), other_count=0)
+    if groups:
+        return groups[0]
+    return StageGroup(value=None, counts=(0,) * len(stages), other_count=0)
 
 
 def count_stages_by_value(
@@ -224,7 +226,10 @@ def _add_up_stages(
     sums: dict[str | None, list[int]] = {}
     for value, stage, count in zip(values, stage_texts, counts.tolist(), strict=True):
         group = sums.setdefault(value, [0] * (len(stages) + 1))
-        number = len(stages) if stage is None else stage_numbers.get(stage, len(stages))
+        if stage is None:
+            number = len(stages)
+        else:
+            number = stage_numbers.get(stage, len(stages))
         group[number] += count
     return [StageGroup(value=value, counts=tuple(group[:-1]), other_count=group[-1]) for value, group in sums.items()]
 

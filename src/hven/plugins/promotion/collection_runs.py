@@ -205,7 +205,9 @@ class PromotionRun:
         record = self.target.records.get(table.record.table.qualified_name)
         if table.has_changes or table.is_described_differently:
             return True
-        promotion = {} if record is None else record.provenance.get(PROMOTION_KEY, {})
+        promotion = {}
+        if record is not None:
+            promotion = record.provenance.get(PROMOTION_KEY, {})
         return promotion.get("site") != self.origin.site_id or bool(promotion.get("merged")) != table.is_merged
 
     def _stage_table(self, table: TablePromotion, facts: Mapping[str, Any]) -> SnapshotRecord:

@@ -83,7 +83,9 @@ def _shorten_text(text: str, equal_start: int, equal_end: int) -> str:
     stop = min(len(text) - equal_end + SHOWN_CONTEXT_CHARACTERS, begin + MAX_SHOWN_CHARACTERS, len(text))
     shown_text = " ".join(text[begin:stop].split())
     start_mark = "..." if begin else ""
-    stop_mark = "..." if stop < len(text) else ""
+    stop_mark = ""
+    if stop < len(text):
+        stop_mark = "..."
     return f"'{start_mark}{shown_text}{stop_mark}'"
 
 
@@ -392,4 +394,6 @@ def _find_value_kind(column: Column) -> str:
     stored_xtype = column.type.stored_xtype
     if stored_xtype is not None and stored_xtype.adql not in {"VARCHAR", "TIMESTAMP"}:
         return "region"
-    return "text" if column.type.is_string or column.type.is_timestamp else "number"
+    if column.type.is_string or column.type.is_timestamp:
+        return "text"
+    return "number"

@@ -149,7 +149,9 @@ def write_link(name: str, place: str) -> str:
     name, place
         As `locate_link` takes and returns them.
     """
-    return place if place.startswith("/") else os.path.relpath(place, PurePosixPath(name).parent)
+    if place.startswith("/"):
+        return place
+    return os.path.relpath(place, PurePosixPath(name).parent)
 
 
 def is_place_in_collection(place: str, names: Iterable[str]) -> bool:
@@ -435,7 +437,9 @@ def _list_pinned_directories(records: Iterable[SnapshotRecord]) -> Iterator[str]
 
 
 def _iterate_directories(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    if folder.is_dir():
+        return sorted(folder.iterdir())
+    return []
 
 
 def check_linkable(settings: Settings, collection: str) -> None:

@@ -509,7 +509,9 @@ def _report_return(restored: CollectionState) -> ReturnReport:
     for table_name, record in restored.records.items():
         promotion = record.provenance.get(PROMOTION_KEY)
         hashes = restored.open_rows(record).compute_hashes()
-        is_same = None if promotion is None else hashes.digest == promotion["digest"]
+        is_same = None
+        if promotion is not None:
+            is_same = hashes.digest == promotion["digest"]
         tables[table_name] = (hashes.row_count, is_same)
     state = {table_name: record.id for table_name, record in restored.records.items()}
     return ReturnReport(state=state, tables=tables)

@@ -125,7 +125,10 @@ class _PromotionEndpoints:
         rows = await self._call(_find_rows, self.site, request)
         block_text = request.query_params.get("blocks", "")
         try:
-            mask = _unpack_mask(bytes.fromhex(block_text), BLOCK_COUNT) if block_text else None
+            if block_text:
+                mask = _unpack_mask(bytes.fromhex(block_text), BLOCK_COUNT)
+            else:
+                mask = None
         except ValueError:
             raise ParamError("BLOCKS is not a mask of blocks", name="BLOCKS", remedy="write 64 digits 0-f") from None
         body = await self._call(_write_hashes, rows, mask)
@@ -137,7 +140,10 @@ class _PromotionEndpoints:
         rows = await self._call(_find_rows, self.site, request)
         body = await services.read_body(request, rows.snapshot.rows // 8 + 1)
         try:
-            mask = _unpack_mask(body, rows.snapshot.rows) if body else np.ones(rows.snapshot.rows, bool)
+            if body:
+                mask = _unpack_mask(body, rows.snapshot.rows)
+            else:
+                mask = np.ones(rows.snapshot.rows, bool)
         except ValueError:
             remedy = "send one bit for each row"
             raise ParamError("the body is not a mask of the rows", name="BODY", remedy=remedy) from None
@@ -199,7 +205,9 @@ def _find_rows(site: Site, request: Request) -> StoredRows:
 
 def _write_hashes(rows: StoredRows, mask: Flags | None) -> bytes:
     hashes = rows.compute_hashes()
-    return transfers.write_blocks(hashes) if mask is None else transfers.write_block_rows(hashes.select_blocks(mask))
+    if mask is None:
+        return transfers.write_blocks(hashes)
+    return transfers.write_block_rows(hashes.select_blocks(mask))
 
 
 def _unpack_mask(data: bytes, count: int) -> Flags:

@@ -365,7 +365,9 @@ def check_confinement(resource: CollectionSpec, settings: Settings, url: str) ->
     """
     directory = resource.path.parent.resolve()
     for name in resource.hashes:
-        page = read_yaml_file(directory / name, name, []) if name.endswith((".yaml", ".yml")) else None
+        page = None
+        if name.endswith((".yaml", ".yml")):
+            page = read_yaml_file(directory / name, name, [])
         for key, text in () if page is None else _iterate_texts(parse_yaml_file(page, []), ""):
             if _is_path_of_other_file(key, text, directory, settings):
                 raise UserError(

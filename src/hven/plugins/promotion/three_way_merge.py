@@ -122,7 +122,9 @@ def merge_collection(
             base_record = base_records.get(name)
             if base_record is not None:
                 table.is_described_differently = table.record.table != base_record.table
-            base_hashes = None if base_record is None else _read_base_hashes(target, base_record)
+            base_hashes = None
+            if base_record is not None:
+                base_hashes = _read_base_hashes(target, base_record)
             merge_rows(table, base_hashes, report)
     return _merge_files(origin, target, report, work_directory)
 
@@ -137,7 +139,9 @@ def _find_base_records(target: CollectionState, source_site_id: str) -> dict[str
     for event in list_events_newest_first(target):
         for table_name, snapshot_id in event.state.items():
             record = stored_records.get(snapshot_id)
-            promotion = {} if record is None else record.provenance.get(PROMOTION_KEY, {})
+            promotion = {}
+            if record is not None:
+                promotion = record.provenance.get(PROMOTION_KEY, {})
             if record is not None and promotion.get("site") == source_site_id:
                 base_records.setdefault(table_name, record)
     return base_records
@@ -267,7 +271,9 @@ def _report_conflicts(table: TablePromotion, own_mask: Flags, target_mask: Flags
         return
     keys = [*sample_keys(table.origin, own_mask), *sample_keys(table.target, target_mask)][:MAX_NAMED_CHANGES]
     key_texts = [", ".join(f"{name} {value}" for name, value in row.items()) for row in keys]
-    more = f" and {count - len(keys):,} more" if count > len(keys) else ""
+    more = ""
+    if count > len(keys):
+        more = f" and {count - len(keys):,} more"
     report.conflicts.append(
         f"{count:,} rows of {table.record.table.qualified_name} were changed on both sites: "
         f"{'; '.join(key_texts)}{more}"
@@ -399,7 +405,9 @@ def _merge_descriptor(
     if not kept_keys:
         return own_text, []
     merged_lines = _merge_lines(*(path.read_text(encoding="utf-8").splitlines(keepends=True) for path in paths))
-    merged_text = None if merged_lines is None else "".join(merged_lines)
+    merged_text = None
+    if merged_lines is not None:
+        merged_text = "".join(merged_lines)
     if merged_text is None or _parse_tree(merged_text.encode(), str(target_path)) != expected_tree:
         named_keys = ", ".join(kept_keys[:MAX_NAMED_CHANGES])
         report.conflicts.append(f"{target_path}: both sites changed the lines of {named_keys}")
@@ -421,7 +429,9 @@ def _parse_tree(data: bytes, name: str) -> Any:
     """
     faults: list[Fault] = []
     page = decode_yaml_file(data, name, faults)
-    tree = None if page is None else parse_yaml_file(page, faults)
+    tree = None
+    if page is not None:
+        tree = parse_yaml_file(page, faults)
     if faults:
         raise DescriptorError(faults)
     return tree

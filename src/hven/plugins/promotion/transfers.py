@@ -61,7 +61,9 @@ def _to_json_value(value: object) -> object:
     """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date."""
     if isinstance(value, np.generic):
         return value.item()
-    return list(value) if isinstance(value, (set, frozenset, tuple)) else str(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)
 
 
 def describe_file(name: str, path: Path) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def promote(
             returns = promotion.return_collections(target_site, names or [])
             _show_returns(returns, publisher_name, as_json=as_json)
             return
-        service_url = find_service_address(target_site.settings) if must_validate else ""
+        service_url = ""
+        if must_validate:
+            service_url = find_service_address(target_site.settings)
         promoted_names = names or _list_promoted_names(source)
         reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
     validation = None
@@ -334,7 +336,9 @@ def _print_validation(validation: PromotionValidation) -> None:
 
 
 def _format_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_PRINTED_NAMES:,} more" if len(names) > MAX_PRINTED_NAMES else ""
+    more = ""
+    if len(names) > MAX_PRINTED_NAMES:
+        more = f" and {len(names) - MAX_PRINTED_NAMES:,} more"
     return f"{', '.join(names[:MAX_PRINTED_NAMES])}{more}"
 
 

@@ -191,7 +191,9 @@ def _compute_column_positions(column: Sequence[str]) -> dict[str, float]:
 
 
 def _compute_mean_position(ids: Sequence[str], places: Mapping[str, float], default: float) -> float:
-    return sum(places[record_id] for record_id in ids) / len(ids) if ids else default
+    if ids:
+        return sum(places[record_id] for record_id in ids) / len(ids)
+    return default
 
 
 def _draw_line(line: _RelationLine, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
@@ -210,7 +212,9 @@ def _draw_line(line: _RelationLine, places: Mapping[str, tuple[float, float]], *
         if place != line.earlier:  # the line passes the column
             path += f"H{left:g}"
             x = left
-    label = PLAN_LABEL if line.relation.role == PLAN_LABEL else line.relation.kind
+    label = PLAN_LABEL
+    if line.relation.role != PLAN_LABEL:
+        label = line.relation.kind
     title = f"{label}: {line.relation.role}" if line.relation.role else label
     text = (
         f'<path d="{path}" fill="none" stroke="currentColor" opacity=".6" marker-end="url(#earlier)">'

@@ -76,7 +76,9 @@ class JobRecords:
         job = self.find_job(job_id)
         if job is None:
             return None
-        title = "Query" if job.type == QUERY_JOB_TYPE else job.type.capitalize()
+        title = "Query"
+        if job.type != QUERY_JOB_TYPE:
+            title = job.type.capitalize()
         return ProvRecord(
             id=f"job/{job_id}",
             kind=ACTIVITY,

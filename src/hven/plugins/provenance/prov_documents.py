@@ -180,7 +180,9 @@ def _write_provn_value(value: TypedValue) -> str:
         return f"'{value.text}'"
     escapes = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
     text = "".join(escapes.get(character, character) for character in value.text)
-    return f'"{text}"' if value.type == TEXT_TYPE else f'"{text}" %% {value.type}'
+    if value.type == TEXT_TYPE:
+        return f'"{text}"'
+    return f'"{text}" %% {value.type}'
 
 
 def write_prov_xml(graph: ProvGraph, model: str) -> bytes:
@@ -226,7 +228,9 @@ def _write_xml_attributes(attributes: AttributeList) -> str:
     order = ("prov:label", "prov:location", "prov:role", "prov:type", "prov:value")
     ranks = {name: number for number, name in enumerate(order)}
     for name, value in sorted(attributes, key=lambda item: ranks.get(item[0], len(order))):
-        type_name = "xsd:QName" if value.type == NAME_TYPE else value.type
+        type_name = "xsd:QName"
+        if value.type != NAME_TYPE:
+            type_name = value.type
         type_attribute = "" if value.type == TEXT_TYPE else f' xsi:type="{type_name}"'
         parts.append(f"<{name}{type_attribute}>{escape_xml(value.text)}</{name}>")
     return "".join(parts)

@@ -201,4 +201,6 @@ def quote_id(record_id: str) -> str:
     """
     local_name = quote(record_id, safe="/.-_").replace("~", "%7E")
     # a local part of PROV-N cannot end with a dot
-    return f"{local_name[:-1]}%2E" if local_name.endswith(".") else local_name
+    if local_name.endswith("."):
+        return f"{local_name[:-1]}%2E"
+    return local_name

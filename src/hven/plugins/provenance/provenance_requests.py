@@ -98,7 +98,9 @@ class ReaderProvenance:
             return None
         kind, _, name = record_id.partition("/")
         find = self._finders.get(kind)
-        return None if find is None else find(name)
+        if find is None:
+            return None
+        return find(name)
 
     def list_steps(self, record_id: str, *, is_forward: bool) -> StepList:
         """List the steps from a record that was found.
@@ -112,7 +114,9 @@ class ReaderProvenance:
         """
         kind, _, name = record_id.partition("/")
         list_kind_steps = (self._forward_steps if is_forward else self._backward_steps).get(kind)
-        return StepList() if list_kind_steps is None else list_kind_steps(name)
+        if list_kind_steps is None:
+            return StepList()
+        return list_kind_steps(name)
 
     def list_start_ids(self) -> list[str]:
         """List the ids from which a graph of the whole site begins."""
@@ -182,7 +186,10 @@ def build_requested_graph(page_context: PageContext, params: RequestParams) -> t
         has_descriptions=given["DESCRIPTIONS"] != "0",
         has_configuration=given["CONFIGURATION"] == "1",
     )
-    start_ids = [provenance.resolve_id(text) for text in texts] if texts else provenance.list_start_ids()
+    if texts:
+        start_ids = [provenance.resolve_id(text) for text in texts]
+    else:
+        start_ids = provenance.list_start_ids()
     graph = search_provenance(provenance, start_ids, options, provenance.reader_site.namespace)
     return graph, given["MODEL"]
 

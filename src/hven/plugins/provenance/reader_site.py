@@ -60,7 +60,9 @@ class SnapshotOrigin:
     @property
     def files(self) -> Sequence[Mapping[str, Any]]:
         """The files or services that were read; none if the reader must not know of them."""
-        return self.provenance.get("pins") or () if self.is_whole else ()
+        if self.is_whole:
+            return self.provenance.get("pins") or ()
+        return ()
 
 
 class ReaderSite:
@@ -172,7 +174,10 @@ class ReaderSite:
         if published_tables:
             published = published_tables[0]
             table = published.table
-            collection = table.schema if published.release is None else published.release.collection
+            if published.release is None:
+                collection = table.schema
+            else:
+                collection = published.release.collection
             return SnapshotOrigin(
                 id=snapshot_id,
                 table_name=f"{collection}.{table.name}",
@@ -292,7 +297,9 @@ def strip_private_name_parts(name: str) -> str:
         Name as it was recorded: relative to the descriptor, or an address.
     """
     if "://" not in name:
-        return name.rpartition("/")[2] if name.startswith(("/", "~")) else name
+        if name.startswith(("/", "~")):
+            return name.rpartition("/")[2]
+        return name
     parts = urlsplit(name)
     if parts.scheme.lower() not in PUBLIC_SCHEMES:
         return f"a source of the kind {parts.scheme}"

@@ -121,7 +121,9 @@ class RowRecords:
     def _list_links(self, table: Table, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """List the links of a row to files and pages."""
         identifier_column = table.identifier_column
-        identifier = None if identifier_column is None else values.get(identifier_column.name)
+        identifier = None
+        if identifier_column is not None:
+            identifier = values.get(identifier_column.name)
         if identifier is None:
             return []
         try:
@@ -144,7 +146,9 @@ class RowRecords:
             return None
         url = f"{build_table_address(self.reader_site.base_url, row.table)}?{urlencode({'_row': row.key})}"
         identifier_column = row.table.identifier_column
-        identifier = None if identifier_column is None else row.values.get(identifier_column.name)
+        identifier = None
+        if identifier_column is not None:
+            identifier = row.values.get(identifier_column.name)
         return ProvRecord(
             id=f"row/{name}",
             kind=ENTITY,
@@ -165,7 +169,9 @@ class RowRecords:
             snapshot_id = published.relation.id
             steps.append(build_step_to_origin("hadMember", f"snapshot/{snapshot_id}", record_id))
             origin = self.reader_site.find_origin(snapshot_id)
-            row_file = None if origin is None else find_row_file(self.reader_site.site, origin, row.table, row.values)
+            row_file = None
+            if origin is not None:
+                row_file = find_row_file(self.reader_site.site, origin, row.table, row.values)
             if row_file is not None and row_file.name:
                 is_only_file = row_file.file_count == 1
                 target = f"source/{snapshot_id}" if is_only_file else f"file/{snapshot_id}/{row_file.name}"
@@ -270,7 +276,10 @@ class RowRecords:
             column = table.identifier_column
             if column is None or not table.primary:
                 continue
-            texts = [dataset_id, match[2]] if column.type.is_string else [match[2]]
+            if column.type.is_string:
+                texts = [dataset_id, match[2]]
+            else:
+                texts = [match[2]]
             for text in texts:
                 key = self._find_row_key(table, column.name, text, is_number=column.type.is_numeric)
                 if key is not None:
@@ -290,7 +299,9 @@ class RowRecords:
             items, TableSearch(table=table).build_from_item(), where=condition, top=syntax_tree.Literal(1)
         )
         rows = self.runner.fetch_table(syntax_tree.Query(select))
-        return format_keys(rows, table.primary)[0] if rows.num_rows else None
+        if rows.num_rows:
+            return format_keys(rows, table.primary)[0]
+        return None
 
 
 def _build_step_to_change(kind: str, record_id: str, change: RowChange, row_name: str) -> ProvStep:
@@ -319,4 +330,6 @@ def write_key_text(table: Table, key: str) -> str:
         The key as addresses of pages have it.
     """
     values = json.loads(key)
-    return str(values[0]) if len(table.primary) == 1 else key
+    if len(table.primary) == 1:
+        return str(values[0])
+    return key

@@ -427,7 +427,9 @@ class SiteRecords:
         ]
         steps.append(self._record_software_step(record_id, origins[0]))
         run = self.reader_site.find_stored_run(run_id)
-        account = None if run is None else run.summary.get("by")
+        account = None
+        if run is not None:
+            account = run.summary.get("by")
         if run is not None and account:
             target = f"account/{account}/{run.collection}"
             steps.append(step_to_target("wasAssociatedWith", record_id, target, role="operator"))
@@ -466,7 +468,9 @@ class SiteRecords:
         if origin is None or not self._is_made_from_site_tables(origin):
             return None
         spec = self.reader_site.find_table_spec(origin.table_name)
-        kinds = [] if spec is None else list(dict.fromkeys(source.kind for source in spec.sources))
+        kinds = []
+        if spec is not None:
+            kinds = list(dict.fromkeys(source.kind for source in spec.sources))
         kind_text = ", ".join(kinds)
         run = self.reader_site.find_stored_run(origin.run_id)
         return ProvRecord(
@@ -539,7 +543,9 @@ class SiteRecords:
             files = () if origin is None else origin.files
             self._file_facts[snapshot_id] = {strip_private_name_parts(str(facts["name"])): facts for facts in files}
         facts = self._file_facts[snapshot_id].get(file_name)
-        return None if facts is None else _build_file_record(f"file/{name}", facts)
+        if facts is None:
+            return None
+        return _build_file_record(f"file/{name}", facts)
 
     def _find_descriptor(self, name: str) -> ProvRecord | None:
         collection, _, digest = name.partition("/")
@@ -557,7 +563,9 @@ class SiteRecords:
 
 def _write_release_id(published: PublishedTable) -> str:
     release = published.release
-    return "" if release is None else f"release/{release.collection}/{release.label}"
+    if release is None:
+        return ""
+    return f"release/{release.collection}/{release.label}"
 
 
 def compute_descriptor_digest(origin: SnapshotOrigin) -> str:

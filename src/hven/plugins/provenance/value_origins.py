@@ -108,7 +108,9 @@ def explain_row_origin(table_view: TableView, page: RowPage, reader_site: Reader
     """
     table = table_view.table
     relation = table_view.published.relation
-    origin = reader_site.find_origin(relation.id) if isinstance(relation, Snapshot) else None
+    origin = None
+    if isinstance(relation, Snapshot):
+        origin = reader_site.find_origin(relation.id)
     masks = collect_column_masks([table], reader_site.principal).get(table.qualified_name, {})
     spec = reader_site.find_table_spec(table.qualified_name if origin is None else origin.table_name)
     context = _TableRules(origin, spec, frozenset(name.lower() for name in masks))
@@ -117,11 +119,16 @@ def explain_row_origin(table_view: TableView, page: RowPage, reader_site: Reader
     row_file = None
     if origin is not None and not is_made_here:
         row_file = find_row_file(reader_site.site, origin, table, values)
-    inputs = (origin.provenance.get("inputs") or {}) if origin is not None else table_view.published.read_tables
+    if origin is not None:
+        inputs = origin.provenance.get("inputs") or {}
+    else:
+        inputs = table_view.published.read_tables
     changes = _list_known_changes(table_view, page, reader_site)
     queries: list[str] = []
     if inputs and all(name in reader_site.tables for name in inputs):
-        queries = [table.view] if table.view else []
+        queries = []
+        if table.view:
+            queries = [table.view]
         queries += [text for source in (() if spec is None else spec.sources) for text in list_source_queries(source)]
     return RowOrigin(
         values=[

@@ -91,7 +91,9 @@ def find_push_target(
                 continue
             push_sources = (source for source in spec.sources if source.kind == PUSH_SOURCE_KIND)
             source = next(push_sources, None) or find_source_for_file(spec, file_path)
-            return None if source is None else (resource, spec, source)
+            if source is None:
+                return None
+            return (resource, spec, source)
     return None
 
 
@@ -127,7 +129,10 @@ def list_writers(resource: CollectionSpec, source: SourceSpec) -> frozenset[str]
         As for `can_push`.
     """
     writers_value = source.options.get("writers") or ()
-    writers = {writers_value} if isinstance(writers_value, str) else {*writers_value}
+    if isinstance(writers_value, str):
+        writers = {writers_value}
+    else:
+        writers = {*writers_value}
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
     return frozenset(writers)

@@ -58,7 +58,10 @@ class CollectionFileTarget:
         self.path = path
         self._spool_directory = spool_directory
         self._collection = collection
-        self.digest = compute_file_digest(path) if path.exists() else ""
+        if path.exists():
+            self.digest = compute_file_digest(path)
+        else:
+            self.digest = ""
 
     @contextmanager
     def replace_file_temporarily(self, body: Path | None, file_push: FilePush) -> Iterator[None]:

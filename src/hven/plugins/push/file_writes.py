@@ -86,7 +86,9 @@ def _find_allowed_relative_path(options: Mapping[str, Any], path: str) -> str | 
 def _list_option_patterns(options: Mapping[str, Any], key: str) -> list[str]:
     """Return the patterns of an option that may be one text or a list."""
     patterns = options.get(key) or []
-    return [patterns] if isinstance(patterns, str) else patterns
+    if isinstance(patterns, str):
+        return [patterns]
+    return patterns
 
 
 def choose_file_path(spec: TableSpec, file_name: str) -> str:
@@ -262,7 +264,9 @@ class ClientFileWrite(ClientWrite):
                     "the file has changed", remedy="request the file again, and check whether your change still applies"
                 )
         if write.action == POST_ACTION and target.digest:
-            new_digest = compute_file_digest(body) if body is not None else ""
+            new_digest = ""
+            if body is not None:
+                new_digest = compute_file_digest(body)
             if target.digest != new_digest:
                 raise KeyTakenError(
                     format_message("the file {path!r:.120} already exists", name),

@@ -110,7 +110,10 @@ class PushedRows:
 
     def build_key_table(self, ids: Sequence[Any]) -> pa.Table:
         """Return a table of keys from the `ids` in the answer to a push."""
-        columns = [ids] if len(self.key) == 1 else list(zip(*ids, strict=True))
+        if len(self.key) == 1:
+            columns = [ids]
+        else:
+            columns = list(zip(*ids, strict=True))
         arrays = []
         for name, values in zip(self.key, columns, strict=True):
             arrays.append(_cast_json_values(values, self.schema.field(name).type))

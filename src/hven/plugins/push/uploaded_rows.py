@@ -185,7 +185,9 @@ def _convert_records_to_json(path: Path, format_kind: str, columns: Mapping[str,
         document = _parse_json_or_json_lines(data)
     else:
         document = parse_flat_xml_records(data)
-    rows = [document] if isinstance(document, dict) else document
+    rows = document
+    if isinstance(document, dict):
+        rows = [document]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("the request body is JSON, but not a list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
     if not rows:
@@ -341,7 +343,10 @@ def _cast_uploaded_values(
     values: pa.ChunkedArray, target_type: pa.DataType, name: str
 ) -> tuple[pa.Array, list[dict[str, Any]]]:
     """Cast values to the type of their column, and describe those that do not fit; an empty text is no value."""
-    source_array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+    if values.num_chunks != 1:
+        source_array = values.combine_chunks()
+    else:
+        source_array = values.chunk(0)
     if isinstance(source_array, pa.ChunkedArray):
         source_array = source_array.combine_chunks()
     if pa.types.is_dictionary(source_array.type):

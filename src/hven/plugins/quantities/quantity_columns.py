@@ -142,7 +142,9 @@ def _find_inputs(
 def _find_target_name(node: SyntaxNode) -> str | None:
     """Return the column of the table that a part of an expression names: ``target.x``."""
     is_target = isinstance(node, ColumnRef) and [part.name.lower() for part in node.qualifier] == [TARGET]
-    return node.name.name if is_target and isinstance(node, ColumnRef) else None
+    if is_target and isinstance(node, ColumnRef):
+        return node.name.name
+    return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -176,7 +178,9 @@ class _QuantityExpansion:
         """Add the expressions of the columns."""
         for role in COLUMN_NAMES_BY_ROLE:
             if role in {"origin", "confidence"}:
-                expression = self._write_code_expression(role, expansions) if role in self.roles else None
+                expression = None
+                if role in self.roles:
+                    expression = self._write_code_expression(role, expansions)
             elif role == "error" and str(self.fields.get("error", "")).strip().lower() == FIRST_ORDER:
                 expression = self._write_first_order_error(expansions)
             else:
@@ -199,7 +203,9 @@ class _QuantityExpansion:
         place: LocatedYamlScalar = self.fields["error"]
         inputs = [name for name in self.inputs if "error" in expansions[name].roles]
         value = self.fields.get("value")
-        tree = None if value is None else parse_written_expression(value, self.key_path, FaultCollector())
+        tree = None
+        if value is not None:
+            tree = parse_written_expression(value, self.key_path, FaultCollector())
         if tree is None or not inputs or len(inputs) > MAX_PROPAGATED_INPUTS:
             message = f"{self.key_path}.error: Hven cannot compute this error from other errors"
             remedy = (
@@ -220,7 +226,9 @@ class _QuantityExpansion:
     ) -> LocatedYamlScalar | None:
         """Write the code of the origin or of the confidence: null if the value is null."""
         place: LocatedYamlScalar = self.fields.get(role, self.name)
-        code = self.find_constant_code(role) if role in self.fields else None
+        code = None
+        if role in self.fields:
+            code = self.find_constant_code(role)
         if code is None and role in self.fields:
             code = str(self.fields[role])
         elif code is None and role == "origin":
@@ -272,7 +280,10 @@ class _QuantityExpansion:
             attributes[make_text("type")] = make_text("float64")
         if role == "value":
             return attributes
-        kept_keys = {"section"} if role in {"origin", "confidence"} else {"type", "unit", "display", "section"}
+        if role in {"origin", "confidence"}:
+            kept_keys = {"section"}
+        else:
+            kept_keys = {"type", "unit", "display", "section"}
         attributes = {key: value for key, value in attributes.items() if str(key) in kept_keys}
         ucd = str(self.fields.get("ucd", "")).removesuffix(";meta.main")
         attributes[make_text("ucd")] = make_text(_derive_ucd(role, ucd))
@@ -320,7 +331,9 @@ def _write_lowest_confidence(inputs: Sequence[_QuantityExpansion]) -> str:
         else:
             constants.append(int(code))
     terms = [*(str(code) for code in [min(constants, default=None)] if code is not None), *references]
-    return terms[0] if len(terms) == 1 else f"LEAST({', '.join(terms)})"
+    if len(terms) == 1:
+        return terms[0]
+    return f"LEAST({', '.join(terms)})"
 
 
 def _derive_ucd(role: str, ucd: str) -> str:
@@ -330,14 +343,18 @@ def _derive_ucd(role: str, ucd: str) -> str:
         word = {"lower": "stat.min", "upper": "stat.max"}[role]
         return f"{ucd};{word}" if ucd else f"stat.value;{word}"
     combined_ucd = f"{word};{ucd}"
-    return combined_ucd if ucd and not units.list_ucd_problems(combined_ucd) else word
+    if ucd and not units.list_ucd_problems(combined_ucd):
+        return combined_ucd
+    return word
 
 
 def _to_yaml(value: Any, place: LocatedYamlScalar) -> LocatedYamlScalar | LocatedYamlMap:
     """Return a value that was read as it was written: a text, or one in several languages."""
     if isinstance(value, LocalizedText):
         return _build_map(value.texts, place)
-    return value if isinstance(value, LocatedYamlScalar) else place.copy_with_text(str(value))
+    if isinstance(value, LocatedYamlScalar):
+        return value
+    return place.copy_with_text(str(value))
 
 
 def _build_map(texts: Mapping[str, str], place: LocatedYamlScalar) -> LocatedYamlMap:
@@ -371,6 +388,9 @@ def _add_made_keys(
             elif isinstance(value, LocatedYamlMap) and isinstance(joined[name], LocatedYamlMap):
                 joined[name] = LocatedYamlMap({**value, **joined[name]}, joined[name].place)
         if joined:
-            key_name = place.copy_with_text(key) if written is None else table.find_key(key)
+            if written is None:
+                key_name = place.copy_with_text(key)
+            else:
+                key_name = table.find_key(key)
             entries[key_name] = LocatedYamlMap(joined, place.place if written is None else written.place)
     return LocatedYamlMap(entries, table.place)

@@ -86,7 +86,10 @@ def _read_delimited_rows(path: Path, row_limit: int, delimiter: str) -> pa.Table
     read_options = csv.ReadOptions(block_size=TEXT_BLOCK_BYTES)
     with csv.open_csv(path, read_options=read_options, parse_options=parse_options) as reader:
         batch = next(iter(reader), None)
-        table = reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
+        if batch is None:
+            table = reader.schema.empty_table()
+        else:
+            table = pa.Table.from_batches([batch.slice(0, row_limit)])
     plain_types = [(field.name, _simplify_arrow_type(field.type)) for field in table.schema]
     return table.cast(pa.schema(plain_types))
 
@@ -112,7 +115,9 @@ def _read_fits(path: Path, row_limit: int) -> pa.Table:
             raw = np.asarray(table.data[:row_limit].view(np.ndarray)[column.name])
             is_text = raw.dtype.kind == "S"
             array = _convert_fits_values(raw if is_text else table.data[column.name][:row_limit])
-            metadata = {"unit": column.unit} if column.unit and not is_text else None
+            metadata = None
+            if column.unit and not is_text:
+                metadata = {"unit": column.unit}
             arrays.append(array)
             fields.append(pa.field(column.name, array.type, metadata=metadata))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -114,7 +114,10 @@ def read_job_params(
     for param in job_type.params:
         texts = sent_params.read_all(param.name)
         is_multiline = param.many and not param.allowed
-        values = "\n".join(texts).splitlines() if is_multiline else list(texts)
+        if is_multiline:
+            values = "\n".join(texts).splitlines()
+        else:
+            values = list(texts)
         stripped_values = [value.strip() for value in values]
         pairs += [(param.name, value) for value in stripped_values if value]
     pairs += [(NOTIFY_PARAMETER, value) for value in sent_params.read_all(NOTIFY_PARAMETER)[:1]]

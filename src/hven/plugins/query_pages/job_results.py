@@ -105,7 +105,9 @@ def build_result_points_or_density(
             ranges = (y_range, x_range)
             counts, _, _ = np.histogram2d(y, x, DENSITY_CELLS, ranges)
             return DensityGrid(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
-    error_columns = {} if table is None else plots.find_error_columns(columns, table)
+    error_columns = {}
+    if table is not None:
+        error_columns = plots.find_error_columns(columns, table)
     column_names = [column.name for column in columns]
     names = list(dict.fromkeys([*column_names, *(column.name for column in error_columns.values())]))
     values, has_more = _read_columns(path, media_type, names, MAX_POINTS)

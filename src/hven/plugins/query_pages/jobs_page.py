@@ -362,7 +362,9 @@ class JobsPage:
         """Send an error as JSON."""
         translator = self._find_translator(request)
         message = translator.translate_error(error, services.get_request_id(request))
-        remedy = error.remedy if isinstance(error, HvenError) else ""
+        remedy = ""
+        if isinstance(error, HvenError):
+            remedy = error.remedy
         body = orjson.dumps({"message": message, "remedy": translator(remedy)})
         headers = {**services.build_retry_after_header(error), **PRIVATE_HEADERS, "content-type": "application/json"}
         return Response(body, services.find_http_status(error), headers)
@@ -422,7 +424,9 @@ class JobsPage:
             raise ParamError("no job is selected", name="JOB", remedy="tick the jobs first")
         requester = self._find_requester(request)
         shown_names = [self._cancel_or_delete_job(requester, action, name) for name in names[:MAX_LISTED_JOBS]]
-        return shown_names[0] if len(shown_names) == 1 else ""
+        if len(shown_names) == 1:
+            return shown_names[0]
+        return ""
 
     def _cancel_or_delete_job(self, requester: JobRequester, action: str, name: str) -> str:
         try:
@@ -473,7 +477,9 @@ class JobsPage:
             }
             for job_type in self.job_types.values()
         ]
-        shown_entries = [*entries, shown_job.entry] if shown_job else entries
+        shown_entries = entries
+        if shown_job:
+            shown_entries = [*entries, shown_job.entry]
         login_address = ""
         if new_job_form is not None and new_job_form.closed:
             login_address = self._build_login_address(request, new_job_form)
@@ -527,7 +533,10 @@ class JobsPage:
             text = ", ".join(f"{name}={value}" for name, value in job.parameters)
         elapsed_text = None
         if job.started is not None:
-            end_time = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
+            if job.ended:
+                end_time = datetime.fromisoformat(job.ended)
+            else:
+                end_time = datetime.now(UTC)
             elapsed_text = _format_duration((end_time - datetime.fromisoformat(job.started)).total_seconds())
         share = job.progress.get("share")
         percent = None
@@ -700,7 +709,9 @@ class JobsPage:
             if isinstance(plot_points, PlotPoints):
                 plot_json = plots.points_to_json(plot_points, None)
             else:
-                point_count = None if plot_points is None else int(plot_points.counts.sum())
+                point_count = None
+                if plot_points is not None:
+                    point_count = int(plot_points.counts.sum())
                 plot_json = plots.density_to_json(plot_points, plot_columns, point_count)
         body = orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY)
         return services.answer_with_body(request, body, {**PRIVATE_HEADERS, "content-type": "application/json"})
@@ -725,7 +736,9 @@ class JobsPage:
         job_service, job = self._find_job(request.query_params.get("job", ""), self._find_requester(request))
         base = find_portal_brand(request, self.context.site.settings).base
         result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
-        first_rows = None if result_table is None else result_table[3]
+        first_rows = None
+        if result_table is not None:
+            first_rows = result_table[3]
         preview = build_job_preview(job_service, job, base + build_job_path(job.type, job.id), first_rows)
         body = render_page_part(preview, build_page_frame(request, self.context).said).encode()
         return services.answer_with_body(request, body, PAGE_HEADERS)

@@ -248,7 +248,9 @@ def _write_region_text(region_numbers: Sequence[float] | None) -> str | None:
     """Write DALI's array of a circle or polygon as text."""
     if region_numbers is None:
         return None
-    shape = "circle" if len(region_numbers) == 3 else "polygon"
+    shape = "polygon"
+    if len(region_numbers) == 3:
+        shape = "circle"
     return f"{shape} {' '.join(map(repr, region_numbers))}"
 
 
@@ -303,7 +305,10 @@ def _build_chain_code_regions(
 ) -> contours.ContourRegions:
     """Build regions from chain codes and the coordinates of their first pixels."""
     first_x, first_y = (np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y))
-    step_table = contours.FREEMAN_STEPS if options.freeman else contours.HELIO_STEPS
+    if options.freeman:
+        step_table = contours.FREEMAN_STEPS
+    else:
+        step_table = contours.HELIO_STEPS
     # Text files do not distinguish an empty code, which is a single pixel, from a missing one. The first pixel does.
     has_first_pixel = pa.array(np.isfinite(first_x) & np.isfinite(first_y))
     codes = chain.cast(pa.string())
@@ -365,7 +370,10 @@ def _read_disc_geometry(table: _ContourTable, options: ContourTableOptions) -> c
     lon, lat = _read_observer_positions(table, options)
     # FITS counts pixels from 1, whatever the catalogue does.
     centre_names = table.resolve_option_value("centre") or ""
-    first_pixel = 1 if centre_names.upper().startswith("CRPIX") else options.origin
+    if centre_names.upper().startswith("CRPIX"):
+        first_pixel = 1
+    else:
+        first_pixel = options.origin
     return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
 
@@ -552,7 +560,9 @@ def _build_footprint_region(path: Path, header: Any) -> region_files.ParsedRegio
             "coordinates)"
         )
     result = _build_parsed_regions(build_regions_from_headers([cards]), [path.stem])
-    frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None
+    frame = None
+    if image_geometry.image_axes.kind == "sky":
+        frame = "ICRS"
     return region_files.ParsedRegions(result.regions, result.faults, result.names, frame)
 
 

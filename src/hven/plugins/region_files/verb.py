@@ -256,7 +256,9 @@ def _write_regions(
     """
     faults = [(row, fault) for row, fault in enumerate(read_regions.faults) if fault]
     regions = read_regions.regions
-    extension = output_file.suffix.lower() if output_file else ""
+    extension = ""
+    if output_file:
+        extension = output_file.suffix.lower()
     if output_format is RegionFormat.geojson:
         return _write_geojson(read_regions, frame).encode(), faults
     rows_without_shapes = np.flatnonzero(np.diff(regions.rows) == 0).tolist()
@@ -309,7 +311,9 @@ def _write_geojson(read_regions: region_files.ParsedRegions, frame: str | None) 
 def _choose_stcs_frame(read_regions: region_files.ParsedRegions) -> str:
     """Return the frame as a word of STC-S; empty for a URN of GeoJSON, which is none."""
     frame_name = read_regions.frame or ""
-    return frame_name if frame_name.isalnum() else ""
+    if frame_name.isalnum():
+        return frame_name
+    return ""
 
 
 def _join_lines(lines: Iterable[str]) -> bytes:

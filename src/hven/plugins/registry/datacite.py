@@ -250,7 +250,9 @@ def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[
     if resource.reference_url:
         identifiers.append((resource.reference_url, "URL", "IsDocumentedBy"))
     for relation, identifier in citation_metadata.relations:
-        scheme = "URL" if identifier.startswith("http") else "DOI"
+        scheme = "DOI"
+        if identifier.startswith("http"):
+            scheme = "URL"
         identifiers.append((identifier, scheme, relation))
     related_identifiers = []
     for identifier, scheme, relation in dict.fromkeys(identifiers):

@@ -184,7 +184,9 @@ def _show_doi_metadata(
     lines.append(f"DOI {doi_name or 'from a library'}: {state_text}; nothing was sent")
     print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
-        action = "--publish" if get_doi_settings(site.settings).prefix else "--to FILE"
+        action = "--to FILE"
+        if get_doi_settings(site.settings).prefix:
+            action = "--publish"
         command = format_command(context, "doi", citation.resource.name, *_build_release_arguments(citation), action)
         print(f"next: {command}", file=sys.stderr)
     if has_errors:
@@ -306,5 +308,7 @@ def _list_dois(context: typer.Context, *, as_json: bool) -> None:
         return
     for row in rows:
         row["changed"] = format_time(row["changed"])
-    headings = list(rows[0]) if rows else []
+    headings = []
+    if rows:
+        headings = list(rows[0])
     print_table(headings, [list(row.values()) for row in rows], title="DOIs")

@@ -128,7 +128,9 @@ def _split_prompt_answer(answer: str, keys: Sequence[str], missing_keys: Sequenc
     if len(keys) > 1:
         # an e-mail address is recognized by its @, so that the order of the words does not matter
         words = sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
-    answered_keys = keys if len(words) > 1 else missing_keys
+    answered_keys = missing_keys
+    if len(words) > 1:
+        answered_keys = keys
     values_by_key = dict(zip(answered_keys, words, strict=False))
     return {key: text for key, text in values_by_key.items() if key in missing_keys}
 
@@ -145,7 +147,9 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     for key, value in new_values.items():
         section, _, name = key.rpartition(".")
         line = registry_validation.write_setting_line(key, value)
-        section_table = expected_settings.setdefault(section, {}) if section else expected_settings
+        section_table = expected_settings
+        if section:
+            section_table = expected_settings.setdefault(section, {})
         if name in section_table:
             text = _replace_setting_line(text, section, name, line)
         else:
@@ -169,7 +173,9 @@ def _find_section_header_end(text: str, section: str) -> int | None:
     if not section:
         return None
     header = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE)
-    return None if header is None else header.end()
+    if header is None:
+        return None
+    return header.end()
 
 
 def _replace_setting_line(text: str, section: str, name: str, line: str) -> str:
@@ -189,7 +195,9 @@ def _insert_setting_line(text: str, section: str, line: str) -> str:
     if section:
         return f"{text.rstrip()}\n\n[{section}]\n{line}\n"
     comments = re.match(r"(#.*\n)*", text)
-    insert_position = 0 if comments is None else comments.end()
+    insert_position = 0
+    if comments is not None:
+        insert_position = comments.end()
     return f"{text[:insert_position]}{line}\n{text[insert_position:]}"
 
 

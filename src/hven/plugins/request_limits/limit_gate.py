@@ -145,7 +145,10 @@ class LimitGate(RequestGate):
         forwarded = agent = b""
         for name, value in scope["headers"]:
             if name == b"x-forwarded-for":
-                forwarded = b"%b,%b" % (forwarded, value) if forwarded else value
+                if forwarded:
+                    forwarded = b"%b,%b" % (forwarded, value)
+                else:
+                    forwarded = value
             elif name == b"user-agent" and self._uses_user_agent:
                 agent = value
         client = scope.get("client")
@@ -174,10 +177,15 @@ class LimitGate(RequestGate):
             return _CountedUser(None, None, self._counts.find_class(OPERATOR_CLASS))
         limit = find_applicable_limit(limits, principal, service, address, user_agent)
         costs = self._counts.find_class(limit.name if limit is not None else OTHER_CLASS)
-        turn_taker = f"section {limit.name}" if limit is not None and limit.together else ""
+        turn_taker = ""
+        if limit is not None and limit.together:
+            turn_taker = f"section {limit.name}"
         if limit is None or not limit.has_limits:
             return _CountedUser(None, None, costs, turn_taker)
-        user_name = "" if limit.together else current_requester.get()()
+        if limit.together:
+            user_name = ""
+        else:
+            user_name = current_requester.get()()
         limit_values = (limit.concurrent, limit.requests_per_minute, limit.rows_per_day)
         ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
         counts = self._counts.find_user(f"{settings.directory}\n{limit.name}\n{user_name}", ceilings)

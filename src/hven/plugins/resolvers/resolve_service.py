@@ -199,7 +199,9 @@ async def _answer_data(
         body = orjson.dumps(facts[0] if len(facts) == 1 else facts)
         return services.answer_with_etag(request, {**HEADERS, "etag": etag}, JSON_MEDIA_TYPE, body)
     table_format, options = select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
-    shown_facts = facts if values["MAXREC"] is None else facts[: values["MAXREC"]]
+    shown_facts = facts
+    if values["MAXREC"] is not None:
+        shown_facts = facts[: values["MAXREC"]]
     rows = pa.Table.from_pylist(
         [_build_row(fact) for fact in shown_facts],
         schema=pa.schema([pa.field(column.name, column.type.arrow) for column in COLUMNS]),

@@ -134,7 +134,10 @@ class SimbadSnapshot:
             The failure.
         """
         outage = self.find_outage()
-        since = format_current_time() if outage is None else outage.since
+        if outage is None:
+            since = format_current_time()
+        else:
+            since = outage.since
         values = {"service": SERVICE_NAME, "since": since, "message": message}
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(outages).where(outages.c.service == SERVICE_NAME))
@@ -152,7 +155,9 @@ class SimbadSnapshot:
         query = sa.select(outages.c.since, outages.c.message).where(outages.c.service == SERVICE_NAME)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else ServiceOutage(since=row.since, message=row.message)
+        if row is None:
+            return None
+        return ServiceOutage(since=row.since, message=row.message)
 
 
 def _remove_objects(connection: sa.Connection, main_names: Sequence[str]) -> None:

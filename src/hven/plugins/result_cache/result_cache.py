@@ -324,7 +324,9 @@ def split_body_at_request_infos(body: bytes, content_type: str) -> tuple[bytes, 
     if len(elements) == len(CHANGING_INFO_NAMES) and all(body.count(element) == 1 for element in elements):
         before, _, rest = body.partition(elements[0])
         between, _, after = rest.partition(elements[1])
-        return (before, between, after) if after else None
+        if after:
+            return (before, between, after)
+        return None
     if any(info.value.encode() in body for info in CURRENT_REQUEST_INFOS.get() if info.name in CHANGING_INFO_NAMES):
         return None
     return (body,)

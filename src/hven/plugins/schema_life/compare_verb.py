@@ -102,7 +102,9 @@ def compare(
             if notes_file is None:
                 raise UsageError("--accept needs a file for the note", remedy="add --notes FILE or --site DIR")
             add_note(notes_file, accept, note)
-        notes = {} if notes_file is None else read_conflict_notes(notes_file)
+        notes = {}
+        if notes_file is not None:
+            notes = read_conflict_notes(notes_file)
         comparison = compare_models(read_models, grouping, notes)
         if as_json:
             print_json(comparison_to_json(comparison))

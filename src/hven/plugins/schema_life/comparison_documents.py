@@ -89,9 +89,9 @@ def _write_conflict_json(conflict: ColumnGroupConflict, places: list[str]) -> st
             f'{{"value":{_encode_json_text(text)},"columns":[{",".join(places_of_columns[begin : begin + count])}]}}'
         )
         begin += count
-    convertible = (
-        "" if conflict.is_convertible is None else f',"convertible":{_encode_json_text(conflict.is_convertible)}'
-    )
+    convertible = ""
+    if conflict.is_convertible is not None:
+        convertible = f',"convertible":{_encode_json_text(conflict.is_convertible)}'
     pair_notes = [{"values": list(pair), "note": note} for pair, note in conflict.pair_notes.items()]
     return (
         f'{{"id":"{conflict.id}","kind":"{conflict.kind}","values":[{",".join(values)}],'

@@ -91,7 +91,9 @@ def read_model_document(data: bytes, label: str, path: Path | None = None) -> Co
     if COMMENT_START in beginning:
         beginning = _COMMENT_PATTERN.sub(b"", beginning)
     root_match = _ROOT_PATTERN.search(beginning)
-    root_name = b"" if root_match is None else root_match[1].lower()
+    root_name = b""
+    if root_match is not None:
+        root_name = root_match[1].lower()
     columns: Sequence[DescribedColumn]
     if data.startswith(GZIP_SIGNATURE) or root_name == VOTABLE_ROOT:
         columns = _load_readers().read_votable_columns(data, label)

@@ -362,7 +362,10 @@ class _ConflictSearch:
         self.keys = _encode_texts(texts, grouping)
         self._order = np.argsort(self.keys.numbers, kind="stable")
         self._ends = np.cumsum(np.bincount(self.keys.numbers, minlength=len(self.keys.texts)))
-        self._starts = np.concatenate([[0], self._ends[:-1]]) if len(self._ends) else self._ends
+        if len(self._ends):
+            self._starts = np.concatenate([[0], self._ends[:-1]])
+        else:
+            self._starts = self._ends
 
     def get_rows(self, group: int) -> NDArray[np.int64]:
         """Return the places of the columns of a group."""

@@ -53,7 +53,9 @@ def read_vosi_columns(data: bytes, label: str) -> ColumnRows:
             f"{label} is not well-formed XML: {error.msg}", remedy="ask the operators of the service"
         ) from error
     first_table = root.find(".//{*}table")
-    namespace = None if first_table is None else etree.QName(first_table).namespace
+    namespace = None
+    if first_table is not None:
+        namespace = etree.QName(first_table).namespace
     lines = _write_lines(root, namespace)
     if not lines:
         return to_column_rows([])

@@ -79,7 +79,9 @@ def _query_max_text_bytes(view: ReaderView, table: Table, column_names: Sequence
         text = f"SELECT {', '.join(map(quote_adql_name, column_names))} FROM {quote_table_name(table)}"
         for batch in view.read_batches(text):
             for name, column in zip(column_names, batch.columns, strict=True):
-                texts = pc.list_flatten(column) if pa.types.is_nested(column.type) else column
+                texts = column
+                if pa.types.is_nested(column.type):
+                    texts = pc.list_flatten(column)
                 batch_length = pc.max(pc.binary_length(texts)).as_py() or 0
                 lengths[name] = max(lengths[name], batch_length)
     return {name: {"max_length": length} for name, length in lengths.items()}

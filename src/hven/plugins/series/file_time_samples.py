@@ -130,7 +130,10 @@ class _TimesWithNanoseconds(NamedTuple):
         microseconds = self.microseconds + other.microseconds
         nanoseconds = self.nanoseconds
         if other.nanoseconds is not None:
-            all_nanoseconds = other.nanoseconds if nanoseconds is None else other.nanoseconds + nanoseconds
+            if nanoseconds is None:
+                all_nanoseconds = other.nanoseconds
+            else:
+                all_nanoseconds = other.nanoseconds + nanoseconds
             carried, nanoseconds = np.divmod(all_nanoseconds, 1000)
             microseconds = microseconds + carried
         return _TimesWithNanoseconds(microseconds, nanoseconds, self.is_missing | other.is_missing)

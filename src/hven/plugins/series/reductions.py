@@ -169,7 +169,10 @@ def _fold_bins(
                 fields[f"m {name}"] = mean.astype(np.float64, copy=False)
             else:
                 has_all_values = count.dtype == bool and count.all()
-                sums = mean if has_all_values else np.where(count, mean * count, 0)
+                if has_all_values:
+                    sums = mean
+                else:
+                    sums = np.where(count, mean * count, 0)
                 total = _reduce_runs(np.add, sums, runs, np.float64)
                 fields[f"m {name}"] = total / fields[f"n {name}"]
             fields[f"h {name}"] = _reduce_runs(np.fmax, high, runs)
@@ -193,7 +196,9 @@ def cast_means_to_value_type(bins: BinRecords) -> BinRecords:
     fields: Any = bins.dtype.fields
     record_type = []
     for name in fields:
-        type_field = f"h {name[2:]}" if name[:2] == "m " else name
+        type_field = name
+        if name[:2] == "m ":
+            type_field = f"h {name[2:]}"
         record_type.append((name, fields[type_field][0]))
     return bins.astype(record_type, copy=False)
 

@@ -164,7 +164,10 @@ class RemoteDataSet:
             raise self._build_upstream_error(error) from error
 
     def _build_upstream_error(self, error: Exception) -> UpstreamError:
-        reason = error.message if isinstance(error, HvenError) else str(error)[:300]
+        if isinstance(error, HvenError):
+            reason = error.message
+        else:
+            reason = str(error)[:300]
         dataset_id = str(self._source_spec.options["dataset"])
         return UpstreamError(
             format_message("the samples of the data set {name!r} are not available: {reason}", dataset_id, reason)

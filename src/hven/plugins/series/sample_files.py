@@ -221,7 +221,9 @@ class DataSetFiles:
         low = start - self._span_tolerance
         high = stop + self._span_tolerance
         published = self.view.published_state.tables_by_name.get(self.table.qualified_name)
-        row_count = 0 if published is None else published.rows or 0
+        row_count = 0
+        if published is not None:
+            row_count = published.rows or 0
         if self.has_file_policy or not 0 < row_count <= MAX_CACHED_GRANULES:
             granules = self._query_granules(low, high)
             if self.has_file_policy:
@@ -366,7 +368,10 @@ class DataSetFiles:
         HvenError
             The program that reads its files fails.
         """
-        layouts = self._list_layouts() if self._has_layouts else [None]
+        if self._has_layouts:
+            layouts = self._list_layouts()
+        else:
+            layouts = [None]
         file_layouts: list[DataSetLayout] = []
         for layout in layouts:
             conditions = () if layout is None else (f"target.layout = {write_adql_literal(layout)}",)

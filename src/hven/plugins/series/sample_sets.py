@@ -185,7 +185,9 @@ class SampleDataSet:
         """
         if self.series.cadence:
             return self.series.cadence * 1e6
-        return extent.span / max(extent.row_count, 1) if extent else 0.0
+        if extent:
+            return extent.span / max(extent.row_count, 1)
+        return 0.0
 
 
 def list_data_sets(view: ReaderView, face: str, *, collection: str | None = None) -> dict[str, SampleDataSet]:
@@ -210,7 +212,9 @@ def list_data_sets(view: ReaderView, face: str, *, collection: str | None = None
         if published is None or not is_served or collection not in {None, table.schema}:
             continue
         table_series = list_table_series(table)
-        remote_source = find_remote_data_set(view.context, published) if table_series else None
+        remote_source = None
+        if table_series:
+            remote_source = find_remote_data_set(view.context, published)
         for series in table_series:
             if remote_source is not None:
                 data_set = _find_remote_data_set(view, remote_source, series, published)
@@ -228,7 +232,9 @@ def _build_row_data_set(
 ) -> SampleDataSet | None:
     columns_by_name = {column.name.lower(): column for column in table.columns}
     begin, end = find_begin_and_end_time_columns(table)
-    time = columns_by_name.get(series.time.lower()) if series.time else begin
+    time = begin
+    if series.time:
+        time = columns_by_name.get(series.time.lower())
     if time is None or not is_time_column(time):  # `hven check` reports it
         return None
     stop_column = ""
@@ -283,7 +289,10 @@ def _find_remote_data_set(
 ) -> SampleDataSet | None:
     """Find a data set of another server; return None if the server does not describe it."""
     relation = published.relation
-    state_key = relation.id if isinstance(relation, Snapshot) else view.published_state.version
+    if isinstance(relation, Snapshot):
+        state_key = relation.id
+    else:
+        state_key = view.published_state.version
     key = ("remote", series.id, state_key, repr(series))
     fact_cache = view.context.site.get_or_create(ReaderFactCache)
     data_set: SampleDataSet | None = fact_cache.find(key)
@@ -401,7 +410,9 @@ def find_time_extent(view: ReaderView, data_set: SampleDataSet) -> TimeExtent | 
     """
     if data_set.base_set is not None:
         base_extent = find_time_extent(view, data_set.base_set)
-        return None if base_extent is None else base_extent.widen_to_bins(data_set.bin_microseconds)
+        if base_extent is None:
+            return None
+        return base_extent.widen_to_bins(data_set.bin_microseconds)
     if data_set.file_layout is not None:
         return view.find_or_compute("extent", data_set.id, lambda: _find_file_extent(view, data_set))
     first, last, row_count = _find_time_limits(view, data_set)
@@ -716,7 +727,9 @@ class SeriesRequest(ReaderView):
             Parameters of the request.
         """
         # nobody here knows whether the data of another server have changed
-        variation = token_hex(8) if data_set.remote is not None else ""
+        variation = ""
+        if data_set.remote is not None:
+            variation = token_hex(8)
         state = (__version__, self.published_state.version, self.access_key, self.base_url)
         etag = compute_etag(*state, data_set.id, variation, *sorted(params))
         return build_cache_headers(etag, is_public=self.is_public)

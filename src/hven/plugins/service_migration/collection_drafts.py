@@ -190,7 +190,9 @@ class SurveyConverter:
     def _normalize_unit_attribute(self, table: SurveyedTable, name: str, attributes: dict[str, Any]) -> None:
         """Keep a unit if VOUnits has it; otherwise write it into the description."""
         text = attributes.pop("unit", "")
-        unit = units.normalize_unit(text) if text else None
+        unit = None
+        if text:
+            unit = units.normalize_unit(text)
         if unit:
             attributes["unit"] = unit
         elif text:
@@ -254,7 +256,9 @@ def choose_column_name(name: str) -> str:
     name
         Name in the service.
     """
-    return name if REGULAR_IDENTIFIER_PATTERN.fullmatch(name) else to_adql_identifier(name)
+    if REGULAR_IDENTIFIER_PATTERN.fullmatch(name):
+        return name
+    return to_adql_identifier(name)
 
 
 def choose_free_name(name: str, used_names: Collection[str]) -> str:

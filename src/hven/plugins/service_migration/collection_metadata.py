@@ -111,7 +111,9 @@ class RecordConverter:
         epn_names = [table.partition(".")[2] for table in own_tables if table.lower() in self._epn_tables]
         if service_names:
             for name in service_names:
-                test = record["test_query"] if name.endswith(".cone") else ""
+                test = ""
+                if name.endswith(".cone"):
+                    test = record["test_query"]
                 registry.setdefault("services", {})[name] = {"id": identifier, "test": test} if test else identifier
         elif len(epn_names) == 1 and len(own_tables) == 1:
             registry.setdefault("services", {})[epn_names[0]] = identifier
@@ -187,7 +189,9 @@ class RecordConverter:
     def _shorten_identifier(self, ivoid: str) -> str:
         """Write an identifier as a descriptor does: without the authority, if it is the site's."""
         authority, _, path = ivoid.removeprefix("ivo://").partition("/")
-        return path if authority.lower() == self.authority.lower() else ivoid
+        if authority.lower() == self.authority.lower():
+            return path
+        return ivoid
 
     def write_settings_lines(self) -> list[str]:
         """Write the lines that keep identifiers and addresses, for hven.toml."""

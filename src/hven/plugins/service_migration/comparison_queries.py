@@ -146,7 +146,10 @@ class _QueryWriter:
         key: str,
         may_overflow: bool,
     ) -> None:
-        self._key = key if samples.get(key) and key in columns else ""
+        if samples.get(key) and key in columns:
+            self._key = key
+        else:
+            self._key = ""
         self._may_overflow = may_overflow
         self._columns = columns
         self._samples = samples
@@ -179,7 +182,10 @@ class _QueryWriter:
 
     def _draw_row(self) -> str:
         value = self._random.choice(self._samples[self._key])
-        literal = _quote_text(value) if isinstance(value, str) else repr(value)
+        if isinstance(value, str):
+            literal = _quote_text(value)
+        else:
+            literal = repr(value)
         if isinstance(value, str) and not value.isprintable():
             return self._draw_null()
         names = ", ".join(map(quote_adql_name, list(self._columns)[:MAX_SELECTED_COLUMNS]))
@@ -187,7 +193,9 @@ class _QueryWriter:
 
     def _draw_text(self) -> str:
         if not self._texts:
-            return self._draw_range() if self._numbers else self._draw_null()
+            if self._numbers:
+                return self._draw_range()
+            return self._draw_null()
         name = self._random.choice(self._texts)
         value = str(self._random.choice(self._samples[name]))
         if not value or len(value) > MAX_TEXT_CHARACTERS or not value.isprintable():
@@ -207,14 +215,18 @@ class _QueryWriter:
         if self._may_overflow:
             repeated = [name for name in repeated if group_counts[name] <= MAX_GROUPS_OF_SAMPLE]
         if not repeated:
-            return self._draw_range() if self._numbers else self._draw_null()
+            if self._numbers:
+                return self._draw_range()
+            return self._draw_null()
         name = quote_adql_name(self._random.choice(repeated))
         return f"SELECT {name}, COUNT(*) AS n FROM {{table}} GROUP BY {name}"
 
     def _draw_circle(self) -> str:
         position = [_find_position_column(self._columns, axis) for axis in ("ra", "dec")]
         if not all(name in self._numbers for name in position):
-            return self._draw_range() if self._numbers else self._draw_null()
+            if self._numbers:
+                return self._draw_range()
+            return self._draw_null()
         ra, dec = (self._random.choice(self._samples[name]) for name in position)
         if not (math.isfinite(ra) and -90 <= dec <= 90):
             return self._draw_null()
@@ -228,7 +240,9 @@ class _QueryWriter:
     def _draw_columns(self, *names: str) -> str:
         """Draw what a query selects: columns, or what an answer without the rows can tell."""
         if self._may_overflow:
-            name = quote_adql_name(self._random.choice(self._numbers)) if self._numbers else ""
+            name = ""
+            if self._numbers:
+                name = quote_adql_name(self._random.choice(self._numbers))
             return f"COUNT(*) AS n, MIN({name}) AS low, MAX({name}) AS high" if name else "COUNT(*) AS n"
         others = [name for name in self._columns if name not in names]
         count = min(len(others), MAX_SELECTED_COLUMNS, self._random.randint(1, 6))

@@ -66,7 +66,9 @@ def find_erddap_data_sets(url: str, documents: RemoteDocumentReader) -> tuple[st
 
 def _list_rows(answer: Any, url: str) -> Iterator[dict[str, str]]:
     """Yield the rows of a table of ERDDAP."""
-    table = answer.get("table") if isinstance(answer, dict) else None
+    table = None
+    if isinstance(answer, dict):
+        table = answer.get("table")
     if not isinstance(table, dict) or not isinstance(table.get("columnNames"), list):
         raise SourceError(f"{url} returned no table of ERDDAP")
     for row in table.get("rows") or []:

@@ -144,7 +144,10 @@ class FileCopier:
             has_space = shutil.disk_usage(target.parent).free >= MIN_FREE_BYTES
             is_copied = has_space and self._download_file(url, directory, target)
         except (HvenError, OSError) as error:
-            reason = error.message if isinstance(error, HvenError) else f"it cannot be written to {target} ({error})"
+            if isinstance(error, HvenError):
+                reason = error.message
+            else:
+                reason = f"it cannot be written to {target} ({error})"
             self._note_failure("failed", f"{url}: {reason}")
             return None
         if not has_space:
@@ -220,4 +223,6 @@ def build_safe_path(address_path: str) -> PurePosixPath | None:
         part and not part.startswith(".") and len(part.encode()) <= MAX_NAME_BYTES and "\\" not in part
         for part in parts
     )
-    return PurePosixPath(text) if is_plain else None
+    if is_plain:
+        return PurePosixPath(text)
+    return None

@@ -117,7 +117,9 @@ def _list_texts(element: etree._Element, path: str) -> list[str]:
 def _read_description(resource: etree._Element) -> str:
     """Read the description with its paragraphs."""
     element = resource.find("{*}content/{*}description")
-    return "" if element is None else clean_text(join_text(element))
+    if element is None:
+        return ""
+    return clean_text(join_text(element))
 
 
 def _read_test_query(resource: etree._Element) -> str:

@@ -205,7 +205,9 @@ def check_target_is_up(directory: Path, target: str) -> None:
     if target not in BACKENDS:
         raise UsageError(f"{target!r} is not a service to switch to", remedy="write --switch new, or --switch old")
     rows = [line.split(",") for line in _send_command(directory, "show stat").lstrip("# ").splitlines() if line]
-    status_column = rows[0].index("status") if rows and "status" in rows[0] else 0
+    status_column = 0
+    if rows and "status" in rows[0]:
+        status_column = rows[0].index("status")
     states = [row[status_column] for row in rows if row[:2] == [target, target] and len(row) > status_column]
     if not states or not states[0].startswith("UP"):
         raise UserError(

@@ -160,7 +160,9 @@ def find_text(element: etree._Element, path: str) -> str:
         Path of the descendant; names without a namespace.
     """
     descendant = element.find("/".join(f"{{*}}{name}" for name in path.split("/")))
-    return "" if descendant is None else " ".join(join_text(descendant).split())
+    if descendant is None:
+        return ""
+    return " ".join(join_text(descendant).split())
 
 
 def join_text(element: etree._Element) -> str:

@@ -131,7 +131,10 @@ def _inspect_registry(survey: ServiceSurvey, registry_url: str, context: SourceC
     """Harvest the registry of the service. It need not have one, unless its address was given."""
     parts = split_address(survey.url)
     root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-    candidates = [registry_url] if registry_url else [f"{root}/{path}" for path in REPOSITORY_PATHS]
+    if registry_url:
+        candidates = [registry_url]
+    else:
+        candidates = [f"{root}/{path}" for path in REPOSITORY_PATHS]
     reasons = []
     for candidate in candidates:
         try:

@@ -101,8 +101,12 @@ def _read_records(url: str, documents: RemoteDocumentReader) -> list[dict[str, A
         answer = documents.fetch(url).parse_json()
     except HvenError:
         return []
-    records = answer.get("data") if isinstance(answer, dict) else None
-    return [record for record in records if isinstance(record, dict)] if isinstance(records, list) else []
+    records = None
+    if isinstance(answer, dict):
+        records = answer.get("data")
+    if isinstance(records, list):
+        return [record for record in records if isinstance(record, dict)]
+    return []
 
 
 def _build_target(table: SurveyedTable, subpath: str, **parameters: str) -> str:

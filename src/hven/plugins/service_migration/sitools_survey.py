@@ -64,7 +64,9 @@ def find_sitools_projects(url: str, documents: RemoteDocumentReader) -> list[Map
         answer = document.parse_json()
     except SourceError:
         return None
-    projects = answer.get("data") if isinstance(answer, dict) else None
+    projects = None
+    if isinstance(answer, dict):
+        projects = answer.get("data")
     if not isinstance(projects, list):
         return None
     return [project for project in projects if isinstance(project, dict)]
@@ -142,13 +144,19 @@ class SitoolsSurveyor:
             table.title = str(data_set.get("name") or "")
             table.description = re.sub(r"<[^<>]*>", " ", str(data_set.get("description") or "")).strip()
             total = self._fetch_json(f"{url}/count?media=json").get("total")
-            table.row_count = total if isinstance(total, int) and total >= 0 else None
+            if isinstance(total, int) and total >= 0:
+                table.row_count = total
+            else:
+                table.row_count = None
             primary = self._add_columns(table, data_set)
             self._compare_with_records(table, url)
         except HvenError as error:
             table.failure = error.message
             return table
-        table.primary = primary if all(name in table.columns for name in primary) else []
+        if all(name in table.columns for name in primary):
+            table.primary = primary
+        else:
+            table.primary = []
         table.source = {
             "kind": "rest",
             "url": f"{url}/records",
@@ -172,7 +180,10 @@ class SitoolsSurveyor:
             if not name:
                 continue
             renderer = entry.get("columnRenderer")
-            behaviour = str(renderer.get("behavior") or "") if isinstance(renderer, dict) else str(renderer or "")
+            if isinstance(renderer, dict):
+                behaviour = str(renderer.get("behavior") or "")
+            else:
+                behaviour = str(renderer or "")
             if behaviour in HIDING_BEHAVIOURS:
                 table.problems.append(f"the column {name} is hidden from clients, so its values cannot be copied")
                 continue
@@ -183,7 +194,9 @@ class SitoolsSurveyor:
                 attributes["label"] = label
             if text:
                 attributes["description"] = text
-            unit = (entry.get("unit") or {}).get("unitName") if isinstance(entry.get("unit"), dict) else None
+            unit = None
+            if isinstance(entry.get("unit"), dict):
+                unit = (entry.get("unit") or {}).get("unitName")
             if unit:
                 attributes["unit"] = str(unit)
             table.columns[name] = attributes
@@ -197,10 +210,15 @@ class SitoolsSurveyor:
         """Compare the columns and the number of rows with the first records."""
         document = self._documents.fetch(f"{url}/records?media=json&start=0&limit={PAGE_ROWS}", MAX_SAMPLE_BYTES)
         answer = document.parse_json()
-        records = answer.get("data") if isinstance(answer, dict) else None
+        records = None
+        if isinstance(answer, dict):
+            records = answer.get("data")
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise SourceError(f"{url}/records has no list `data`")
-        sent = set().union(*records) if records else set(table.columns)
+        if records:
+            sent = set().union(*records)
+        else:
+            sent = set(table.columns)
         missing = [name for name in table.columns if name not in sent]
         if missing:
             table.problems.append(f"the first records have no values in {', '.join(missing)}")

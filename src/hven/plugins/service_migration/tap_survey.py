@@ -298,4 +298,6 @@ def choose_longer_text(text: str, other_text: str) -> str:
         The texts.
     """
     beginning = " ".join(text.split()).rstrip(" .\u2026")
-    return other_text if " ".join(other_text.split()).startswith(beginning) else text
+    if " ".join(other_text.split()).startswith(beginning):
+        return other_text
+    return text

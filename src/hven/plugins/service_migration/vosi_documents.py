@@ -126,4 +126,6 @@ def list_examples(root: etree._Element) -> list[dict[str, str]]:
 
 def _join_lines(text: str) -> str:
     """Join the lines of a text. A comment of a query ends with its line."""
-    return text.strip() if "--" in text else " ".join(text.split())
+    if "--" in text:
+        return text.strip()
+    return " ".join(text.split())

@@ -55,12 +55,16 @@ def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict
         places = row_places.find_row_places_on_body(table_view.search, table_view.runner, view_box, colour_column)
         body_facts = _describe_body_map(table_view, page_context)
     else:
-        view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near if text else None
+        view = None
+        if text:
+            view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near
         places = row_places.find_row_places_on_sky(table_view.search, table_view.runner, view, colour_column)
     colour_columns = row_marks.list_colour_columns(table_view.table, table_view.runner)
     labels = table_view.labels
     colours = [{"name": column.name, "label": labels.label_column(column)} for column in colour_columns]
-    colouring = None if places.colouring is None else asdict(places.colouring)
+    colouring = None
+    if places.colouring is not None:
+        colouring = asdict(places.colouring)
     return {
         "kind": map_kind,
         "total": places.total_rows,

@@ -50,7 +50,9 @@ def find_name_column(table: Table) -> Column | None:
     main = [column for column in texts if (column.ucd or "").lower() == "meta.id;meta.main"]
     name_matches = [column for name in NAME_COLUMNS for column in texts if column.name.lower() == name]
     candidates = [*titles, *name_matches, *main]
-    return candidates[0] if candidates else None
+    if candidates:
+        return candidates[0]
+    return None
 
 
 def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:

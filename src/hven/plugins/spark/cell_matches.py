@@ -190,7 +190,9 @@ def _build_position_match(
         is_in_memory = spread.table.schema.upper() == "TAP_UPLOAD"
         match_radius: Constant | str | None = radius
         if radius_column is not None and radius_column.source == spread.number and is_in_memory:
-            match_radius = radius_column.column.name if radius_column.column is not None else None
+            match_radius = None
+            if radius_column.column is not None:
+                match_radius = radius_column.column.name
         score = 2 * is_indexed + is_in_memory
         if match_radius is not None and score > best_score:
             best_score = score
@@ -247,7 +249,9 @@ def list_circle_cells(
         pa.array(offsets.astype(np.int32)), pa.array(touched_cells[is_first]), mask=pa.array(~is_valid)
     )
     if is_wide.any():  # the circle is wider than this order allows, or than the widest cells
-        cell_numbers = list(range(12 << (2 * order))) if order < 4 else []
+        cell_numbers = []
+        if order < 4:
+            cell_numbers = list(range(12 << (2 * order)))
         all_cells = pa.array([cell_numbers], pa.list_(pa.int64()))
         list_numbers = np.where(is_wide, rows, np.arange(rows))
         cell_lists = pa.concat_arrays([cell_lists, all_cells]).take(pa.array(list_numbers))

@@ -191,7 +191,9 @@ class SparkClusterPlan:
         lines = []
         for name, paths in files_by_table.items():
             shown_names = [path.rpartition("/")[2] for path in paths[:MAX_SHOWN_FILES]]
-            more = ", .." if len(paths) > MAX_SHOWN_FILES else ""
+            more = ""
+            if len(paths) > MAX_SHOWN_FILES:
+                more = ", .."
             lines.append(f"{name}: {len(paths):,} files ({', '.join(shown_names)}{more})")
         for name, view_name in self.spark_query.view_names.items():
             if view_name in self.spark_query.spread_matches:
@@ -562,7 +564,9 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         return column
     if pa.types.is_list(arrow_type):
         values = _cast_column(column.values, arrow_type.value_type)
-        null_mask = column.is_null() if column.null_count else None
+        null_mask = None
+        if column.null_count:
+            null_mask = column.is_null()
         return pa.ListArray.from_arrays(column.offsets, values, type=arrow_type, mask=null_mask)
     if not pa.types.is_fixed_size_list(arrow_type):
         return column.cast(arrow_type)

@@ -176,7 +176,9 @@ class SparkDialect(SparkShapeDialect):
         """Write a parameter."""
         if value is None or isinstance(value, bool | str):
             return f":p{number}"
-        value_type = value_kinds.choose_integer_type(value) if isinstance(value, int) else FLOAT64
+        value_type = FLOAT64
+        if isinstance(value, int):
+            value_type = value_kinds.choose_integer_type(value)
         return f"CAST(:p{number} AS {self.write_type_name(value_type)})"
 
     def quote_string(self, value: str) -> str:
@@ -527,13 +529,17 @@ class SparkDialect(SparkShapeDialect):
 
     def write_64_bit_array(self, writer: SqlWriter, node: Expr) -> str:
         """Write an array as an array of doubles, or of 64-bit whole numbers."""
-        element_type = "BIGINT" if ColumnType(require_meta(node).type.datatype).is_integer else "DOUBLE"
+        element_type = "DOUBLE"
+        if ColumnType(require_meta(node).type.datatype).is_integer:
+            element_type = "BIGINT"
         return f"CAST({writer.write_expression(node)} AS ARRAY<{element_type}>)"
 
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ARR_LENGTH, ARR_SUM and similar functions."""
         array = self.write_64_bit_array(writer, node.args[0])
-        zero = "0L" if array.endswith("BIGINT>)") else "0D"
+        zero = "0D"
+        if array.endswith("BIGINT>)"):
+            zero = "0L"
         valid_elements = f"filter({array}, x -> x IS NOT NULL)"
         total = f"aggregate({valid_elements}, {zero}, (p, x) -> p + x)"
         mean = f"({total} / nullif(size({valid_elements}), 0))"

@@ -222,7 +222,9 @@ def _translate_worker_installation_error(text: str, server_name: str) -> HvenErr
 def _translate_file_error(error_class: str, text: str) -> HvenError | None:
     if error_class.startswith("FAILED_READ_FILE") or error_class in {"PATH_NOT_FOUND", "CANNOT_READ_FILE_FOOTER"}:
         path = re.search(r"(?:file|hdfs|s3a?):/*(?P<p>/[^\s,]+?)\.?(?:\s|$)", text)
-        name = "" if path is None else path["p"]
+        name = ""
+        if path is not None:
+            name = path["p"]
         if error_class == "PATH_NOT_FOUND" or "NOT_EXIST" in error_class or "FileNotFoundException" in text:
             return build_missing_file_error(name)
         return StorageError(
@@ -256,7 +258,9 @@ def _find_type_name(match: re.Match[str]) -> str:
 def _translate_value_error(error_class: str, text: str) -> HvenError | None:
     """Translate an error of a value that cannot be computed."""
     for class_pattern, pattern, template in _VALUE_ERROR_PATTERNS:
-        match = pattern.search(text) if class_pattern.match(error_class) else None
+        match = None
+        if class_pattern.match(error_class):
+            match = pattern.search(text)
         if match is not None:
             message = template.format(v=match["v"] or "", t=_find_type_name(match))
             remedy = _OVERFLOW_REMEDY if "range of" in message else ""

@@ -496,7 +496,9 @@ def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     is_local = server_name.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
-    headers = [("authorization", f"Bearer {token}")] if token else []
+    headers = []
+    if token:
+        headers = [("authorization", f"Bearer {token}")]
     if url_options.get("use_ssl", "").lower() == "true" or (token and not is_local):
         return grpc.secure_channel(server_name, grpc.ssl_channel_credentials(), options), headers
     return grpc.insecure_channel(server_name, options), headers

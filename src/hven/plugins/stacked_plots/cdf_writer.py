@@ -182,7 +182,10 @@ class _CdfFileBuilder:
                     if name in variable.attributes
                 ]
             entry_head = self._append_entries(entries, number, 5 if is_global else 9)
-            last_entry = entries[-1][0] if entries else -1
+            if entries:
+                last_entry = entries[-1][0]
+            else:
+                last_entry = -1
             global_part = (entry_head, GLOBAL_SCOPE, number, len(entries), last_entry)
             variable_part = (0, 0, -1)
             if not is_global:

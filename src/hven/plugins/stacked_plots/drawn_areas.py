@@ -237,7 +237,9 @@ def write_area_values(area: DrawnArea, table: Table) -> dict[str, str]:
     """Write the area as values of the columns of a row: its geometry (TFCat), its times and its frequencies."""
     values: dict[str, str] = {}
     geometry = next((column.name for column in table.columns if column.utype == GEOMETRY_UTYPE), None)
-    axes = read_shape_axes(table) if geometry is not None else None
+    axes = None
+    if geometry is not None:
+        axes = read_shape_axes(table)
     if geometry is not None and axes is not None:
         values[geometry] = _write_tfcat_polygon(area, axes)
     begin, end = find_begin_and_end_time_columns(table)

@@ -57,7 +57,9 @@ class PanelAddress:
     def to_text(self) -> str:
         """Write the panel as the value of a parameter."""
         text = TABLE_PREFIX + self.name if self.is_table else ";".join((self.name, *self.parameters))
-        return HIDDEN_PREFIX + text if self.is_hidden else text
+        if self.is_hidden:
+            return HIDDEN_PREFIX + text
+        return text
 
 
 def parse_panel(text: str) -> PanelAddress:
@@ -165,7 +167,9 @@ class PlotAddress:
 def _format_short_time(instant: int) -> str:
     """Write a time without zeros at its end, but with minutes."""
     text = format_instant(instant).removesuffix("Z")
-    return text.rstrip("0").rstrip(".").removesuffix(":00") if "." in text else text
+    if "." in text:
+        return text.rstrip("0").rstrip(".").removesuffix(":00")
+    return text
 
 
 def parse_plot_address(query_params: QueryParams | Mapping[str, str], panel_texts: Sequence[str]) -> PlotAddress:

@@ -231,7 +231,9 @@ def _draw_line(trace: LineTrace, axis: PanelAxis, number: int, span: tuple[int, 
 def _write_path(x: Numbers, y: Numbers) -> str:
     pairs = zip(np.round(x, 1).tolist(), np.round(y, 1).tolist(), strict=True)
     text = "L".join(f"{across:g} {down:g}" for across, down in pairs)
-    return f"M{text}h0" if len(x) == 1 else f"M{text}"
+    if len(x) == 1:
+        return f"M{text}h0"
+    return f"M{text}"
 
 
 def find_colour_limits(spectrum: SpectrumTrace) -> tuple[float, float, bool]:
@@ -311,7 +313,9 @@ def _write_shape_path(
     shape: TimeFrequencyShape, axis: PanelAxis, hertz: float, span: tuple[int, int], height: int
 ) -> str:
     path = _write_path(locate_instants(shape.instants, *span), axis.locate(shape.hertz / hertz, height))
-    return f"{path}z" if shape.is_closed else path
+    if shape.is_closed:
+        return f"{path}z"
+    return path
 
 
 def locate_boxes(

@@ -145,7 +145,9 @@ def write_plot_csv(sample_list: Sequence[SelectedSamples]) -> bytes:
             for element in range(matrix.shape[1]):
                 column = np.full(len(all_times), np.nan)
                 column[places] = matrix[:, element]
-                index = f"[{element + 1}]" if matrix.shape[1] > 1 else ""
+                index = ""
+                if matrix.shape[1] > 1:
+                    index = f"[{element + 1}]"
                 title = f"{samples.selection.data_set.id}.{name}{index}"
                 columns[title] = pa.array(column, mask=np.isnan(column))
     buffer = io.BytesIO()
@@ -174,7 +176,9 @@ def write_plot_cdf(sample_list: Sequence[SelectedSamples], title: str, page_addr
         known_names.add(epoch_name)
         variables.append(_build_epoch(samples, epoch_name))
         for parameter in samples.selection.parameters:
-            prefix = f"{samples.selection.data_set.id}_" if len(sample_list) > 1 else ""
+            prefix = ""
+            if len(sample_list) > 1:
+                prefix = f"{samples.selection.data_set.id}_"
             name = _choose_name(prefix + parameter.name, known_names)
             variables += _build_variables(samples, parameter, name, epoch_name)
     data_set_titles = [samples.selection.data_set.title for samples in sample_list]

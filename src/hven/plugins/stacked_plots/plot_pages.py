@@ -283,7 +283,9 @@ def _select_rows_in_area(content: PanelContent, area: DrawnArea) -> PanelContent
 def _build_plot_page(page_context: PageContext) -> PageContent:
     reader = PlotReader(page_context)
     address, contents = _read_plot(reader, _parse_address(page_context))
-    span = (address.start, address.stop) if address.start is not None and address.stop is not None else None
+    span = None
+    if address.start is not None and address.stop is not None:
+        span = (address.start, address.stop)
     panels = [
         _build_panel_view(content, address, number, contents, page_context) for number, content in enumerate(contents)
     ]
@@ -400,7 +402,9 @@ def _build_panel_view(
             name = content.events.labels[row] or format_instant(int(content.events.begins[row]))[:19]
             pictures.append((picture, content.events.urls[row], name))
     events = list_overlaid_events(list_drawn_panels(contents))
-    outline = None if address.area is None else address.area.to_shape()
+    outline = None
+    if address.area is not None:
+        outline = address.area.to_shape()
     return replace(
         view,
         frequencies=frequencies,
@@ -484,7 +488,9 @@ def _list_row_forms(reader: PlotReader, area: DrawnArea | None) -> list[tuple[st
         if table.release is not None or table.schema == "tap_schema" or len(forms) >= MAX_ROW_FORMS:
             continue
         address = find_row_form(table, page_context)
-        values = write_area_values(area, table) if address else {}
+        values = {}
+        if address:
+            values = write_area_values(area, table)
         if len(values) > TIME_VALUE_COUNT:  # more than its times
             forms.append((table.title or table.qualified_name, f"{address}?{urlencode(values)}"))
     return forms
@@ -535,7 +541,9 @@ def _answer_with_file(page_context: PageContext) -> Response:
     if span is None:
         raise NotFoundError(format_message("this plot shows nothing"), remedy="add panels to its address")
     start, stop = span
-    outline = None if address.area is None else address.area.to_shape()
+    outline = None
+    if address.area is not None:
+        outline = address.area.to_shape()
     page_address = f"{page_context.base}/plots?{address.with_span(start, stop).write_query()}"
     file_stem = build_file_stem(start, stop)
     writers: dict[str, Callable[[], bytes]] = {
@@ -547,7 +555,9 @@ def _answer_with_file(page_context: PageContext) -> Response:
     }
     body = writers[extension]()
     headers = services.build_cache_headers(services.compute_etag(body), is_public=page_context.access_key == "public")
-    disposition = "inline" if extension in {"svg", "png"} else "attachment"
+    disposition = "attachment"
+    if extension in {"svg", "png"}:
+        disposition = "inline"
     headers |= FILE_HEADERS | {"content-disposition": f'{disposition}; filename="{file_stem}.{extension}"'}
     return services.answer_with_etag(request, headers, FILE_TYPES[extension], body)
 

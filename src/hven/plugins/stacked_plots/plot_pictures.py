@@ -57,10 +57,14 @@ def join_trace_names(content: PanelContent) -> str:
     """Join the names of the lines, or of the spectrum, with their units."""
     if content.spectrum is not None:
         spectrum = content.spectrum
-        return f"{spectrum.name} ({spectrum.unit})" if spectrum.unit else spectrum.name
+        if spectrum.unit:
+            return f"{spectrum.name} ({spectrum.unit})"
+        return spectrum.name
     units = {trace.unit for trace in content.lines}
     names = ", ".join(trace.name for trace in content.lines)
-    unit = units.pop() if len(units) == 1 else ""
+    unit = ""
+    if len(units) == 1:
+        unit = units.pop()
     return f"{names} ({unit})" if unit else names
 
 
@@ -68,9 +72,13 @@ def name_axis(content: PanelContent) -> str:
     """Name the vertical axis of a panel, with its unit."""
     if content.spectrum is not None:
         spectrum = content.spectrum
-        return f"{spectrum.axis_name} ({spectrum.axis_unit})" if spectrum.axis_unit else spectrum.axis_name
+        if spectrum.axis_unit:
+            return f"{spectrum.axis_name} ({spectrum.axis_unit})"
+        return spectrum.axis_name
     units = {trace.unit for trace in content.lines}
-    return units.pop() if len(units) == 1 else ""
+    if len(units) == 1:
+        return units.pop()
+    return ""
 
 
 def write_svg_document(

@@ -209,7 +209,10 @@ class PlotReader(sample_sets.SeriesRequest):
             return address.start, address.stop
         for panel in address.panels:
             try:
-                span = self._find_table_span(panel.name) if panel.is_table else self._find_sample_span(panel.name)
+                if panel.is_table:
+                    span = self._find_table_span(panel.name)
+                else:
+                    span = self._find_sample_span(panel.name)
             except HvenError:  # the panel shows it
                 continue
             if span is not None:
@@ -219,7 +222,9 @@ class PlotReader(sample_sets.SeriesRequest):
     def _find_sample_span(self, name: str) -> tuple[int, int] | None:
         data_set = self.require_portal_data_set(name)
         extent = sample_sets.find_time_extent(self, data_set)
-        return None if extent is None else find_span_after_last_gap(self, data_set, extent)
+        if extent is None:
+            return None
+        return find_span_after_last_gap(self, data_set, extent)
 
     def _find_table_span(self, name: str) -> tuple[int, int] | None:
         return find_table_span(self.query_rows, self.find_table(name))
@@ -369,9 +374,10 @@ class PlotReader(sample_sets.SeriesRequest):
         block = SampleBlock(
             instants=numbers * width + width // 2, values=values, max_gap_microseconds=compute_max_gap(width)
         )
-        columns = (
-            selection.compute_columns(block) if len(numbers) else {name: np.empty((0, 1)) for name in selection.names}
-        )
+        if len(numbers):
+            columns = selection.compute_columns(block)
+        else:
+            columns = {name: np.empty((0, 1)) for name in selection.names}
         fields: list[Any] = [("number", np.int64)]
         for name, matrix in columns.items():
             fields += [(f"{letter} {name}", np.float64, (matrix.shape[1],)) for letter in "mhl"]
@@ -464,7 +470,9 @@ class PlotReader(sample_sets.SeriesRequest):
             use_peaks=False,
         )
         centers = spectra.centers
-        axis = parameter.bins[-1] if parameter.bins and len(parameter.dimensions) == 1 else None
+        axis = None
+        if parameter.bins and len(parameter.dimensions) == 1:
+            axis = parameter.bins[-1]
         if channel_parameter is None:
             channel_centers = _group_centers(parameter, spectra.group_size)
             centers = np.where(spectra.has_samples[:, None], channel_centers, np.nan)
@@ -501,7 +509,9 @@ def _join_bins(parts: Iterator[BinRecords], limit: int) -> BinRecords | None:
         if count > limit:
             return None
         chunks.append(part)
-    return np.concatenate(chunks) if chunks else None
+    if chunks:
+        return np.concatenate(chunks)
+    return None
 
 
 def _locate_bins(

@@ -224,7 +224,9 @@ def _check_function(name: str, arguments: tuple[syntax_tree.Expr, ...]) -> None:
     if name not in FUNCTION_NAMES:
         message = format_message("there is no function {name!r:.60} for samples", name)
         raise ParamError(message, name="panel", remedy=", ".join(FUNCTION_NAMES))
-    expected_count = 2 if name in PAIR_FUNCTIONS or name in WINDOW_FUNCTIONS else 1
+    expected_count = 1
+    if name in PAIR_FUNCTIONS or name in WINDOW_FUNCTIONS:
+        expected_count = 2
     if name == VECTOR_FUNCTION:
         expected_count = max(len(arguments), 1)
     if len(arguments) != expected_count:
@@ -307,10 +309,14 @@ def _infer_root_unit(node: syntax_tree.Expr, units: Mapping[str, str]) -> str:
     match node:
         case syntax_tree.BinaryOperation(op="+" | "-", left=left, right=right):
             operand_units = {_infer_root_unit(left, units), _infer_root_unit(right, units)}
-            return operand_units.pop() if len(operand_units) == 1 else ""
+            if len(operand_units) == 1:
+                return operand_units.pop()
+            return ""
         case syntax_tree.BinaryOperation(op="*", left=left, right=right):
             operand_units = {_infer_unit(left, units), _infer_unit(right, units)}
-            return operand_units.pop() if len(operand_units) == 1 else ""
+            if len(operand_units) == 1:
+                return operand_units.pop()
+            return ""
         case syntax_tree.FunctionCall(name="POWER", args=(base, exponent)) if _read_number(exponent) == 2:
             return _infer_unit(base, units)
     return ""

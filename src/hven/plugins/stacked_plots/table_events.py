@@ -173,9 +173,16 @@ def read_table_events(query_rows: RowQuery, table: Table, start: int, stop: int,
     begins = _read_instants(rows, begin)
     ends = np.maximum(np.where(_read_instants(rows, end) == _MISSING, begins, _read_instants(rows, end)), begins)
     keys = format_keys(rows, table.primary)
-    texts = rows.column(label.name).to_pylist() if label is not None else [""] * rows.num_rows
-    shapes = list(_read_shapes(rows, geometry, table)) if geometry else []
-    boxes = _read_frequency_ranges(rows, range_names, columns) if range_names else None
+    if label is not None:
+        texts = rows.column(label.name).to_pylist()
+    else:
+        texts = [""] * rows.num_rows
+    shapes = []
+    if geometry:
+        shapes = list(_read_shapes(rows, geometry, table))
+    boxes = None
+    if range_names:
+        boxes = _read_frequency_ranges(rows, range_names, columns)
     if boxes is not None:  # a shape is exact, and its box would hide it
         boxes[0][[shape.row for shape in shapes]] = np.nan
     return TableEvents(
@@ -244,7 +251,9 @@ def _read_frequency_ranges(
         with np.errstate(divide="ignore"):
             return LIGHT_SPEED / high, LIGHT_SPEED / low
     scale = HERTZ_PER_UNIT.get(unit)
-    return None if scale is None else (low * scale, high * scale)
+    if scale is None:
+        return None
+    return (low * scale, high * scale)
 
 
 def find_range_columns(table: Table) -> tuple[tuple[str, str], Callable[[float], float]] | None:
@@ -257,7 +266,9 @@ def find_range_columns(table: Table) -> tuple[tuple[str, str], Callable[[float],
     if unit == "m":
         return names, lambda hertz: LIGHT_SPEED / hertz if hertz else math.inf
     scale = HERTZ_PER_UNIT.get(unit)
-    return None if scale is None else (names, lambda hertz: hertz / scale)
+    if scale is None:
+        return None
+    return (names, lambda hertz: hertz / scale)
 
 
 def read_shape_axes(table: Table) -> tuple[float, float, float] | None:

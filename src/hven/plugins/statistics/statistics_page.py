@@ -153,7 +153,9 @@ def _find_source_change_date(table: Table, page_context: PageContext) -> str | N
 
 def _summary_to_json(table_summary: TableSummary, table_address: str, page_context: PageContext) -> dict[str, Any]:
     labels = page_context.build_column_labels(table_summary.table)
-    time_name = "" if table_summary.time_column is None else table_summary.time_column.name
+    time_name = ""
+    if table_summary.time_column is not None:
+        time_name = table_summary.time_column.name
     periods = []
     for period in table_summary.periods:
         period_address = f"{table_address}?{urlencode({time_name: period.name})}"

@@ -182,7 +182,9 @@ class TapClient:
         """Classify a failed answer: its error, and whether to try again."""
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
-            kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
+            kind = SourceError
+            if _TIME_LIMIT_PATTERN.search(error_text):
+                kind = QueryTooSlowError
             return kind(f"{self.service.host} reports: {error_text}", remedy="run the query directly at the service")
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
             return BrokenAnswerError(f"the response of the service is damaged: {error.message}")
@@ -361,7 +363,9 @@ class TapClient:
         ):
             if answer.status == 200:
                 error, text = _read_error_document(answer)
-                return error.message.partition(": ")[2] if error else text
+                if error:
+                    return error.message.partition(": ")[2]
+                return text
         return ""
 
     def _delete_job(self, job_url: str) -> None:

@@ -336,7 +336,10 @@ class TapSource(WatermarkSource):
             table = self._cast_key_columns(page.table.rename_columns(requested_names), key)
             is_short = row_count < size and not page.overflow
             is_last = is_short and row_count % ROUND_ROW_COUNT > 0
-            complete_count = row_count if is_last else key.count_rows_before_last_key(table)
+            if is_last:
+                complete_count = row_count
+            else:
+                complete_count = key.count_rows_before_last_key(table)
             if not complete_count and is_short:  # the answer was not cut, although its number of rows is round
                 complete_count = row_count
             if not complete_count:  # one key fills the page

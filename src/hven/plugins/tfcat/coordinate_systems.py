@@ -306,7 +306,9 @@ def _parse_spectral_coordinates(spectral: object, add_fault: Any) -> tuple[str, 
         add_fault(f"{json_path}.type", reason, f"write one of {', '.join(SPECTRAL_UNITS)}")
         return None
     if not isinstance(unit, str) or not units.are_units_convertible(unit, SPECTRAL_UNITS[kind]):
-        example = "cm**-1" if kind == "wavenumber" else SPECTRAL_UNITS[kind]
+        example = "cm**-1"
+        if kind != "wavenumber":
+            example = SPECTRAL_UNITS[kind]
         add_fault(
             f"{json_path}.unit", f"{unit!r:.60} is not a unit of {kind}", f"write a VOUnits unit such as {example}"
         )

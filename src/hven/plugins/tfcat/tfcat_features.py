@@ -267,7 +267,9 @@ class _GeometryReader:
         """Read a geometry, at a depth of nesting."""
         if geometry is None:
             raise _GeometryError(json_path, "the geometry is missing", "add a geometry with times and frequencies")
-        kind = geometry.get("type") if isinstance(geometry, dict) else None
+        kind = None
+        if isinstance(geometry, dict):
+            kind = geometry.get("type")
         if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
             remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
             raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a TFCat geometry type", remedy)
@@ -461,11 +463,17 @@ def _convert_to_text(value: Any) -> str | None:
 def _convert_to_bool(value: Any) -> bool | None:
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value)
-    return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return value
+    return None
 
 
 def _parse_number(text: str, datatype: str) -> int | float | None:
     """Parse a text as a number of a datatype; None if it is none."""
     if datatype == "int":
-        return int(text) if _INTEGER_PATTERN.fullmatch(text) else None
-    return float(text) if _FLOAT_PATTERN.fullmatch(text) else None
+        if _INTEGER_PATTERN.fullmatch(text):
+            return int(text)
+        return None
+    if _FLOAT_PATTERN.fullmatch(text):
+        return float(text)
+    return None

@@ -240,7 +240,9 @@ def classify_user_agent(user_agent: str) -> str:
         return MACHINE_ACCESS
     if counter_robots.is_robot(user_agent):
         return ROBOT_ACCESS
-    return REGULAR_ACCESS if user_agent.startswith("Mozilla/") else MACHINE_ACCESS
+    if user_agent.startswith("Mozilla/"):
+        return REGULAR_ACCESS
+    return MACHINE_ACCESS
 
 
 class _CountableCollectionsAndTables:

@@ -89,7 +89,10 @@ class EventStreams:
         account = principal.name or ""
         self._counts[account] += 1
         try:
-            last_number = int(last_id) if last_id else time.time_ns() // 1000
+            if last_id:
+                last_number = int(last_id)
+            else:
+                last_number = time.time_ns() // 1000
             yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
             last_sent = time.monotonic()
             end = last_sent + duration_seconds
@@ -125,7 +128,9 @@ class EventStreams:
             sa.select(watches.c.name).where(is_own), is_later, newest_first=False, limit=MAX_EVENTS_AT_ONCE
         )
         is_found = watches.c.name.in_({match.watch for match in matches})
-        watches_by_name = {watch.name: watch for watch in self._store.list_watches(is_own, is_found)} if matches else {}
+        watches_by_name = {}
+        if matches:
+            watches_by_name = {watch.name: watch for watch in self._store.list_watches(is_own, is_found)}
         events = []
         for match in matches:
             last_number = match.number

@@ -106,7 +106,9 @@ class MatchWriter:
 
     def _find_table_url(self) -> str:
         published_table = self.site.get_published_state().tables_by_name.get(self.watch.table_name)
-        return "" if published_table is None else build_table_address(self.base_url, published_table.table)
+        if published_table is None:
+            return ""
+        return build_table_address(self.base_url, published_table.table)
 
     def build_voevent_url(self, match: WatchMatch, query: str = "") -> str:
         """Build the address of a match as VOEvent; with the query of the feed, who reads the feed can open it, too."""
@@ -136,7 +138,9 @@ class MatchWriter:
         lines = [f"{self.watch.title} ({self.watch.table_name}): {summary}", ""]
         rows = list(self._list_row_documents(match))
         for row in rows[:MAX_MAIL_ROWS]:
-            place = "" if row["ra"] is None else f"  RA {row['ra']} Dec {row['dec']}"
+            place = ""
+            if row["ra"] is not None:
+                place = f"  RA {row['ra']} Dec {row['dec']}"
             lines.append(f"{row['change']}  {row['key']}{place}  {row['url']}".rstrip())
         if sum(match.counts.values()) > MAX_MAIL_ROWS:
             lines.append("..")
@@ -170,7 +174,10 @@ class MatchWriter:
             Address of the feed.
         """
         settings = self.site.settings
-        updated = matches[0].at if matches else self.watch.created
+        if matches:
+            updated = matches[0].at
+        else:
+            updated = self.watch.created
         parts = [
             '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
             _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, self.ivorn).urn),
@@ -241,7 +248,9 @@ def _write_place(match: WatchMatch) -> str:
 
 
 def _to_text(value: object) -> str:
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value)
 
 
 def _write_element(name: str, text: str, attributes: str = "") -> str:

@@ -125,7 +125,10 @@ class WatchDelivery:
         return values
 
     def _describe_failure(self, match: WatchMatch, watch: Watch, error: Exception) -> dict[str, Any]:
-        text = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, HvenError):
+            text = str(error)
+        else:
+            text = f"{type(error).__name__}: {error}"
         parts = urlsplit(watch.webhook)
         for secret in (parts.path, parts.query):  # they may contain a key of the account
             if len(secret) > 1:

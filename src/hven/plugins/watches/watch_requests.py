@@ -79,7 +79,9 @@ class WatchRequest:
         name = self.params.read_one("TABLE", "") or ""
         if query_text:
             table, definition = parse_watched_query(query_text, self.page_context.catalogue)
-            named_table = services.find_table(name, self.page_context.catalogue) if name else table
+            named_table = table
+            if name:
+                named_table = services.find_table(name, self.page_context.catalogue)
             if named_table.qualified_name != table.qualified_name:
                 raise ParamError("TABLE is not the table of the query", name="TABLE", remedy="leave out TABLE")
         else:

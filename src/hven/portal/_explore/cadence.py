@@ -147,7 +147,9 @@ def build_nearest_to_step_condition(
         origin = MJD_EPOCH - column.epoch
     if begin is not None:
         origin = begin[0]
-    since = syntax_tree.BinaryOperation("-", time, syntax_tree.Literal(origin)) if origin else time
+    since = time
+    if origin:
+        since = syntax_tree.BinaryOperation("-", time, syntax_tree.Literal(origin))
     steps = syntax_tree.BinaryOperation("*", since, syntax_tree.Literal(scale))
     shifted_steps = syntax_tree.BinaryOperation("-", steps, syntax_tree.Literal(0.5 + slack))
     step = syntax_tree.FunctionCall("CEILING", (shifted_steps,))
@@ -217,7 +219,9 @@ def _find_time_bound(
     if not is_time or not isinstance(limit, syntax_tree.Literal):
         return None
     bound = _to_modified_julian_date(limit.value)
-    return None if bound is None else (bound, closed)
+    if bound is None:
+        return None
+    return (bound, closed)
 
 
 def _is_bound_operator(operator: str, *, is_upper: bool) -> bool:

@@ -169,7 +169,10 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     else:
         label = column.label or column.name
     numeric = column.type.is_numeric and not code_words
-    kind = "code" if code_words else classify_column_display(column, table)
+    if code_words:
+        kind = "code"
+    else:
+        kind = classify_column_display(column, table)
     return ColumnHeading(
         column=column,
         label=label,
@@ -264,7 +267,10 @@ def _format_region_with_vertex_count(text: str, *, is_full: bool) -> TextCell:
     words = text.split()
     if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
         number_places = [at for at, word in enumerate(words) if word[0] in "+-.0123456789"]
-        words = words[number_places[0] :] if number_places else []
+        if number_places:
+            words = words[number_places[0] :]
+        else:
+            words = []
     try:
         numbers = [float(word) for word in words]
     except ValueError:
@@ -274,7 +280,10 @@ def _format_region_with_vertex_count(text: str, *, is_full: bool) -> TextCell:
     corners = len(numbers) // 2
     closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first vertex is repeated at the end
     max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
-    shown_text = text if len(text) <= max_characters else f"{text[:max_characters]}…"
+    if len(text) <= max_characters:
+        shown_text = text
+    else:
+        shown_text = f"{text[:max_characters]}…"
     return TextCell(text=shown_text, corners=corners - closed)
 
 
@@ -432,7 +441,9 @@ def _link_bibcodes(rows: list[list[TextCell | None]], column_number: int, column
     """Link bibcodes to their papers."""
     for row, text in zip(rows, texts.to_pylist(), strict=True):
         cell = row[column_number]
-        address = build_bibcode_address(column, text) if cell is not None else ""
+        address = ""
+        if cell is not None:
+            address = build_bibcode_address(column, text)
         if cell is not None and address:
             row[column_number] = replace(cell, href=address)
 

@@ -199,7 +199,9 @@ def _choose_row_pictures(
     keys = format_keys(rows, table.primary)
     for text, key in zip(rows.column(name).to_pylist(), keys, strict=True):
         address_match = ADDRESS_PATTERN.fullmatch(str(text).strip())
-        address = "" if address_match is None else address_match[0]
+        address = ""
+        if address_match is not None:
+            address = address_match[0]
         if address.lower().startswith("http") and is_allowed(address):
             pictures_by_address.setdefault(address, RowPicture(address=address, table=table, key=key))
     until = time.monotonic() + PICTURE_CHECK_SECONDS

@@ -167,7 +167,9 @@ class ColumnLabels:
             return column.unit or ""
         frame = next((candidate for candidate in self.table.frames if candidate.id == column.frame), None)
         scale = (frame.timescale if frame is not None else None) or "UTC"
-        return "" if scale == "UNKNOWN" else scale
+        if scale == "UNKNOWN":
+            return ""
+        return scale
 
     def find_code_words(self, column: Column, *, is_plural: bool = False) -> Mapping[str, str]:
         """Return the words of a column's codes, code -> word; empty if there are none.
@@ -229,7 +231,9 @@ class ColumnLabels:
         if short in words:
             return self._translate(words[short][0])
         end_match = _RANGE_END_PATTERN.fullmatch(short)
-        pair = None if end_match is None else words.get(end_match[1])
+        pair = None
+        if end_match is not None:
+            pair = words.get(end_match[1])
         if end_match is None or pair is None:
             return ""
         end = end_match[2] == "max"
@@ -260,7 +264,9 @@ class ColumnLabels:
             if not other_column.hidden and strip_unit_from_name(other_column.name, other_column.unit or "") == short
         ]
         taken_names = {short.lower(), f"{short.lower()}_"} & self._columns.keys()
-        return name if taken_names or len(same_stem) > 1 else short
+        if taken_names or len(same_stem) > 1:
+            return name
+        return short
 
     def _translate(self, text: str) -> str:
         return self.translations.get(text, text)

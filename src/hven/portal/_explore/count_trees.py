@@ -192,7 +192,10 @@ def _read_leaves(
     _, arrays = cached_file
     leaves = []
     for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True):
-        row_count = None if rows < 0 else int(rows)
+        if rows < 0:
+            row_count = None
+        else:
+            row_count = int(rows)
         conditions = tuple((str(name), str(value)) for name, value in json.loads(text))
         leaves.append(CountTreeLeaf(table=table, row_count=row_count, conditions=conditions))
     return tuple(leaves)
@@ -264,7 +267,9 @@ def _resolve_levels(table: Table, resource: CollectionSpec | None, levels: Seque
 
 def _find_level_label(word: str, table: Table, resource: CollectionSpec | None) -> str | None:
     if word == "@collection":
-        resource_title = resource.title if resource is not None else None
+        resource_title = None
+        if resource is not None:
+            resource_title = resource.title
         return resource_title or table.schema
     if word in RESOURCE_LEVELS and resource is not None:
         values: tuple[str, ...] = getattr(resource, RESOURCE_LEVELS[word])

@@ -137,7 +137,9 @@ def sort_choices_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
     number = facet.column.type.is_numeric
 
     def build_sort_key(choice: FacetChoice) -> tuple[bool, float, str]:
-        number_key = float(choice.value) if number and choice.value else 0.0
+        number_key = 0.0
+        if number and choice.value:
+            number_key = float(choice.value)
         return choice.value is None, number_key, choice.value or ""
 
     return tuple(sorted(facet.choices, key=build_sort_key))

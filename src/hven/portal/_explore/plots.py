@@ -388,4 +388,6 @@ def _to_number(value: Any) -> float | None:
         number = math.nan
     else:
         number = float(value)
-    return number if math.isfinite(number) else None
+    if math.isfinite(number):
+        return number
+    return None

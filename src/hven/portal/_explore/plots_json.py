@@ -28,7 +28,9 @@ def choose_plot_unit_scale(
         return None
     unit = dict(chosen_units).get(column.name)
     unit_scale = (build_unit_scale(column, unit) if unit else None) or labels.find_unit_scale(column)
-    return None if unit_scale.is_sexagesimal else unit_scale
+    if unit_scale.is_sexagesimal:
+        return None
+    return unit_scale
 
 
 def histogram_to_json(

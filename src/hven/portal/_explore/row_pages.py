@@ -330,7 +330,10 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     for name, value in zip(primary, json.loads(key), strict=True):
         column = keys.column(name)
         if isinstance(value, str):
-            column_texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+            if pa.types.is_string(column.type):
+                column_texts = column
+            else:
+                column_texts = column.cast(pa.string())
             is_equal = pc.equal(column_texts, str(value))
         else:
             is_equal = pc.equal(column, value)
@@ -339,13 +342,19 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
         else:
             is_match = pc.and_(is_match, is_equal)
     row_number = int(pc.index(is_match, True).as_py())
-    return row_number if row_number >= 0 else None
+    if row_number >= 0:
+        return row_number
+    return None
 
 
 def find_offset_after_row(search: TableSearch, runner: QueryRunner, key: str, offset: int) -> int:
     """Return the offset of the rows after a row, by its key; `offset` if the row is not found in time."""
-    row_number = find_row_number(search, runner, key) if key else None
-    return offset if row_number is None else row_number + 1
+    row_number = None
+    if key:
+        row_number = find_row_number(search, runner, key)
+    if row_number is None:
+        return offset
+    return row_number + 1
 
 
 def _complete_sort_order(search: TableSearch) -> tuple[tuple[str, bool], ...]:
@@ -376,7 +385,10 @@ def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | Non
     for name, value in zip(primary, values, strict=True):
         kind = search.table.find_column(name).type
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        has_valid_type = is_number if kind.is_numeric else isinstance(value, str)
+        if kind.is_numeric:
+            has_valid_type = is_number
+        else:
+            has_valid_type = isinstance(value, str)
         if not has_valid_type:
             return None
         tests.append(syntax_tree.Comparison("=", build_column_ref(name), syntax_tree.Literal(value)))

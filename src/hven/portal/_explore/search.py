@@ -487,7 +487,9 @@ class _SearchParser:
         if unit != (column.unit or "") and build_unit_scale(column, unit) is None:
             message = format_message("the column {name!r} cannot be shown in {unit!r}", name, unit[:80])
             unit_list = ", ".join(list_display_units(column))
-            remedy = format_message("use one of {names}", unit_list) if unit_list else ""
+            remedy = ""
+            if unit_list:
+                remedy = format_message("use one of {names}", unit_list)
             raise UserError(message, remedy=remedy)
         units = (*self.search.units, (name, unit))
         self.search = self.search.copy_with(units=units)
@@ -497,7 +499,9 @@ class _SearchParser:
         if not comma:
             name, radius = value, "1"  # degree, as in the form
         radius_degrees = coordinate_notation.parse_search_radius(radius, self.find_radius_km)
-        radius_text = radius if coordinate_notation.is_length(radius) else ""
+        radius_text = ""
+        if coordinate_notation.is_length(radius):
+            radius_text = radius
         if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
             raise UserError("this table has no positions", remedy="leave out the place")
         place = coordinate_notation.parse_position(name)
@@ -541,7 +545,9 @@ def quote_parameter_name(name: str) -> str:
     parameter
         Name of the parameter.
     """
-    return f'"{name}"' if name in PORTAL_PARAMETERS else name
+    if name in PORTAL_PARAMETERS:
+        return f'"{name}"'
+    return name
 
 
 def quote_listed_name(name: str) -> str:

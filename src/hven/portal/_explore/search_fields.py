@@ -104,7 +104,9 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
             if unit in group or units.are_units_convertible(unit, group[0]):
                 other_units = [candidate for candidate in group if units.are_units_convertible(candidate, unit)]
                 unit_choices = tuple(dict.fromkeys([unit, *other_units]))
-                return unit_choices if len(unit_choices) > 1 else ()
+                if len(unit_choices) > 1:
+                    return unit_choices
+                return ()
     except ValueError:
         pass
     return ()
@@ -166,7 +168,10 @@ def write_field_condition(parts: FormFieldParts, *, is_time: bool = False) -> st
     if low and (_CONDITION_PATTERN.match(low) or not (high or has_digit)):
         return low
     # the unit of a time belongs to its margin: 2012..2013 are years
-    unit = "" if is_time and not parts.margin else parts.unit
+    if is_time and not parts.margin:
+        unit = ""
+    else:
+        unit = parts.unit
     if parts.margin and low:
         return f"{low}~{parts.margin} {unit or 'min'}"
     number_pattern = rf"({_NUMBER_PATTERN})?"
@@ -229,8 +234,12 @@ def _split_range(text: str, *, is_time: bool) -> FormFieldParts | None:
     last = _QUANTITY_PATTERN.fullmatch(high)
     if (low and first is None) or (high and last is None) or not (low or high):
         return None
-    first_unit = (first[2] or "") if first is not None else ""
-    last_unit = (last[2] or "") if last is not None else ""
+    first_unit = ""
+    if first is not None:
+        first_unit = first[2] or ""
+    last_unit = ""
+    if last is not None:
+        last_unit = last[2] or ""
     has_two_units = bool(first_unit and last_unit) and first_unit != last_unit
     # 10 km..20: the second number is in the column's own unit
     has_open_unit = bool(first_unit) and last is not None and not last_unit

@@ -67,13 +67,17 @@ def _find_value_common_to_rows(column_names: Sequence[str], labels: ColumnLabels
     if not is_single or statistics.get("nulls"):
         return ""
     text = labels.translate_code(column, str(low), is_plural=is_plural).replace("#", ", ")
-    return text if len(text) <= MAX_VALUE_CHARACTERS else ""
+    if len(text) <= MAX_VALUE_CHARACTERS:
+        return text
+    return ""
 
 
 def _find_extremes(column_names: Sequence[str], labels: ColumnLabels) -> tuple[Column, float, float] | None:
     """Return the first column of a pair, its lowest value and the highest value of the second column."""
     column = _find_first_column(column_names, labels)
-    pair = None if column is None else labels.range_pairs.get(column.name)
+    pair = None
+    if column is not None:
+        pair = labels.range_pairs.get(column.name)
     if pair is None:
         return None
     low = labels.statistics.get(pair[1].name, {}).get("minimum")

@@ -25,7 +25,9 @@ def classify_table_standard(table: Table) -> str:
     has_epn_utype = "epntap#table" in (table.utype or "")
     has_epn_standard = (table.standard or "").startswith("epn-tap")
     if name == "epn_core" or has_epn_utype or has_epn_standard:
-        return "epn" if table.is_served_by("epn-tap") else ""
+        if table.is_served_by("epn-tap"):
+            return "epn"
+        return ""
     if table.schema == "ivoa" and name == "obscore":
         return "obscore"
     return ""

@@ -76,13 +76,17 @@ def load_templates(language: str = "en") -> Environment:
 
     def translate(text: str, **values: object) -> str:
         translation = translations.get(text, text)
-        return translation.format(**values) if values else translation
+        if values:
+            return translation.format(**values)
+        return translation
 
     # browsers group digits of this language in the same way, so that scripts do not change what the server rendered
     group_separator = "," if language == "en" else "\u202f"
 
     def format_thousands(value: float | None) -> str:
-        return "" if value is None else f"{value:,}".replace(",", group_separator)
+        if value is None:
+            return ""
+        return f"{value:,}".replace(",", group_separator)
 
     def format_unit_text(unit: str) -> str:
         unit_text = format_unit(unit)

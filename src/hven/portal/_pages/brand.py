@@ -153,7 +153,9 @@ def adapt_colour_for_contrast(colour: str, background: tuple[int, int, int]) -> 
         mixed = tuple(round(part + (target - part) * step / 20) for part in rgb)
         if compute_contrast(mixed, background) >= MIN_CONTRAST:
             return "#{:02x}{:02x}{:02x}".format(*mixed)
-    return "#000000" if target == 0 else "#ffffff"
+    if target == 0:
+        return "#000000"
+    return "#ffffff"
 
 
 def compute_contrast(first: tuple[int, ...], second: tuple[int, ...]) -> float:

@@ -205,6 +205,9 @@ def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]
     neighbour_releases = []
     for relation, ident in citation.relations:
         if relation in {"IsPreviousVersionOf", "IsNewVersionOf"}:
-            url = ident if ident.startswith("http") else f"https://doi.org/{ident}"
+            if ident.startswith("http"):
+                url = ident
+            else:
+                url = f"https://doi.org/{ident}"
             neighbour_releases.append({"url": url, "relation": relation})
     return neighbour_releases

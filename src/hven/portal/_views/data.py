@@ -310,7 +310,9 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
     runner = table_view.runner
     key_column = page.rows.column(column_names.index(key.name))
     value = key_column[0].as_py()
-    identifiers = [] if value is None else [str(value)]
+    identifiers = []
+    if value is not None:
+        identifiers = [str(value)]
     base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
         table,

@@ -108,9 +108,14 @@ def build_schema_org_dataset(
         publisher_facts = {"@type": "Organization", "name": publisher}
         if citation.publisher_ror:
             publisher_facts["@id"] = citation.publisher_ror
-    cited_works = [resource.citation] if resource.citation else []
+    cited_works = []
+    if resource.citation:
+        cited_works = [resource.citation]
     for work in resource.works:
-        work_address = f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id
+        if work.scheme == "DOI":
+            work_address = f"https://doi.org/{work.id}"
+        else:
+            work_address = work.id
         if work_address:
             cited_works.append(work_address)
     dataset_facts: dict[str, Any] = {

@@ -234,7 +234,10 @@ def describe_download_options(table_view: TableView, page_context: PageContext) 
 def _build_citation(table_view: TableView, page_context: PageContext, search_address: str) -> dict[str, str]:
     """Return the citation of a search's result and its link; without a collection, the link alone."""
     release = table_view.published.release
-    collection_name = table_view.table.schema if release is None else release.collection
+    if release is None:
+        collection_name = table_view.table.schema
+    else:
+        collection_name = release.collection
     resource = page_context.published_state.resources.get(collection_name)
     if table_view.table.is_fully_public:
         query = table_view.search.build_query()
@@ -419,7 +422,9 @@ def expand_search_to_all_columns_if_asked(table_view: TableView, page_context: P
 def _choose_link_column(link_columns: Sequence[Column], page_context: PageContext) -> Column | None:
     column_name = page_context.request.query_params.get(LINK_PARAMETER, "")
     if not column_name:
-        return link_columns[0] if link_columns else None
+        if link_columns:
+            return link_columns[0]
+        return None
     chosen_column = next((column for column in link_columns if column.name == column_name), None)
     if chosen_column is None:
         message = format_message(
@@ -577,7 +582,9 @@ def list_file_addresses(
     if column is not None:
         query = row_files.build_link_query(table_view.search, column)
     else:
-        columns = [table.identifier_column.name] if table.identifier_column is not None else []
+        columns = []
+        if table.identifier_column is not None:
+            columns = [table.identifier_column.name]
         query = table_view.search.build_query(columns=columns)
     context = page_context.context
     max_files = archiver.get_max_files(context.site.settings)

@@ -427,7 +427,9 @@ def build_error_responder(
             login_address = _build_login_address(request, context)
             return Response(status_code=303, headers={**headers, "location": login_address})
         if is_always_json or is_json_requested(request):
-            remedy = error.remedy if isinstance(error, HvenError) else ""
+            remedy = ""
+            if isinstance(error, HvenError):
+                remedy = error.remedy
             fault = {"message": message, "remedy": translator(remedy), "status": status}
             return Response(orjson.dumps(fault), status, {**headers, "content-type": JSON_MEDIA_TYPE})
         frame = build_page_frame(request, context, has_switches=has_switches)

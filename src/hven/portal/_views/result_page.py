@@ -81,7 +81,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise ParamError(
                 "the query is missing", name="QUERY", remedy="send QUERY by POST, as you would to /tap/sync"
             )
-        client_host = request.client.host if request.client is not None else ""
+        client_host = ""
+        if request.client is not None:
+            client_host = request.client.host
         host = page_context.principal.name or client_host
         maxrec = params.read_integer("MAXREC")
 
@@ -189,7 +191,9 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
         comparison = cited_results.compare_with_repeated_query(
             cited_result, page_context.principal, site=site, policies=policies, uses_current_state=True
         )
-    error = None if comparison is None else comparison.get("error")
+    error = None
+    if comparison is not None:
+        error = comparison.get("error")
     if isinstance(error, HvenError):
         comparison = {"error": error.message}
     cites = [write_dated_citation(resource, url) for resource in resources]

@@ -52,7 +52,9 @@ def read_row_fits_header_and_record_access(
     tables
         The tables that the reader may see, among them the collection's table of files.
     """
-    naming_texts = _list_file_name_candidates(row) if row.rows.num_rows else []
+    naming_texts = []
+    if row.rows.num_rows:
+        naming_texts = _list_file_name_candidates(row)
     files = None
     for candidate in tables:
         if candidate.schema == table.schema and candidate.utype == FILES_UTYPE:

@@ -90,7 +90,10 @@ def _find_row_file(
 def _build_row_citation(table_view: TableView, page_context: PageContext) -> dict[str, str] | None:
     """Return the citation of a row: its collection, its address and the date."""
     release = table_view.published.release
-    collection_name = table_view.table.schema if release is None else release.collection
+    if release is None:
+        collection_name = table_view.table.schema
+    else:
+        collection_name = release.collection
     resource = page_context.published_state.resources.get(collection_name)
     if resource is None:
         return None
@@ -115,6 +118,8 @@ def _group_columns_by_section(page: RowPage, page_context: PageContext) -> list[
         section_names.append("")
     sections = []
     for section in section_names:
-        title = SECTION_TITLES.get(section, section.capitalize()) if section else OTHER_SECTION_TITLE
+        title = OTHER_SECTION_TITLE
+        if section:
+            title = SECTION_TITLES.get(section, section.capitalize())
         sections.append({"title": translations.get(title, title), "columns": columns_by_section[section]})
     return sections

@@ -295,7 +295,9 @@ def describe_form_field(form_field: FormField, values: Sequence[str], labels: Co
         kind = "text"  # several values, or a condition that the selection list does not offer
     units: tuple[str, ...] = search_fields.MARGIN_UNITS
     if kind != "time":
-        own_units = [parts.unit] if parts.unit else []
+        own_units = []
+        if parts.unit:
+            own_units = [parts.unit]
         units = tuple(dict.fromkeys([*form_field.units, *own_units]))
     is_circular = any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi"))
     return SearchFormField(
@@ -364,7 +366,9 @@ def describe_cadence_fields(
     if cadence.find_time_column(table) is None or len(table.primary) != 1:
         return None
     invalid_text = dict(search.wrong).get(CADENCE_PARAMETER)
-    cadence_text = "" if search.every is None else str(search.every)
+    cadence_text = ""
+    if search.every is not None:
+        cadence_text = str(search.every)
     length, _, group_column = (invalid_text or cadence_text).partition(",")
     names = []
     if runner is not None:

@@ -84,5 +84,7 @@ def _list_page_addresses(page_context: PageContext) -> Iterator[tuple[str, str]]
             yield help_page.url, ""
     news_directory = settings.directory / page_context.brand.news
     for note in NOTE_CACHE.list_news(news_directory, settings.directory, page_context.language):
-        news_day = "" if note.day is None else note.day.isoformat()
+        news_day = ""
+        if note.day is not None:
+            news_day = note.day.isoformat()
         yield f"{page_context.base}/news/{quote(note.name)}", news_day

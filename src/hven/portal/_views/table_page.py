@@ -341,7 +341,9 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
     plotted_axes = [{name: axis[name] for name in ("name", "label", "unit")} for axis in plot_axes]
     collection = _find_collection_name(table_view)
     resource = page_context.published_state.resources.get(collection)
-    resource_title = resource.title if resource is not None else None
+    resource_title = None
+    if resource is not None:
+        resource_title = resource.title
     search_form = build_search_form(search, table_view.runner, table_view.labels)
     shown_headings = [column_headings[number] for number in shown_numbers]
     shown_cells = [[row[number] for number in shown_numbers] for row in cell_rows]
@@ -472,7 +474,9 @@ def _list_release_links(name: str, table_view: TableView, page_context: PageCont
             newest=state_number == 1,
         )
         release_links.append(release_link)
-    return release_links if len(release_links) > 1 else []
+    if len(release_links) > 1:
+        return release_links
+    return []
 
 
 def _build_headline(table: Table, title: str | None, name: str) -> str:
@@ -633,7 +637,9 @@ def _build_page_links(
     if offset:
         page_links |= {"first": build_page_address(0), "previous": build_page_address(max(offset - size, 0))}
     if has_more:
-        last_key = page.keys[-1] if page.keys else ""
+        last_key = ""
+        if page.keys:
+            last_key = page.keys[-1]
         page_links["next"] = build_page_address(offset + size, last_key)
         if total_rows is not None:
             page_links["last"] = build_page_address((total_rows - 1) // size * size)

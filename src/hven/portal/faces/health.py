@@ -169,7 +169,9 @@ class _HealthEndpoints:
             return await self.send_metrics(request)
         principal = self.context.identify_principal(request)
         body = await anyio.to_thread.run_sync(self.gather_health, principal)
-        status = 503 if body["status"] == "down" else 200
+        status = 200
+        if body["status"] == "down":
+            status = 503
         page: HealthPage | None = None
         if answer_format == "foot":  # other pages include it, whatever the status
             page, status = HealthFooter(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS), 200

@@ -216,7 +216,9 @@ class _LoginEndpoints:
         """Render the page for the reader; `page_options` are parameters of `render_login_page`."""
         principal = self.context.identify_principal(request)
         name = principal.impersonator or principal.name
-        grants = [] if name is None else self.site.store.grants.list_grants("token", subject=name)
+        grants = []
+        if name is not None:
+            grants = self.site.store.grants.list_grants("token", subject=name)
         tokens = [_token_to_json(grant) for grant in grants]
         return render_login_page(request, self.context, name=name, tokens=tokens, **page_options)
 

@@ -72,7 +72,9 @@ def build_file_routes(context: ServiceContext) -> Sequence[Route]:
             url = row["url"]
             if sign_url is not None and not row["direct"]:
                 url = sign_url(url)
-            byte_count = "-" if row["bytes"] is None else row["bytes"]
+            byte_count = "-"
+            if row["bytes"] is not None:
+                byte_count = row["bytes"]
             lines.append(f"{row['sha256'] or '-'}  {url}  {byte_count}  {row['title']}\n")
         cache_control = "no-cache" if sign_url is None else "private, no-store"
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": cache_control, **FILE_HEADERS}

@@ -84,7 +84,9 @@ def build_openapi_document(
 
 
 def _describe_face(face: ServiceFace) -> dict[str, Any]:
-    path_parameters = [TABLE_PATH_PARAMETER] if "{table}" in face.path else []
+    path_parameters = []
+    if "{table}" in face.path:
+        path_parameters = [TABLE_PATH_PARAMETER]
     error_media_type = face.error_responder.media_type
     operations = _describe_operation(face.name, face.title, face.description, face.all_params, error_media_type)
     return {"parameters": path_parameters, **operations}

@@ -130,8 +130,14 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
     if not slash:
         high_text = low_text
     try:
-        low = float(low_text) if low_text else -math.inf
-        high = float(high_text) if high_text or not slash else math.inf
+        if low_text:
+            low = float(low_text)
+        else:
+            low = -math.inf
+        if high_text or not slash:
+            high = float(high_text)
+        else:
+            high = math.inf
     except ValueError:
         remedy = f"write a range in metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is not a range of wavelengths", name=name, remedy=remedy) from None

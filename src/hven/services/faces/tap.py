@@ -62,7 +62,9 @@ def build_tap_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def redirect_base_address(request: Request) -> Response:
         """Redirect browsers to queries to try, and programs to the capabilities."""
-        resource = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
+        resource = "capabilities"
+        if "text/html" in request.headers.get("accept", ""):
+            resource = "examples"
         url = f"{services.get_base_url(request, site.settings)}/tap/{resource}"
         return Response(None, 303, headers={"location": url, "vary": "accept"})
 

@@ -663,7 +663,9 @@ def _create_column_masking(query: Any, column_masks: Mapping[str, Mapping[str, E
         source = node.source
 
         def set_source(part: Any) -> Any:
-            return replace(part, source=source) if isinstance(part, ColumnRef) else part
+            if isinstance(part, ColumnRef):
+                return replace(part, source=source)
+            return part
 
         return transform_tree(mask, set_source)
 

@@ -125,7 +125,9 @@ class LocalIdentityProvider:
         holder = self._store.users.find_account_by_token(secret)
         if holder is not None or account is None or not can_be_password:
             return holder
-        return account if passwords.check_password(self._store, account, secret) else None
+        if passwords.check_password(self._store, account, secret):
+            return account
+        return None
 
     def check_account_secret(self, account: str, secret: str, *, can_be_password: bool = True) -> None:
         """Check that a secret is the password or the token of an account.

@@ -490,7 +490,10 @@ class StateDatabase:
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
             if self.url.get_driver_name() == "psycopg":
                 plugins.require_modules("a store in PostgreSQL", "psycopg", error_class=StorageError)
-            self._file = self.url.database if self.is_sqlite else None
+            if self.is_sqlite:
+                self._file = self.url.database
+            else:
+                self._file = None
             self._package_values: dict[str, str] = {}  # of `meta`: the tables of the packages that this process uses
             self._known_file_id: tuple[int, int] | None = None  # device and inode of the file at the last look
             self.engine = sa.create_engine(self.url, **self._build_engine_options())

@@ -453,7 +453,9 @@ class JobStore:
             if dependency_cycle:
                 return dependency_cycle
             update_result = connection.execute(sa.update(jobs).where(row_condition).values(depends_on=ids_text))
-            return [] if update_result.rowcount else None
+            if update_result.rowcount:
+                return []
+            return None
 
     def list_children(self, job_id: str) -> list[str]:
         """List the jobs that are part of another job, at most `MAX_LISTED_CHILDREN`.

@@ -273,7 +273,9 @@ def _build_same_lease_condition(lease: Lease) -> sa.ColumnElement[bool]:
 
 def _read_lease(connection: sa.Connection, lease_name: str) -> Lease | None:
     row = connection.execute(sa.select(leases).where(leases.c.name == lease_name)).first()
-    return None if row is None else _lease_from_row(row)
+    if row is None:
+        return None
+    return _lease_from_row(row)
 
 
 def _lease_from_row(row: sa.Row[Any]) -> Lease:

@@ -336,7 +336,9 @@ class StateStore:
         query = sa.select(events).where(sa.or_(events.c.run == snapshot_or_run_id, names_snapshot))
         with self._database.begin_read() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
-        return None if row is None else str(row.at)
+        if row is None:
+            return None
+        return str(row.at)
 
     def list_kept_snapshot_paths(self) -> set[str]:
         """Return `Snapshot.path` of every kept snapshot: other files may be swept away."""

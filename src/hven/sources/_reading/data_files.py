@@ -492,7 +492,9 @@ def list_adql_queries(options: Mapping[str, Any]) -> list[str]:
         Options of a source with the option ``adql``.
     """
     query = options.get("adql")
-    return [query] if isinstance(query, str) else []
+    if isinstance(query, str):
+        return [query]
+    return []
 
 
 def resolve_column_names(

@@ -69,7 +69,10 @@ class FileListing(Sequence[DataFile]):
     def __getitem__(self, at: int | slice) -> DataFile | list[DataFile]:
         if isinstance(at, slice):
             return [self[index] for index in range(*at.indices(len(self)))]
-        place = at if at >= 0 else at + len(self)
+        if at >= 0:
+            place = at
+        else:
+            place = at + len(self)
         if place not in self._data_files:
             path = Path(self._listed_files[at].path)
             self._data_files[place] = DataFile(path=path, name=self._names[at])

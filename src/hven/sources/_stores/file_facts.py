@@ -207,7 +207,9 @@ def compile_glob(text: str) -> re.Pattern[str]:
 
 def _translate_glob_token(text: str) -> str:
     if text in {"*", "?"}:
-        return "[^/]*" if text == "*" else "[^/]"
+        if text == "*":
+            return "[^/]*"
+        return "[^/]"
     if len(text) > 1:  # [abc], [!a-f]
         return "[" + re.sub(r"([\\^\[\]])", r"\\\1", text[1:-1]).replace("!", "^", text[1] == "!") + "]"
     return re.escape(text)

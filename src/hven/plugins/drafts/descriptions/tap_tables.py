@@ -174,7 +174,9 @@ def _build_described_table(
         target = key_columns[0].target_table
         if target.partition(".")[0] == schema:
             target = _remove_schema_name(target)
-        key_name = f"key_{key_id}" if key_id[:1].isdigit() else key_id
+        key_name = key_id
+        if key_id[:1].isdigit():
+            key_name = f"key_{key_id}"
         relations[key_name] = DescribedForeignKey(
             target=target,
             columns=[key_column.column for key_column in key_columns],

@@ -95,7 +95,9 @@ def build_foreign_manifest(
     names = {column.name: (column_names or {}).get(column.name, column.name) for column in table.columns}
     _check_same_columns(names, files)
     _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
-    leaf_paths = _find_differing_leaf_paths(files[0].schema, names) if files else {}
+    leaf_paths = {}
+    if files:
+        leaf_paths = _find_differing_leaf_paths(files[0].schema, names)
     cell_column = find_cell_column(properties, files)
     indexed_columns = list_range_columns(table)
     indexed_schema = pa.schema([table.arrow_schema.field(name) for name in indexed_columns])
@@ -116,9 +118,10 @@ def build_foreign_manifest(
     if table.position is not None:
         lon_name, lat_name = table.position
         checks_all_rows = not is_on_web and row_count <= MAX_CHECKED_ROWS
-        checked_files = (
-            files if checks_all_rows else _choose_files_with_small_first_group(files, SAMPLED_FILE_COUNTS[is_on_web])
-        )
+        if checks_all_rows:
+            checked_files = files
+        else:
+            checked_files = _choose_files_with_small_first_group(files, SAMPLED_FILE_COUNTS[is_on_web])
         null_counts = _count_null_coordinates(
             reader,
             checked_files,
@@ -215,7 +218,9 @@ def find_cell_column(properties: Mapping[str, str], files: Sequence[ForeignCatal
         if first_schema is None or not footer.schema.equals(first_schema):
             first_schema = footer.schema
             column_names = [first_schema.column(number).path for number in range(footer.num_columns)]
-            column_number = column_names.index(name) if name in column_names else None
+            column_number = None
+            if name in column_names:
+                column_number = column_names.index(name)
         if column_number is None or not _has_column_extremes(footer, column_number):
             return None
     return name

@@ -111,7 +111,10 @@ class StreamedRowGroupExecution(DelegatingExecution):
         self._row_limit = top
         if limits.row_limit is not None:
             requested_rows = limits.row_limit + 1
-            self._row_limit = requested_rows if top is None else min(top, requested_rows)
+            if top is None:
+                self._row_limit = requested_rows
+            else:
+                self._row_limit = min(top, requested_rows)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         remaining_rows = self._row_limit

@@ -159,7 +159,9 @@ class RowGroupCollector:
         paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
         groups = [footer.row_group(number) for number in range(group_count)]
         first_cell, last_cell = (NO_CELL, NO_CELL) if file_cells is None else (file_cells[0], file_cells[1] - 1)
-        cell_number = paths.index(cell_column) if cell_column in paths else None
+        cell_number = None
+        if cell_column in paths:
+            cell_number = paths.index(cell_column)
         cells = [_get_extremes(group, cell_number) for group in groups]
         group_columns: dict[str, pa.Array] = {
             "file": pa.array(np.full(group_count, file_number, np.int32)),
@@ -171,7 +173,9 @@ class RowGroupCollector:
         }
         for arrow_field in self._columns:
             path = self._leaf_paths.get(arrow_field.name, arrow_field.name)
-            column_number = paths.index(path) if path in paths else None
+            column_number = None
+            if path in paths:
+                column_number = paths.index(path)
             extremes = [_get_extremes(group, column_number) for group in groups]
             is_empty = [
                 column_number is not None and _get_null_count(group, column_number) == group.num_rows
@@ -383,7 +387,10 @@ class CatalogueManifest:
         begin = last.searchsorted(cell_ranges[:, 0], side="left")
         end = first.searchsorted(cell_ranges[:, 1], side="left")
         if end[-1] - begin[0] <= 1:  # most cones have one row group, or none if it lies between two ranges
-            stop = end[-1] if (end > begin).any() else begin[0]
+            if (end > begin).any():
+                stop = end[-1]
+            else:
+                stop = begin[0]
             return np.arange(begin[0], stop)
         begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
         lengths = np.maximum(end - begin, 0)

@@ -101,7 +101,9 @@ def match_nearby_condition(
             radius: Constant | str | None = compile_constant(size, free_slots)
             radius_column = narrowable.find_stored_column(size)
             if radius is None and radius_column is not None and radius_column.column is not None:
-                radius = radius_column.column.name if radius_column.source == centre.source else None
+                radius = None
+                if radius_column.source == centre.source:
+                    radius = radius_column.column.name
             if radius is not None:
                 return NearMemoryRowsCondition(position, centre.table_name, centre.columns, radius, required_one)
     return None

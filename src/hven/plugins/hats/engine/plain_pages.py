@@ -187,7 +187,9 @@ def _find_rows_in_ranges(cells: Rows, cell_ranges: Rows) -> Rows:
     places = cells.searchsorted(cell_ranges.ravel()).reshape(-1, 2)
     lengths = places[:, 1] - places[:, 0]
     ends = lengths.cumsum()
-    row_count = int(ends[-1]) if len(ends) else 0
+    row_count = 0
+    if len(ends):
+        row_count = int(ends[-1])
     run_offsets = places[:, 0] - (ends - lengths)
     row_numbers: Rows = np.arange(row_count) + run_offsets.repeat(lengths)
     return row_numbers

@@ -210,7 +210,10 @@ class HatsPlan(QueryPlan):
         if self._streamable_query is None or self._streamable_query.top is None:
             return None
         top = self._streamable_query.top
-        value = literal_values[top.slot] if top.slot in self._bound_query.free_slots else top.value
+        if top.slot in self._bound_query.free_slots:
+            value = literal_values[top.slot]
+        else:
+            value = top.value
         if value is None:
             return None
         return int(value)

@@ -210,7 +210,9 @@ class ValueListRowGroupFilter:
         low = [_compute_range_bound(value, self.column, -1) for value in list_values]
         high = [_compute_range_bound(value, self.column, 1) for value in list_values]
         if any(value is None for value in low):
-            return None if index_groups is None else candidate_groups
+            if index_groups is None:
+                return None
+            return candidate_groups
         if len(list_values) > MAX_SEPARATE_RANGES:
             return context.manifest.find_row_groups_between(self.column.name, min(low), max(high), candidate_groups)
         range_groups = [
@@ -301,7 +303,9 @@ def _find_row_groups_by_key(context: RowGroupLookupContext, column: Column, valu
 def _compute_range_bound(value: Any, column: Column, rounding_direction: int) -> Any:
     """Return a bound in the type of the ranges, rounded outwards; None if it cannot be compared with them."""
     if column.type.is_string:
-        return value if isinstance(value, str) else None
+        if isinstance(value, str):
+            return value
+        return None
     if column.type.is_timestamp:
         return parse_timestamp_microseconds(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -317,7 +321,10 @@ def _round_outwards(value: float, column: Column, rounding_direction: int) -> fl
             return float(np.nextafter(np.float32(value), np.float32(outward_limit)))
     if column.type.is_integer:
         # Some comparisons are made in doubles, which have 53 bits.
-        rounded = math.floor(value) if rounding_direction < 0 else math.ceil(value)
+        if rounding_direction < 0:
+            rounded = math.floor(value)
+        else:
+            rounded = math.ceil(value)
         margin = abs(rounded) >> 52
         return int(np.clip(rounded + rounding_direction * margin, -(2**63), 2**63 - 1))
     if abs(value) < 2**53:
@@ -441,7 +448,9 @@ def _build_nearby_filter(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> RowGroupFilter | None:
     nearby_condition = match_nearby_condition(condition, narrowable, table_number, free_slots)
-    return None if nearby_condition is None else NearbyRowGroupFilter(nearby_condition)
+    if nearby_condition is None:
+        return None
+    return NearbyRowGroupFilter(nearby_condition)
 
 
 def _build_column_filter(

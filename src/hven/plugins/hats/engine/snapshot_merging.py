@@ -177,7 +177,9 @@ class CatalogueMergeStaging(CatalogueStaging):
             kept_rows = kept_rows.filter(pa.array(~is_removed))
         if file.low >= MISSING_KEY:
             part = PlannedCatalogueFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
-            return self._write_single_planned_file(part, kept_rows, None) if kept_rows.num_rows else []
+            if kept_rows.num_rows:
+                return self._write_single_planned_file(part, kept_rows, None)
+            return []
         if self.table.position is not None:
             kept_keys = self._read_file_cells(path)[~is_removed]
         else:
@@ -210,11 +212,15 @@ class CatalogueMergeStaging(CatalogueStaging):
     ) -> list[PlannedCatalogueFile]:
         """Divide keys among files: within the pixel of a file, or outside the cells that are kept."""
         if self.table.position is None:
-            suffix = "new" if file is None else file.path[-13:-8]
+            suffix = "new"
+            if file is not None:
+                suffix = file.path[-13:-8]
             stem = f"{hats_layout.DATASET_DIRECTORY}/{self.snapshot}-{suffix}"
             parts = plan_key_range_files([keys], max_rows)
             return [replace(part, path=f"{stem}-{number:05d}.parquet") for number, part in enumerate(parts)]
-        start_pixel = None if file is None else (file.order, file.pixel)
+        start_pixel = None
+        if file is not None:
+            start_pixel = (file.order, file.pixel)
         divided_pixels = hats_layout.divide_into_partitions(
             hats_layout.create_row_counter(keys), max_rows, start_pixel=start_pixel, reserved_cells=kept_cells
         )

@@ -229,7 +229,10 @@ class CatalogueStaging(FileStaging):
         cells = None
         if self.table.position is not None:
             cells = keys
-            cell_column = pa.nulls(rows.num_rows, pa.int64()) if keys is None else pa.array(keys)
+            if keys is None:
+                cell_column = pa.nulls(rows.num_rows, pa.int64())
+            else:
+                cell_column = pa.array(keys)
             stored_rows = pa.Table.from_arrays([cell_column, *rows.columns], schema=self._stored_schema)
         path = self._work_directory / planned_file.path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -281,7 +281,10 @@ class HatsEngine(StorageEngine):
         owner_file = root / OWNER_FILE_NAME
         try:
             root.mkdir(exist_ok=True)
-            owner = owner_file.read_text() if owner_file.exists() else ""
+            if owner_file.exists():
+                owner = owner_file.read_text()
+            else:
+                owner = ""
             if not owner:  # no site has written here, or one is about to write, or was killed before it could
                 owner = self._claim_owner_file(owner_file)
         except OSError as error:

@@ -78,7 +78,9 @@ def _check_table_footprints(
             "sampled": not row_sample.is_complete,
         }
         region_facts = {**finding_facts, "column": "s_region"}
-        frame = str(record.get("spatial_frame_type")) if is_epn else "celestial"
+        frame = "celestial"
+        if is_epn:
+            frame = str(record.get("spatial_frame_type"))
         shapes: list[RegionShape] = []
         if region_fields and record.get("s_region") is not None:
             shapes = _parse_and_check_region(record["s_region"], region_fields[0].xtype, frame, collector, region_facts)

@@ -192,7 +192,9 @@ def _check_media_type(
 ) -> None:
     content_type = get_media_type(answer)
     if content_type not in allowed_media_types:
-        detail = answer.url.rpartition("/")[2] if "atom" in code else ""
+        detail = ""
+        if "atom" in code:
+            detail = answer.url.rpartition("/")[2]
         collector.add_finding(code, detail, value=content_type)
 
 

@@ -98,7 +98,9 @@ def _find_votable_fault(body: bytes) -> str:
         document = votable.parse_votable(body)
     except NotXmlError as error:
         return str(error)
-    return "" if document.fields else "no FIELDs"
+    if document.fields:
+        return ""
+    return "no FIELDs"
 
 
 def _build_separated_text_check(separator: str) -> Callable[[bytes], str]:

@@ -122,7 +122,10 @@ def _check_tap_schema_table(service: ExaminedTapService, collector: FindingColle
             if not service.is_tap_1_0 or column not in TAP_1_1_COLUMNS:
                 collector.add_finding("schema.missing-column", **location)
             continue
-        is_right_type = field.is_text if kind == "text" else field.datatype in INTEGER_RANGES
+        if kind == "text":
+            is_right_type = field.is_text
+        else:
+            is_right_type = field.datatype in INTEGER_RANGES
         if not is_right_type:
             fault = f"{field.datatype}, not {kind}"
             collector.add_finding("schema.column-type", fault, **location, value=field.datatype)
@@ -171,7 +174,10 @@ def _check_listed_names(collector: FindingCollector, rows_by_table: dict[str, li
         name = str(record.get("column_name") or "")
         if not _is_usable_identifier(name):
             collector.add_finding("schema.column-name", table=table, column=name, value=name)
-        comparison_name = name if name.startswith('"') else normalize_identifier(name)
+        if name.startswith('"'):
+            comparison_name = name
+        else:
+            comparison_name = normalize_identifier(name)
         table_and_column = table.lower(), comparison_name
         if table_and_column in seen_columns:
             collector.add_finding("schema.duplicate", table=table, column=name, value=name)

@@ -158,7 +158,9 @@ def _to_votable_datatype(datatype: str) -> str:
     name = datatype.lower().removeprefix("adql:").removeprefix("vs:")
     name = re.sub(r"\(.*", "", name).strip()
     votable_datatype = TAP_1_0_DATATYPES.get(name, datatype)
-    return "char" if votable_datatype == "unicodeChar" else votable_datatype
+    if votable_datatype == "unicodeChar":
+        return "char"
+    return votable_datatype
 
 
 def _check_answer_fields(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:

@@ -345,7 +345,9 @@ class ConnectionPool:
     def _take_kept_connection(self) -> Any:
         """Take the connection that was used last out of the pool; None: there is none."""
         with self._lock:
-            return self._free_connections.pop()[1] if self._free_connections else None
+            if self._free_connections:
+                return self._free_connections.pop()[1]
+            return None
 
     @property
     def borrowed_count(self) -> int:

@@ -190,7 +190,9 @@ class PostgresPlan(QueryPlan):
         uploads = []
         accessible_names: list[str] = []
         is_fenced = False
-        policies = self._policy_conditions if self._engine.uses_indexes else {}
+        policies = {}
+        if self._engine.uses_indexes:
+            policies = self._policy_conditions
         for number, table in enumerate(self._bound_query.tables):
             qualified_name = table.qualified_name
             relation = require_relation(relations, qualified_name)

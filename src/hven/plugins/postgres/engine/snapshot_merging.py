@@ -324,7 +324,10 @@ class TableMergeStaging(SharedTableStaging):
             f"{old_partitions.quoted_default_partition} WHERE {column} IS NOT NULL"
         )
         is_by_cell = column_name == CELL_COLUMN
-        field = pa.field(CELL_COLUMN, pa.int64()) if is_by_cell else self._schema.field(column_name)
+        if is_by_cell:
+            field = pa.field(CELL_COLUMN, pa.int64())
+        else:
+            field = self._schema.field(column_name)
         schema = pa.schema([field])
         batches = [cast_result_batch(batch, schema) for batch in open_batch_reader(cursor)]
         rows = pa.Table.from_batches(batches, schema)
@@ -460,7 +463,9 @@ def _find_differing_part(table: Table, base_record: SnapshotTableComment, *, has
     """Name what differs between a table and the base so that nothing can be merged; empty if nothing does."""
     if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema}:
         return "columns"
-    partition = None if table.partition is None else repr(table.partition)
+    partition = None
+    if table.partition is not None:
+        partition = repr(table.partition)
     if base_record.partition != partition:
         return "partitions"
     if table.position is not None and (not has_cells or base_record.position not in {None, table.position}):

@@ -379,7 +379,9 @@ def write_column_definitions(table: Table) -> str:
     definitions = []
     for column in table.columns:
         storage_type = get_storage_type(column.type)
-        collation = ' COLLATE "C"' if storage_type in {"text", "text[]"} else ""
+        collation = ""
+        if storage_type in {"text", "text[]"}:
+            collation = ' COLLATE "C"'
         definitions.append(f"{quote_identifier(column.name)} {storage_type}{collation}")
     if table.position is not None:
         definitions.append(f"{quote_identifier(CELL_COLUMN)} bigint")

@@ -199,7 +199,10 @@ def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PL
     lines = lines[:8]
     label = ys[0].unit or "value"
     if len(lines) == 1:
-        label = f"{ys[0].name} ({ys[0].unit})" if ys[0].unit else ys[0].name
+        if ys[0].unit:
+            label = f"{ys[0].name} ({ys[0].unit})"
+        else:
+            label = ys[0].name
     description = f"part {table_part.index} {table_part.name}".strip()
     if quality is not None and len(table[quality.name]) == len(values):
         lines, flag_note = _remove_flagged_values(lines, table[quality.name] == 0, quality.name)
@@ -213,13 +216,15 @@ def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PL
 
 def _find_common_scale_type(table_part: TablePart, columns: Sequence[Column]) -> str | None:
     """Return the scale that the file states for all of these columns; None if there is none."""
-    metadata = (
-        table_part.collect_time_series_metadata() if table_part.collect_time_series_metadata is not None else None
-    )
+    metadata = None
+    if table_part.collect_time_series_metadata is not None:
+        metadata = table_part.collect_time_series_metadata()
     if metadata is None:
         return None
     scale_types = {metadata.scale_types.get(column.name) for column in columns}
-    return scale_types.pop() if len(scale_types) == 1 else None
+    if len(scale_types) == 1:
+        return scale_types.pop()
+    return None
 
 
 def _list_numeric_columns(table_part: TablePart) -> list[Column]:
@@ -300,7 +305,9 @@ def _remove_flagged_values(
         return lines, ""
     good_lines = []
     for title, values, error in lines:
-        good_values = np.where(is_good, values, np.nan) if len(values) == len(is_good) else values
+        good_values = values
+        if len(values) == len(is_good):
+            good_values = np.where(is_good, values, np.nan)
         good_lines.append((title, good_values, error))
     return good_lines, f", without {int((~is_good).sum()):,} values that {quality_name} flags"
 

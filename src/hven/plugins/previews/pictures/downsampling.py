@@ -87,7 +87,9 @@ def read_cell_means(
         fast_step=fast_step,
         end_time=time.monotonic() + READ_TIMEOUT_SECONDS,
     )
-    fast_cell = fast_step if len(fast_pieces) == 1 else 1
+    fast_cell = 1
+    if len(fast_pieces) == 1:
+        fast_cell = fast_step
     rows = []
     if rows_per_cell == slow_step:
         strip_values = LOCAL_STRIP_VALUES if array.is_local_uncompressed else STRIP_VALUES

@@ -214,7 +214,9 @@ def _rank_part(part: Part) -> int:
     Errors, flags and parts that describe data come last, and before them what changes with time and two other axes.
     """
     if isinstance(part, TablePart):
-        return 2 if part.role == "support" else 0
+        if part.role == "support":
+            return 2
+        return 0
     if part.source_part_index is not None:
         return 0
     is_cube = sum(axis.size > 1 for axis in part.axes) > 2

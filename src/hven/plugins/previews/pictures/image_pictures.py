@@ -57,7 +57,10 @@ def choose_drawn_axes(array: ArrayPart) -> tuple[int, int]:
             return (x, y)
         return (max(x, y), min(x, y))
     long_axes = [axis_number for axis_number, axis in enumerate(array.axes) if axis.size > 1]
-    candidates = long_axes if len(long_axes) >= 2 else list(range(len(array.axes)))
+    if len(long_axes) >= 2:
+        candidates = long_axes
+    else:
+        candidates = list(range(len(array.axes)))
     last_axes = candidates[-2:]
     return last_axes[1], last_axes[0]
 
@@ -265,7 +268,9 @@ class _PictureOrientation:
         values = self._find_edge_values(edge_number, share)
         if values is None:
             return None
-        factor = 3600.0 if self.sky_mapping.image_axes.kind == "disc" else 1.0
+        factor = 1.0
+        if self.sky_mapping.image_axes.kind == "disc":
+            factor = 3600.0
         if edge_number == 0 and factor > 1:
             values = values - 360.0 * round(float(np.nanmean(values)) / 360.0)
         values = values * factor
@@ -282,7 +287,9 @@ class _PictureOrientation:
                 continue
             cell = int(crossing[0])
             step = float(values[cell + 1] - values[cell])
-            beyond = float(tick - values[cell]) / step if step else 0.0
+            beyond = 0.0
+            if step:
+                beyond = float(tick - values[cell]) / step
             places.append(float(share[cell]) + float(share[1]) * beyond)
             if wraps and not 0 <= tick < 360:
                 label = f"{tick % 360.0:g}"  # noqa: PLW2901  (the same longitude)
@@ -292,11 +299,16 @@ class _PictureOrientation:
     def _find_edge_values(self, edge_number: int, share: Numbers) -> Numbers | None:
         """Find longitudes or latitudes along an edge, or along a middle line for maps of the whole sky."""
         for offset in (np.zeros(len(share)), np.full(len(share), 0.5)):
-            places = (share, offset) if edge_number == 0 else (offset, share)
+            if edge_number == 0:
+                places = (share, offset)
+            else:
+                places = (offset, share)
             lon, lat = self.compute_sky_coordinates(self.compute_image_pixels(*places))
             is_known = np.isfinite(lon) & np.isfinite(lat)
             if is_known.mean() > 0.9:
-                return np.unwrap(lon, period=360.0) if edge_number == 0 else lat
+                if edge_number == 0:
+                    return np.unwrap(lon, period=360.0)
+                return lat
         if is_known.sum() < 20:
             return None
         if edge_number != 0:

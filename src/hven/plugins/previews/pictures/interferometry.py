@@ -166,7 +166,10 @@ def _compute_pane_points(
 
 def draw_oifits(product: OpenProductFile, look: PictureStyle, title: str) -> tuple[PictureCanvas, str]:
     """Draw an OIFITS file: one pane if it is requested or there are no axes, else all that have measurements."""
-    pane_names = [look.show] if look.show in PANE_NAMES else list(PANE_NAMES)
+    if look.show in PANE_NAMES:
+        pane_names = [look.show]
+    else:
+        pane_names = list(PANE_NAMES)
     points_by_pane = {pane_name: read_interferometry_points(product, pane_name) for pane_name in pane_names}
     panes = [pane_name for pane_name in pane_names if len(points_by_pane[pane_name].x)] or pane_names[:1]
     if not look.axes:
@@ -174,7 +177,9 @@ def draw_oifits(product: OpenProductFile, look: PictureStyle, title: str) -> tup
     description = ", ".join(_describe_points(pane_name, points_by_pane[pane_name]) for pane_name in panes)
     count = len(panes)
     if not look.axes:
-        height_ratio = 1.0 if panes == ["uv"] else 2 / 3
+        height_ratio = 1.0
+        if panes != ["uv"]:
+            height_ratio = 2 / 3
         sheet = PictureCanvas(look.size, round(look.size * height_ratio))
         sheet.letter_pixels = 1
         width, height = sheet.size
@@ -263,7 +268,10 @@ def _draw_pane(frame: PlotFrame, pane_name: str, points: InterferometryPoints, r
             layer.draw_points(sign * flagged_x, sign * flagged_y, _FLAGGED_COLOUR, radius * 0.8, is_filled=False)
             layer.draw_points(sign * good_x, sign * good_y, LINE_COLOURS[0], radius * 0.8)
     else:
-        colour = LINE_COLOURS[0] if pane_name == "vis2" else LINE_COLOURS[1]
+        if pane_name == "vis2":
+            colour = LINE_COLOURS[0]
+        else:
+            colour = LINE_COLOURS[1]
         if pane_name == "t3phi":
             layer.draw_curve(np.array(frame.x), np.zeros(2), (150, 157, 168), 0.8)
         layer.draw_points(flagged_x, flagged_y, _FLAGGED_COLOUR, radius, is_filled=False)
@@ -441,7 +449,9 @@ def draw_transfer_function(
         ticks = choose_ticks(*outer_frame.x, tick_limit, "time")
         ticks_without_labels = replace(ticks, labels=("",) * len(ticks.labels), axis_note="")
         upper_frame.draw_axes(("", "VIS2"), ticks_without_labels, has_grid=True)
-        ratio_name = "VIS2 / disc" if any(look.diameters) else "VIS2 / 1"
+        ratio_name = "VIS2 / 1"
+        if any(look.diameters):
+            ratio_name = "VIS2 / disc"
         lower_frame.draw_axes(("time (UTC)", ratio_name), ticks, has_grid=True)
     for frame, row in frames:
         _draw_night(frame, night, row, radius=max(2.0, look.size / 330))

@@ -59,7 +59,9 @@ def strip_markdown(text: str | None) -> str:
 
 def _write_plain_link(match: re.Match[str]) -> str:
     words, address = match[1], match[2]
-    return words if address in {words, f"mailto:{words}"} else f"{words} ({address})".lstrip()
+    if address in {words, f"mailto:{words}"}:
+        return words
+    return f"{words} ({address})".lstrip()
 
 
 def write_cds_author(name: str) -> str:
@@ -81,7 +83,9 @@ def _write_authors_and_year(resource: CollectionSpec) -> str:
     year = find_publication_year(resource)
     if not authors:
         return f"({year})"
-    plus = "+" if len(authors) > 1 else ""
+    plus = ""
+    if len(authors) > 1:
+        plus = "+"
     return f"({authors[0]}{plus}, {year})"
 
 
@@ -263,7 +267,9 @@ def write_cds_readme(
         lines += _wrap_words(f"{to_ascii(work.id)} : {words}", "    ", "      ")
     for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
         lines += ["", *write_byte_description(delivered_table, file_name)]
-    contact = "" if resource.contact is None else to_ascii(resource.contact.name)
+    contact = ""
+    if resource.contact is not None:
+        contact = to_ascii(resource.contact.name)
     contact_line = contact
     if resource.contact is not None and resource.contact.email:
         contact_line = f"{contact}, {to_ascii(resource.contact.email.replace('@', '(at)'))}"

@@ -93,7 +93,9 @@ def _write_symbol(symbol: str) -> str | None:
         return "[-]"
     if symbol.startswith("log(") and symbol.endswith(")"):
         logarithm_unit = write_cds_unit(symbol[4:-1])
-        return None if logarithm_unit is None else f"[{logarithm_unit}]"
+        if logarithm_unit is None:
+            return None
+        return f"[{logarithm_unit}]"
     known_symbol = CDS_SYMBOLS.get(symbol) or UNPREFIXED_CDS_SYMBOLS.get(symbol)
     if known_symbol is not None:
         return known_symbol

@@ -88,8 +88,14 @@ class FixedWidthColumn(ABC):
         """
 
     def _widen_limits(self, low: float, high: float) -> None:
-        self.minimum = low if self.minimum is None else min(self.minimum, low)
-        self.maximum = high if self.maximum is None else max(self.maximum, high)
+        if self.minimum is None:
+            self.minimum = low
+        else:
+            self.minimum = min(self.minimum, low)
+        if self.maximum is None:
+            self.maximum = high
+        else:
+            self.maximum = max(self.maximum, high)
 
     def _write_texts(self, texts: pa.Array, *, is_right_aligned: bool) -> Cells:
         """Write texts of ASCII characters, padded with blanks."""
@@ -270,7 +276,10 @@ def _write_decimals(numbers: NDArray[np.int64], decimals: int, width: int, name:
             cells[:, position] = _POINT
             position -= 1
         is_required = digit_number <= decimals
-        is_written = np.ones(len(numbers), np.bool_) if is_required else magnitudes > 0
+        if is_required:
+            is_written = np.ones(len(numbers), np.bool_)
+        else:
+            is_written = magnitudes > 0
         if position < 0 or not is_written.any():
             break
         quotients = magnitudes // np.uint64(10)

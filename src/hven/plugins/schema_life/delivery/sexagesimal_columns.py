@@ -99,7 +99,9 @@ class SexagesimalColumn(FixedWidthColumn):
         """The format ``A1``, ``I2`` or ``F9.6``."""
         if not self._part.period_seconds:
             return "A1"
-        return f"F{self.width}.{self._part.decimals}" if self._part.decimals else "I2"
+        if self._part.decimals:
+            return f"F{self.width}.{self._part.decimals}"
+        return "I2"
 
     def measure(self, values: pa.Array) -> None:
         """Find whether values are missing."""

@@ -364,7 +364,9 @@ def _set_written_type_with_null(field: etree._Element, own_field: etree._Element
             elif name in field.attrib:
                 del field.attrib[name]
     own_values = own_field.find("VALUES")
-    null_value = None if own_values is None else own_values.get("null")
+    null_value = None
+    if own_values is not None:
+        null_value = own_values.get("null")
     if null_value is None:
         return
     values = field.find("VALUES")

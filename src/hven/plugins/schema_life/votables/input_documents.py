@@ -85,7 +85,9 @@ def parse_without_namespaces(text: str | bytes) -> etree._Element:
         The document.
     """
     parser = etree.XMLParser(**{**SAFE_PARSER_OPTIONS, "huge_tree": True})  # as large as the reader accepts
-    data = text.encode() if isinstance(text, str) else text
+    data = text
+    if isinstance(text, str):
+        data = text.encode()
     root = etree.fromstring(data, parser)
     for element in root.iter():
         element.tag = find_local_name(element.tag)

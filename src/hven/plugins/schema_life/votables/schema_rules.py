@@ -229,7 +229,9 @@ def _replace_invalid_ids(root: etree._Element) -> dict[str, str]:
     used_ids: set[str] = set()
     new_ids: dict[str, str] = {}
     for element in root.iter():
-        xml_id = element.get("ID") if isinstance(element.tag, str) else None
+        xml_id = None
+        if isinstance(element.tag, str):
+            xml_id = element.get("ID")
         if xml_id is None:
             continue
         unique_id = make_unique_id(xml_id, used_ids)

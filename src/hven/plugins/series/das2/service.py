@@ -138,7 +138,9 @@ EXCEPTION_TYPES = {400: "IllegalArgument", 404: "NoSuchDataSource", 401: "Unauth
 def _respond_to_error(request: Request, error: Exception) -> Response:
     """Answer an error as das2 has it."""
     status = services.find_http_status(error)
-    default_type = "IllegalArgument" if isinstance(error, UserError) else "ServerError"
+    default_type = "ServerError"
+    if isinstance(error, UserError):
+        default_type = "IllegalArgument"
     exception_type = EXCEPTION_TYPES.get(status, default_type)
     message = services.log_error_and_write_message(error, services.get_request_id(request))
     body = streams.write_das2_exception_packet(exception_type, message, packet_kind="stream")
@@ -594,7 +596,9 @@ def _build_parameter_planes(
     )
     is_one_of_several = line_count > 1
     if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
-        axis = parameter.bins[-1] if parameter.bins else None
+        axis = None
+        if parameter.bins:
+            axis = parameter.bins[-1]
         centers = moving_axis_values or list_bin_centers(axis)
         is_wide_axis = bool(centers) and min(centers) > 0 and max(centers) > WIDE_AXIS_RATIO * min(centers)
         plane = plane._replace(

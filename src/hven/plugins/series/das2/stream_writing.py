@@ -205,7 +205,9 @@ def write_das2_stream(
     chunks
         One for each batch.
     """
-    compressor = zlib.compressobj() if stream_format.is_compressed else None
+    compressor = None
+    if stream_format.is_compressed:
+        compressor = zlib.compressobj()
     has_packets = False
     yield _write_stream_header(stream_format)
 
@@ -472,7 +474,9 @@ def _write_dataset_xml(
                 elements.append(f"  <data physDim={quoted_name} name={quoted_name}>\n{properties_text}")
             use = _VALUE_USES[plane.operation]
             unit = quote_attribute(format_units(plane.unit))
-            item_bytes = NUMBER_CHARACTERS[item_size] if stream_format.is_text else item_size
+            item_bytes = item_size
+            if stream_format.is_text:
+                item_bytes = NUMBER_CHARACTERS[item_size]
             elements.append(
                 f"""    <scalar use="{use}" semantic="real" index="{value_index}" units={unit}>
       <packet numItems="{element_count}" itemBytes="{item_bytes}" encoding="{encoding}" fill="{FILL_VALUE:g}" />

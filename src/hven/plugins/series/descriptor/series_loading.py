@@ -162,7 +162,9 @@ def _find_column_of_days(table: Table) -> Column | None:
 def list_sample_time_columns(table: Table) -> list[str]:
     """List the time columns of data sets: clients ask for samples by windows of time."""
     begin = find_begin_and_end_time_columns(table)[0]
-    begin_name = begin.name.lower() if begin is not None else ""
+    begin_name = ""
+    if begin is not None:
+        begin_name = begin.name.lower()
     time_column_names = {series.time.lower() or begin_name for series in list_table_series(table)}
     return [
         column.name
@@ -465,7 +467,10 @@ def _read_file_reader_spec(
     try:
         function_names = [node.name for node in ast.parse(data).body if isinstance(node, ast.FunctionDef)]
     except (SyntaxError, ValueError) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else None
+        if isinstance(error, SyntaxError):
+            line = error.lineno
+        else:
+            line = None
         faults.add_error(f"{key_path}.reader: {error}", TextPlace(file=name, line=line))
     else:
         if function not in function_names:

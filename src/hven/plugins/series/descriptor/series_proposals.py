@@ -38,7 +38,9 @@ _MAX_RELATIVE_DEVIATION = 0.1  # difference between intervals that are alike
 def propose_series(inspected_source: InspectedSource) -> TableKeyProposal:
     """Propose the data set of a source of samples in time, and note its outliers."""
     source = inspected_source.source
-    sample_metadata = source.describe_samples() if isinstance(source, TimeSamplesSource) else None
+    sample_metadata = None
+    if isinstance(source, TimeSamplesSource):
+        sample_metadata = source.describe_samples()
     if sample_metadata is None or not isinstance(source, TimeSamplesSource):
         return TableKeyProposal()
     time_columns = [column for column in inspected_source.columns if column.name == sample_metadata.time]

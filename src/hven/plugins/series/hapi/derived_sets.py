@@ -212,7 +212,9 @@ def describe_data_set_relations(data_set: SampleDataSet, data_sets: Mapping[str,
 
     def find_derived_set(id_suffix: str) -> SampleDataSet | None:
         derived_set = data_sets.get(f"{base_set.id}_{id_suffix}")
-        return derived_set if derived_set is not None and derived_set.base_set is base_set else None
+        if derived_set is not None and derived_set.base_set is base_set:
+            return derived_set
+        return None
 
     coarser_sets = []
     for width in WIDTHS:

@@ -128,7 +128,9 @@ def _write_cells(
     """
     if parameter.value_kind == "isotime":
         times = _write_times(array, parameter)
-        return quote_texts(times) if as_json else times
+        if as_json:
+            return quote_texts(times)
+        return times
     elements = _flatten_elements(array, parameter)
     if parameter.value_kind == "string":
         texts = literal.fill_nulls(elements.cast(_STRING_TYPE), parameter.fill or "")

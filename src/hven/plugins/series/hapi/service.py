@@ -148,7 +148,10 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 def _build_modified_header(update_time: str) -> dict[str, str]:
     """Build the Last-Modified header."""
     time = datetime.fromisoformat(update_time)
-    utc_time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    if time.tzinfo:
+        utc_time = time.astimezone(UTC)
+    else:
+        utc_time = time.replace(tzinfo=UTC)
     return {"last-modified": format_datetime(utc_time, usegmt=True)}
 
 
@@ -319,7 +322,10 @@ class _HapiRequest(sample_sets.SeriesRequest):
     face = "hapi"
 
     def __init__(self, request: Request, context: ServiceContext, endpoint: str = "") -> None:
-        self.params = _read_params(request, endpoint) if endpoint else {}
+        if endpoint:
+            self.params = _read_params(request, endpoint)
+        else:
+            self.params = {}
         super().__init__(request, context)
 
     def find_update_time(self) -> str:
@@ -471,7 +477,9 @@ async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
         header = {**status, **hapi_request.build_data_set_info(data_set, chosen), "format": output_format}
 
     def count_batches() -> Iterator[pa.RecordBatch]:
-        first_batches = [] if first_batch is None else [first_batch]
+        first_batches = []
+        if first_batch is not None:
+            first_batches = [first_batch]
         for batch in itertools.chain(first_batches, batches):
             record_sent_data(rows_by_table={table_name: batch.num_rows})
             yield batch

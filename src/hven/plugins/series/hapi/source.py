@@ -251,7 +251,9 @@ class HapiSource(TimeWindowSource):
 
     def _read_duration_microseconds(self, key: str) -> int | None:
         seconds = _parse_duration_seconds(self._dataset_info.get(key))
-        return int(seconds * SECOND_MICROSECONDS) if seconds else None
+        if seconds:
+            return int(seconds * SECOND_MICROSECONDS)
+        return None
 
     def _build_url(self, endpoint: str, parameters: dict[str, str], *, is_hapi2: bool) -> str:
         if is_hapi2:
@@ -338,7 +340,10 @@ class HapiSource(TimeWindowSource):
         if not data:
             return []
         chosen = {name: self._parameters[name] for name in column_names}
-        parse = self._parse_binary if self._uses_binary else self._parse_csv
+        if self._uses_binary:
+            parse = self._parse_binary
+        else:
+            parse = self._parse_csv
         return [parse(data, chosen)]
 
     def _parse_binary(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
@@ -423,7 +428,10 @@ class HapiSource(TimeWindowSource):
             else:
                 text_dtype = f"S{max(parameter['length'], 1)}"
                 elements = [part.cast(pa.binary()).to_numpy().astype(text_dtype) for part in parts]
-            values = np.stack(elements, axis=1) if parameter["size"] else elements[0]
+            if parameter["size"]:
+                values = np.stack(elements, axis=1)
+            else:
+                values = elements[0]
             arrays_by_name[name] = self._build_array(values, name, parameter)
         return pa.table(arrays_by_name)
 
@@ -501,7 +509,9 @@ def _parse_number(text: Any) -> float | None:
 
 def _parse_duration_seconds(duration: Any) -> float | None:
     """Parse a duration in seconds; None: it is none, or 0."""
-    return parse_duration(duration) or None if isinstance(duration, str) else None
+    if isinstance(duration, str):
+        return parse_duration(duration) or None
+    return None
 
 
 def _parse_hapi_status(data: bytes) -> tuple[int | None, str]:

@@ -159,7 +159,9 @@ def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> 
         return []
     ids: list[str] = []
     for entry in entries:
-        data_set_id = entry.get("id") if isinstance(entry, dict) else None
+        data_set_id = None
+        if isinstance(entry, dict):
+            data_set_id = entry.get("id")
         if not isinstance(data_set_id, str) or not data_set_id or "," in data_set_id or data_set_id in ids:
             collector.add_finding("hapi.catalog", value=data_set_id)
         else:

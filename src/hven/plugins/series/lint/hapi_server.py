@@ -68,7 +68,9 @@ def find_hapi_status_code(answer: HttpAnswer) -> int | None:
         code = parse_json_answer(answer)["status"]["code"]
     except (NotJsonError, KeyError, TypeError):
         return None
-    return code if isinstance(code, int) else None
+    if isinstance(code, int):
+        return code
+    return None
 
 
 class ExaminedHapiServer:

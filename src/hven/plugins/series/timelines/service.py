@@ -124,7 +124,9 @@ def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
         can_cache = timeline_request.is_public and data_set.remote is None and request.method == "GET"
         tile_cache = context.site.get_or_create(TimelineTileCache)
         key = (headers["etag"], choose_encoding(request.headers.get("accept-encoding", "")))
-        cached_tile = tile_cache.find(key) if can_cache else None
+        cached_tile = None
+        if can_cache:
+            cached_tile = tile_cache.find(key)
         if cached_tile is not None:
             cached_body, cached_headers = cached_tile
             return Response(cached_body, headers=cached_headers)
@@ -231,7 +233,9 @@ def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None
     if isinstance(bins.centers, str):
         return description | {"along": bins.centers}
     centers = list_bin_centers(bins)
-    return description | {"centers": centers} if len(centers) == count else None
+    if len(centers) == count:
+        return description | {"centers": centers}
+    return None
 
 
 def _build_tile(
@@ -374,13 +378,19 @@ def encode_values_as_bytes(
         Headers with the parameters for decoding.
     """
     is_finite = np.isfinite(picture)
-    values = picture.ravel() if is_finite.all() else picture[is_finite]
+    if is_finite.all():
+        values = picture.ravel()
+    else:
+        values = picture[is_finite]
     if not values.size:
         empty_codes = np.zeros(picture.shape, np.uint8)
         return empty_codes, {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
     sampling_step = max(values.size // MAX_SAMPLED_VALUES, 1)
     sampled_values = values[::sampling_step].astype(np.float64)
-    zero = 0.0 if is_logarithmic else float(np.median(sampled_values))
+    if is_logarithmic:
+        zero = 0.0
+    else:
+        zero = float(np.median(sampled_values))
     highest = float(values.max())
     lowest = float(values.min())
     max_deviation = max(highest - zero, zero - lowest)

@@ -86,7 +86,10 @@ def _is_logarithmic_axis(centers: Numbers, scale_type: str | None) -> bool:
     """Return whether an axis has the stated scale, or a wide range; one with a center at 0 or below is linear."""
     lowest = float(np.nanmin(centers))
     highest = float(np.nanmax(centers))
-    is_wanted = scale_type == "log" if scale_type else highest > LOGARITHMIC_RANGE_FACTOR * lowest
+    if scale_type:
+        is_wanted = scale_type == "log"
+    else:
+        is_wanted = highest > LOGARITHMIC_RANGE_FACTOR * lowest
     return lowest > 0 and is_wanted
 
 

@@ -79,8 +79,14 @@ def _find_first_time_span(series_facts: Mapping[str, Any], query_params: Mapping
     start, stop = series_facts["latest"]
     margin = (stop - start) // 100
     try:
-        low = parse_time_as_microseconds(query_params["_from"]) if "_from" in query_params else start - margin
-        high = parse_time_as_microseconds(query_params["_to"]) if "_to" in query_params else stop + margin
+        if "_from" in query_params:
+            low = parse_time_as_microseconds(query_params["_from"])
+        else:
+            low = start - margin
+        if "_to" in query_params:
+            high = parse_time_as_microseconds(query_params["_to"])
+        else:
+            high = stop + margin
     except ValueError:
         return None
     if low < high and ("_from" in query_params) == ("_to" in query_params):

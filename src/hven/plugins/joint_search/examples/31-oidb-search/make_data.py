@@ -24,7 +24,9 @@ def make_observation(number: int) -> tuple[str, float, float, float, float, str,
     instrument = rng.choice(list(BANDS))
     short, long = BANDS[instrument]
     begin = 58484 + 9.0 * number + rng.uniform(0, 0.4)
-    category = "CALIB" if rng.random() < 0.3 else "SCIENCE"
+    category = "SCIENCE"
+    if rng.random() < 0.3:
+        category = "CALIB"
     return instrument, short, long, begin, begin + 0.02, category, f"0{100 + number % 8}.C-0{number % 900:03d}"
 
 
