@@ -51,7 +51,7 @@ def get_operations_directory(settings: Settings) -> Path:
     return settings.var_directory / OPERATIONS_DIRECTORY
 
 
-def list_disk_directories(settings: Settings) -> list[Path]:
+def list_one_directory_per_disk(settings: Settings) -> list[Path]:
     """List one directory of the site for each disk that it uses."""
     directories_by_disk: dict[int, Path] = {}
     for directory in (settings.data_directory, settings.var_directory):
@@ -75,7 +75,7 @@ def record_disk_sample(settings: Settings) -> None:
             samples = read_disk_samples(settings)
             if samples and 0 <= time.time() - samples[-1].unix_time < SAMPLE_INTERVAL_SECONDS:
                 return
-            for directory in list_disk_directories(settings):
+            for directory in list_one_directory_per_disk(settings):
                 samples.append(DiskSample(time.time(), str(directory), shutil.disk_usage(directory).free))
             new_path = path.with_suffix(f".{os.getpid()}.new")
             new_path.write_text("".join(f"{json.dumps(sample)}\n" for sample in samples[-MAX_SAMPLES:]), "utf-8")
@@ -134,7 +134,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
         Settings of the site.
     """
     samples = read_disk_samples(settings)
-    for directory in list_disk_directories(settings):
+    for directory in list_one_directory_per_disk(settings):
         subject = str(directory)
         usage = shutil.disk_usage(directory)
         free_text = f"{usage.free / 1e9:.1f} GB are free on the disk of {directory}"

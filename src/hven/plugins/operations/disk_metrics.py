@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from hven.plugins.operations.disk_forecast import list_disk_directories
+from hven.plugins.operations.disk_forecast import list_one_directory_per_disk
 from hven.plugins.operations.query_watch import list_watched_sites
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def list_metrics() -> Iterator[Metric]:
     """List the size and the free space of each disk of the sites that this process has opened."""
     free_samples, size_samples = [], []
-    directories = {directory for site in list_watched_sites() for directory in list_disk_directories(site.settings)}
+    directories = {
+        directory for site in list_watched_sites() for directory in list_one_directory_per_disk(site.settings)
+    }
     for directory in sorted(directories):
         labels = {"directory": str(directory)}
         with contextlib.suppress(OSError):  # the disk was removed meanwhile
