@@ -16,7 +16,7 @@ from hven.plugins.migration.column_conversion import (
     apply_epn_standard,
     is_epn_table,
 )
-from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE, DraftBuilder, list_paths, order_keys
+from hven.plugins.migration.draft_building import CODE_FILE, DraftBuilder, list_paths, order_keys
 from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
@@ -132,7 +132,7 @@ class CollectionConverter:
             macros=macros,
             code_file=self._code_file,
             report=self._report,
-            format_path=self._format_path,
+            format_path=self._builder.format_path,
             store_connection=self._keep_connection,
             find_table=lambda reference: expander.find_table(reference, path),
         )
@@ -151,13 +151,6 @@ class CollectionConverter:
             elif registry.setdefault(key, value) != value:
                 self._report.add_decision(resource, OTHER_RECORD_TEXT.format(value))
         self._builder.settings_lines += services.write_alias_lines()
-        if services.aliases:
-            self._report.add_decision(
-                None, f"add the old addresses to hven.toml: the lines are at the end of {REPORT_FILE}"
-            )
-
-    def _format_path(self, pattern: str, resource_directory: Path) -> str:
-        return self._builder.format_path(resource_directory / pattern)
 
     def _keep_connection(self, path: Path) -> str:
         if path.is_file():
@@ -191,7 +184,7 @@ class _ResourceConverter:
         macros: MacroValues,
         code_file: MovedCodeFile,
         report: MigrationReport,
-        format_path: Callable[[str, Path], str],
+        format_path: Callable[[Path], str],
         store_connection: Callable[[Path], str],
         find_table: Callable[[str], Element | None],
     ) -> None:
@@ -201,26 +194,16 @@ class _ResourceConverter:
         self._macros = macros
         self._code_file = code_file
         self._report = report
-        self._table_elements = {
-            element.get_value("id"): element for element in resource.iterate_descendants() if element.tag == "table"
-        }
-        self._procedures = {
-            element.get_value("id"): element
-            for element in resource.iterate_descendants()
-            if element.tag == "procDef" and element.get_value("id")
-        }
-        self._rowmakers = {
-            element.get_value("id"): element
-            for element in resource.iterate_descendants()
-            if element.tag == "rowmaker" and element.get_value("id")
-        }
+        self._table_elements = _map_elements_by_id(resource, "table")
+        self._procedures = _map_elements_by_id(resource, "procDef")
+        self._rowmakers = _map_elements_by_id(resource, "rowmaker")
         self._columns = ColumnConverter(
             lambda reference: self._table_elements.get(reference) or find_table(reference), report
         )
         self._sources: dict[int, ConvertedSource | None] = {}
         self._grammars = GrammarConverter(
             resource_directory=resource_directory,
-            format_path=lambda pattern: format_path(pattern, resource_directory),
+            format_path=format_path,
             code_file=code_file,
             store_connection=store_connection,
             report=report,
@@ -237,8 +220,6 @@ class _ResourceConverter:
                 self._report.add_omission(element, f"{element.tag}: {OMITTED_ELEMENTS[element.tag]}")
         imports = self._list_imports()
         for table_id, table in self._table_elements.items():
-            if not table_id:
-                continue
             if not _is_on_disk(table):
                 if table_id not in imports:
                     continue
@@ -293,14 +274,14 @@ class _ResourceConverter:
         self._add_source(keys, table, name, columns, source)
         if "view" not in keys:
             keys |= mapping.sections
-        if mapping.condition and "view" not in keys:
-            keys["where"] = mapping.condition
+            if mapping.condition:
+                keys["where"] = mapping.condition
         title = keys.get("set", {}).get("service_title") if is_epn else None
         if title is not None and title != self._collection:  # a rule of EPN-TAP
             keys["set"]["service_title"] = self._collection
             self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
         self._convert_table_keys(table, keys, columns, is_epn=is_epn)
-        if (columns and "view" not in keys) or (columns and keys.get("view")):
+        if columns and keys.get("view", "no view"):
             keys["columns"] = columns
         self._convert_file_access(keys, columns, mapping)
         self._convert_preview(keys, mapping)
@@ -358,13 +339,10 @@ class _ResourceConverter:
                 first = (mapping, source)
                 continue
             if mapping.sections == first[0].sections:
-                known = first[1].options
-                first[1].options = {
-                    **known,
-                    "files": [*list_paths(known.get("files")), *list_paths(source.options.get("files"))],
-                }
-                if not source.options.get("files"):
-                    first[1].options = known
+                files = list_paths(source.options.get("files"))
+                if files:
+                    options = first[1].options
+                    options["files"] = [*list_paths(options.get("files")), *files]
             else:
                 self._report.add_decision(
                     data, f"{name} is filled by several data elements with other mappings: only the first was converted"
@@ -461,9 +439,7 @@ class _ResourceConverter:
                 other.text.startswith(("//siap", "//ssap#")) for other in table.list_children("mixin")
             ):
                 self._report.add_decision(mixin, f"{word}: write `obscore` so that ObsCore finds the rows")
-            elif word.startswith(("scs#", "products#", "epntap2#", "obscore#", "siap", "ssap#")):
-                continue
-            else:
+            elif not word.startswith(("scs#", "products#", "epntap2#", "obscore#", "siap", "ssap#")):
                 self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
 
     def _convert_frame(
@@ -522,6 +498,12 @@ class _ResourceConverter:
                 )
 
 
+def _map_elements_by_id(resource: Element, tag: str) -> dict[str, Element]:
+    elements = {element.get_value("id"): element for element in resource.iterate_descendants() if element.tag == tag}
+    elements.pop("", None)
+    return elements
+
+
 def _is_on_disk(table: Element) -> bool:
     return table.find_child("viewStatement") is not None or table.is_true("onDisk")
 
@@ -535,23 +517,25 @@ def _is_probably_published(table: Element) -> bool:
 
 
 def _add_primary_key(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
-    primary = [item.strip().lower() for item in re.split(r"[,\s]+", table.get_value("primary")) if item.strip()]
-    if primary and all(item in names for item in primary):
-        columns = [names[item] for item in primary]
+    columns = _find_listed_columns(table.get_value("primary"), names)
+    if columns:
         keys["primary"] = columns[0] if len(columns) == 1 else columns
 
 
 def _add_indexes(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
     """Add the indexes of several columns."""
-    groups = [
-        [item.strip().lower() for item in index.get_value("columns").split(",")]
-        for index in table.list_children("index")
-    ]
-    indexes = [
-        [names[item] for item in group] for group in groups if len(group) > 1 and all(item in names for item in group)
-    ]
+    groups = [_find_listed_columns(index.get_value("columns"), names) for index in table.list_children("index")]
+    indexes = [group for group in groups if len(group) > 1]
     if indexes:
         keys["indexes"] = indexes
+
+
+def _find_listed_columns(text: str, names: Mapping[str, str]) -> list[str]:
+    """Find the columns that a text lists; empty: one of them is not there."""
+    words = [word.lower() for word in re.split(r"[,\s]+", text) if word]
+    if not all(word in names for word in words):
+        return []
+    return [names[word] for word in words]
 
 
 def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:

@@ -99,6 +99,8 @@ class DraftBuilder:
             report=self.report,
             lines=self.mapping_lines,
         )
+        if self.settings_lines:
+            self.report.add_decision(None, "add the lines at the end of this report to hven.toml")
         origin = ", ".join(origins[:3])
         report_text = self.report.write_text(f"{origin}: conversion to the collection {self.name}")
         if self.settings_lines:

@@ -25,10 +25,13 @@ _SIGNATURE_PATTERN = re.compile(rb"<erddapDatasets\b|<dataset\s[^>]*\btype\s*=\s
 _TIME_PATTERN = re.compile(r"(seconds|minutes|hours|days)\s+since\s+1970-0?1-0?1", re.IGNORECASE)
 _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 SECONDS_OF_UNIT = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
-DATABASE_TYPES = ("EDDTableFromDatabase",)
+DATABASE_TYPE = "EDDTableFromDatabase"
 TEXT_TYPES = ("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles", "EDDTableFromAsciiServiceNOS")
-ARRAY_TYPES = ("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles")
-PARQUET_TYPES = ("EDDTableFromParquetFiles",)
+# data sets of files that say the types of their columns, and the kind of source that reads them
+SOURCE_KINDS = {
+    **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), "product"),
+    "EDDTableFromParquetFiles": "parquet",
+}
 SEPARATORS = {"\\t": "tab", "\t": "tab", ",": "comma", ";": "semicolon", " ": "whitespace", "|": "pipe"}
 # units of UDUNITS that VOUnits writes in another way
 UNIT_WORDS = {
@@ -136,12 +139,10 @@ class _DatasetConverter:
             self._convert_metadata(metadata)
         elif metadata.keys() - {"title", "summary"}:
             self._report.add_omission(dataset, "keywords, institution and licence: a collection has one of each")
-        if dataset.get_value("accessibleTo"):
+        readers = dataset.get_value("accessibleTo")
+        if readers:
             keys["access"] = "private"
-            self._report.add_decision(
-                dataset,
-                f"{self._name} is accessible to {dataset.get_value('accessibleTo')}: it is private; grant access",
-            )
+            self._report.add_decision(dataset, f"{self._name} is accessible to {readers}: it is private; grant access")
         keys["source"] = source
         keys |= self._convert_variables(source)
         minutes = dataset.get_value("reloadEveryNMinutes")
@@ -152,7 +153,7 @@ class _DatasetConverter:
 
     def _convert_source(self) -> dict[str, Any] | None:
         dataset = self._dataset
-        if self._type in DATABASE_TYPES:
+        if self._type == DATABASE_TYPE:
             properties = {item.get_value("name"): item.text for item in dataset.list_children("connectionProperty")}
             address = (dataset.get_value("sourceUrl"), properties.get("user", ""), properties.get("password", ""))
             secret = keep_jdbc_address(
@@ -168,13 +169,10 @@ class _DatasetConverter:
             skipped = dataset.get_value("columnNamesRow")
             if skipped.isdigit() and int(skipped) > 1:
                 source["skip"] = int(skipped) - 1
-            if dataset.get_value("charset"):
-                source["encoding"] = dataset.get_value("charset").lower()
+            set_value(source, "encoding", dataset.get_value("charset").lower())
             return source
-        if self._type in ARRAY_TYPES:
-            return {"kind": "product", "files": self._find_files()}
-        if self._type in PARQUET_TYPES:
-            return {"kind": "parquet", "files": self._find_files()}
+        if self._type in SOURCE_KINDS:
+            return {"kind": SOURCE_KINDS[self._type], "files": self._find_files()}
         if self._type.startswith("EDDGrid"):
             reason = "a grid is not a table: publish its files with `files`, and rasters of bodies with `layers`"
         else:
@@ -223,25 +221,24 @@ class _DatasetConverter:
         text_names: list[str] = []
         for variable in self._dataset.list_children("dataVariable"):
             source_name = variable.get_value("sourceName")
-            name = choose_name(variable.get_value("destinationName") or source_name, "column")
+            wanted_name = variable.get_value("destinationName")
+            name = choose_name(wanted_name or source_name, "column")
             attributes = _list_attributes(variable)
             columns[name] = self._convert_column(variable, attributes)
             quoted = f'"{source_name}"'
             units = attributes.get("units", "")
             missing = attributes.get("missing_value") or attributes.get("_FillValue") or "NaN"
-            if missing != "NaN" and self._type in DATABASE_TYPES:
+            if missing != "NaN" and self._type == DATABASE_TYPE:
                 quoted = f"NULLIF({quoted}, {missing})"
             elif missing != "NaN":
                 source.setdefault("null", {})[source_name] = [missing]
             quoted = self._unpack_value(variable, attributes, quoted, columns[name])
-            if name.lower() != variable.get_value("destinationName").lower() and variable.get_value("destinationName"):
-                self._report.add_decision(
-                    variable, f"{variable.get_value('destinationName')} is no name in ADQL: the column is {name}"
-                )
+            if wanted_name and name.lower() != wanted_name.lower():
+                self._report.add_decision(variable, f"{wanted_name} is no name in ADQL: the column is {name}")
             match = _TIME_PATTERN.match(units)
             if source_name.startswith("="):
                 self._convert_constant(variable, name, source_name[1:].strip(), sections)
-            elif columns[name]["type"] == "timestamp" and match and self._type not in DATABASE_TYPES:
+            elif columns[name]["type"] == "timestamp" and match and self._type != DATABASE_TYPE:
                 factor = SECONDS_OF_UNIT[match[1].lower()]
                 sections["map"][name] = f"from_unix({quoted}{f' * {factor}' if factor > 1 else ''})"
             elif columns[name]["type"] == "timestamp" and self._is_text:

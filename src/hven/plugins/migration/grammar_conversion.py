@@ -145,7 +145,7 @@ class GrammarConverter:
         self,
         *,
         resource_directory: Path,
-        format_path: Callable[[str], str],
+        format_path: Callable[[Path], str],
         code_file: MovedCodeFile,
         store_connection: Callable[[Path], str],
         report: MigrationReport,
@@ -177,14 +177,14 @@ class GrammarConverter:
         if source is None:
             return None
         if "files" not in source.options and source.options.get("kind") not in {"python", "sql", "elastic"}:
-            files = [self._format_path(pattern) for pattern in patterns]
+            files = [self._format_path(self._directory / pattern) for pattern in patterns]
             if not files:
                 self._report.add_decision(data, "the data element names no files")
                 files = ["data/*"]
             source.options = {
                 "kind": source.options["kind"],
                 "files": files[0] if len(files) == 1 else files,
-                **{key: value for key, value in source.options.items() if key != "kind"},
+                **source.options,
             }
             if ignored:
                 source.options["ignore"] = ignored[0] if len(ignored) == 1 else ignored
@@ -347,7 +347,7 @@ class GrammarConverter:
             "kind": "elastic",
             "url": url,
             "index": index,
-            "query": self._format_path(query_file),
+            "query": self._format_path(self._directory / query_file),
         }
         if fields and not computed_names:
             options["source"] = sorted(
@@ -368,7 +368,7 @@ class GrammarConverter:
     def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}
         if patterns:
-            options["arguments"] = {"pattern": self._format_path(patterns[0])}
+            options["arguments"] = {"pattern": self._format_path(self._directory / patterns[0])}
         words = frozenset(re.findall(r"""['"](\w+)['"]""", code))
         return ConvertedSource(options, needs_columns=True, code_words=words)
 

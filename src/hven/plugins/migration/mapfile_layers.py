@@ -106,9 +106,6 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             builder.draft["files"] = sorted({layer["file"] for layer in layers.values()})
             builder.draft["layers"] = layers
             builder.settings_lines += ["[[alias]]", 'path = "/cgi-bin/mapserv"', f'to = "/wms/{builder.name}"']
-            builder.report.add_decision(
-                None, "add the old address to hven.toml: the lines are at the end of the report"
-            )
         stated_frames = _find_metadata(metadata, "srs").split()
         if stated_frames:
             builder.report.add_decision(
@@ -138,7 +135,7 @@ def read_mapfile(path: Path) -> Block:
             words = None
         elif name in BLOCKS and not (name == "SYMBOL" and block.name in {"STYLE", "LAYER"}):
             if len(stack) > MAX_DEPTH:
-                raise SourceError("blocks are nested too deeply", place=_to_text_place(place), remedy="check the file")
+                raise _build_error("blocks are nested too deeply", place)
             inner = Block(name, place)
             block.blocks.append(inner)
             stack.append(inner)
@@ -151,14 +148,13 @@ def read_mapfile(path: Path) -> Block:
         elif words is not None:
             words.append(word)
     if len(stack) > 1:
-        raise SourceError(
-            f"{stack[-1].name} has no END", place=_to_text_place(stack[-1].place), remedy="correct a copy of the file"
-        )
+        raise _build_error(f"{stack[-1].name} has no END", stack[-1].place)
     return next(iter(root.list_blocks("MAP")), root)
 
 
-def _to_text_place(place: Element) -> TextPlace:
-    return TextPlace(file=place.file, line=place.line)
+def _build_error(message: str, place: Element) -> SourceError:
+    text_place = TextPlace(file=place.file, line=place.line)
+    return SourceError(message, place=text_place, remedy="correct a copy of the file")
 
 
 def _iterate_tokens(
@@ -185,9 +181,7 @@ def _iterate_tokens(
             elif not included.is_relative_to(root) or not included.is_file():
                 fault = "is not there, or outside the folder of the mapfile"
             if fault:
-                raise SourceError(
-                    f"INCLUDE {word} {fault}", place=_to_text_place(place), remedy="correct a copy of the file"
-                )
+                raise _build_error(f"INCLUDE {word} {fault}", place)
             yield from _iterate_tokens(included, root, [*parents, included], count)
         elif word.upper() == "INCLUDE" and not is_quoted:
             is_include = True

@@ -190,8 +190,6 @@ def _convert_settings(builder: DraftBuilder, settings: dict[str, tuple[str, Elem
             builder.report.add_decision(place, f"{name} is not known")
     for section, lines in limits.items():
         builder.settings_lines += [f"[{section}]", *lines, ""]
-    if limits:
-        builder.report.add_decision(None, "add the limits to hven.toml: the lines are at the end of the report")
 
 
 def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: str) -> None:
