@@ -19,7 +19,8 @@ from granule_rows import build_granule_table, build_observation_table
 from hven.app._server import create_and_start_application
 from hven.model.table import Table
 from hven.plugins.stac.export_verb import _build_item_file_name
-from hven.plugins.stac.item_documents import compute_boxes, find_frame_code
+from hven.plugins.stac.iau_bodies import find_frame_code
+from hven.plugins.stac.item_documents import compute_boxes
 from hven.testing.site import open_tiny_site
 
 SKY_ITEMS = "/stac/collections/sky.observations/items"
