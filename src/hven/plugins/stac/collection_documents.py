@@ -16,6 +16,7 @@ from hven.plugins.stac.item_documents import (
     SSYS_SCHEMA,
     STAC_VERSION,
 )
+from hven.portal.api.page_rows import build_table_address
 from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _build_collection_links(catalogue: ReaderCatalogue, collection: ItemCollecti
     root_url = catalogue.root_url
     url = build_collection_url(root_url, collection.id)
     table = collection.item_table.table
-    page_url = f"{catalogue.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
+    page_url = build_table_address(catalogue.base_url, table)
     links = [
         build_link("self", url),
         build_link("root", root_url),

@@ -41,7 +41,7 @@ _LINK_SCHEMA = pa.schema(
     }
 )
 _VOCABULARY_PATTERN = "^.*[#/]"
-_EMPTY_TEXT = literal.to_arrow_string_scalar("")
+EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _FIRST = pa.scalar(1)
 
 
@@ -153,7 +153,7 @@ def read_column_texts(item_table: ItemTable, rows: pa.Table, name: str) -> pa.Ar
     if column is None or not column.type.is_string or column.type.xtype not in {None, "", "uri"}:
         return None
     texts = read_column(rows, column).cast(pa.string())
-    is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
+    is_blank = pc.equal(pc.utf8_trim_whitespace(texts), EMPTY_TEXT)
     return pc.if_else(is_blank, literal.NULL_STRING, texts) if pc.any(is_blank).as_py() else texts
 
 
@@ -226,9 +226,9 @@ def write_assets_with_size_flags(links: pa.Table, row_count: int) -> tuple[pa.Ar
         pa.array([literals.get(word, word) for word in distinct_words], pa.string()).take(words.indices)
         for literals in (ASSET_KEYS, ASSET_ROLES)
     )
-    numbers = _number_links_with_same_word(rows, np.asarray(words.indices), len(distinct_words))
+    numbers = _assign_numbers_by_row_and_word(rows, np.asarray(words.indices), len(distinct_words))
     number_texts = literal.concat_text_columns("-", numbers.cast(pa.string()))
-    suffixes = pc.if_else(pc.equal(numbers, _FIRST), _EMPTY_TEXT, number_texts)
+    suffixes = pc.if_else(pc.equal(numbers, _FIRST), EMPTY_TEXT, number_texts)
     addresses, titles, media_types, sizes = (literal.combine_chunks(links[name]) for name in _LINK_SCHEMA.names[2:])
     members: list[pa.Array | str] = [
         literal.quote_json_strings(literal.concat_text_columns(keys, suffixes)),
@@ -252,8 +252,8 @@ def write_assets_with_size_flags(links: pa.Table, row_count: int) -> tuple[pa.Ar
     return texts_by_row, pa.array(size_counts > 0)
 
 
-def _number_links_with_same_word(rows: Integers, words: Integers, word_count: int) -> pa.Array:
-    """Give each link its number, from 1, among the links of its row that have the same word."""
+def _assign_numbers_by_row_and_word(rows: Integers, words: Integers, word_count: int) -> pa.Array:
+    """Assign each link its number, from 1, among the links of its row that have the same word."""
     codes = rows.astype(np.int64) * word_count + words
     order = np.argsort(codes, kind="stable")
     sorted_codes = codes[order]

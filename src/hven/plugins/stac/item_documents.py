@@ -18,6 +18,7 @@ from hven.model import literal, shape_columns
 from hven.model.sky import region_files
 from hven.plugins.stac.iau_bodies import find_frame_code
 from hven.plugins.stac.item_assets import (
+    EMPTY_TEXT,
     has_link_lists,
     read_column,
     read_column_texts,
@@ -26,6 +27,7 @@ from hven.plugins.stac.item_assets import (
 )
 from hven.plugins.stac.item_tables import TEXT_PROPERTIES
 from hven.plugins.stac.temporal_conditions import to_instants
+from hven.portal.api.page_rows import build_table_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,30 +47,28 @@ SSYS_SCHEMA = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
 PROJECTION_SCHEMA = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 SCIENTIFIC_SCHEMA = "https://stac-extensions.github.io/scientific/v1.0.0/schema.json"
-TARGET_CLASSES = (
-    "asteroid",
-    "dwarf_planet",
-    "planet",
-    "satellite",
-    "comet",
-    "exoplanet",
-    "interplanetary_medium",
-    "sample",
-    "sky",
-    "spacecraft",
-    "spacejunk",
-    "star",
-    "calibration",
+TARGET_CLASSES = pa.array(
+    [
+        "asteroid",
+        "dwarf_planet",
+        "planet",
+        "satellite",
+        "comet",
+        "exoplanet",
+        "interplanetary_medium",
+        "sample",
+        "sky",
+        "spacecraft",
+        "spacejunk",
+        "star",
+        "calibration",
+    ]
 )
 # of items, besides their properties
-MEMBER_NAMES = frozenset(
-    ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
-)
+MEMBER_NAMES = {"type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets"}
 NULL_TEXT = literal.NULL_STRING
-_TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
 _GRID_COLUMNS = ("proj_shape", "proj_transform", "proj_bbox")
 _ON_BODY = literal.to_arrow_string_scalar("body")
-_EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _JSON_NULL = literal.to_arrow_string_scalar("null")
 
 
@@ -205,7 +205,7 @@ class _ItemWriter:
     def _join_flagged_texts(self, flagged_texts: list[tuple[str, pa.Array]]) -> pa.Array:
         """Join texts that only some rows have, as JSON strings with commas between."""
         parts = [
-            literal.fill_nulls(pc.if_else(flags, literal.to_arrow_string_scalar(f',"{text}"'), _EMPTY_TEXT))
+            literal.fill_nulls(pc.if_else(flags, literal.to_arrow_string_scalar(f',"{text}"'), EMPTY_TEXT))
             for text, flags in flagged_texts
         ]
         if not parts:
@@ -233,7 +233,7 @@ class _ItemWriter:
             has_ssys = pc.is_valid(targets)
             if classes is not None:
                 first_class = pc.list_element(pc.split_pattern(literal.fill_nulls(classes), "#"), 0)
-                is_known = pc.is_in(first_class, _TARGET_CLASS_ARRAY)
+                is_known = pc.is_in(first_class, TARGET_CLASSES)
                 add_property(
                     "ssys:target_class", pc.if_else(is_known, literal.quote_json_strings(first_class), NULL_TEXT)
                 )
@@ -324,9 +324,8 @@ class _ItemWriter:
             body_codes = pa.array([self.item_table.frame_code] * self.rows.num_rows, pa.string())
         elif targets is not None and self.item_table.has_geometry:
             encoded = targets.dictionary_encode()
-            names = encoded.dictionary.to_pylist()
-            body_codes = pa.array([find_frame_code(name.split("#")[0]) for name in names], pa.string())
-            body_codes = body_codes.take(encoded.indices)
+            codes = [find_frame_code(name.split("#")[0]) for name in encoded.dictionary.to_pylist()]
+            body_codes = pa.array(codes, pa.string()).take(encoded.indices)
         if body_codes is None or body_codes.null_count == len(body_codes):
             return own_codes
         body_codes = pc.if_else(pa.array(_find_present(geometries)), body_codes, NULL_TEXT)
@@ -353,7 +352,7 @@ class _ItemWriter:
                 encoded_ids,
                 '"}',
             ]
-        page_url = f"{self.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
+        page_url = build_table_address(self.base_url, table)
         if self.item_table.has_unique_ids:
             has_plain_ids = encoded_ids is ids
             row_keys = ids if has_plain_ids else encode_ids_for_urls(literal.quote_json_strings(ids))
@@ -589,4 +588,4 @@ def write_boxes(
     first, second, third, fourth = (pa.array(boxes[:, number]).cast(pa.string()) for number in order)
     comma, middle = separators
     texts = literal.concat_text_columns(begin, first, comma, second, middle, third, comma, fourth, end)
-    return pc.if_else(has_box, texts, _EMPTY_TEXT)
+    return pc.if_else(has_box, texts, EMPTY_TEXT)
