@@ -116,6 +116,6 @@ def test_a_raster_over_180_degrees_is_in_the_box_of_its_capabilities(tmp_path: P
 
     raster = open_raster(tmp_path / "over.tif", np.ones((10, 20), "float32"), "IAU_2015:49900", (170, 0, 190, 10))
     resource = CollectionSpec(name="c", title="C", path=tmp_path / "c.yaml")
-    text = write_capabilities([(resource, raster)], "https://vo.example/wms/c", "1.3.0", {}).decode()
+    text = write_capabilities([(resource, raster)], "https://vo.example/wms/c", "1.3.0", {})[0].decode()
     assert "<westBoundLongitude>-180.0</westBoundLongitude><eastBoundLongitude>180.0<" in text
     assert 'minx="0.0" miny="170.0" maxx="10.0" maxy="190.0"' in text

@@ -19,7 +19,8 @@ from granule_rows import build_granule_table, build_observation_table
 from hven.app._server import create_and_start_application
 from hven.model.table import Table
 from hven.plugins.stac.export_verb import _build_item_file_name
-from hven.plugins.stac.item_documents import compute_boxes, find_frame_code
+from hven.plugins.stac.iau_bodies import find_frame_code
+from hven.plugins.stac.item_documents import compute_boxes
 from hven.testing.site import open_tiny_site
 
 SKY_ITEMS = "/stac/collections/sky.observations/items"
@@ -144,3 +145,15 @@ def test_only_frames_that_proj_knows_are_named() -> None:
 def test_no_item_takes_the_name_of_the_file_of_its_collection(tmp_path: Path) -> None:
     assert _build_item_file_name("collection") not in {"collection", _build_item_file_name("Collection")}
     assert _build_item_file_name("g0001") == "g0001"
+
+
+def test_items_lead_to_the_page_of_a_table_that_is_named_like_another_resource(tmp_path: Path) -> None:
+    table = replace(build_granule_table("mars"), name="files")
+    rows = fill_rows(table, [{"granule_uid": "g", "target_name": "Mars", "spatial_frame_type": "body"}])
+    with open_tiny_site(tmp_path, {"mars.files": (table, rows)}) as site:
+        client = Client(create_and_start_application(site))
+        for path in ("/stac/collections/mars.files", "/stac/collections/mars.files/items/g"):
+            links = get_document(client, path)["links"]
+            (address,) = (urlsplit(link["href"]) for link in links if link["rel"] == "alternate")
+            assert address.path == "/collections/mars/~files~"
+            assert client.get(f"{address.path}?{address.query}").status == 200

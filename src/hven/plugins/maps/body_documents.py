@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -39,9 +40,7 @@ def read_layer_infos(
 
 def build_body_list(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], base_url: str) -> dict[str, Any]:
     """Build the list of bodies with layers."""
-    counts: dict[str, int] = {}
-    for _, _, info in read_layer_infos(rasters):
-        counts[info.frame.body.name] = counts.get(info.frame.body.name, 0) + 1
+    counts = Counter(info.frame.body.name for _, _, info in read_layer_infos(rasters))
     bodies = [
         {"body": name, "title": name, "layer_count": count, "url": f"{base_url}/maps/{quote(name)}.json"}
         for name, count in sorted(counts.items())

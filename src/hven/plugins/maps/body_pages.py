@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven.adql import syntax_tree
+from hven.adql.syntax_tree import Comparison, FunctionCall, Literal, build_table_query
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.model.table import translate_text
@@ -28,7 +28,6 @@ from hven.portal.api.table_places import (
     list_gazetteers,
     recognize_gazetteer_table,
 )
-from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,16 +178,11 @@ def _list_gazetteer_names(page_context: PageContext, body_name: str, runner: Que
         column_names = [gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column]
         if gazetteer.size_column:
             column_names.append(gazetteer.size_column)
-        search = TableSearch(table=gazetteer.table)
-        lower_body = syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),))
-        select = syntax_tree.Select(
-            tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in column_names),
-            search.build_from_item(),
-            where=syntax_tree.Comparison("=", lower_body, syntax_tree.Literal(body_name.lower())),
-            top=syntax_tree.Literal(MAX_NAMES),
-        )
+        lower_body = FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),))
+        is_on_body = Comparison("=", lower_body, Literal(body_name.lower()))
+        query = build_table_query(gazetteer.table, column_names, is_on_body)
         try:
-            rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+            rows = runner.fetch_table(query, row_limit=MAX_NAMES, timeout_seconds=QUERY_TIMEOUT_SECONDS)
         except HvenError:
             continue  # the map is drawn without these names
         columns = [column.to_pylist() for column in rows.columns]

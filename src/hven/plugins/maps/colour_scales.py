@@ -104,7 +104,7 @@ def read_colour_scale(
     name = texts[0] if texts else "grey"
     if len(texts) <= 1 and name in NAMED_SCALES:
         names = NAMED_SCALES[name]
-        values = tuple(float(value) for value in np.linspace(low, high, len(names)))
+        values = tuple(np.linspace(low, high, len(names)).tolist())
         return ColourScale(values, tuple(_parse_colour([colour]) for colour in names))
     lines: Sequence[str] = texts
     if len(texts) == 1:
@@ -145,15 +145,13 @@ def _parse_colour_stops(
     colours = tuple(stops[value] for value in sorted(stops))
     if value_range is not None:  # the stops are stretched to the range
         values = np.interp(values, (values[0], values[-1]), value_range)
-    return ColourScale(tuple(float(value) for value in values), colours)
+    return ColourScale(tuple(values.tolist()), colours)
 
 
 def _parse_colour(words: Sequence[str]) -> tuple[int, int, int, int]:
     """Parse a name, ``#rrggbb``, ``#rrggbbaa``, or three or four numbers from 0 to 255."""
-    if len(words) == 1:
-        red, green, blue, *opacity = ImageColor.getrgb(words[0])
-        return red, green, blue, opacity[0] if opacity else 255
-    red, green, blue, *opacity = (int(word) for word in words)
-    if not all(0 <= channel <= 255 for channel in (red, green, blue, *opacity)):
+    channels = ImageColor.getrgb(words[0]) if len(words) == 1 else tuple(int(word) for word in words)
+    if not all(0 <= channel <= 255 for channel in channels):
         raise ValueError("the numbers of a colour must be from 0 to 255")
+    red, green, blue, *opacity = channels
     return red, green, blue, opacity[0] if opacity else 255

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyproj
 import rasterio
-from affine import Affine
 from rasterio.io import MemoryFile
+from rasterio.transform import from_bounds
 
 from hven.formats.media.api import find_body_ctype_code
 from hven.model.errors import ParamError, suggest_spelling
+from hven.plugins.maps.frames import compute_place_errors
 from hven.plugins.maps.map_rasters import GDAL_OPTIONS
 from hven.plugins.maps.raster_files import open_raster
 from hven.plugins.maps.raster_sampling import sample_view
@@ -81,8 +82,7 @@ def write_coverage(raster: LayerRaster, view: MapView, media_type: str, *, is_sm
 
 def _write_ascii_grid(grid: NDArray[Any], view: MapView) -> bytes:
     """Write an Arc/Info ASCII grid, whose pixels may have two sizes (``dx``, ``dy``)."""
-    west, south, east, north = view.bounds
-    width, height = (east - west) / view.width, (north - south) / view.height
+    (west, south, _, _), (width, height) = view.bounds, view.pixel_size
     size = f"cellsize {width!r}"
     if not math.isclose(width, height, rel_tol=1e-9):
         size = f"dx {width!r}\ndy {height!r}"
@@ -102,8 +102,6 @@ def _write_geotiff(grid: NDArray[Any], view: MapView, unit: str) -> bytes:
     ParamError
         The file would have another frame.
     """
-    west, south, east, north = view.bounds
-    width, height = (east - west) / view.width, (north - south) / view.height
     frame = view.frame
     if frame.crs.ellipsoid is None or frame.crs.ellipsoid.semi_major_metre != frame.crs.ellipsoid.semi_minor_metre:
         raise _build_frame_error("GeoTIFF", frame)
@@ -116,7 +114,7 @@ def _write_geotiff(grid: NDArray[Any], view: MapView, unit: str) -> bytes:
             dtype=grid.dtype.name,
             nodata=MISSING_VALUE,
             crs=frame.crs.to_wkt("WKT2_2019"),
-            transform=Affine(width, 0, west, 0, -height, north),
+            transform=from_bounds(*view.bounds, view.width, view.height),
             compress="deflate",
         ) as dataset:
             dataset.write(grid, 1)
@@ -168,9 +166,8 @@ def _write_fits(grid: NDArray[Any], view: MapView, raster: LayerRaster) -> bytes
     projection = _FITS_PROJECTIONS.get(frame.kind)
     if projection is None:
         raise _build_frame_error("FITS", frame)
-    west, south, east, north = view.bounds
+    (west, south, east, _), steps = view.bounds, view.pixel_size
     degrees_per_unit = frame.metres_per_unit / body.metres_per_degree
-    steps = (east - west) / view.width, (north - south) / view.height
     origin_x = (west + east) / 2 if projection == "CAR" else 0.0
     origin_lon, _ = frame.convert_to_lon_lat(np.array([origin_x]), np.zeros(1))
     pole_lat = {"north_polar": 90.0, "south_polar": -90.0}.get(frame.kind, 0.0)
@@ -199,10 +196,7 @@ def _write_fits(grid: NDArray[Any], view: MapView, raster: LayerRaster) -> bytes
     columns, rows = columns * view.width, rows * view.height
     expected = frame.convert_to_lon_lat(west + columns * steps[0], south + rows * steps[1])
     found = WCS(image.header).all_pix2world(columns + 0.5, rows + 0.5, 1)
-    is_known = np.isfinite(expected[0]) & np.isfinite(found[0]) & (np.abs(expected[1]) < 90 - 1e-6)
-    lon_errors = (np.asarray(found[0]) - expected[0] + 180) % 360 - 180
-    errors = np.stack([lon_errors, np.asarray(found[1]) - expected[1]])[:, is_known]
-    if np.abs(errors).max(initial=0) > 1e-6:
+    if compute_place_errors(expected, found).max(initial=0) > 1e-6:
         raise _build_frame_error("FITS", frame)
     with open_raster(raster.path, raster.layer.variable) as dataset:
         if dataset.driver == "FITS":

@@ -18,7 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from hven.formats.media.api import find_body_ctype_code
 from hven.model.errors import ParamError, SourceError
-from hven.plugins.maps.frames import AUTHORITY, CelestialBody, Frame, find_body
+from hven.plugins.maps.frames import AUTHORITY, CelestialBody, Frame, compute_place_errors, find_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +149,7 @@ class FitsImage:
             frames = [frame]
         else:
             body = body or self._find_body()
-            suffixes = _SUFFIXES_BY_PROJECTION[projection]
-            frames = [body.get_frame(suffix) for suffix in suffixes]
+            frames = [body.get_frame(suffix) for suffix in _SUFFIXES_BY_PROJECTION[projection]]
             self._require_planetocentric_latitudes(body)
         known_letters = find_body_ctype_code(frames[0].body.name)
         if letters != known_letters and letters not in GENERAL_BODY_LETTERS:
@@ -205,10 +204,9 @@ class FitsImage:
         wcs = self._build_wcs().celestial
         if self._flips_columns:
             columns = self.width - columns
-        found_lon, found_lat = wcs.all_pix2world(columns + 0.5, self.height - rows + 0.5, 1)
-        is_known = np.isfinite(lon) & np.isfinite(found_lon) & (np.abs(lat) <= 90)
-        errors = np.stack([(found_lon - lon + 180) % 360 - 180, found_lat - lat])[:, is_known]
-        return bool(is_known.any() and np.abs(errors).max() <= MAX_PLACE_ERROR_DEG)
+        found = wcs.all_pix2world(columns + 0.5, self.height - rows + 0.5, 1)
+        errors = compute_place_errors((lon, lat), found)
+        return bool(errors.size and errors.max() <= MAX_PLACE_ERROR_DEG)
 
     def read(self, bands: Sequence[int], window: Window, out_shape: tuple[int, int, int]) -> NDArray[Any]:
         """Read the nearest pixels of a window.

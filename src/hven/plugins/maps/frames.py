@@ -162,21 +162,6 @@ class Frame:
         return int(self.name.rpartition(":")[2])
 
     @property
-    def axis_order_text(self) -> str:
-        """The order of its axes, for messages."""
-        horizontal_name, vertical_name = "easting", "northing"
-        if self.is_west_positive:
-            horizontal_name = "westing"
-        if self.is_geographic:
-            horizontal_name, vertical_name = "longitude (east)", "latitude"
-            if self.is_west_positive:
-                horizontal_name = "longitude (west)"
-        names = [horizontal_name, vertical_name]
-        if self.is_vertical_first:
-            names.reverse()
-        return ", ".join(names)
-
-    @property
     def extent(self) -> tuple[float, float, float, float]:
         """West, south, east and north ends of whole maps, in its units; polar maps are squares."""
         if self.is_geographic:
@@ -207,21 +192,14 @@ class Frame:
         return self.body.radius_m if ellipsoid is None else float(ellipsoid.semi_major_metre)
 
     @property
-    def wkt(self) -> str:
-        """The frame as WKT 2 (ISO 19162)."""
-        return str(self.crs.to_wkt("WKT2_2019"))
-
-    @property
     def proj_text(self) -> str:
         """The frame as a text of PROJ with x first, for browsers; empty if PROJ cannot write it."""
         if self.is_geographic and not self.has_ographic_latitudes:
             return f"+proj=longlat +R={self.body.radius_m:.12g} +no_defs"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is lost is the order of the axes
-            try:
-                return str(self.crs.to_proj4()).removesuffix(" +type=crs")
-            except pyproj.exceptions.CRSError:
-                return ""
+        try:
+            return _write_proj4(self.crs).removesuffix(" +type=crs")
+        except pyproj.exceptions.CRSError:
+            return ""
 
     def convert_to_lon_lat(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Convert coordinates; places outside the projection become infinite."""
@@ -258,11 +236,25 @@ class Frame:
     def _squared_axis_ratio(self) -> float:
         return (self.body.polar_radius_m / self.body.equatorial_radius_m) ** 2
 
+    def write_coordinates(self, horizontal: float, vertical: float) -> str:
+        """Write two coordinates in the order of the axes, for documents."""
+        return "{!r} {!r}".format(*self.order_axes(horizontal, vertical))
+
+    def write_corners(self, bounds: tuple[float, float, float, float]) -> tuple[str, str]:
+        """Write the lower and the upper corner of a box with west, south, east and north ends."""
+        return self.write_coordinates(*bounds[:2]), self.write_coordinates(*bounds[2:])
+
     def order_axes(self, horizontal: Any, vertical: Any) -> tuple[Any, Any]:
         """Return two values in the order of the axes."""
         if self.is_vertical_first:
             return vertical, horizontal
         return horizontal, vertical
+
+
+def _write_proj4(crs: pyproj.CRS) -> str:
+    """Write a system as a text of PROJ, without the warning that the order of the axes is lost."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return str(crs.to_proj4())
 
 
 @lru_cache(maxsize=200)
@@ -271,6 +263,19 @@ def _get_projection(crs: pyproj.CRS) -> tuple[pyproj.Transformer, bool]:
     base = crs.geodetic_crs
     assert base is not None  # noqa: S101  (all frames have one)
     return pyproj.Transformer.from_crs(base, crs), base.axis_info[0].direction == "north"
+
+
+def compute_place_errors(expected: tuple[FloatArray, FloatArray], found: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """Compute how far longitudes and latitudes are from those that are expected, where both are on the body.
+
+    Returns
+    -------
+    errors
+        Degrees, shape (2, n); places at the poles, where longitudes mean nothing, are left out.
+    """
+    (lon, lat), (found_lon, found_lat) = expected, found
+    is_known = np.isfinite(lon) & np.isfinite(found_lon) & (np.abs(lat) < 90 - 1e-6)
+    return np.abs(np.stack([(found_lon - lon + 180) % 360 - 180, found_lat - lat])[:, is_known])
 
 
 @lru_cache(maxsize=1)
@@ -467,16 +472,11 @@ def _convert_crs_to_frame(crs: pyproj.CRS, body: CelestialBody) -> Frame:
     kind: FrameKind = "projected"
     if "+proj=eqc" in definition:
         kind = "equirectangular"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return Frame(name="", body=body, crs=pyproj.CRS(crs.to_proj4()), kind=kind)
+    return Frame(name="", body=body, crs=pyproj.CRS(_write_proj4(crs)), kind=kind)
 
 
 def _list_projection_parameters(crs: pyproj.CRS) -> frozenset[str]:
     """Write what defines a projection, without what does not matter."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        parts = str(crs.to_proj4()).split()
     ignored_parts = {"+no_defs", "+type=crs", "+k=1", "+lat_ts=0", "+lat_0=0", "+lon_0=0", "+x_0=0", "+y_0=0", "+R_C"}
-    parts = [part.replace("+lat_ts=90", "+k=1").replace("+lat_ts=-90", "+k=1") for part in parts]
-    return frozenset(re.sub(r"=(-?\d+)\.0+$", r"=\1", part) for part in parts) - ignored_parts
+    text = _write_proj4(crs).replace("+lat_ts=90", "+k=1").replace("+lat_ts=-90", "+k=1")
+    return frozenset(re.sub(r"=(-?\d+)\.0+$", r"=\1", part) for part in text.split()) - ignored_parts

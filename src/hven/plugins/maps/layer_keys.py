@@ -139,21 +139,22 @@ def _read_layers(key_value: CollectionKeyValue) -> tuple[MapLayer, ...]:
             message = f"{layer_path}: a layer's name is part of addresses"
             key_value.faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
             continue
-        layer = _LayerReader(layer_path, fields, key_value).read_map_layer(str(name))
+        layer = _LayerKeysReader(layer_path, fields, key_value).build_map_layer(str(name))
         if layer is not None:
             layers.append(layer)
     return tuple(layers)
 
 
-class _LayerReader:
-    """Read the keys of a layer."""
+class _LayerKeysReader:
+    """Reads the keys of a layer in a descriptor."""
 
     def __init__(self, layer_path: str, fields: LocatedKeyValues, key_value: CollectionKeyValue) -> None:
         self._layer_path = layer_path
         self._fields = fields
         self._faults = key_value.faults
 
-    def read_map_layer(self, name: str) -> MapLayer | None:
+    def build_map_layer(self, name: str) -> MapLayer | None:
+        """Build the layer that the keys describe; None if its rasters are described wrongly."""
         dimensions = self._read_dimensions()
         if dimensions is None:
             return None
@@ -291,7 +292,7 @@ def _find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterable
     try:
         checks = plugins.import_hven_module(CHECKS_MODULE, "the key `layers`")
     except UserError as error:  # the extra is not installed
-        place = resource.extensions[LAYERS_KEY][0].place if resource.extensions[LAYERS_KEY] else TextPlace()
+        place = next((layer.place for layer in resource.extensions[LAYERS_KEY]), TextPlace())
         return [Fault(message=error.message, place=place, remedy=error.remedy)]
     faults: Iterable[Fault] = checks.find_layer_faults(resource, settings)
     return faults

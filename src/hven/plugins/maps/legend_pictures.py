@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,21 +15,13 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_drawing import LayerRaster
 
 STRIP_WIDTH, STRIP_HEIGHT, TEXT_HEIGHT = 256, 20, 16  # pixels
+STRIP_SIZE = STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT
 MAX_FILE_BYTES = 1 << 20
 MAX_SIDE_PIXELS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class LegendPicture:
-    """A legend as PNG, with its size in pixels."""
-
-    body: bytes
-    width: int
-    height: int
-
-
-def read_or_draw_legend(raster: LayerRaster) -> LegendPicture | None:
-    """Read or draw the legend of a layer; None: the layer is a picture without a legend.
+def read_or_draw_legend(raster: LayerRaster) -> bytes | None:
+    """Read or draw the legend of a layer as PNG; None: the layer is a picture without a legend.
 
     Raises
     ------
@@ -38,24 +29,22 @@ def read_or_draw_legend(raster: LayerRaster) -> LegendPicture | None:
         The centre's own legend cannot be read.
     """
     if raster.layer.legend:
-        return _read_legend_file(raster)
-    if raster.read_info().shows_colours:
-        return None
-    return LegendPicture(_draw_colour_strip(raster), STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
+        return _read_legend_file(raster)[0]
+    return None if raster.read_info().shows_colours else _draw_colour_strip(raster)
 
 
 def measure_legend(raster: LayerRaster) -> tuple[int, int] | None:
     """Measure the width and height of the legend of a layer in pixels; None: it has none, or it cannot be read."""
     if raster.layer.legend:
         try:
-            picture = _read_legend_file(raster)
+            return _read_legend_file(raster)[1]
         except SourceError:
             return None
-        return picture.width, picture.height
-    return None if raster.read_info().shows_colours else (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
+    return None if raster.read_info().shows_colours else STRIP_SIZE
 
 
-def _read_legend_file(raster: LayerRaster) -> LegendPicture:
+def _read_legend_file(raster: LayerRaster) -> tuple[bytes, tuple[int, int]]:
+    """Read the centre's own legend, and measure its width and height in pixels."""
     name = raster.layer.legend
     path = (raster.directory / name).resolve()
     remedy = "write the path of a PNG, relative to the descriptor's folder"
@@ -72,14 +61,14 @@ def _read_legend_file(raster: LayerRaster) -> LegendPicture:
         message = f"the legend {name!r} has {width} x {height} pixels and {path.stat().st_size:,} bytes"
         remedy = f"use a PNG with at most {MAX_SIDE_PIXELS} pixels per side, and {MAX_FILE_BYTES:,} bytes"
         raise SourceError(message, remedy=remedy)
-    return LegendPicture(body, width, height)
+    return body, (width, height)
 
 
 def _draw_colour_strip(raster: LayerRaster) -> bytes:
     """Draw the colours of a layer from its lowest to its highest value, with these values and the unit."""
     scale = raster.build_colour_scale()
     values = np.linspace(scale.values[0], scale.values[-1], STRIP_WIDTH)[np.newaxis, :].repeat(STRIP_HEIGHT, 0)
-    picture = Image.new("RGBA", (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT), "white")
+    picture = Image.new("RGBA", STRIP_SIZE, "white")
     picture.alpha_composite(Image.fromarray(scale.find_colours(values, np.ones(values.shape, dtype=bool))))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
     texts = f"{scale.values[0]:.4g}", raster.layer.unit, f"{scale.values[-1]:.4g}"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hven.plugins.maps.frames import CelestialBody
     from hven.plugins.maps.map_layers import MapLayer
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
@@ -88,6 +89,11 @@ def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
     if alias in {"CRS:84", "OGC:CRS84"}:  # by its name, longitude is first
         return replace(frame, is_vertical_first=False)
     return frame
+
+
+def list_aliases_of_body(body: CelestialBody, aliases: Mapping[str, str]) -> list[str]:
+    """List the aliases that stand for frames of a body."""
+    return [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
 
 
 def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple[int, int, int] | None) -> Image.Image:

@@ -20,7 +20,6 @@ from hven.plugins.maps.layer_access import (
 from hven.plugins.maps.map_drawing import draw_tile, read_pixel_value
 from hven.plugins.maps.map_layers import DimensionValues
 from hven.plugins.maps.request_errors import (
-    NEW_WMS_VERSION,
     OLD_WCS_VERSION,
     ErrorCollector,
     choose_wcs_version,
@@ -160,8 +159,7 @@ def _write_map_capabilities(request: MapRequest) -> Answer:
     version = choose_wms_version(request.params)
     service_url = f"{request.base_url}/wms/{request.collection}"
     rasters = request.list_collection_rasters()
-    media_type = "text/xml" if version == NEW_WMS_VERSION else "application/vnd.ogc.wms_xml"
-    return wms_requests.write_capabilities(rasters, service_url, version, request.aliases), media_type
+    return wms_requests.write_capabilities(rasters, service_url, version, request.aliases)
 
 
 def _answer_wmts(request: MapRequest) -> Answer:

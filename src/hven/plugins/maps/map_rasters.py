@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
-from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
+from rasterio.transform import from_bounds
 from rasterio.windows import Window
 
 from hven.model.errors import ParamError, SourceError
@@ -26,6 +26,7 @@ from hven.plugins.maps.raster_files import check_netcdf_axes, check_pds3_label, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from affine import Affine
     from numpy.typing import NDArray
 
     from hven.plugins.maps.map_layers import MapLayer
@@ -388,9 +389,7 @@ def _find_frame_and_transform(
             raise ParamError(f"the raster {path.name} has no frame", name="frame", remedy=remedy)
         frame = frame or identify_frame(dataset.crs.to_wkt(), body)
     if layer.bounds is not None:
-        west, south, east, north = layer.bounds
-        transform = Affine((east - west) / dataset.width, 0, west, 0, (south - north) / dataset.height, north)
-        return frame, transform
+        return frame, from_bounds(*layer.bounds, dataset.width, dataset.height)
     if dataset.transform.is_identity:
         message = f"the raster {path.name} has no georeferencing"
         raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
@@ -453,25 +452,30 @@ def _list_raster_levels(
         scale=dataset.scales[bands[0] - 1],
         offset=dataset.offsets[bands[0] - 1],
     )
-    levels = [first_level]
-    overview_count = 0 if dataset.driver == "FITS" else len(dataset.overviews(1))
-    for number in range(overview_count):
-        with open_raster(path, layer.variable, number) as overview:
-            levels.append(replace(first_level, width=overview.width, height=overview.height, overview=number))
+    levels = [
+        replace(first_level, width=width, height=height, overview=overview)
+        for width, height, overview in _list_level_sizes(path, layer.variable, dataset)
+    ]
     if overviews_path is not None:
         missing_values = () if first_level.is_scaled else first_level.missing_values
         made_bands = tuple(range(1, len(bands) + 1))
         with open_raster(overviews_path) as made:
-            sizes: list[tuple[int, int, int | None]] = [(made.width, made.height, None)]
-            overview_count = len(made.overviews(1))
-        for number in range(overview_count):
-            with open_raster(overviews_path, "", number) as overview:
-                sizes.append((overview.width, overview.height, number))
+            sizes = _list_level_sizes(overviews_path, "", made)
         levels += [
-            RasterLevel(overviews_path, width, height, made_bands, number, missing_values=missing_values)
-            for width, height, number in sizes
+            RasterLevel(overviews_path, width, height, made_bands, overview, missing_values=missing_values)
+            for width, height, overview in sizes
         ]
     return tuple(sorted(levels, key=lambda level: -level.width))
+
+
+def _list_level_sizes(path: Path, variable: str, dataset: Any) -> list[tuple[int, int, int | None]]:
+    """List width, height and number of the overviews of a file, after those of its raster, which has no number."""
+    sizes: list[tuple[int, int, int | None]] = [(dataset.width, dataset.height, None)]
+    overview_count = 0 if dataset.driver == "FITS" else len(dataset.overviews(1))
+    for number in range(overview_count):
+        with open_raster(path, variable, number) as overview:
+            sizes.append((overview.width, overview.height, number))
+    return sizes
 
 
 def read_window(

@@ -41,6 +41,12 @@ class MapView:
             remedy = f"request 1 to {MAX_SIDE_PIXELS:,} pixels per side, and at most {MAX_MAP_PIXELS:,} pixels in all"
             raise ParamError(message, name="WIDTH", remedy=remedy)
 
+    @property
+    def pixel_size(self) -> tuple[float, float]:
+        """Width and height of a pixel, in units of the frame."""
+        west, south, east, north = self.bounds
+        return (east - west) / self.width, (north - south) / self.height
+
     def compute_x(self, columns: NDArray[Any]) -> NDArray[np.float64]:
         """Compute the horizontal coordinates of the centres of columns."""
         west, _, east, _ = self.bounds

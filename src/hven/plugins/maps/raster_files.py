@@ -63,8 +63,7 @@ def open_raster(path: Path, variable: str = "", overview: int | None = None) -> 
     options = {} if overview is None else {"overview_level": overview}
     for driver in DRIVERS:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
                 return rasterio.open(path, driver=driver, **options)
         except (RasterioError, ValueError):
             continue
@@ -98,8 +97,7 @@ def _open_variable(path: Path, variable: str) -> Any:
             raise SourceError(f"{variable[:60]!r} is not the name of a variable", remedy="correct `variable`")
         name = f'NETCDF:"{name}":{variable}'
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
             return rasterio.open(name, driver="netCDF")
     except (RasterioError, ValueError) as error:
         message = f"the file {path.name} cannot be read as netCDF"

@@ -67,11 +67,11 @@ class RasterPlaces:
         """Find the least and largest row, and the least and largest column; None: all places are outside."""
         ends = []
         for own, other in ((self.rows, self.other_places[1]), (self.columns, self.other_places[0])):
-            finite = [numbers[np.isfinite(numbers)] for numbers in (own, other)]
-            finite = [numbers for numbers in finite if numbers.size]
-            if not finite:
+            numbers = np.concatenate([own.ravel(), other])
+            finite = numbers[np.isfinite(numbers)]
+            if not finite.size:
                 return None
-            ends.append((min(float(n.min()) for n in finite), max(float(n.max()) for n in finite)))
+            ends.append((float(finite.min()), float(finite.max())))
         return ends[0], ends[1]
 
     def scale_and_shift(self, scales: tuple[float, float], offsets: tuple[float, float]) -> RasterPlaces:
@@ -396,8 +396,7 @@ def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
             distances = np.hypot(
                 *(_sample_neighbour_differences(array, axis) for array in (places.rows, places.columns))
             )
-        distances = distances[np.isfinite(distances)]
-        steps.append(float(np.median(distances)) if distances.size else 1.0)
+        steps.append(_find_finite_median(distances, 1.0))
     if places.is_separable:
         return steps[0], steps[1]
     return min(steps) / places.node_step, min(steps) / places.node_step
@@ -407,14 +406,15 @@ def _measure_max_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
     """Measure how many rows and how many columns are between neighbours; the larger medians of both directions."""
     steps = []
     for array in (places.rows, places.columns):
-        medians = [float(places.node_step)]
-        for axis in (0, 1):
-            differences = np.abs(_sample_neighbour_differences(array, axis))
-            differences = differences[np.isfinite(differences)]
-            if differences.size:
-                medians.append(float(np.median(differences)))
-        steps.append(max(medians) / places.node_step)
+        medians = [_find_finite_median(np.abs(_sample_neighbour_differences(array, axis)), 0.0) for axis in (0, 1)]
+        steps.append(max(places.node_step, *medians) / places.node_step)
     return steps[0], steps[1]
+
+
+def _find_finite_median(numbers: FloatArray, default: float) -> float:
+    """Find the median of those numbers that are finite; without any, a default."""
+    finite = numbers[np.isfinite(numbers)]
+    return float(np.median(finite)) if finite.size else default
 
 
 def _sample_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:

@@ -138,11 +138,10 @@ def respond_to_wmts_error(request: Request, error: Exception) -> Response:
     parameter = _find_parameter(error)
     parameter = {"LAYERS": "LAYER"}.get(parameter, parameter)
     is_in_path = "level" in request.path_params  # as all parameters of a tile are then
-    code = "InvalidParameterValue" if parameter else "NoApplicableCode"
+    codes = {"TILEROW": "TileOutOfRange", "REQUEST": "OperationNotSupported", "": "NoApplicableCode"}
+    code = codes.get(parameter, "InvalidParameterValue")
     if parameter and not is_in_path and parameter not in _read_query(request).values:
         code = "MissingParameterValue"
-    elif parameter in {"TILEROW", "REQUEST"}:
-        code = {"TILEROW": "TileOutOfRange", "REQUEST": "OperationNotSupported"}[parameter]
     return _answer_ows_error(request, error, ("1.1", "1.0.0"), code, parameter)
 
 

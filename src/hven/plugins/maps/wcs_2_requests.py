@@ -17,7 +17,7 @@ from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.plugins.maps.coverage_files import COVERAGE_MEDIA_TYPES, MISSING_VALUE, find_media_type, write_coverage
 from hven.plugins.maps.frames import AUTHORITY
-from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
+from hven.plugins.maps.map_drawing import find_request_frame, require_value_layer
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.wcs_requests import SUFFIXES, list_rasters_with_values
 
@@ -196,8 +196,8 @@ def _align_view_to_pixels(native: MapView, view: MapView) -> MapView:
     """Move the ends to those of pixels of the coverage, so that no value is interpolated."""
     ends, sizes = [], []
     for axis, size in enumerate((native.width, native.height)):
-        first, last = native.bounds[axis], native.bounds[axis + 2]
-        step = (last - first) / size
+        first = native.bounds[axis]
+        step = native.pixel_size[axis]
         # the pixels whose centres are inside
         low = math.ceil((view.bounds[axis] - first) / step - 0.5 - 1e-6)
         high = math.floor((view.bounds[axis + 2] - first) / step + 0.5 + 1e-6)
@@ -221,9 +221,8 @@ def _transform_view_to_frame(view: MapView, frame: Frame) -> MapView:
     bounds = west, south, east, north
     scale = frame.metres_per_unit / view.frame.metres_per_unit
     sizes = []
-    for axis, size in enumerate((view.width, view.height)):
-        pixel_size = (view.bounds[axis + 2] - view.bounds[axis]) / size / scale
-        sizes.append(max(round((bounds[axis + 2] - bounds[axis]) / pixel_size), 1))
+    for axis, pixel_size in enumerate(view.pixel_size):
+        sizes.append(max(round((bounds[axis + 2] - bounds[axis]) / (pixel_size / scale)), 1))
     return MapView(frame=frame, bounds=bounds, width=sizes[0], height=sizes[1])
 
 
@@ -287,11 +286,8 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
         for name in ("GetCapabilities", "DescribeCoverage", "GetCoverage")
     )
     formats = "".join(f"<wcs:formatSupported>{name}</wcs:formatSupported>" for name in COVERAGE_MEDIA_TYPES)
-    frames: dict[str, None] = {}
-    for _, info in infos:
-        body = info.frame.body
-        frames |= {frame.ogc_uri: None for frame in (body.get_frame(suffix) for suffix in SUFFIXES)}
-    supported = "".join(f"<crs:crsSupported>{uri}</crs:crsSupported>" for uri in frames)
+    frame_uris = dict.fromkeys(info.frame.body.get_frame(suffix).ogc_uri for _, info in infos for suffix in SUFFIXES)
+    supported = "".join(f"<crs:crsSupported>{uri}</crs:crsSupported>" for uri in frame_uris)
     profiles = "".join(f"<ows:Profile>{profile}</ows:Profile>" for profile in PROFILES)
     versions = "".join(f"<ows:ServiceTypeVersion>{v}</ows:ServiceTypeVersion>" for v in (VERSION, "1.0.0"))
     provider = escape_xml(str(resource.publisher or resource.title))
@@ -308,17 +304,9 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
     ).encode()
 
 
-def _write_corners(grid: MapView) -> tuple[str, str]:
-    """Write the lower and the upper corner in the order of the axes."""
-    west, south, east, north = grid.bounds
-    corners = grid.frame.order_axes(west, south), grid.frame.order_axes(east, north)
-    lower, upper = (f"{first!r} {second!r}" for first, second in corners)
-    return lower, upper
-
-
 def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
     grid = build_coverage_grid(info)
-    lower, upper = _write_corners(grid)
+    lower, upper = grid.frame.write_corners(grid.bounds)
     return (
         f"<wcs:CoverageSummary><ows:Title>{escape_xml(str(raster.layer.title))}</ows:Title>"
         f"<wcs:CoverageId>{escape_xml(raster.layer.name)}</wcs:CoverageId>"
@@ -343,15 +331,13 @@ def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], _a
 
 def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
     layer, grid = raster.layer, build_coverage_grid(info)
-    require_same_body(info, grid.frame)
     frame, name = grid.frame, escape_xml(layer.name)
     frame_attribute = f'srsName="{frame.ogc_uri}"'
-    west, south, east, north = grid.bounds
-    steps = (east - west) / grid.width, (south - north) / grid.height
-    lower, upper = _write_corners(grid)
+    (west, _, _, north), (width, height) = grid.bounds, grid.pixel_size
+    lower, upper = frame.write_corners(grid.bounds)
     origin, column_step, row_step = (
-        "{!r} {!r}".format(*frame.order_axes(*pair))
-        for pair in ((west + steps[0] / 2, north + steps[1] / 2), (steps[0], 0.0), (0.0, steps[1]))
+        frame.write_coordinates(*pair)
+        for pair in ((west + width / 2, north - height / 2), (width, 0.0), (0.0, -height))
     )
     unit = "deg deg" if frame.is_geographic else "m m"
     unit_code = layer.unit if re.fullmatch(r"[^\s]+", layer.unit) else "1"
@@ -372,6 +358,5 @@ def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
         f"</swe:NilValues></swe:nilValues><swe:uom code={quote_attribute(unit_code)}/></swe:Quantity></swe:field>"
         f"</swe:DataRecord></gmlcov:rangeType><wcs:ServiceParameters><wcs:CoverageSubtype>{COVERAGE_TYPE}"
         f"</wcs:CoverageSubtype><wcs:nativeFormat>{COVERAGE_MEDIA_TYPES[0]}</wcs:nativeFormat>"
-        "</wcs:ServiceParameters>"
-        "</wcs:CoverageDescription>"
+        "</wcs:ServiceParameters></wcs:CoverageDescription>"
     )

@@ -8,7 +8,12 @@ from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.plugins.maps.body_documents import read_layer_infos
 from hven.plugins.maps.coverage_files import COVERAGE_MEDIA_TYPES, MISSING_VALUE, find_media_type, write_coverage
-from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
+from hven.plugins.maps.map_drawing import (
+    find_request_frame,
+    list_aliases_of_body,
+    require_same_body,
+    require_value_layer,
+)
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.wms_requests import read_box, read_map_size
 
@@ -133,7 +138,7 @@ def _write_coverage_offering(raster: LayerRaster, info: RasterInfo, aliases: Map
     west, south, east, north = info.lon_lat_bounds
     steps = (east - west) / info.width, (north - south) / info.height
     names = [body.get_frame(suffix).name for suffix in SUFFIXES]
-    names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
+    names += list_aliases_of_body(body, aliases)
     formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *COVERAGE_MEDIA_TYPES[1:]))
     frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from hven.plugins.maps.map_drawing import (
     draw_map,
     encode_picture,
     find_request_frame,
+    list_aliases_of_body,
     read_pixel_value,
     require_same_body,
     require_value_layer,
@@ -41,7 +43,7 @@ SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capa
 _COLOUR_PATTERN = re.compile(r"(?:0[xX]|#)?([0-9A-Fa-f]{6})")
 
 
-def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[str]:
+def read_layer_names(params: RequestParams, parameter: str) -> list[str]:
     """Read the names of the layers of a request.
 
     Parameters
@@ -121,8 +123,11 @@ def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[floa
     if not all(math.isfinite(number) for number in bounds) or west >= east or south >= north:
         raise ParamError(f"BBOX={text[:80]} does not describe a box with an area", name="BBOX", remedy=remedy)
     if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
-        message = f"in version 1.3.0, a box in {frame.name} has the axis order {frame.axis_order_text}. In this order, "
-        message += f"BBOX={text[:80]} has latitudes below -90 or above 90"
+        direction = "west" if frame.is_west_positive else "east"
+        message = (
+            f"in version 1.3.0, a box in {frame.name} has the axis order latitude, longitude ({direction}). In this "
+            f"order, BBOX={text[:80]} has latitudes below -90 or above 90"
+        )
         raise ParamError(message, name="BBOX", remedy="swap the axes, or use version 1.1.1, in which x comes first")
     return bounds
 
@@ -193,17 +198,14 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
         require_value_layer(raster, "QUERY_LAYERS", "choose a layer with values")
     lon, lat = view.locate_pixel(column, row)
     is_on_body = math.isfinite(lon) and math.isfinite(lat)
-    values = [read_pixel_value(raster, lon, lat) if is_on_body else None for raster in rasters]
+    readings = [(raster.layer, read_pixel_value(raster, lon, lat) if is_on_body else None) for raster in rasters]
     if media_type == "application/json":
-        entries = [
-            {"layer": raster.layer.name, "value": value, "unit": raster.layer.unit}
-            for raster, value in zip(rasters, values, strict=True)
-        ]
-        place = {"lon": lon, "lat": lat} if is_on_body else {"lon": None, "lat": None}
-        return orjson.dumps({**place, "values": entries}), media_type
+        entries = [{"layer": layer.name, "value": value, "unit": layer.unit} for layer, value in readings]
+        # beside the body, numbers are infinite, which are null in JSON
+        return orjson.dumps({"lon": lon, "lat": lat, "values": entries}), media_type
     lines = [
-        f"{raster.layer.name}: {'no data' if value is None else f'{value:.9g} {raster.layer.unit}'}".rstrip()
-        for raster, value in zip(rasters, values, strict=True)
+        f"{layer.name}: {'no data' if value is None else f'{value:.9g} {layer.unit}'}".rstrip()
+        for layer, value in readings
     ]
     return "\n".join([*lines, ""]).encode(), media_type
 
@@ -218,16 +220,16 @@ def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, st
     """
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("legends are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    legend = read_or_draw_legend(raster)
-    if legend is None:
+    picture = read_or_draw_legend(raster)
+    if picture is None:
         message = f"the layer {raster.layer.name!r} is a picture without a legend"
         raise ParamError(message, name="LAYER", remedy="request a legend only for layers that have values")
-    return legend.body, "image/png"
+    return picture, "image/png"
 
 
 def write_capabilities(
     rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str, version: str, aliases: Mapping[str, str]
-) -> bytes:
+) -> tuple[bytes, str]:
     """Write the capabilities of a collection's maps, in the order of their schema (06-042 A.1; 01-068r3 A.1)."""
     resource = rasters[0][0]
     is_new = version == NEW_WMS_VERSION
@@ -235,51 +237,44 @@ def write_capabilities(
         f'<OnlineResource xmlns:xlink="http://www.w3.org/1999/xlink" xlink:type="simple" xlink:href="{service_url}?"/>'
     )
     dcp = f"<DCPType><HTTP><Get>{link}</Get></HTTP></DCPType>"
-    capability_type = "text/xml" if is_new else "application/vnd.ogc.wms_xml"
-    exception_type = "XML" if is_new else "application/vnd.ogc.se_xml"
+    service_name, media_type, exception_type = "OGC:WMS", "application/vnd.ogc.wms_xml", "application/vnd.ogc.se_xml"
+    head, end = f'<WMT_MS_Capabilities version="{OLD_WMS_VERSION}">', "</WMT_MS_Capabilities>"
+    limits = ""
+    if is_new:
+        service_name, media_type, exception_type = "WMS", "text/xml", "XML"
+        head = f'<WMS_Capabilities version="{NEW_WMS_VERSION}" xmlns="http://www.opengis.net/wms">'
+        end = "</WMS_Capabilities>"
+        limits = (
+            f"<LayerLimit>{MAX_LAYERS}</LayerLimit><MaxWidth>{MAX_SIDE_PIXELS}</MaxWidth>"
+            f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
+        )
     formats = "".join(f"<Format>{media_type}</Format>" for media_type in FORMATS)
     info_formats = "".join(f"<Format>{media_type}</Format>" for media_type in INFO_FORMATS)
     title = escape_xml(str(resource.title))
-    limits = ""
-    if is_new:
-        limits = f"<LayerLimit>{MAX_LAYERS}</LayerLimit><MaxWidth>{MAX_SIDE_PIXELS}</MaxWidth>"
-        limits += f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
-    layers = "".join(_write_layer(item, version, aliases, service_url) for item in read_layer_infos(rasters))
+    layers = "".join(_write_layer(item, aliases, service_url, is_new=is_new) for item in read_layer_infos(rasters))
     constraints = f"<AccessConstraints>{escape_xml(resource.licence)}</AccessConstraints>" if resource.licence else ""
-    head = f'<WMT_MS_Capabilities version="{OLD_WMS_VERSION}">'
-    end, service_name = "</WMT_MS_Capabilities>", "OGC:WMS"
-    if is_new:
-        head = f'<WMS_Capabilities version="{NEW_WMS_VERSION}" xmlns="http://www.opengis.net/wms">'
-        end, service_name = "</WMS_Capabilities>", "WMS"
-    return (
+    document = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
         f"<Name>{service_name}</Name><Title>{title}</Title>{link}"
-        f"{constraints}{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
+        f"{constraints}{limits}</Service><Capability><Request><GetCapabilities><Format>{media_type}</Format>{dcp}"
         f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap>"
         f"<GetFeatureInfo>{info_formats}{dcp}</GetFeatureInfo></Request>"
         f"<Exception><Format>{exception_type}</Format></Exception>"
         f"<Layer><Title>{title}</Title>{layers}</Layer></Capability>{end}\n"
-    ).encode()
+    )
+    return document.encode(), media_type
 
 
 def _write_layer(
-    item: tuple[CollectionSpec, LayerRaster, RasterInfo], version: str, aliases: Mapping[str, str], service_url: str
+    item: tuple[CollectionSpec, LayerRaster, RasterInfo], aliases: Mapping[str, str], service_url: str, *, is_new: bool
 ) -> str:
     resource, raster, info = item
     layer, body = raster.layer, info.frame.body
-    frames: dict[str, Frame] = {}
+    frame_names = []
     for suffix in SERVED_SUFFIXES:
-        try:
-            frame = body.get_frame(suffix)
-        except ParamError:  # most bodies have frames on the sphere alone
-            continue
-        frames[frame.name] = frame
-    for alias in aliases:
-        frame = find_request_frame(alias, aliases)
-        if frame.body.number == body.number:
-            require_same_body(info, frame)
-            frames[alias] = frame
-    is_new = version == NEW_WMS_VERSION
+        with contextlib.suppress(ParamError):  # most bodies have frames on the sphere alone
+            frame_names.append(body.get_frame(suffix).name)
+    frame_names += list_aliases_of_body(body, aliases)
     tag = "CRS" if is_new else "SRS"
     west, south, east, north = info.lon_lat_bounds
     if is_new:
@@ -309,7 +304,7 @@ def _write_layer(
     abstract = f"<Abstract>{escape_xml(str(layer.description))}</Abstract>" if layer.description else ""
     credit = "; ".join(filter(None, (get_attribution(layer, resource), layer.licence)))
     attribution = f"<Attribution><Title>{escape_xml(credit)}</Title></Attribution>" if credit else ""
-    names = "".join(f"<{tag}>{escape_xml(name)}</{tag}>" for name in frames)
+    names = "".join(f"<{tag}>{escape_xml(name)}</{tag}>" for name in dict.fromkeys(frame_names))
     return (
         f'<Layer queryable="{int(not info.shows_colours)}"><Name>{escape_xml(layer.name)}</Name>'
         f"<Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"

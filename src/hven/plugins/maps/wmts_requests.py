@@ -97,8 +97,7 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[Ti
     )
     return (
         f"<Layer><ows:Title>{escape_xml(str(layer.title))}</ows:Title>{abstract}"
-        f"<ows:Identifier>{escape_xml(layer.name)}</ows:Identifier>"
-        f"{boxes}"
+        f"<ows:Identifier>{escape_xml(layer.name)}</ows:Identifier>{boxes}"
         '<Style isDefault="true"><ows:Identifier>default</ows:Identifier></Style>'
         f"<Format>image/png</Format>{dimension}{links}"
         f'<ResourceURL format="image/png" resourceType="tile" template={quote_attribute(f"{template}.png{ending}")}/>'
@@ -114,7 +113,7 @@ def _write_box(matrix_set: TileMatrixSet, info: RasterInfo) -> str:
         west, south, east, north = info.lon_lat_bounds
         scale = 1.0 if frame.is_geographic else frame.body.metres_per_degree
         bounds = west * scale, south * scale, east * scale, north * scale
-    lower, upper = (" ".join(map(repr, frame.order_axes(*corner))) for corner in (bounds[:2], bounds[2:]))
+    lower, upper = frame.write_corners(bounds)
     return (
         f'<ows:BoundingBox crs="{frame.ogc_urn}"><ows:LowerCorner>{lower}</ows:LowerCorner>'
         f"<ows:UpperCorner>{upper}</ows:UpperCorner></ows:BoundingBox>"
@@ -126,7 +125,7 @@ def _write_matrix_set(matrix_set: TileMatrixSet) -> str:
     frame = matrix_set.frame
     west, _, _, north = frame.extent
     scale = frame.metres_per_unit / PIXEL_METRES
-    corner = " ".join(f"{coordinate!r}" for coordinate in frame.order_axes(west, north))
+    corner = frame.write_coordinates(west, north)
     matrices = "".join(
         f"<TileMatrix><ows:Identifier>{level}</ows:Identifier>"
         f"<ScaleDenominator>{matrix_set.get_resolution(level) * scale!r}</ScaleDenominator>"

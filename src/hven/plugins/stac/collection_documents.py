@@ -15,9 +15,8 @@ from hven.plugins.stac.item_documents import (
     SCIENTIFIC_SCHEMA,
     SSYS_SCHEMA,
     STAC_VERSION,
-    find_frame_code,
-    find_frame_uri,
 )
+from hven.portal.api.page_rows import build_table_address
 from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ def build_landing_page(catalogue: ReaderCatalogue) -> dict[str, Any]:
         What the reader sees.
     """
     root_url = catalogue.root_url
-    settings = catalogue.site.settings
-    title = settings.title or settings.name
+    settings, title = catalogue.site.settings, catalogue.site_title
     links = [
         build_link("self", root_url),
         build_link("root", root_url, title=title),
@@ -159,10 +157,7 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
     notes = [table.description or (resource.description if resource is not None else None) or table.title or table.name]
     if not item_table.has_geometry:
         notes.append(SKY_NOTE)
-    if item_table.time_columns is None or span is None:
-        notes.append(NO_TIME_NOTE)
-    else:
-        notes.append(COLLECTION_TIME_NOTE)
+    notes.append(NO_TIME_NOTE if item_table.time_columns is None or span is None else COLLECTION_TIME_NOTE)
     document: dict[str, Any] = {
         "type": "Collection",
         "stac_version": STAC_VERSION,
@@ -172,14 +167,12 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
         **_list_frames(collection),
         "title": table.title or (resource.title if resource is not None else None) or collection.id,
         "description": " ".join(notes),
-        **_describe_resource(resource, catalogue.site.settings.title or catalogue.site.settings.name),
+        **_describe_resource(resource, catalogue.site_title),
         "extent": {"spatial": {"bbox": [list(collection.box)]}, "temporal": {"interval": [interval]}},
         "links": _build_collection_links(catalogue, collection),
     }
-    summaries: dict[str, Any] = {}
-    body_code = None if item_table.body_name is None else find_frame_code(item_table.body_name)
-    if body_code is not None and item_table.has_geometry:
-        summaries["proj:code"] = [body_code]
+    if item_table.frame_uri is not None:
+        document["summaries"] = {"proj:code": [item_table.frame_code]}
         document["stac_extensions"].append(PROJECTION_SCHEMA)
     body = bodies.find_solar_system_body(item_table.body_name or "")
     if body is not None:
@@ -193,14 +186,12 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
         document["stac_extensions"].append(SCIENTIFIC_SCHEMA)
     document["cube:dimensions"] = _describe_dimensions(collection, interval)
     document["stac_extensions"].append(DATACUBE_SCHEMA)
-    if summaries:
-        document["summaries"] = summaries
     return document
 
 
 def _list_frames(collection: ItemCollection) -> dict[str, Any]:
     """List the frames in which items are available (OGC API Features, part 2)."""
-    uri = find_frame_uri(collection.item_table.body_name) if collection.item_table.has_geometry else None
+    uri = collection.item_table.frame_uri
     return {"crs": [CRS84]} if uri is None else {"crs": [CRS84, uri], "storageCrs": uri}
 
 
@@ -209,7 +200,7 @@ def _describe_dimensions(collection: ItemCollection, interval: list[str | None])
     dimensions: dict[str, Any] = {"time": {"type": "temporal", "extent": interval}}
     if collection.item_table.has_geometry:
         west, south, east, north = collection.box
-        code = find_frame_code(collection.item_table.body_name or "")
+        code = collection.item_table.frame_code
         frame = {"reference_system": code} if code is not None else {}
         dimensions["longitude"] = {"type": "spatial", "axis": "x", "extent": [west, east], **frame}
         dimensions["latitude"] = {"type": "spatial", "axis": "y", "extent": [south, north], **frame}
@@ -240,7 +231,7 @@ def _build_collection_links(catalogue: ReaderCatalogue, collection: ItemCollecti
     root_url = catalogue.root_url
     url = build_collection_url(root_url, collection.id)
     table = collection.item_table.table
-    page_url = f"{catalogue.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
+    page_url = build_table_address(catalogue.base_url, table)
     links = [
         build_link("self", url),
         build_link("root", root_url),
@@ -372,10 +363,9 @@ def build_openapi_document(catalogue: ReaderCatalogue, search_names: Sequence[st
     }
     paths: dict[str, Any] = {path: {"get": operation} for path, operation in gets.items()}
     paths["/search"]["post"] = {**posted, "requestBody": {"content": {"application/json": schema}}}
-    title = catalogue.site.settings.title or catalogue.site.settings.name
     return {
         "openapi": "3.0.3",
-        "info": {"title": title, "version": __version__},
+        "info": {"title": catalogue.site_title, "version": __version__},
         "servers": [{"url": catalogue.root_url}],
         "paths": paths,
     }

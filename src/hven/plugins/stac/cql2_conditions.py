@@ -18,7 +18,6 @@ from hven.adql.syntax_tree import (
     ColumnRef,
     Comparison,
     Conjunction,
-    Disjunction,
     Expr,
     FunctionCall,
     InPredicate,
@@ -28,8 +27,13 @@ from hven.adql.syntax_tree import (
     NullPredicate,
     build_column_ref,
 )
-from hven.model.errors import ParamError, TooLargeError, UserError, format_message, suggest_spelling
-from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
+from hven.model.errors import TooLargeError, UserError, format_message, suggest_spelling
+from hven.plugins.stac.condition_parts import (
+    FALSE_CONDITION,
+    TRUE_CONDITION,
+    build_filter_error,
+    join_alternatives,
+)
 from hven.plugins.stac.spatial_conditions import (
     SPATIAL_OPERATORS,
     build_missing_geometry_condition,
@@ -62,6 +66,7 @@ _REVERSED_COMPARISONS = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _ARITHMETIC_FUNCTIONS = {"%": "MOD", "^": "POWER"}
 _ARRAY_OPERATORS = {"a_contains", "a_containedBy", "a_equals", "a_overlaps"}
 _ARRAY_PROPERTY = "ssys:targets"
+_OPERATION_REMEDY = 'write {"op": .., "args": [..]}'
 LARGEST_EXACT_INTEGER = 2**53  # of numbers in double precision
 
 
@@ -99,10 +104,9 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
         position = lines[0].removeprefix("--> ") if lines else ""
         reason = lines[-1].removeprefix("= ") if lines else ""
         message = format_message("the filter is not CQL2: line:column {position}: {reason}", position, reason)
-        raise ParamError(message, name="filter", remedy="write, for example, epn:target_name = 'Mars'") from None
+        raise build_filter_error(message, "write, for example, epn:target_name = 'Mars'") from None
     if not isinstance(parsed, dict):
-        remedy = "compare the value with something"
-        raise ParamError("the filter is a value, not a condition", name="filter", remedy=remedy)
+        raise build_filter_error("the filter is a value, not a condition", "compare the value with something")
     return parsed
 
 
@@ -128,9 +132,9 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise ParamError(f"the filter is not JSON: {error}", name="filter", remedy="send CQL2 JSON") from None
+        raise build_filter_error(f"the filter is not JSON: {error}", "send CQL2 JSON") from None
     if not isinstance(parsed, dict):
-        raise ParamError("the filter is not a JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
+        raise build_filter_error("the filter is not a JSON object", _OPERATION_REMEDY)
     return parsed
 
 
@@ -183,17 +187,6 @@ def build_filter_condition(
     return _FilterTranslator(item_table, collection_span).translate_condition(parsed_filter, 0)
 
 
-def build_filter_error(message: str, remedy: str = "") -> ParamError:
-    """Build the error of a filter.
-
-    Parameters
-    ----------
-    message, remedy
-        Texts of the error.
-    """
-    return ParamError(message, name="filter", remedy=remedy)
-
-
 class _FilterTranslator:
     """Translates the nodes of a filter."""
 
@@ -232,9 +225,7 @@ class _FilterTranslator:
         parts = tuple(self.translate_condition(arg, depth) for arg in args)
         if len(parts) < 2:
             raise build_filter_error(f"{op} needs at least two conditions")
-        if op == "and":
-            return Conjunction(parts)
-        return Disjunction(parts)
+        return Conjunction(parts) if op == "and" else join_alternatives(parts)
 
     def _translate_temporal(self, op: str, args: Sequence[Any], _: int) -> Expr:
         first, second = _require_args(op, args, 2)
@@ -293,16 +284,16 @@ class _FilterTranslator:
         if not isinstance(choices, list) or not choices:
             raise build_filter_error("IN needs a list of values")
         if self._find_temporal_property(operand) is not None:
-            parts = tuple(self._translate_comparison("=", [operand, choice], depth) for choice in choices)
-            return _join_alternatives(parts)
+            return join_alternatives([self._translate_comparison("=", [operand, choice], depth) for choice in choices])
         values = tuple(self._translate_value(choice, depth) for choice in choices)
         return InPredicate(self._translate_value(operand, depth), values)
 
     def _translate_like(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         operand, pattern = _require_args(op, args, 2)
         pattern_text = pattern
-        if isinstance(pattern, dict) and isinstance(pattern.get("args"), list):
-            pattern_text = next(iter(pattern["args"]), None)
+        match pattern:
+            case {"args": [argument, *_]}:  # of a function such as casei
+                pattern_text = argument
         if not isinstance(pattern_text, str) or "\\" in pattern_text:
             raise build_filter_error("the pattern of LIKE must be text without \\; the wildcards are % and _")
         return LikePredicate(self._translate_value(operand, depth), self._translate_value(pattern, depth))
@@ -323,7 +314,7 @@ class _FilterTranslator:
             return Comparison("=", reference, Literal(values[0]))
         parts = tuple(_build_target_condition(reference, value) for value in values)
         if op == "a_overlaps" or len(parts) == 1:
-            return _join_alternatives(parts)
+            return join_alternatives(parts)
         return Conjunction(parts)
 
     def _translate_value(self, node: object, depth: int) -> Expr:
@@ -369,12 +360,6 @@ def _is_time_literal(node: object) -> bool:
     return isinstance(node, dict) and not {"timestamp", "date"}.isdisjoint(node)
 
 
-def _join_alternatives(parts: tuple[Expr, ...]) -> Expr:
-    if len(parts) == 1:
-        return parts[0]
-    return Disjunction(parts)
-
-
 def _check_depth(depth: int) -> None:
     if depth > MAX_FILTER_DEPTH:
         raise TooLargeError(format_message("the filter is nested more than {most} levels deep", MAX_FILTER_DEPTH))
@@ -412,11 +397,10 @@ def _build_target_condition(reference: Expr, value: str) -> Expr:
 
 
 def _read_operation(node: object) -> tuple[str, Sequence[Any]]:
-    if not isinstance(node, dict) or not isinstance(node.get("op"), str) or not isinstance(node.get("args"), list):
-        raise build_filter_error(
-            f"{node!r:.80} is neither a condition nor a value of CQL2", 'write {"op": .., "args": [..]}'
-        )
-    return node["op"], node["args"]
+    match node:
+        case {"op": str(op), "args": list(args)}:
+            return op, args
+    raise build_filter_error(f"{node!r:.80} is neither a condition nor a value of CQL2", _OPERATION_REMEDY)
 
 
 def _require_args(op: str, args: Sequence[Any], count: int) -> Sequence[Any]:

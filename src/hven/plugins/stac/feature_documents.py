@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal
+from hven.plugins.stac.item_assets import read_column
 from hven.plugins.stac.item_documents import read_geometries, write_boxes, write_geometries
 
 if TYPE_CHECKING:
@@ -71,20 +72,12 @@ def encode_xml_or_file_name(text: str) -> str:
     return quote(text, safe="").replace("_", "%5F").replace("~", "%7E").replace("%", "_")
 
 
-def encode_feature_ids(ids: pa.Array, collection_id: str) -> pa.Array:
-    """Encode ids as names of XML: ``collection.id``, with _HH for characters that names cannot have.
-
-    Parameters
-    ----------
-    ids
-        Ids of items, shape (n,).
-    collection_id
-        Id of the collection.
-    """
-    encoded = ids
+def _read_feature_ids(rows: pa.Table, collection: ItemCollection) -> pa.Array:
+    """Read ids as names of XML: ``collection.id``, with _HH for characters that names cannot have."""
+    ids = read_column(rows, collection.item_table.id_column).cast(pa.string())
     if pc.any(pc.match_substring_regex(ids, "[^A-Za-z0-9.-]")).as_py():
-        encoded = pa.array([encode_xml_or_file_name(text) for text in ids.to_pylist()], pa.string())
-    return literal.concat_text_columns(f"{collection_id}.", encoded)
+        ids = pa.array([encode_xml_or_file_name(text) for text in ids.to_pylist()], pa.string())
+    return literal.concat_text_columns(f"{collection.id}.", ids)
 
 
 def encode_xml_element_name(column_name: str) -> str:
@@ -118,12 +111,11 @@ def write_geojson_features(rows: pa.Table, collection: ItemCollection, columns: 
     """
     properties: list[pa.Array | str] = []
     for number, column in enumerate(columns):
-        values = literal.cast_to_storage_type(literal.combine_chunks(rows.column(column.name)), column.type)
+        values = literal.cast_to_storage_type(read_column(rows, column), column.type)
         properties += ["," * (number > 0) + json.dumps(column.name) + ":", write_json_cells(values, column.type)]
-    ids = literal.combine_chunks(rows.column(collection.item_table.id_column.name)).cast(pa.string())
     return literal.concat_text_columns(
         '{"type":"Feature","id":',
-        literal.quote_json_strings(encode_feature_ids(ids, collection.id)),
+        literal.quote_json_strings(_read_feature_ids(rows, collection)),
         ',"geometry":',
         write_geometries(read_geometries(rows, collection)),
         ',"properties":{',
@@ -164,8 +156,7 @@ def write_gml_features(
         XML of each feature, shape (rows,).
     """
     is_gml2 = dialect is GML2
-    ids = literal.combine_chunks(rows.column(collection.item_table.id_column.name)).cast(pa.string())
-    feature_ids = encode_feature_ids(ids, collection.id)
+    feature_ids = _read_feature_ids(rows, collection)
     geometries = read_geometries(rows, collection)
     id_attribute = "fid" if is_gml2 else "gml:id"
     parts: list[pa.Array | str] = [f'<f:{collection.id} {id_attribute}="', feature_ids, '">']
@@ -178,7 +169,7 @@ def write_gml_features(
     parts.append(geometry_texts)
     for column in columns:
         name = encode_xml_element_name(column.name)
-        values = literal.combine_chunks(rows.column(column.name))
+        values = read_column(rows, column)
         texts = escape_xml_texts(literal.format_dali_literals(values, column.type))
         element = pc.binary_join_element_wise(f"<f:{name}>", texts, f"</f:{name}>", "")
         parts.append(literal.fill_nulls(element))
@@ -216,23 +207,19 @@ def write_gml_geometries(
 
     kinds = shapely.get_type_id(geometries)
     frame_attribute = f' srsName="{frame}"' if frame else ""
-    texts = np.full(len(geometries), "", object)
+    elements, contents = (np.full(len(geometries), None, object) for _ in range(2))
     for kind, element, tag in ((0, "Point", dialect.position), (1, "LineString", dialect.positions)):
         rows = np.flatnonzero(kinds == kind)
         if len(rows):
             positions = _write_positions(geometries[rows], dialect, is_latitude_first=is_latitude_first)
-            written = literal.concat_text_columns(f"@{element}><gml:{tag}>", positions, f"</gml:{tag}></gml:{element}>")
-            texts[rows] = written.to_pylist()
+            elements[rows] = element
+            contents[rows] = literal.concat_text_columns(f"<gml:{tag}>", positions, f"</gml:{tag}>").to_pylist()
     rows = np.flatnonzero((kinds == 3) | (kinds == 6))
     if len(rows):
         row_ids = feature_ids.take(pa.array(rows))
-        texts[rows] = _write_polygons(
-            geometries[rows], row_ids, dialect, is_latitude_first=is_latitude_first
-        ).to_pylist()
-    marked = pa.array(texts, pa.string())
-    opening = pc.extract_regex(marked, r"^@(?P<element>\w+)>")
-    element_names = pc.struct_field(opening, "element")
-    rest = pc.replace_substring_regex(marked, r"^@\w+>", "")
+        polygons = _write_polygons(geometries[rows], row_ids, dialect, is_latitude_first=is_latitude_first)
+        elements[rows], contents[rows] = dialect.multi, polygons.to_pylist()
+    element_names = pa.array(elements, pa.string())
     identifier: list[pa.Array | str] = []
     if dialect is GML3:
         identifier = [' gml:id="', feature_ids, '.g"']
@@ -241,8 +228,10 @@ def write_gml_geometries(
         element_names,
         *identifier,
         f"{frame_attribute}>",
-        rest,
-        f"</f:{GEOMETRY_ELEMENT}>",
+        pa.array(contents, pa.string()),
+        "</gml:",
+        element_names,
+        f"></f:{GEOMETRY_ELEMENT}>",
     )
     return literal.fill_nulls(written)
 
@@ -272,18 +261,17 @@ def _write_polygons(
     members = literal.concat_text_columns(
         f"<gml:{member}><gml:Polygon", *identifier, ">", polygon_texts, f"</gml:Polygon></gml:{member}>"
     )
-    row_texts = _join_by_owner(members, rows, len(geometries))
-    return literal.concat_text_columns(f"@{dialect.multi}>", row_texts, f"</gml:{dialect.multi}>")
+    return _join_by_owner(members, rows, len(geometries))
 
 
 def _write_positions(geometries: Objects, dialect: GmlDialect, *, is_latitude_first: bool) -> pa.Array:
     import shapely  # noqa: PLC0415
 
     coordinates, owners = shapely.get_coordinates(geometries, return_index=True)
-    first, second = (coordinates[:, 1], coordinates[:, 0]) if is_latitude_first else coordinates.T
-    pairs = literal.concat_text_columns(
-        pa.array(first).cast(pa.string()), dialect.separator, pa.array(second).cast(pa.string())
-    )
+    if is_latitude_first:
+        coordinates = coordinates[:, ::-1]
+    first, second = (pa.array(numbers).cast(pa.string()) for numbers in coordinates.T)
+    pairs = literal.concat_text_columns(first, dialect.separator, second)
     return _join_by_owner(pairs, owners, len(geometries), " ")
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.model.table import Table
+    from hven.model.table import Column, Table
     from hven.plugins.stac.item_tables import ItemTable
     from hven.plugins.stac.reader_catalogue import ReaderCatalogue
 
@@ -41,7 +41,7 @@ _LINK_SCHEMA = pa.schema(
     }
 )
 _VOCABULARY_PATTERN = "^.*[#/]"
-_EMPTY_TEXT = literal.to_arrow_string_scalar("")
+EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _FIRST = pa.scalar(1)
 
 
@@ -83,7 +83,7 @@ def read_link_lists(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.
     has_own_links = table.is_observation_view or bool(table.links or catalogue.context.list_links(table))
     if not has_own_links and not _has_own_files(catalogue, item_table, rows):
         return None
-    ids = literal.combine_chunks(rows.column(item_table.id_column.name)).cast(pa.string())
+    ids = read_column(rows, item_table.id_column).cast(pa.string())
     links = _list_links(catalogue, table, ids.to_pylist())
     if table.is_observation_view:  # its rows lead to lists of other tables
         tables = catalogue.published_state.get_catalogue(catalogue.principal, catalogue.context.policies)
@@ -102,11 +102,11 @@ def _has_own_files(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.T
     """Return whether rows lead to files of this site, of which DataLink tells access, type and size."""
     state = catalogue.published_state
     urls = {catalogue.base_url, catalogue.site.settings.site_url, *state.ingest_site_urls}
-    columns = [item_table.columns_by_name.get(name) for _, name in _STANDARD_COLUMNS]
+    columns = [read_column_texts(item_table, rows, name) for _, name in _STANDARD_COLUMNS]
     return any(
-        pc.any(pc.starts_with(rows.column(column.name).cast(pa.string()), f"{url}/collections/")).as_py()
-        for column in columns
-        if column is not None and column.type.is_string
+        pc.any(pc.starts_with(addresses, f"{url}/collections/")).as_py()
+        for addresses in columns
+        if addresses is not None
         for url in urls
     )
 
@@ -124,6 +124,19 @@ def _list_links(catalogue: ReaderCatalogue, table: Table, identifiers: Sequence[
     )
 
 
+def read_column(rows: pa.Table, column: Column) -> pa.Array:
+    """Read the values of a column.
+
+    Parameters
+    ----------
+    rows
+        Rows with all columns of the table.
+    column
+        A column of it.
+    """
+    return literal.combine_chunks(rows.column(column.name))
+
+
 def read_column_texts(item_table: ItemTable, rows: pa.Table, name: str) -> pa.Array | None:
     """Read the values of a column of texts, without empty ones; None if there is no such column.
 
@@ -139,8 +152,8 @@ def read_column_texts(item_table: ItemTable, rows: pa.Table, name: str) -> pa.Ar
     column = item_table.columns_by_name.get(name)
     if column is None or not column.type.is_string or column.type.xtype not in {None, "", "uri"}:
         return None
-    texts = literal.combine_chunks(rows.column(column.name)).cast(pa.string())
-    is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
+    texts = read_column(rows, column).cast(pa.string())
+    is_blank = pc.equal(pc.utf8_trim_whitespace(texts), EMPTY_TEXT)
     return pc.if_else(is_blank, literal.NULL_STRING, texts) if pc.any(is_blank).as_py() else texts
 
 
@@ -182,7 +195,7 @@ def _compute_file_sizes(item_table: ItemTable, rows: pa.Table) -> pa.Array:
     if column is None or not column.type.is_numeric or not units.are_units_convertible(column.unit, "byte"):
         return pa.nulls(rows.num_rows, pa.int64())
     factor = units.compute_unit_factor(column.unit, "byte")
-    sizes = literal.combine_chunks(rows.column(column.name)).cast(pa.float64())
+    sizes = read_column(rows, column).cast(pa.float64())
     return pc.round(pc.multiply(sizes, factor)).cast(pa.int64(), safe=False)
 
 
@@ -213,9 +226,9 @@ def write_assets_with_size_flags(links: pa.Table, row_count: int) -> tuple[pa.Ar
         pa.array([literals.get(word, word) for word in distinct_words], pa.string()).take(words.indices)
         for literals in (ASSET_KEYS, ASSET_ROLES)
     )
-    numbers = _count_repetitions(rows, np.asarray(words.indices), len(distinct_words))
+    numbers = _assign_numbers_by_row_and_word(rows, np.asarray(words.indices), len(distinct_words))
     number_texts = literal.concat_text_columns("-", numbers.cast(pa.string()))
-    suffixes = pc.if_else(pc.equal(numbers, _FIRST), _EMPTY_TEXT, number_texts)
+    suffixes = pc.if_else(pc.equal(numbers, _FIRST), EMPTY_TEXT, number_texts)
     addresses, titles, media_types, sizes = (literal.combine_chunks(links[name]) for name in _LINK_SCHEMA.names[2:])
     members: list[pa.Array | str] = [
         literal.quote_json_strings(literal.concat_text_columns(keys, suffixes)),
@@ -239,8 +252,8 @@ def write_assets_with_size_flags(links: pa.Table, row_count: int) -> tuple[pa.Ar
     return texts_by_row, pa.array(size_counts > 0)
 
 
-def _count_repetitions(rows: Integers, words: Integers, word_count: int) -> pa.Array:
-    """Count, for each link, the links of its row that have the same word, from the first one to it."""
+def _assign_numbers_by_row_and_word(rows: Integers, words: Integers, word_count: int) -> pa.Array:
+    """Assign each link its number, from 1, among the links of its row that have the same word."""
     codes = rows.astype(np.int64) * word_count + words
     order = np.argsort(codes, kind="stable")
     sorted_codes = codes[order]

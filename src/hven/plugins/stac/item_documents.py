@@ -15,16 +15,19 @@ import pyarrow.compute as pc
 
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
-from hven.model.sky import bodies, region_files
-from hven.plugins.stac.iau_bodies import IAU_BODY_NUMBERS
+from hven.model.sky import region_files
+from hven.plugins.stac.iau_bodies import find_frame_code
 from hven.plugins.stac.item_assets import (
+    EMPTY_TEXT,
     has_link_lists,
+    read_column,
     read_column_texts,
     read_standard_links,
     write_assets_with_size_flags,
 )
 from hven.plugins.stac.item_tables import TEXT_PROPERTIES
 from hven.plugins.stac.temporal_conditions import to_instants
+from hven.portal.api.page_rows import build_table_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,30 +47,28 @@ SSYS_SCHEMA = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
 PROJECTION_SCHEMA = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 SCIENTIFIC_SCHEMA = "https://stac-extensions.github.io/scientific/v1.0.0/schema.json"
-TARGET_CLASSES = (
-    "asteroid",
-    "dwarf_planet",
-    "planet",
-    "satellite",
-    "comet",
-    "exoplanet",
-    "interplanetary_medium",
-    "sample",
-    "sky",
-    "spacecraft",
-    "spacejunk",
-    "star",
-    "calibration",
+TARGET_CLASSES = pa.array(
+    [
+        "asteroid",
+        "dwarf_planet",
+        "planet",
+        "satellite",
+        "comet",
+        "exoplanet",
+        "interplanetary_medium",
+        "sample",
+        "sky",
+        "spacecraft",
+        "spacejunk",
+        "star",
+        "calibration",
+    ]
 )
 # of items, besides their properties
-MEMBER_NAMES = frozenset(
-    ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
-)
+MEMBER_NAMES = {"type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets"}
 NULL_TEXT = literal.NULL_STRING
-_TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
 _GRID_COLUMNS = ("proj_shape", "proj_transform", "proj_bbox")
 _ON_BODY = literal.to_arrow_string_scalar("body")
-_EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _JSON_NULL = literal.to_arrow_string_scalar("null")
 
 
@@ -97,9 +98,7 @@ class ItemFieldSelection:
         name
             ``geometry``, ``links`` ...
         """
-        if self.includes:
-            return name in self.includes
-        return name not in self.excludes
+        return name in self.includes if self.includes else name not in self.excludes
 
     @property
     def has_properties(self) -> bool:
@@ -167,7 +166,7 @@ class _ItemWriter:
 
     def get_values(self, column: Column) -> pa.Array:
         """Return the values of a column."""
-        return literal.combine_chunks(self.rows.column(column.name))
+        return read_column(self.rows, column)
 
     def get_texts(self, name: str) -> pa.Array | None:
         """Return the values of a column of texts, without empty ones; None if there is no such column."""
@@ -176,13 +175,10 @@ class _ItemWriter:
     def write(self) -> pa.Array:
         """Write the items."""
         ids = self.get_values(self.item_table.id_column).cast(pa.string())
-        id_texts = literal.quote_json_strings(ids)
         geometries = read_geometries(self.rows, self.collection)
         members: list[pa.Array | str] = [
-            '{"type":"Feature","stac_version":"',
-            STAC_VERSION,
-            '","id":',
-            id_texts,
+            f'{{"type":"Feature","stac_version":"{STAC_VERSION}","id":',
+            literal.quote_json_strings(ids),
             f',"collection":{json.dumps(self.collection.id)}',
         ]
         properties, extensions = self._write_properties(geometries)
@@ -192,12 +188,12 @@ class _ItemWriter:
             extensions.append((FILE_SCHEMA, has_size))
         if self.selection.has_member("stac_extensions"):
             members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
+        is_latitude_first = self.selection.is_latitude_first
         if self.selection.has_member("geometry"):
-            order = self.selection.is_latitude_first
-            members += [',"geometry":', write_geometries(geometries, is_latitude_first=order)]
+            members += [',"geometry":', write_geometries(geometries, is_latitude_first=is_latitude_first)]
         if self.selection.has_member("bbox"):
-            order = self.selection.is_latitude_first
-            members.append(write_boxes(geometries, ',"bbox":[', (",", ","), "]", is_latitude_first=order))
+            boxes = write_boxes(geometries, ',"bbox":[', (",", ","), "]", is_latitude_first=is_latitude_first)
+            members.append(boxes)
         if self.selection.has_properties:
             members += [',"properties":{', *properties, "}"]
         if self.selection.has_member("links"):
@@ -209,7 +205,7 @@ class _ItemWriter:
     def _join_flagged_texts(self, flagged_texts: list[tuple[str, pa.Array]]) -> pa.Array:
         """Join texts that only some rows have, as JSON strings with commas between."""
         parts = [
-            literal.fill_nulls(pc.if_else(flags, literal.to_arrow_string_scalar(f',"{text}"'), _EMPTY_TEXT))
+            literal.fill_nulls(pc.if_else(flags, literal.to_arrow_string_scalar(f',"{text}"'), EMPTY_TEXT))
             for text, flags in flagged_texts
         ]
         if not parts:
@@ -237,7 +233,7 @@ class _ItemWriter:
             has_ssys = pc.is_valid(targets)
             if classes is not None:
                 first_class = pc.list_element(pc.split_pattern(literal.fill_nulls(classes), "#"), 0)
-                is_known = pc.is_in(first_class, _TARGET_CLASS_ARRAY)
+                is_known = pc.is_in(first_class, TARGET_CLASSES)
                 add_property(
                     "ssys:target_class", pc.if_else(is_known, literal.quote_json_strings(first_class), NULL_TEXT)
                 )
@@ -247,7 +243,6 @@ class _ItemWriter:
         if codes is not None:
             add_property("proj:code", literal.quote_json_strings(codes))
             extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
-        if codes is not None:
             for name, texts in self._write_raster_grids(codes).items():
                 add_property(name, texts)
         self._add_common_metadata_texts(add_property, extensions)
@@ -324,15 +319,13 @@ class _ItemWriter:
 
     def _find_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
         """Find the codes of frames: those of rasters, or spheres of bodies with longitudes to the east."""
-        own_codes, body_name = self.get_texts("proj_code"), self.item_table.body_name
-        body_codes = None
-        if body_name is not None:
-            body_codes = pa.array([find_frame_code(body_name)] * self.rows.num_rows, pa.string())
+        own_codes, body_codes = self.get_texts("proj_code"), None
+        if self.item_table.body_name is not None:
+            body_codes = pa.array([self.item_table.frame_code] * self.rows.num_rows, pa.string())
         elif targets is not None and self.item_table.has_geometry:
             encoded = targets.dictionary_encode()
-            names = encoded.dictionary.to_pylist()
-            body_codes = pa.array([find_frame_code(name.split("#")[0]) for name in names], pa.string())
-            body_codes = body_codes.take(encoded.indices)
+            codes = [find_frame_code(name.split("#")[0]) for name in encoded.dictionary.to_pylist()]
+            body_codes = pa.array(codes, pa.string()).take(encoded.indices)
         if body_codes is None or body_codes.null_count == len(body_codes):
             return own_codes
         body_codes = pc.if_else(pa.array(_find_present(geometries)), body_codes, NULL_TEXT)
@@ -359,8 +352,8 @@ class _ItemWriter:
                 encoded_ids,
                 '"}',
             ]
-        page_url = f"{self.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
-        if table.primary == (self.item_table.id_column.name,):
+        page_url = build_table_address(self.base_url, table)
+        if self.item_table.has_unique_ids:
             has_plain_ids = encoded_ids is ids
             row_keys = ids if has_plain_ids else encode_ids_for_urls(literal.quote_json_strings(ids))
             quote_mark = "%22" if has_plain_ids else ""
@@ -396,21 +389,6 @@ def _write_instants(instants: pa.Array) -> pa.Array:
     return literal.concat_text_columns('"', texts, 'Z"')
 
 
-def find_frame_code(body_name: str) -> str | None:
-    """Return the code of the planetocentric frame of a body, east-positive; None if it is not known.
-
-    Parameters
-    ----------
-    body_name
-        Name of the body.
-    """
-    body = bodies.find_solar_system_body(body_name)
-    if body is None or not body.ids[-1].startswith("NAIF "):
-        return None
-    number = int(body.ids[-1].split()[1])
-    return f"IAU_2015:{100 * number}" if number in IAU_BODY_NUMBERS else None
-
-
 @lru_cache(64)
 def write_frame_text(code: str) -> str | None:
     """Write a frame as WKT2; None if it is not known, or if pyproj is not installed.
@@ -427,18 +405,6 @@ def write_frame_text(code: str) -> str | None:
     except (ImportError, RuntimeError):  # the errors of pyproj are of the second kind
         return None
     return text
-
-
-def find_frame_uri(body_name: str | None) -> str | None:
-    """Return the address by which the OGC names the planetocentric frame of a body; its latitude comes first.
-
-    Parameters
-    ----------
-    body_name
-        Name of the body.
-    """
-    code = find_frame_code(body_name or "")
-    return None if code is None else f"http://www.opengis.net/def/crs/IAU/2015/{code.rpartition(':')[2]}"
 
 
 def encode_ids_for_urls(ids: pa.Array) -> pa.Array:
@@ -491,19 +457,17 @@ def read_geometries(rows: pa.Table, collection: ItemCollection) -> Objects:
         return geometries
     if item_table.region_column is not None:
         column = item_table.region_column
-        regions = shape_columns.parse_regions(literal.combine_chunks(rows.column(column.name)), column.type)
+        regions = shape_columns.parse_regions(read_column(rows, column), column.type)
         geometries = region_files.to_map_geometries(regions)
     boxed_rows = np.flatnonzero(~_find_present(geometries))
     if item_table.box_columns is not None and len(boxed_rows):
         values = [
-            np.asarray(
-                literal.combine_chunks(rows.column(column.name)).cast(pa.float64()).fill_null(np.nan), np.float64
-            )
+            np.asarray(read_column(rows, column).cast(pa.float64()).fill_null(np.nan), np.float64)
             for column in item_table.box_columns
         ]
         geometries[boxed_rows] = build_box_geometries(*(numbers[boxed_rows] for numbers in values))
     if item_table.frame_type_column is not None:
-        frame_types = literal.combine_chunks(rows.column(item_table.frame_type_column.name))
+        frame_types = read_column(rows, item_table.frame_type_column)
         is_on_body = np.asarray(pc.fill_null(pc.equal(frame_types, _ON_BODY), False), bool)
         geometries[~is_on_body] = None
     return geometries
@@ -624,4 +588,4 @@ def write_boxes(
     first, second, third, fourth = (pa.array(boxes[:, number]).cast(pa.string()) for number in order)
     comma, middle = separators
     texts = literal.concat_text_columns(begin, first, comma, second, middle, third, comma, fourth, end)
-    return pc.if_else(has_box, texts, _EMPTY_TEXT)
+    return pc.if_else(has_box, texts, EMPTY_TEXT)

@@ -27,7 +27,7 @@ from hven.model import LruCache, literal
 from hven.model.errors import ParamError, TooLargeError, format_message
 from hven.model.table import is_time_column
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
-from hven.plugins.stac.item_assets import read_link_lists
+from hven.plugins.stac.item_assets import read_column, read_link_lists
 from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
 from hven.plugins.stac.temporal_conditions import build_span_condition, to_instants
@@ -224,14 +224,14 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     texts: list[pa.Array] = []
     missing_count = search.limit
     next_token = None
-    known_counts: list[int | None] = []
+    known_count: int | None = None
     for number, collection_id in enumerate(search.collection_ids[position:], position):
         collection = catalogue.find_collection(collection_id)
         item_table = collection.item_table
         id_ref = build_column_ref(item_table.id_column.name)
         condition = search.build_condition(collection)
         is_countless = condition is not None or not item_table.table.is_fully_public
-        known_counts.append(None if is_countless else collection.published.rows)
+        known_count = None if is_countless else collection.published.rows
         if last_id is not None:
             condition = join_conditions_with_and(condition, Comparison(">", id_ref, Literal(last_id)))
         rows, has_more = _read_rows_by_id(catalogue, collection, condition, missing_count)
@@ -250,7 +250,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     if next_token is None:  # all items were read, in this page and those before it
         total_count = read_before + search.limit - missing_count
     elif len(search.collection_ids) == 1:
-        total_count = known_counts[0]
+        total_count = known_count
     return ItemPage(pa.concat_arrays(texts), next_token, total_count)
 
 
@@ -378,7 +378,7 @@ def read_sorted_rows(
 
 def _read_sort_values(rows: pa.Table, column: Column) -> pa.Array:
     """Read the values to sort by; times of different columns may be days from different epochs."""
-    values = literal.combine_chunks(rows.column(column.name))
+    values = read_column(rows, column)
     if column.epoch is None and not is_time_column(column):
         return values
     return to_instants(values, column)

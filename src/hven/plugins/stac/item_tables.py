@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from hven.model.sky import bodies
 from hven.model.table import ReferenceFrame, Table, find_begin_and_end_time_columns
+from hven.plugins.stac.iau_bodies import find_frame_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.table import Column
 
-EPN_PREFIX = "epn:"
-OBSCORE_PREFIX = "obscore:"
 # standard property -> column of EPN-TAP, column of ObsCore
 TEXT_PROPERTIES = {
     "title": ("granule_gid", "obs_title"),
@@ -61,7 +60,7 @@ class ItemTable:
     @property
     def prefix(self) -> str:
         """The prefix of properties that are columns."""
-        return EPN_PREFIX if self.is_epn else OBSCORE_PREFIX
+        return "epn:" if self.is_epn else "obscore:"
 
     @cached_property
     def columns_by_name(self) -> Mapping[str, Column]:
@@ -140,6 +139,18 @@ class ItemTable:
             if body is not None:
                 return body.name
         return None
+
+    @cached_property
+    def frame_code(self) -> str | None:
+        """The code of the planetocentric frame of its body; None if rows have different bodies, or it has none."""
+        return find_frame_code(self.body_name or "")
+
+    @property
+    def frame_uri(self) -> str | None:
+        """The address by which the OGC names the frame of its geometries; its latitude comes first."""
+        if self.frame_code is None or not self.has_geometry:
+            return None
+        return f"http://www.opengis.net/def/crs/IAU/2015/{self.frame_code.rpartition(':')[2]}"
 
     @cached_property
     def property_columns(self) -> Mapping[str, Column]:

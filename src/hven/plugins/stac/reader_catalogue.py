@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.adql.syntax_tree import Expr, Query
-    from hven.model.table import Column
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
@@ -140,6 +139,11 @@ class ReaderCatalogue:
         """Address of the landing page."""
         return f"{self.base_url}/{SERVICE_NAME}"
 
+    @property
+    def site_title(self) -> str:
+        """Title of the site, or else its name."""
+        return self.site.settings.title or self.site.settings.name
+
     @cached_property
     def state_key(self) -> tuple[str, str]:
         """The published state and the access of the reader, on which documents and rows depend."""
@@ -177,6 +181,10 @@ class ReaderCatalogue:
                     has_all_ids=statistics.get(item_table.id_column.name, {}).get("nulls") == 0,
                 )
         return tables
+
+    def list_collections(self) -> list[ItemCollection]:
+        """List all collections that the reader sees."""
+        return [self.find_collection(collection_id) for collection_id in self.item_tables]
 
     def find_collection(self, collection_id: str) -> ItemCollection:
         """Find a collection.
@@ -248,7 +256,7 @@ class ReaderCatalogue:
 
     def _find_column_ranges(self, item_table: ItemTable, published: PublishedTable) -> Mapping[str, tuple[Any, Any]]:
         """Find the least and largest values of the columns of times and boxes, among the rows that the reader sees."""
-        columns: list[Column] = [*(item_table.time_columns or ()), *(item_table.box_columns or ())]
+        columns = (*(item_table.time_columns or ()), *(item_table.box_columns or ()))
         names = list(dict.fromkeys(column.name for column in columns))
         statistics = published.statistics
         has_statistics = all("minimum" in statistics.get(name, {}) for name in names)
@@ -281,18 +289,17 @@ def _compute_item_time_span(item_table: ItemTable, ranges: Mapping[str, tuple[An
 
 def _compute_item_bounding_box(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> Box:
     """Find the box of all items; longitudes on both sides of 180 degrees give all longitudes."""
-    box = WHOLE_BODY
     if item_table.box_columns is None:
-        return box
-    names = [column.name for column in item_table.box_columns]
+        return WHOLE_BODY
     try:
         west, east, south, north = (
-            float(str(ranges[name][number])) for name, number in zip(names, (0, 1, 0, 1), strict=True)
+            float(str(ranges[column.name][number]))
+            for column, number in zip(item_table.box_columns, (0, 1, 0, 1), strict=True)
         )
     except (ValueError, HvenError):
-        return box
+        return WHOLE_BODY
     if not (-90 <= south <= north <= 90):
-        return box
+        return WHOLE_BODY
     if -180 <= west <= east <= 180:
         return west, south, east, north
     if 180 <= west <= east <= 360:

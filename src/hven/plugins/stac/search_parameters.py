@@ -9,7 +9,7 @@ import orjson
 
 from hven.model.errors import ParamError, TooLargeError, format_message, suggest_spelling
 from hven.plugins.stac.cql2_conditions import parse_cql2_json, parse_cql2_text
-from hven.plugins.stac.item_documents import ItemFieldSelection, find_frame_uri
+from hven.plugins.stac.item_documents import ItemFieldSelection
 from hven.plugins.stac.item_searches import DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, ItemSearch
 from hven.plugins.stac.spatial_conditions import parse_box
 from hven.plugins.stac.temporal_conditions import parse_time_span
@@ -61,7 +61,7 @@ def parse_get_search(
         A parameter is unknown, repeated or has a value that is not allowed.
     """
     given: dict[str, Any] = {}
-    conditions: list[dict[str, Any]] = []
+    conditions: list[Mapping[str, Any]] = []
     for name, value in pairs:
         if name in given:
             raise ParamError(f"{name} occurs twice", name=name, remedy="send it once")
@@ -80,11 +80,11 @@ def parse_get_search(
             raise ParamError("intersects is not JSON", name="intersects", remedy="send a GeoJSON geometry") from None
     given.setdefault("filter-lang", "cql2-text")
     search = parse_json_search(given, collection_ids)
-    if conditions:
-        filters = [*conditions, *([search.filter] if search.filter is not None else [])]
-        combined = filters[0] if len(filters) == 1 else {"op": "and", "args": filters}
-        return replace(search, filter=combined)
-    return search
+    if not conditions:
+        return search
+    if search.filter is not None:
+        conditions.append(search.filter)
+    return replace(search, filter=conditions[0] if len(conditions) == 1 else {"op": "and", "args": conditions})
 
 
 def read_item_frame(pairs: Sequence[tuple[str, str]], item_table: ItemTable) -> tuple[list[tuple[str, str]], bool]:
@@ -118,8 +118,7 @@ def read_item_frame(pairs: Sequence[tuple[str, str]], item_table: ItemTable) -> 
 def _has_latitude_first(parameter: str, frame: str | None, item_table: ItemTable) -> bool:
     if frame is None or frame in _CRS84_NAMES:
         return False
-    uri = find_frame_uri(item_table.body_name) if item_table.has_geometry else None
-    if frame != uri:
+    if frame != item_table.frame_uri:
         remedy = "use one of the frames under `crs` in the description of the collection"
         raise ParamError(f"items are not available in {frame!r:.80}", name=parameter, remedy=remedy)
     return True
@@ -136,15 +135,19 @@ def _split_lists(given: dict[str, Any]) -> None:
     """Replace texts with commas by the lists of a JSON body."""
     for name in ("ids", "collections"):
         if name in given:
-            given[name] = [word for word in given[name].split(",") if word]
+            given[name] = _split_words(given[name])
     if given.get("bbox"):
         given["bbox"] = given["bbox"].split(",")
     if "sortby" in given:
-        given["sortby"] = [_parse_sort_word(word) for word in given["sortby"].split(",") if word]
+        given["sortby"] = [_parse_sort_word(word) for word in _split_words(given["sortby"])]
     if "fields" in given:
-        words = [word for word in given["fields"].split(",") if word]
+        words = _split_words(given["fields"])
         excludes = [word[1:] for word in words if word.startswith("-")]
         given["fields"] = {"include": [word.lstrip("+ ") for word in words if word[0] != "-"], "exclude": excludes}
+
+
+def _split_words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
 
 
 def _parse_property_condition(name: str, value: str, item_table: ItemTable) -> dict[str, Any]:
@@ -262,14 +265,14 @@ def _read_filter(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _read_sort_keys(value: object) -> Sequence[tuple[str, bool]]:
     if not value:
         return ()
+    remedy = 'write [{"field": "id", "direction": "asc"}]'
     if not isinstance(value, list):
-        raise ParamError("sortby is not a list", name="sortby", remedy='write [{"field": "id", "direction": "asc"}]')
+        raise ParamError("sortby is not a list", name="sortby", remedy=remedy)
     keys = []
     for entry in value:
-        field_name = entry.get("field") if isinstance(entry, dict) else None
-        direction = entry.get("direction", "asc") if isinstance(entry, dict) else None
+        members = entry if isinstance(entry, dict) else {}
+        field_name, direction = members.get("field"), members.get("direction", "asc")
         if not isinstance(field_name, str) or direction not in {"asc", "desc"}:
-            remedy = 'write [{"field": "id", "direction": "asc"}]'
             raise ParamError(f"the entry {entry!r:.80} of sortby is not valid", name="sortby", remedy=remedy)
         keys.append((field_name, direction == "desc"))
     return keys

@@ -20,7 +20,7 @@ from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
 from hven.plugins.stac.search_parameters import SEARCH_NAMES, parse_get_search, parse_json_search, read_item_frame
-from hven.plugins.stac.wfs_service import build_wfs_routes
+from hven.plugins.stac.wfs_service import CACHE_HEADERS, build_wfs_routes
 from hven.services.api.threads import call_in_thread
 from hven.services.face import Capability, ServiceFace, UsageExample, create_route
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 JSON_MEDIA_TYPE = "application/json"
 MAX_BODY_BYTES = 1024**2  # of a search by POST
-CACHE_HEADERS = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
 ROUTE_PREFIX = f"/{SERVICE_NAME}"
 
 
@@ -52,7 +51,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 
 def _write_service_page(catalogue: ReaderCatalogue, *_: object) -> Content:
     """Write the page for people: the collections with links, and the description for programs."""
-    title = escape(catalogue.site.settings.title or catalogue.site.settings.name)
+    title = escape(catalogue.site_title)
     entries = "".join(
         f'<li><a href="{escape(documents.build_collection_url(catalogue.root_url, collection_id))}">'
         f"{escape(item_table.table.title or collection_id)}</a></li>"
@@ -66,16 +65,16 @@ def _write_service_page(catalogue: ReaderCatalogue, *_: object) -> Content:
     return page.encode(), "text/html; charset=utf-8"
 
 
-def _list_collections(catalogue: ReaderCatalogue) -> list[dict[str, Any]]:
-    collections = [catalogue.find_collection(collection_id) for collection_id in catalogue.item_tables]
-    return [documents.build_collection_document(catalogue, collection) for collection in collections]
+def _build_landing_page(catalogue: ReaderCatalogue, *_: object) -> Content:
+    return documents.build_landing_page(catalogue), JSON_MEDIA_TYPE
 
 
 def _build_collection_list(catalogue: ReaderCatalogue, name: str) -> dict[str, Any]:
     """Build the document of all collections: as ``collections`` (OGC API), or as ``children`` (STAC)."""
     urls = {"self": f"{catalogue.root_url}/{name}", "root": catalogue.root_url, "parent": catalogue.root_url}
     links = [documents.build_link(relation, url) for relation, url in urls.items()]
-    return {name: _list_collections(catalogue), "links": links}
+    entries = [documents.build_collection_document(catalogue, item) for item in catalogue.list_collections()]
+    return {name: entries, "links": links}
 
 
 def _build_collections(catalogue: ReaderCatalogue, *_: object) -> Content:
@@ -95,7 +94,7 @@ def _build_queryables(catalogue: ReaderCatalogue, request: Request, _: bytes) ->
         collections = [catalogue.find_collection(collection_id)]
         url = f"{documents.build_collection_url(catalogue.root_url, collection_id)}/queryables"
     else:
-        collections = [catalogue.find_collection(known_id) for known_id in catalogue.item_tables]
+        collections = catalogue.list_collections()
         url = f"{catalogue.root_url}/queryables"
     return documents.build_queryables(catalogue, url, collections), documents.SCHEMA_MEDIA_TYPE
 
@@ -117,7 +116,6 @@ def _build_page_links(
     """Build the links of a page; a body is that of a search by POST."""
     url = f"{catalogue.base_url}{quote(_get_search_path(request))}"
     media_type = documents.GEOJSON_MEDIA_TYPE
-    pairs = request.query_params.multi_items()
     self_url = f"{url}?{request.url.query}" if request.url.query else url
     links = [documents.build_link("self", self_url, media_type), documents.build_link("root", catalogue.root_url)]
     if "collection" in request.path_params:
@@ -129,7 +127,8 @@ def _build_page_links(
         next_link = documents.build_link("next", url, media_type)
         links.append({**next_link, "method": "POST", "merge": False, "body": {**body, "token": page.next_token}})
         return links
-    next_pairs = [*((name, value) for name, value in pairs if name != "token"), ("token", page.next_token)]
+    other_pairs = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+    next_pairs = [*other_pairs, ("token", page.next_token)]
     links.append(documents.build_link("next", f"{url}?{urlencode(next_pairs)}", media_type))
     return links
 
@@ -202,8 +201,7 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, answer, headers)
 
     content_builders: dict[tuple[str, str], Callable[[ReaderCatalogue, Request, bytes], Content]] = {
-        ("GET", ""): lambda catalogue, *_: (documents.build_landing_page(catalogue), JSON_MEDIA_TYPE),
-        ("GET", "/"): lambda catalogue, *_: (documents.build_landing_page(catalogue), JSON_MEDIA_TYPE),
+        **dict.fromkeys([("GET", ""), ("GET", "/")], _build_landing_page),
         ("GET", "/conformance"): lambda *_: ({"conformsTo": documents.CONFORMANCE_CLASSES}, JSON_MEDIA_TYPE),
         ("GET", "/api"): lambda catalogue, *_: (
             documents.build_openapi_document(catalogue, SEARCH_NAMES),

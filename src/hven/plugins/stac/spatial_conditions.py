@@ -26,7 +26,12 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError, TooLargeError, format_message
 from hven.model.sky import Range, Regions, region_files, shape_text
-from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
+from hven.plugins.stac.condition_parts import (
+    FALSE_CONDITION,
+    TRUE_CONDITION,
+    build_filter_error,
+    join_alternatives,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -190,7 +195,7 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
         return _build_negation(build_geometry_condition(geometry, item_table), item_table)
     if operation == "s_within" and shapely.get_dimensions(parsed) < 2:
         message = "s_within needs a polygon or a box; no footprint lies within a point or a line"
-        raise ParamError(message, name="filter", remedy="use s_intersects")
+        raise build_filter_error(message, "use s_intersects")
     parts = shapely.get_parts(shapely.get_parts(parsed))
     conditions = [
         _build_footprint_condition(item_table, operation, _build_point_or_line_shape(part))
@@ -199,9 +204,9 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
     polygons = parts[shapely.get_dimensions(parts) == 2]
     if len(polygons):
         conditions += _build_polygon_conditions(polygons, item_table, operation)
-    if len(conditions) == 1:
-        return conditions[0]
-    return Conjunction(tuple(conditions)) if operation == "s_contains" else Disjunction(tuple(conditions))
+    if operation == "s_contains" and len(conditions) > 1:
+        return Conjunction(tuple(conditions))
+    return join_alternatives(conditions)
 
 
 def _build_point_or_line_shape(geometry: Any) -> _SearchShape:
@@ -210,8 +215,8 @@ def _build_point_or_line_shape(geometry: Any) -> _SearchShape:
 
     if geometry.geom_type == "Point":
         return _build_point(geometry.x, geometry.y)
-    begins = shapely.get_coordinates(shapely.segmentize(geometry, MAX_SEGMENT_DEGREES))[:-1]
-    ends = shapely.get_coordinates(shapely.segmentize(geometry, MAX_SEGMENT_DEGREES))[1:]
+    vertices = shapely.get_coordinates(shapely.segmentize(geometry, MAX_SEGMENT_DEGREES))
+    begins, ends = vertices[:-1], vertices[1:]
     # the third corner lies towards the equator, so that it is on the sphere
     asides = ends + np.where(ends[:, 1:] > 0, -HAIR_DEGREES, HAIR_DEGREES)
     corners = np.stack([begins, ends, asides], 1)
@@ -349,7 +354,7 @@ def build_spatial_condition(operation: str, args: Sequence[object], item_table: 
     property_name = first.get("property") if isinstance(first, dict) else None
     if property_name not in {"geometry", "s_region"} or not isinstance(second, dict):
         message = f"{operation} needs the property 'geometry' and a geometry"
-        raise ParamError(message, name="filter", remedy=_GEOMETRY_REMEDY)
+        raise build_filter_error(message, _GEOMETRY_REMEDY)
     if "bbox" in second:
         box = parse_box(second["bbox"] if isinstance(second["bbox"], list) else "", "filter")
         return build_box_condition(box, item_table, operation)
@@ -364,9 +369,10 @@ def build_missing_geometry_condition(item_table: ItemTable) -> Expr:
     item_table
         Table of the items.
     """
-    columns = [*(item_table.box_columns or ())]
-    has_no_box = [NullPredicate(build_column_ref(column.name)) for column in columns]
-    missing: list[Expr | None] = [Disjunction(tuple(has_no_box))] if has_no_box else []
+    missing: list[Expr] = []
+    if item_table.box_columns is not None:
+        has_no_end = [NullPredicate(build_column_ref(column.name)) for column in item_table.box_columns]
+        missing.append(Disjunction(tuple(has_no_end)))
     if item_table.region_column is not None:
         missing.append(NullPredicate(build_column_ref(item_table.region_column.name)))
     condition = join_conditions_with_and(*missing)
@@ -404,7 +410,7 @@ def _build_footprint_condition(item_table: ItemTable, operation: str, shape: _Se
         alternatives.append(by_box)
     if not alternatives:
         return FALSE_CONDITION
-    condition = alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
+    condition = join_alternatives(alternatives)
     return join_conditions_with_and(_build_frame_condition(item_table), condition) or condition
 
 
@@ -440,5 +446,5 @@ def _build_row_box_condition(columns: Sequence[Column], operation: str, shape: _
             is_wrapping = Comparison(">", lon_min, lon_max)
             for turn, order in ((0, Comparison("<=", lon_min, lon_max)), (360, is_wrapping)):
                 alternatives.append(Conjunction((order, is_low, Comparison(high_op, lon_max, Literal(ends[1] - turn)))))
-        conditions.append(Disjunction(tuple(alternatives)))
+        conditions.append(join_alternatives(alternatives))
     return Conjunction(tuple(conditions))

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from hven.adql.syntax_tree import (
     CastExpression,
     Comparison,
-    Disjunction,
     Expr,
     FunctionCall,
     Literal,
@@ -24,7 +23,12 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError
 from hven.model.table import is_time_column
-from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
+from hven.plugins.stac.condition_parts import (
+    FALSE_CONDITION,
+    TRUE_CONDITION,
+    build_filter_error,
+    join_alternatives,
+)
 
 if TYPE_CHECKING:
     from hven.model.table import Column
@@ -166,8 +170,7 @@ def build_instant_literal(instant: datetime, column: Column) -> Expr:
     """
     if column.epoch is None:
         return CastExpression(Literal(instant.replace(tzinfo=None).isoformat()), "TIMESTAMP")
-    unix_days = (instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / DAY_SECONDS
-    return Literal(unix_days + (UNIX_EPOCH_JD - column.epoch))
+    return Literal(instant.timestamp() / DAY_SECONDS + (UNIX_EPOCH_JD - column.epoch))
 
 
 def to_instants(values: pa.Array, column: Column) -> pa.Array:
@@ -235,20 +238,22 @@ def find_temporal_property(
     temporal_property
         None if the node is not a temporal property.
     """
-    interval = node.get("interval") if isinstance(node, dict) else None
-    if isinstance(interval, list) and len(interval) == 2:
-        first, last = (find_temporal_property(end, item_table, collection_span) for end in interval)
-        if first is None or last is None:
-            return None
-        return TemporalProperty(first.begin, last.end, (first.columns[0], last.columns[1]))
-    name = node.get("property") if isinstance(node, dict) else None
-    if not isinstance(name, str):
-        return None
-    name = name.removeprefix("properties.")
+    match node:
+        case {"interval": [_, _] as interval}:
+            first, last = (find_temporal_property(end, item_table, collection_span) for end in interval)
+            if first is None or last is None:
+                return None
+            return TemporalProperty(first.begin, last.end, (first.columns[0], last.columns[1]))
+        case {"property": str(name)}:
+            return _find_named_property(name.removeprefix("properties."), item_table, collection_span)
+    return None
+
+
+def _find_named_property(name: str, item_table: ItemTable, collection_span: TimeSpan | None) -> TemporalProperty | None:
     if name in {"datetime", "start_datetime", "end_datetime"} and item_table.time_columns is not None:
         begin, end = item_table.time_columns
-        ends = (None, None) if collection_span is None else (collection_span.begin, collection_span.end)
-        first_value, last_value = _build_end_value(begin, end, ends[0]), _build_end_value(end, begin, ends[1])
+        span = collection_span or TimeSpan(None, None)
+        first_value, last_value = _build_end_value(begin, end, span.begin), _build_end_value(end, begin, span.end)
         values = {
             "datetime": TemporalProperty(first_value, last_value, (begin, end)),
             "start_datetime": TemporalProperty(first_value, first_value, (begin, begin)),
@@ -290,11 +295,11 @@ def build_span_condition(span: TimeSpan, item_table: ItemTable, collection_span:
 
 def _build_temporal_predicate(operation: str, own: TemporalProperty, span: TimeSpan) -> Expr:
     """Build a temporal predicate; ends that are open are before or after all times."""
-    alternatives: list[Expr] = []
+    alternatives = []
     for alternative in TEMPORAL_OPERATORS[operation].split("|"):
         parts = [_build_span_end_comparison(text, own, span) for text in alternative.split(",")]
         alternatives.append(join_conditions_with_and(*parts) or TRUE_CONDITION)
-    return alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
+    return join_alternatives(alternatives)
 
 
 def _build_span_end_comparison(text: str, own: TemporalProperty, span: TimeSpan) -> Expr:
@@ -337,18 +342,15 @@ def build_temporal_condition(
         operation = _REVERSED_OPERATORS.get(operation, operation)
     if own is None or not isinstance(second, dict):
         remedy = "compare datetime, start_datetime or end_datetime with a time"
-        raise ParamError(f"{operation} needs a temporal property and a time", name="filter", remedy=remedy)
+        raise build_filter_error(f"{operation} needs a temporal property and a time", remedy)
     return _build_temporal_predicate(operation, own, _read_temporal_value(second))
 
 
 def _read_temporal_value(node: dict[str, Any]) -> TimeSpan:
-    interval = node.get("interval")
-    if isinstance(interval, list) and len(interval) == 2:
-        ends = [end.get("timestamp", end.get("date")) if isinstance(end, dict) else end for end in interval]
-        return parse_time_span(f"{ends[0]}/{ends[1]}", "filter")
-    instant = node.get("timestamp", node.get("date"))
-    if isinstance(instant, str):
-        return parse_time_span(instant, "filter")
-    raise ParamError(
-        "a temporal predicate has no time", name="filter", remedy="write TIMESTAMP('2004-01-14T00:00:00Z')"
-    )
+    match node:
+        case {"interval": [_, _] as interval}:
+            ends = [end.get("timestamp", end.get("date")) if isinstance(end, dict) else end for end in interval]
+            return parse_time_span(f"{ends[0]}/{ends[1]}", "filter")
+        case {"timestamp": str(instant)} | {"date": str(instant)}:
+            return parse_time_span(instant, "filter")
+    raise build_filter_error("a temporal predicate has no time", "write TIMESTAMP('2004-01-14T00:00:00Z')")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_DOCUMENT_BYTES = 1024**2
-MAX_DEPTH = MAX_FILTER_DEPTH + 10  # of elements in a document: a filter, and what is around it
-OPERATIONS = {"GetCapabilities", "DescribeFeatureType", "GetFeature", "ListStoredQueries", "DescribeStoredQueries"}
+MAX_DEPTH = MAX_FILTER_DEPTH + 10  # of elements: a filter, and what is around it
+OPERATIONS = ("GetCapabilities", "DescribeFeatureType", "GetFeature", "ListStoredQueries", "DescribeStoredQueries")
 # OWSLib writes outputformat
 _ATTRIBUTES = {"SERVICE", "VERSION", "OUTPUTFORMAT", "COUNT", "MAXFEATURES", "STARTINDEX", "RESULTTYPE"}
 MAX_QUERIES = 20  # in a request
@@ -23,7 +23,7 @@ _QUERY_NAMES = ("TYPENAMES", "TYPENAME", "FILTER", "SORTBY", "PROPERTYNAME", "SR
 _VALUE_END = re.compile(r"\)\(")
 # brackets may be in literals: those around filters have elements on both sides, or are empty
 _FILTER_END = re.compile(r"(?:(?<=>)|(?<=\()|^)\)\((?=<|\)|$)")
-_REFERENCE_TAGS = {"ValueReference", "PropertyName"}
+REFERENCE_TAGS = {"ValueReference", "PropertyName"}
 
 
 def read_wfs_document(body: bytes) -> RequestParams:
@@ -51,17 +51,17 @@ def read_wfs_document(body: bytes) -> RequestParams:
         root = ET.fromstring(text)  # noqa: S314  (entities are refused above)
     except (UnicodeDecodeError, ET.ParseError) as error:
         raise ParamError(f"the request is not XML in UTF-8: {error}", name="REQUEST") from None
-    _check_depth(root)
+    require_shallow_document(root, "request")
     operation = get_tag(root)
     if operation not in OPERATIONS:
         message = f"the request is the element {operation[:40]}"
         raise ParamError(message, name="REQUEST", remedy=f"send one of {', '.join(sorted(OPERATIONS))}")
     values = {name.upper(): value for name, value in root.attrib.items() if name.upper() in _ATTRIBUTES}
     values["REQUEST"] = operation
-    type_names = [child.text or "" for child in root if get_tag(child) == "TypeName"]
+    type_names = list_texts(root, {"TypeName"})
     if type_names:
-        values["TYPENAMES"] = ",".join(name.strip() for name in type_names)
-    versions = [child.text or "" for child in root.iter() if get_tag(child) == "Version"]
+        values["TYPENAMES"] = ",".join(type_names)
+    versions = list_texts(root.iter(), {"Version"})
     if versions:
         values["ACCEPTVERSIONS"] = ",".join(versions)
     if operation == "GetFeature":
@@ -69,19 +69,24 @@ def read_wfs_document(body: bytes) -> RequestParams:
     return RequestParams({name: (value,) for name, value in values.items()})
 
 
-def _check_depth(root: ET.Element) -> None:
-    """Refuse documents that are nested too deeply to be written again."""
+def require_shallow_document(root: ET.Element, name: str) -> None:
+    """Refuse documents that are nested too deeply to be read or written by functions that call themselves."""
     elements, depth = [root], 0
     while elements:
         depth += 1
         if depth > MAX_DEPTH:
-            raise TooLargeError(f"the request is nested more than {MAX_DEPTH} levels deep")
+            raise TooLargeError(f"the {name} is nested more than {MAX_DEPTH} levels deep")
         elements = [child for element in elements for child in element]
 
 
 def get_tag(element: ET.Element) -> str:
     """Return the name of an element without its namespace."""
     return element.tag.rpartition("}")[2]
+
+
+def list_texts(elements: Iterable[ET.Element], tags: set[str]) -> list[str]:
+    """List the texts of those elements that have one of some names."""
+    return [(element.text or "").strip() for element in elements if get_tag(element) in tags]
 
 
 def _read_query(root: ET.Element) -> dict[str, str]:
@@ -145,8 +150,7 @@ def split_queries(params: RequestParams) -> list[RequestParams]:
 def _read_feature_query(query: ET.Element) -> dict[str, str]:
     type_names = query.get("typeNames") or query.get("typeName") or ""
     values = {"TYPENAMES": ",".join(type_names.split()), "SRSNAME": query.get("srsName", "")}
-    names = [(child.text or "").strip() for child in query if get_tag(child) == "PropertyName"]
-    values["PROPERTYNAME"] = ",".join(names)
+    values["PROPERTYNAME"] = ",".join(list_texts(query, {"PropertyName"}))
     for child in query:
         tag = get_tag(child)
         if tag == "Filter":
@@ -161,6 +165,6 @@ def _read_feature_query(query: ET.Element) -> dict[str, str]:
 
 def _list_sort_keys(element: ET.Element) -> Iterable[str]:
     for sort_property in element:
-        texts = {get_tag(child): (child.text or "").strip() for child in sort_property}
-        name = next((text for tag, text in texts.items() if tag in _REFERENCE_TAGS), "")
-        yield f"{name} {texts.get('SortOrder', 'ASC')}"
+        name = next(iter(list_texts(sort_property, REFERENCE_TAGS)), "")
+        order = next(iter(list_texts(sort_property, {"SortOrder"})), "ASC")
+        yield f"{name} {order}"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from hven.model.errors import ParamError, TooLargeError
-from hven.plugins.stac.cql2_conditions import MAX_FILTER_DEPTH, find_filter_column, require_short_filter
+from hven.model.errors import ParamError
+from hven.plugins.stac.cql2_conditions import find_filter_column, require_short_filter
 from hven.plugins.stac.spatial_conditions import parse_numbers
-from hven.plugins.stac.wfs_documents import get_tag
+from hven.plugins.stac.wfs_documents import REFERENCE_TAGS, get_tag, list_texts, require_shallow_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ _COMPARISONS = {
     "PropertyIsGreaterThanOrEqualTo": ">=",
 }
 _ID_ELEMENTS = {"ResourceId": "rid", "FeatureId": "fid", "GmlObjectId": "id"}
-_NAME_ELEMENTS = {"ValueReference", "PropertyName"}
 
 
 def decode_feature_id(feature_id: str) -> str:
@@ -34,7 +33,7 @@ def decode_feature_id(feature_id: str) -> str:
     Parameters
     ----------
     feature_id
-        What `hven.plugins.stac.feature_documents.encode_feature_ids` wrote, or the part after the collection.
+        What `hven.plugins.stac.feature_documents` wrote, or the part after the collection.
     """
     return unquote(feature_id.replace("_", "%"))
 
@@ -65,16 +64,19 @@ def parse_wfs_filter(
     """
     require_short_filter(text)
     if "<!" in text:  # no entities, which can grow without end
-        message = "the filter contains a document type declaration or a comment"
-        raise ParamError(message, name="FILTER", remedy="leave it out")
+        raise _build_error("the filter contains a document type declaration or a comment", "leave it out")
     try:
         root = ET.fromstring(text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
-        raise ParamError(f"the filter is not XML: {error}", name="FILTER") from None
+        raise _build_error(f"the filter is not XML: {error}") from None
+    require_shallow_document(root, "filter")
     if get_tag(root) != "Filter":
-        message = f"the filter is the element {get_tag(root)}, not Filter"
-        raise ParamError(message, name="FILTER", remedy="send the element Filter")
-    return _WfsFilterParser(item_table, orient_box).join_conditions("and", list(root), 0)
+        raise _build_error(f"the filter is the element {get_tag(root)}, not Filter", "send the element Filter")
+    return _WfsFilterParser(item_table, orient_box).join_conditions("and", list(root))
+
+
+def _build_error(message: str, remedy: str = "") -> ParamError:
+    return ParamError(message, name="FILTER", remedy=remedy)
 
 
 class _WfsFilterParser:
@@ -84,27 +86,25 @@ class _WfsFilterParser:
         self.item_table = item_table
         self.orient_box = orient_box
 
-    def join_conditions(self, op: str, elements: Sequence[ET.Element], depth: int) -> dict[str, Any]:
+    def join_conditions(self, op: str, elements: Sequence[ET.Element]) -> dict[str, Any]:
         """Join the conditions of elements; several ids are alternatives."""
         ids = [element for element in elements if get_tag(element) in _ID_ELEMENTS]
-        parts = [self._translate(element, depth + 1) for element in elements if get_tag(element) not in _ID_ELEMENTS]
+        parts = [self._translate(element) for element in elements if get_tag(element) not in _ID_ELEMENTS]
         if ids:
             texts = [element.get(_ID_ELEMENTS[get_tag(element)], "") for element in ids]
             prefix = f"{self.item_table.id}."
             item_ids = [decode_feature_id(text.removeprefix(prefix)) for text in texts]
             parts.append({"op": "in", "args": [{"property": "id"}, item_ids]})
         if not parts:
-            raise ParamError("the filter has an element without conditions", name="FILTER")
+            raise _build_error("the filter has an element without conditions")
         return parts[0] if len(parts) == 1 else {"op": op, "args": parts}
 
-    def _translate(self, element: ET.Element, depth: int) -> dict[str, Any]:
-        if depth > MAX_FILTER_DEPTH:
-            raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} levels deep")
+    def _translate(self, element: ET.Element) -> dict[str, Any]:
         tag = get_tag(element)
         if tag in {"And", "Or"}:
-            return self.join_conditions(tag.lower(), list(element), depth)
+            return self.join_conditions(tag.lower(), list(element))
         if tag == "Not":
-            return {"op": "not", "args": [self.join_conditions("and", list(element), depth)]}
+            return {"op": "not", "args": [self.join_conditions("and", list(element))]}
         if tag == "BBOX":
             return self._translate_box(element)
         return self._translate_predicate(element, tag)
@@ -123,7 +123,7 @@ class _WfsFilterParser:
             pattern = _convert_like_pattern(str(literals[0]), element)
             return {"op": "like", "args": [self._fold_case(element, value) for value in (reference, pattern)]}
         message = f"the filter has the element {tag}, which is unknown or incomplete"
-        raise ParamError(message, name="FILTER", remedy="use comparisons, BBOX, And, Or, Not and ids")
+        raise _build_error(message, "use comparisons, BBOX, And, Or, Not and ids")
 
     @staticmethod
     def _fold_case(element: ET.Element, value: object) -> object:
@@ -134,35 +134,33 @@ class _WfsFilterParser:
 
     def _read_operands(self, element: ET.Element) -> tuple[str, list[Any]]:
         """Read the property and the literals; those of columns of numbers are numbers."""
-        names = [child.text or "" for child in element.iter() if get_tag(child) in _NAME_ELEMENTS]
-        texts = [(child.text or "").strip() for child in element.iter() if get_tag(child) == "Literal"]
+        names, texts = list_texts(element.iter(), REFERENCE_TAGS), list_texts(element.iter(), {"Literal"})
         if len(names) != 1:
-            raise ParamError(f"{get_tag(element)} needs exactly one property", name="FILTER")
-        name = names[0].strip().rpartition(":")[2].rpartition("/")[2]
+            raise _build_error(f"{get_tag(element)} needs exactly one property")
+        name = names[0].rpartition(":")[2].rpartition("/")[2]
         column = find_filter_column(name, self.item_table)
         if not column.type.is_numeric or get_tag(element) == "PropertyIsLike":
             return name, list(texts)
         try:
             return name, [float(text) for text in texts]
         except ValueError:
-            message = f"{name} must be compared with numbers, not with {texts!r:.60}"
-            raise ParamError(message, name="FILTER") from None
+            raise _build_error(f"{name} must be compared with numbers, not with {texts!r:.60}") from None
 
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""
-        wanted_tags = {"lowerCorner", "upperCorner", "coordinates"}
-        words = [child.text or "" for child in element.iter() if get_tag(child) in wanted_tags]
+        words = list_texts(element.iter(), {"lowerCorner", "upperCorner", "coordinates"})
         numbers = parse_numbers(" ".join(words).replace(",", " ").split())
         if len(numbers) != 4:
-            raise ParamError("BBOX needs an Envelope or a Box with two corners", name="FILTER")
+            raise _build_error("BBOX needs an Envelope or a Box with two corners")
         return {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": self.orient_box(numbers, frame)}]}
 
 
 def _convert_like_pattern(text: str, element: ET.Element) -> str:
     """Convert a pattern with its own wildcards to one with % and _."""
     if {"%", "_"} & set(text) - {element.get("wildCard"), element.get("singleChar")}:
-        message = "the pattern of PropertyIsLike contains % or _ as an ordinary character, which is not supported"
-        raise ParamError(message, name="FILTER")
+        raise _build_error(
+            "the pattern of PropertyIsLike contains % or _ as an ordinary character, which is not supported"
+        )
     for word, replacement in ((element.get("wildCard", "*"), "%"), (element.get("singleChar", "."), "_")):
         if word and word != replacement:
             text = text.replace(word, replacement)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -22,7 +22,6 @@ from hven.plugins.stac.feature_documents import (
     write_geojson_features,
     write_gml_features,
 )
-from hven.plugins.stac.item_documents import find_frame_code
 from hven.plugins.stac.item_searches import (
     MAX_LIMIT,
     MAX_OFFSET,
@@ -32,7 +31,7 @@ from hven.plugins.stac.item_searches import (
 )
 from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
 from hven.plugins.stac.spatial_conditions import parse_box, parse_numbers
-from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
+from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, OPERATIONS, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
 from hven.services.face import MAX_PARAMETER_BODY_BYTES, create_route, wrap_endpoint_with_gates_and_errors
@@ -53,8 +52,8 @@ XML_MEDIA_TYPE = "text/xml; charset=utf-8"
 CRS84_URN = "urn:ogc:def:crs:OGC:1.3:CRS84"
 GML32_NAMESPACE = "http://www.opengis.net/gml/3.2"
 GML2_NAMESPACE = "http://www.opengis.net/gml"
-OPERATIONS = ("GetCapabilities", "DescribeFeatureType", "GetFeature", "ListStoredQueries", "DescribeStoredQueries")
 DEFAULT_COUNT = 1_000
+CACHE_HEADERS = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
 GEOMETRY_NAMES = {GEOMETRY_ELEMENT, "boundedby", ""}  # in PROPERTYNAME: features always have these
 _XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -114,7 +113,7 @@ class _WfsRequest:
         name is the default: as GeoServer has it, longitudes come first there.
         """
         wanted_frame = self.params.read_one("SRSNAME") or ""
-        code = find_frame_code(collection.item_table.body_name or "")
+        code = collection.item_table.frame_code
         if self.is_first_version:
             return code or "CRS:84", False
         if code is None or "CRS84" in wanted_frame.replace(":", ""):
@@ -129,10 +128,10 @@ class _WfsRequest:
         is_latitude_first = self.find_answer_frame(collection)[1]
         if frame:
             is_latitude_first = not self.is_first_version and _has_axis_order(frame)
-        first, second, third, fourth = numbers
         if is_latitude_first:
-            return [second, first, fourth, third]
-        return [first, second, third, fourth]
+            south, west, north, east = numbers
+            return [west, south, east, north]
+        return list(numbers)
 
 
 def _write_urn(code: str) -> str:
@@ -160,8 +159,7 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
             body, media_type = await call_in_thread(_answer_operation, wfs_request)
         except Exception as error:  # noqa: BLE001  (the version of the request decides how errors are written)
             return _respond_to_error(request, error, is_first_version=wfs_request.is_first_version)
-        headers = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
-        return services.answer_with_body(request, body, {**headers, "content-type": media_type})
+        return services.answer_with_body(request, body, {**CACHE_HEADERS, "content-type": media_type})
 
     answer_query = wrap_endpoint_with_gates_and_errors(answer, _respond_to_early_error, MAX_PARAMETER_BODY_BYTES)
 
@@ -237,9 +235,8 @@ def _build_xml_answer(xml: str) -> tuple[bytes, str]:
 
 
 def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
-    catalogue = wfs_request.catalogue
-    collections = [catalogue.find_collection(collection_id) for collection_id in catalogue.item_tables]
-    title = escape(catalogue.site.settings.title or catalogue.site.settings.name)
+    collections = wfs_request.catalogue.list_collections()
+    title = escape(wfs_request.catalogue.site_title)
     if wfs_request.is_first_version:
         return _build_xml_answer(_write_wfs_1_0_capabilities(wfs_request, title, collections))
     types = "".join(_write_feature_type(wfs_request, collection) for collection in collections)
@@ -254,11 +251,12 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         "ImplementsSimpleWFS": "TRUE",
         "KVPEncoding": "TRUE",
         "XMLEncoding": "TRUE",
+        "ImplementsResultPaging": "TRUE",
+        "ImplementsSorting": "TRUE",
     }
-    conformance |= {"ImplementsResultPaging": "TRUE", "ImplementsSorting": "TRUE"}
-    constraints = "".join(_write_constraint(name, value) for name, value in conformance.items())
-    filter_conformance = "".join(
-        f'<fes:Constraint name="{name}"><ows:NoValues/><ows:DefaultValue>TRUE</ows:DefaultValue></fes:Constraint>'
+    constraints = "".join(_write_constraint("ows", name, value) for name, value in conformance.items())
+    filter_constraints = "".join(
+        _write_constraint("fes", name, "TRUE")
         for name in (
             "ImplementsQuery",
             "ImplementsAdHocQuery",
@@ -292,7 +290,7 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         "<ows:ServiceTypeVersion>2.0.0</ows:ServiceTypeVersion><ows:ServiceTypeVersion>1.0.0</ows:ServiceTypeVersion>"
         f"</ows:ServiceIdentification><ows:OperationsMetadata>{operations}{constraints}</ows:OperationsMetadata>"
         f"<wfs:FeatureTypeList>{types}</wfs:FeatureTypeList>"
-        f"<fes:Filter_Capabilities><fes:Conformance>{filter_conformance}</fes:Conformance>"
+        f"<fes:Filter_Capabilities><fes:Conformance>{filter_constraints}</fes:Conformance>"
         f'<fes:Id_Capabilities><fes:ResourceIdentifier name="fes:ResourceId"/></fes:Id_Capabilities>'
         "<fes:Scalar_Capabilities><fes:LogicalOperators/>"
         f"<fes:ComparisonOperators>{comparisons}</fes:ComparisonOperators></fes:Scalar_Capabilities>"
@@ -303,8 +301,11 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     )
 
 
-def _write_constraint(name: str, value: str) -> str:
-    return f'<ows:Constraint name="{name}"><ows:NoValues/><ows:DefaultValue>{value}</ows:DefaultValue></ows:Constraint>'
+def _write_constraint(prefix: str, name: str, value: str) -> str:
+    return (
+        f'<{prefix}:Constraint name="{name}"><ows:NoValues/><ows:DefaultValue>{value}</ows:DefaultValue>'
+        f"</{prefix}:Constraint>"
+    )
 
 
 def _write_feature_type(wfs_request: _WfsRequest, collection: ItemCollection) -> str:
@@ -358,20 +359,13 @@ def _write_wfs_1_0_capabilities(wfs_request: _WfsRequest, title: str, collection
 
 
 def _find_xml_type(column: Column) -> str:
-    if column.type.is_array:
+    if not column.type.is_numeric:
         return "xs:string"
-    if column.type.is_integer:
-        return "xs:long"
-    if column.type.is_numeric:
-        return "xs:double"
-    return "xs:string"
+    return "xs:long" if column.type.is_integer else "xs:double"
 
 
 def _write_feature_schema(wfs_request: _WfsRequest) -> tuple[bytes, str]:
-    catalogue = wfs_request.catalogue
-    collections = wfs_request.find_requested_feature_types() or [
-        catalogue.find_collection(name) for name in catalogue.item_tables
-    ]
+    collections = wfs_request.find_requested_feature_types() or wfs_request.catalogue.list_collections()
     parts = []
     for collection in collections:
         elements = "".join(
@@ -421,9 +415,9 @@ def _describe_stored_queries(_: _WfsRequest) -> tuple[bytes, str]:
 class _FeaturePage:
     """Features of a page, how many match, and where the next page begins (None: there is none)."""
 
-    texts: pa.Array
-    matched_count: int | None
-    next_offset: int | None
+    texts: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    matched_count: int | None = None
+    next_offset: int | None = None
 
 
 def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
@@ -438,9 +432,9 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
             message = f"two queries name the feature type {collection.id}"
             raise ParamError(message, name="TYPENAMES", remedy="send one query that combines both conditions with Or")
         search = _build_search(query, collection, feature_ids)
-        page = _FeaturePage(pa.array([], pa.string()), None, None)
+        page = _FeaturePage()
         if query.is_count:
-            page = replace(page, matched_count=count_items(query.catalogue, search))
+            page = _FeaturePage(matched_count=count_items(query.catalogue, search))
         elif limit > 0 or not pages:
             page = _read_features(query, collection, search, limit)
         limit -= len(page.texts)
@@ -455,7 +449,7 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
             parts = [replace(page, next_offset=None) for page in pages.values()]
             documents = [_write_gml_page(wfs_request, part, len(part.texts)) for part in parts]
             texts = pa.array(documents, pa.string())
-        page = _FeaturePage(texts, total, None)
+        page = _FeaturePage(texts, total)
     if wfs_request.is_geojson:
         return _write_geojson_page(page), wfs_request.geojson_media_type
     if queries[0].params.read_one("STOREDQUERY_ID") and len(page.texts):
