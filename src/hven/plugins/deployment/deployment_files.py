@@ -111,7 +111,7 @@ def _pin_image(bodies: Mapping[str, str], pinned_image: str) -> dict[str, str]:
     image, _, digest = pinned_image.partition("@")
     if not _DIGEST_PATTERN.fullmatch(digest):
         raise UserError(
-            f"--pin {pinned_image}: this is no image with its digest",
+            f"--pin {pinned_image}: this is not an image with its digest",
             remedy="write NAME:TAG@sha256:DIGEST; `skopeo inspect docker://NAME:TAG` prints the digest",
         )
     # not in comments and labels, which name the image, and not where it has a digest
