@@ -24,4 +24,7 @@ ACCOUNT_ROUTES = {
     "/watches": "what the account watches",
     "/watches/stream": "what the account's watches find",
     "/collections/{name}/{table}/watch": "the form, for accounts",
+    "/watches/{watch}": "a watch of the account",
+    "/watches/{watch}/events.atom": "the events of a watch of the account",
+    "/watches/{watch}/voevents/{number:int}": "an event of a watch of the account",
 }
