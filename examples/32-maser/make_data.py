@@ -52,7 +52,8 @@ def write_cdf(path: Path, day: datetime, spectra: dict[str, tuple[np.ndarray, np
 
     def write(name: str, kind: int, values: np.ndarray, *, varies: bool = True, **attributes: object) -> None:
         shape = values.shape[1:] if varies else values.shape
-        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": varies, "Dim_Sizes": list(shape)}
+        # compressed blocks would contain the time at which they were written
+        spec = {"Variable": name, "Data_Type": kind, "Num_Elements": 1, "Rec_Vary": varies, "Dim_Sizes": list(shape), "Compress": 0}  # fmt: skip
         file.write_var(spec, var_attrs={"CATDESC": name, "FIELDNAM": name, **attributes}, var_data=values)
 
     begin = int(cdflib.cdfepoch.compute_tt2000([day.year, day.month, day.day, 0, 0, 30, 0, 0, 0]))
