@@ -647,6 +647,7 @@ VOLATILE_PATTERNS = (
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
+    (re.compile(r"(?<=<request xmlns=\"\">)[0-9a-f]{12}(?=</request>)"), "IDENT"),  # in the facts of a job
     (re.compile(r"\b\d+(?:\.\d+)? m?s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),
     (re.compile(r"just now|(?:\d+|an?|one) (?:second|minute)s? ago"), "AGO"),
     (re.compile(r"à l(?:'|&#39;)instant|il y a (?:\d+|une) (?:second|minut)es?"), "AGO"),
@@ -661,6 +662,8 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=Max-Age=)\d+"), "SECONDS"),
     (re.compile(r"(?<=\"id\":\")[0-9a-f]{20}(?=\")"), "IDENT"),  # of a result
     (re.compile(r"(?<=/results/)[\w-]+"), "IDENT"),
+    (re.compile(r"(?<=there is no result &#39;)[0-9a-f]{20}"), "IDENT"),
+    (re.compile(r"(?<=there is no result ')[0-9a-f]{20}"), "IDENT"),
     (re.compile(r"(?<=filename=\")[0-9a-f]{20}(?=\.)"), "IDENT"),  # of a result
     (re.compile(r"(?<=name=\"token\" value=\")[0-9a-f]{32}"), "SECRET"),  # of a form
     (

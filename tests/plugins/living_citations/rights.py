@@ -8,5 +8,4 @@ STORE = {
 }
 REFUSED_WAYS = {
     "/results/{ident}/changes": "the site of the tests has looked at no result yet: test_living_citations.py",
-    "/cited-results/{name}": "for curators: test_living_citations.py",
 }
