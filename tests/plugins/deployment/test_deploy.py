@@ -202,8 +202,8 @@ def test_images_are_pinned_by_their_digests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pin", "message"),
     [
-        ("docker.io/library/debian:12-slim", "no image with its digest"),
-        ("docker.io/library/debian:12-slim@sha256:1", "no image with its digest"),
+        ("docker.io/library/debian:12-slim", "not an image with its digest"),
+        ("docker.io/library/debian:12-slim@sha256:1", "not an image with its digest"),
         (f"docker.io/library/debian:11@sha256:{'a1' * 32}", "do not use docker.io/library/debian:11"),
     ],
 )
