@@ -662,8 +662,7 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=Max-Age=)\d+"), "SECONDS"),
     (re.compile(r"(?<=\"id\":\")[0-9a-f]{20}(?=\")"), "IDENT"),  # of a result
     (re.compile(r"(?<=/results/)[\w-]+"), "IDENT"),
-    (re.compile(r"(?<=there is no result &#39;)[0-9a-f]{20}"), "IDENT"),
-    (re.compile(r"(?<=there is no result ')[0-9a-f]{20}"), "IDENT"),
+    (re.compile(r"(?<=there is no result &#39;)[0-9a-f]{20}|(?<=there is no result ')[0-9a-f]{20}"), "IDENT"),
     (re.compile(r"(?<=filename=\")[0-9a-f]{20}(?=\.)"), "IDENT"),  # of a result
     (re.compile(r"(?<=name=\"token\" value=\")[0-9a-f]{32}"), "SECRET"),  # of a form
     (
