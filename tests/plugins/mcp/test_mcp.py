@@ -153,6 +153,81 @@ def test_faults_of_a_call_say_how_to_mend_it(client: Client, tool: str, argument
     assert words in result["content"][0]["text"]
 
 
+SEARCHED = """\
+collection: sky
+tables:
+  stars: {columns: {name: {type: string}}, source: {kind: csv, files: names.csv}}
+  runs: {columns: {start: {type: string}}, source: {kind: csv, files: starts.csv}}
+  galaxies: {columns: {name: {type: string}}, source: {kind: csv, files: names.csv}}
+  campaign:
+    columns: {name: {type: string}, observer: {type: string}}
+    source: {kind: csv, files: observers.csv}
+    access: reader in (observer)
+"""
+SEARCHED_FILES = {
+    "names.csv": "name\nx\n",
+    "starts.csv": "start\nx\n",
+    "observers.csv": "name,observer\na,anna\nb,bo\n",
+}
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_uningested_files(tmp_path_factory.mktemp("sky"), SEARCHED, SEARCHED_FILES) as opened:
+        report = ingest_collection(opened, "sky")
+        assert report.published, report.error
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("words", "tables"),
+    [("star", ["stars"]), ("Stars", ["stars"]), ("galaxy", ["galaxies"]), ("tar", ["stars", "runs"]), ("moon", [])],
+)
+def test_whole_words_are_searched_first(sky: Site, words: str, tables: list[str]) -> None:
+    found = call(Client(create_and_start_application(sky)), "search_collections", text=words)["structuredContent"]
+    names = [table["table"] for collection in found["collections"] for table in collection["tables"]]
+    assert names == [f"sky.{name}" for name in tables]
+
+
+def test_standards_are_searched(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_tables = ToolContext.list_tables
+    monkeypatch.setattr(
+        ToolContext,
+        "list_tables",
+        lambda self: [table.copy_with(standard="epn-tap-2.0") for table in list_tables(self)],
+    )
+    found = call(Client(create_and_start_application(site)), "search_collections", text="EPN-TAP")["structuredContent"]
+    assert found["available"] == 1
+
+
+@pytest.mark.parametrize(("principal", "row_count"), [(ANONYMOUS_PRINCIPAL, 0), (Principal(name="anna"), 1)])
+def test_an_answer_says_that_its_user_sees_a_part(sky: Site, principal: Principal, row_count: int) -> None:
+    client = Client(create_and_start_application(sky, identify_principal=lambda _: principal))
+    for tool, arguments in (
+        ("query", {"adql": "SELECT name FROM sky.campaign"}),
+        ("sample", {"table": "sky.campaign"}),
+    ):
+        result = call(client, tool, **arguments)
+        assert result["structuredContent"]["rows_returned"] == row_count
+        told = "This is what you may see of sky.campaign: rows or values may be hidden."
+        assert result["content"][0]["text"].partition("\n")[0] == f"Complete: {row_count} rows. {told}"
+    whole = call(client, "query", adql="SELECT name FROM sky.stars")
+    assert "hidden" not in whole["content"][0]["text"]
+
+
+def test_a_cone_says_around_what_it_searched(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = ResolvedName(name="M 31", position=(5.0, 0.0), source="a table")
+    monkeypatch.setattr("hven.query.resolver._providers.resolve_object_name", lambda *_, **__: resolved)
+    monkeypatch.setattr("hven.query.resolver.resolve_object_name", lambda *_, **__: resolved)
+    named = call(client, "cone", table="stars.main", name="andromeda", radius=0.15)["structuredContent"]
+    assert named["center"] == {"ra": 5.0, "dec": 0.0, "name": "M 31", "source": "a table"}
+    assert named["rows_returned"] == 3
+    placed = call(client, "cone", table="stars.main", ra=5, dec=0, radius=0.15)["structuredContent"]
+    assert placed["center"] == {"ra": 5, "dec": 0}
+
+
 def test_only_readers_with_rights_see_private_tables(site: Site) -> None:
     def count(principal: Principal) -> int:
         client = Client(create_and_start_application(site, identify_principal=lambda _: principal))

@@ -11,7 +11,7 @@ JsonSchema = dict[str, Any]
 
 TEXT: JsonSchema = {"type": "string"}
 TEXT_OR_NULL: JsonSchema = {"type": ["string", "null"]}
-NUMBER_OR_NULL: JsonSchema = {"type": ["number", "null"]}
+NUMBER: JsonSchema = {"type": "number"}
 BOOLEAN: JsonSchema = {"type": "boolean"}
 BOOLEAN_OR_NULL: JsonSchema = {"type": ["boolean", "null"]}
 COUNT: JsonSchema = {"type": "integer", "minimum": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ MAX_DESCRIBED_COLUMNS = 200
 MAX_LISTED_EXAMPLES = 5
 MAX_DESCRIPTION_CHARACTERS = 400
 SHORTENING_MARK = ".. (shortened)"
+PLURAL_ENDING_PATTERN = re.compile(r"(?<=\w{4})(ies|es|y|e|s)$")
 
 TABLE_ARGUMENT = ToolArgument(
     name="table", description="name of a table, such as stars.main; search_collections lists names", is_required=True
@@ -61,19 +63,28 @@ def contains_words(searched_text: str, words: list[str]) -> bool:
     return all(word in searched_text for word in words)
 
 
-def _search_collections(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
-    words = str(arguments["text"]).lower().split()
+def _compile_word_pattern(word: str) -> re.Pattern[str]:
+    """Compile a pattern for a whole word in singular or plural, so that ``stars`` finds ``star``, but not ``start``."""
+    stem = re.escape(PLURAL_ENDING_PATTERN.sub("", word))
+    return re.compile(rf"(?<![^\W_]){stem}(ies|es|y|e|s)?(?![^\W_])")
+
+
+def _find_tables(context: ToolContext, words: list[str]) -> list[Table]:
+    """Find the tables whose texts have all words; if there is none, those whose texts have words with these parts."""
     resources = context.published_state.resources
+    texts = [(table, _collect_searched_text(resources.get(table.schema), table)) for table in context.list_tables()]
+    patterns = [_compile_word_pattern(word) for word in words]
+    tables = [table for table, text in texts if all(pattern.search(text) for pattern in patterns)]
+    return tables or [table for table, text in texts if contains_words(text, words)]
+
+
+def _search_collections(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
+    tables = _find_tables(context, str(arguments["text"]).lower().split())
+    table_count = len(tables)
     found: dict[str, dict[str, Any]] = {}
-    table_count = 0
-    for table in context.list_tables():
-        resource = resources.get(table.schema)
-        if not contains_words(_collect_searched_text(resource, table), words):
-            continue
-        table_count += 1
-        if table_count > MAX_FOUND_TABLES:
-            continue
+    for table in tables[:MAX_FOUND_TABLES]:
         if table.schema not in found:
+            resource = context.published_state.resources.get(table.schema)
             found[table.schema] = _describe_collection(context, table, resource)
         found[table.schema]["tables"].append(
             {
@@ -108,7 +119,7 @@ def _describe_collection(context: ToolContext, table: Table, resource: Collectio
 
 
 def _collect_searched_text(resource: CollectionSpec | None, table: Table) -> str:
-    texts = [table.qualified_name, table.title, table.description]
+    texts = [table.qualified_name, table.title, table.description, table.standard]
     if resource is not None:
         texts += [resource.name, resource.title, resource.description]
     for column in table.columns:
@@ -298,8 +309,8 @@ CATALOGUE_TOOLS = (
     Tool(
         name="search_collections",
         title="Search collections",
-        description="Find the tables of this archive whose names, titles, descriptions or columns contain all given "
-        "words. Without words, it lists all tables. The answer says whether it is complete.",
+        description="Find the tables of this archive whose names, standards, titles, descriptions or columns contain "
+        "all given words. Without words, it lists all tables. The answer says whether it is complete.",
         arguments=(ToolArgument(name="text", description="words, separated by blanks", default=""),),
         answer_schema=build_object_schema({**COMPLETENESS, "collections": build_list_schema(COLLECTION_SCHEMA)}),
         run=_search_collections,
@@ -348,7 +359,8 @@ CATALOGUE_TOOLS = (
         arguments=(ToolArgument(name="name", description="name of an object, such as M 31", is_required=True),),
         answer_schema=RESOLVED_SCHEMA,
         run=_resolve_name,
-        next_step="send another name of the object, or use its position in degrees",
+        next_step="send another name of the object, use its position in degrees, or query a table that has a column of "
+        "names",
     ),
     Tool(
         name="cite",

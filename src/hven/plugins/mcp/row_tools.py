@@ -13,6 +13,7 @@ from hven.model.errors import ParamError, ServiceError
 from hven.plugins.mcp.answer_schemas import (
     COMPLETENESS,
     COUNT,
+    NUMBER,
     RIGHTS,
     STATE,
     TEXT,
@@ -21,7 +22,7 @@ from hven.plugins.mcp.answer_schemas import (
 )
 from hven.plugins.mcp.catalogue_tools import TABLE_ARGUMENT
 from hven.plugins.mcp.tool_arguments import ToolArgument
-from hven.plugins.mcp.tools import Tool, ToolAnswer, format_position
+from hven.plugins.mcp.tools import Tool, ToolAnswer, format_position, join_candidates
 from hven.query import resolver
 from hven.services.api.positions import has_icrs_position
 from hven.site import record_sent_data
@@ -124,25 +125,28 @@ def _list_sources(context: ToolContext, result: QueryResult, as_of: str | None) 
     ]
 
 
-def _answer_with_rows(content: Mapping[str, Any], advice: str) -> ToolAnswer:
-    """Say first whether the rows are complete."""
+def _answer_with_rows(context: ToolContext, content: Mapping[str, Any], advice: str) -> ToolAnswer:
+    """Say first whether the rows are complete, and then which tables the user sees only in part."""
     row_count = content["rows_returned"]
-    if content["complete"]:
-        return ToolAnswer(headline=f"Complete: {row_count} rows.", content=content)
-    total = ""
-    if content["available"] != "more":
-        total = f" of {content['available']}"
-    rest = "" if total else "; there are more"
-    return ToolAnswer(
-        headline=f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or download all rows from the "
-        "address in `download`.",
-        content=content,
-    )
+    headline = f"Complete: {row_count} rows."
+    if not content["complete"]:
+        total, rest = "", "; there are more"
+        if content["available"] != "more":
+            total, rest = f" of {content['available']}", ""
+        headline = (
+            f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or download all rows from the "
+            "address in `download`."
+        )
+    restricted_names = [source["table"] for source in content["sources"] if context.is_restricted(source["table"])]
+    if restricted_names:
+        headline += f" This is what you may see of {join_candidates(restricted_names)}: rows or values may be hidden."
+    return ToolAnswer(headline=headline, content=content)
 
 
 def _run_query(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
     content = _run_limited_query(context, arguments["adql"], arguments["limit"], arguments["as_of"] or None)
-    return _answer_with_rows(content, f"Raise limit (at most {MAX_ROWS}), count or group the rows in the query")
+    advice = f"Raise limit (at most {MAX_ROWS}), read on with ORDER BY and OFFSET, count or group the rows in the query"
+    return _answer_with_rows(context, content, advice)
 
 
 def _sample_table(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
@@ -151,7 +155,7 @@ def _sample_table(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAns
     statistics = context.find_statistics(table)
     if not content["complete"] and statistics is not None and statistics.rows is not None:
         content["available"] = statistics.rows
-    return _answer_with_rows(content, "They are examples: select rows with the tool query")
+    return _answer_with_rows(context, content, "They are examples: select rows with the tool query")
 
 
 def _search_cone(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
@@ -161,21 +165,26 @@ def _search_cone(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnsw
             f"{table.qualified_name} has no right ascension and declination",
             remedy="use the tool query with conditions on its columns, which describe_table lists",
         )
-    ra, dec = _find_center(context, arguments)
-    query_text = _write_cone_query(table, ra, dec, arguments["radius"])
+    center = _find_center(context, arguments)
+    query_text = _write_cone_query(table, center["ra"], center["dec"], arguments["radius"])
     content = _run_limited_query(context, query_text, arguments["limit"])
-    return _answer_with_rows(content, f"Raise limit (at most {MAX_ROWS}), search a smaller radius")
+    advice = f"Raise limit (at most {MAX_ROWS}), search a smaller radius"
+    return _answer_with_rows(context, {**content, "center": center}, advice)
 
 
-def _find_center(context: ToolContext, arguments: Mapping[str, Any]) -> tuple[float, float]:
+def _find_center(context: ToolContext, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the centre of a search; for the name of an object, also which object it is and who says so."""
     ra, dec, name = arguments["ra"], arguments["dec"], arguments["name"]
     if name and (ra is not None or dec is not None):
         raise ParamError("the centre is both a name and a position", remedy="send either name, or ra and dec")
     if name:
-        return resolver.resolve_object_position(name, site=context.site, policies=context.context.policies)
+        site, policies = context.site, context.context.policies
+        ra, dec = resolver.resolve_object_position(name, site=site, policies=policies)  # refuses objects that move
+        resolved = resolver.resolve_object_name(name, site=site, policies=policies)
+        return {"ra": ra, "dec": dec, "name": resolved.name, "source": resolved.source}
     if ra is None or dec is None:
         raise ParamError("the centre is missing", remedy="send ra and dec in degrees, or the name of an object")
-    return ra, dec
+    return {"ra": ra, "dec": dec}
 
 
 def _write_cone_query(table: Table, ra: float, dec: float, radius_degrees: float) -> str:
@@ -196,7 +205,12 @@ ROWS_SCHEMA = build_object_schema(
         "adql": {"type": "string", "description": "the query that returned the rows"},
         "download": {"type": "string", "description": "address of all rows, as CSV"},
         "sources": build_list_schema(build_object_schema({"table": TEXT, **STATE, **RIGHTS})),
-    }
+        "center": {
+            **build_object_schema({"ra": NUMBER, "dec": NUMBER, "name": TEXT, "source": TEXT}, ("name", "source")),
+            "description": "of a cone, in degrees; of a named object, who says so",
+        },
+    },
+    optional=("center",),
 )
 
 ROW_TOOLS = (

@@ -74,6 +74,11 @@ class ToolContext:
         """Find the statistics of the rows of a table; None: the user sees only some of its rows."""
         return self._statistics_lookup(table)
 
+    def is_restricted(self, table_name: str) -> bool:
+        """Return whether a policy hides rows or values of a published table from the user."""
+        published_table = self.published_state.tables_by_name.get(table_name)
+        return published_table is not None and self.find_statistics(published_table.table) is None
+
     def list_tables(self) -> list[Table]:
         """List the tables of collections that the user may see, and the view of observations."""
         return [table for table in self.catalogue.iterate_tables() if table.release is None and self._is_offered(table)]
