@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,10 @@ import pytest
 import rasterio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from hven.model.errors import TextPlace
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, draw_map, encode_picture
+from hven.plugins.maps.map_drawing import LayerRaster, draw_map
 from hven.plugins.maps.map_layers import MapLayer
 from hven.plugins.maps.map_rasters import RasterInfo
 from hven.plugins.maps.map_views import MapView
@@ -137,16 +135,6 @@ def test_another_raster_at_the_same_path_is_opened(tmp_path: Path) -> None:
         assert (sample_view(info, view, is_smooth=False)[0] == value).all()
 
 
-@pytest.mark.parametrize("channels", [3, 4])
-def test_pictures_survive_their_encoding(channels: int) -> None:
-    pixels = np.random.default_rng(2).integers(0, 255, (17, 31, 4)).astype("uint8")
-    if channels == 3:
-        pixels[..., 3] = 255
-    picture = Image.open(io.BytesIO(encode_picture(Image.fromarray(pixels), "image/png")))
-    assert len(picture.getbands()) == channels
-    assert (np.asarray(picture.convert("RGBA")) == pixels).all()
-
-
 STOPS = ("1 255 0 0", "5 0 255 0", "9 0 0 255")
 
 
@@ -172,3 +160,26 @@ def test_codes_have_the_colours_of_their_stops(tmp_path: Path) -> None:
     assert draw_colours(path) == {(9, 8, 7, 255), (90, 80, 70, 255), (19, 18, 17, 255)}, "the palette of the file"
     layer = MapLayer(name="x", title="x", files={"": path.name}, colours=("missing.txt",), place=TextPlace())
     assert LayerRaster(layer, path, path.parent).is_interpolated(), "coverages need no colours"
+
+
+def test_pictures_have_palettes_of_their_scales(tmp_path: Path) -> None:
+    """A layer of few colours is drawn with numbers of colours, above any background and below other layers."""
+    path = tmp_path / "gap.tif"
+    write_raster(path, np.repeat([[1, 1, 5, 0]], 2, axis=0).astype("uint8"), nodata=0)
+    keys = {"files": {"": path.name}, "place": TextPlace(), "is_smooth": False}
+    layers = [
+        MapLayer(name="x", title="x", colours=colours, **keys)  # type: ignore[arg-type]
+        for colours in (("1 red", "5 #00ff0080"), ("1 #0000ff80", "5 #0000ff00"))
+    ]
+    rasters = [LayerRaster(layer, path, path.parent) for layer in layers]
+    view = MapView(frame=LON_LAT, bounds=(-180, -90, 180, 90), width=4, height=1)
+
+    def draw(count: int, background: tuple[int, int, int] | None) -> tuple[str, list[list[int]]]:
+        picture = draw_map(rasters[:count], view, background=background)
+        return picture.mode, np.asarray(picture.convert("RGBA"))[0, 1:].tolist()
+
+    assert draw(1, None) == ("P", [[255, 0, 0, 255], [0, 255, 0, 128], [0, 0, 0, 0]])
+    assert draw(1, (255, 255, 255)) == ("P", [[255, 0, 0, 255], [127, 255, 127, 255], [255, 255, 255, 255]])
+    mode, colours = draw(2, (255, 255, 255))
+    assert mode == "RGBA"
+    assert colours == [[127, 0, 128, 255], [127, 255, 127, 255], [255, 255, 255, 255]]
