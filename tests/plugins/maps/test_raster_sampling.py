@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import TextPlace
+from hven.plugins.maps import raster_sampling
 from hven.plugins.maps.frames import find_frame
 from hven.plugins.maps.map_drawing import LayerRaster, draw_map
 from hven.plugins.maps.map_layers import MapLayer
-from hven.plugins.maps.map_rasters import RasterInfo
+from hven.plugins.maps.map_rasters import RasterInfo, RasterLevel, read_window
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.raster_sampling import sample_places, sample_view
 
@@ -125,6 +126,28 @@ def test_both_poles_and_places_beyond_them(tmp_path: Path) -> None:
     values, is_valid = sample_places(info, np.array([[0.0, 180.0]]), np.array([[90.0, -90.0]]), is_smooth=False)
     assert is_valid.all()
     assert values[0].tolist() == [[89.75, -89.75]]
+
+
+def test_tiles_of_the_pixels_of_a_raster_read_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pixel more on each side may be in three more blocks of the file."""
+    values = np.random.default_rng(6).integers(0, 1000, (128, 256)).astype("int16")
+    info = write_raster(tmp_path / "blocks.tif", values)
+    windows = []
+
+    def read_and_keep_window(info: RasterInfo, level: RasterLevel, window: tuple[int, ...], shape: tuple[int, int]):  # type: ignore[no-untyped-def]
+        windows.append(window)
+        return read_window(info, level, window, shape)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(raster_sampling, "read_window", read_and_keep_window)
+    for left, top in ((0, 0), (64, 32), (192, 96)):
+        west, north = left * 360 / 256 - 180, 90 - top * 180 / 128
+        bounds = (west, north - 45, west + 90, north)
+        for is_smooth in (True, False):
+            view = MapView(frame=LON_LAT, bounds=bounds, width=64, height=32)
+            found, is_valid = sample_view(info, view, is_smooth=is_smooth)
+            assert is_valid.all()
+            assert np.abs(found[0] - values[top : top + 32, left : left + 64]).max() <= 1e-3
+        assert windows[-2:] == [(left, top, 64, 32)] * 2
 
 
 def test_another_raster_at_the_same_path_is_opened(tmp_path: Path) -> None:

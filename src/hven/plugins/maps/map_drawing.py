@@ -15,7 +15,7 @@ from hven.plugins.maps.colour_scales import MAX_PALETTE_COLOURS, NAMED_SCALES, C
 from hven.plugins.maps.frames import Frame, find_frame
 from hven.plugins.maps.map_rasters import RasterInfo, read_raster_info
 from hven.plugins.maps.map_views import MapView
-from hven.plugins.maps.raster_sampling import sample_places, sample_view
+from hven.plugins.maps.raster_sampling import divide_into_strips, sample_places, sample_view
 from hven.plugins.maps.tile_matrix_sets import find_tile_matrix_set
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _draw_layer(raster: LayerRaster, view: MapView) -> Image.Image:
             colours = np.dstack([colours, np.where(is_valid, 255, 0).astype(np.uint8)])
         return Image.fromarray(colours)
     scale = raster.build_colour_scale()
-    numbers, palette = scale.find_colour_numbers(values[0], is_valid), scale.build_palette()
+    palette = scale.build_palette()
+    strips = divide_into_strips(is_valid.shape)
+    numbers = np.concatenate([scale.find_colour_numbers(values[0, strip], is_valid[strip]) for strip in strips])
     if len(palette) > MAX_PALETTE_COLOURS:
         return Image.fromarray(palette.take(numbers, axis=0))
     picture = Image.fromarray(numbers)
