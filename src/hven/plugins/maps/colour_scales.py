@@ -98,7 +98,7 @@ def _build_palette_and_numbers(scale: ColourScale) -> tuple[NDArray[np.uint8], N
             kept_distances = distances
         channels = np.stack([np.interp(kept_distances, distances, channel) for channel in channels])
         numbers = np.searchsorted((kept_distances[1:] + kept_distances[:-1]) / 2, distances)
-    palette: NDArray[np.uint8] = np.vstack([np.zeros(4), np.rint(channels.T)]).astype(np.uint8)
+    palette = np.vstack([np.zeros(4), np.rint(channels.T)]).astype(np.uint8)
     return palette, (numbers + 1).astype(np.min_scalar_type(len(palette) - 1))
 
 

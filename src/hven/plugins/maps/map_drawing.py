@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from hven.plugins.maps.frames import CelestialBody
     from hven.plugins.maps.map_layers import MapLayer
 
@@ -109,31 +107,25 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
         The map is too large, or is one of another body.
     """
     view.check_size()
-    plain_colour = (0, 0, 0, 0) if background is None else (*background, 255)
-    picture = Image.new("RGBA", (view.width, view.height), plain_colour)
+    picture = Image.new("RGBA", (view.width, view.height), background or (0, 0, 0, 0))
     for number, raster in enumerate(rasters):
         require_same_body(raster.read_info(), view.frame)
-        layer_picture = _draw_layer(raster, view)
-        if number == 0 and layer_picture.mode == "P":
-            palette = Image.fromarray(_read_palette(layer_picture)[np.newaxis])
-            palette = Image.alpha_composite(Image.new("RGBA", palette.size, plain_colour), palette)
-            layer_picture.putpalette(palette.tobytes(), "RGBA")
-            picture = layer_picture
-        elif layer_picture.mode == "RGB":  # without gaps
+        layer_picture = _draw_layer(raster, view, background if number == 0 else None)
+        if (number == 0 and layer_picture.mode == "P") or layer_picture.mode == "RGB":  # above all that is below
             picture = layer_picture
         else:
             picture = Image.alpha_composite(picture.convert("RGBA"), layer_picture.convert("RGBA"))
     return picture
 
 
-def _draw_layer(raster: LayerRaster, view: MapView) -> Image.Image:
-    """Draw a layer: colours of the raster, or those of values with a palette if they are few."""
+def _draw_layer(raster: LayerRaster, view: MapView, background: tuple[int, int, int] | None) -> Image.Image:
+    """Draw a layer: colours of the raster, or those of values with a palette above the background if they are few."""
     info = raster.read_info()
     values, is_valid = sample_view(info, view, is_smooth=raster.is_interpolated())
     if info.shows_colours:
         colours = (np.moveaxis(values, 0, 2) + 0.5).astype(np.uint8)  # rounds
         if not is_valid.all():
-            colours = np.dstack([colours, np.where(is_valid, 255, 0).astype(np.uint8)])
+            colours = np.dstack([colours, 255 * is_valid.astype(np.uint8)])
         return Image.fromarray(colours)
     scale = raster.build_colour_scale()
     palette = scale.build_palette()
@@ -141,6 +133,9 @@ def _draw_layer(raster: LayerRaster, view: MapView) -> Image.Image:
     numbers = np.concatenate([scale.find_colour_numbers(values[0, strip], is_valid[strip]) for strip in strips])
     if len(palette) > MAX_PALETTE_COLOURS:
         return Image.fromarray(palette.take(numbers, axis=0))
+    if background is not None:
+        below = Image.new("RGBA", (len(palette), 1), background)
+        palette = np.asarray(Image.alpha_composite(below, Image.fromarray(palette[np.newaxis])))
     picture = Image.fromarray(numbers)
     picture.putpalette(palette.tobytes(), "RGBA")
     return picture
@@ -190,17 +185,14 @@ def draw_tile(raster: LayerRaster, set_name: str, tile: tuple[int, int, int]) ->
 def encode_picture(picture: Image.Image, media_type: str) -> bytes:
     """Encode a picture; JPEG has no transparency."""
     if media_type == "image/png":
-        return encode_png(np.asarray(picture), _read_palette(picture) if picture.mode == "P" else None)
+        if picture.mode != "P":
+            return encode_png(np.asarray(picture))
+        return encode_png(np.asarray(picture), np.array(picture.getpalette("RGBA"), dtype=np.uint8).reshape(-1, 4))
     buffer = io.BytesIO()
     if media_type == "image/jpeg":
         picture = picture.convert("RGB")
     picture.save(buffer, FORMATS[media_type])
     return buffer.getvalue()
-
-
-def _read_palette(picture: Image.Image) -> NDArray[np.uint8]:
-    """Read red, green, blue and opacity of the colours of a palette."""
-    return np.array(picture.getpalette("RGBA"), dtype=np.uint8).reshape(-1, 4)
 
 
 def read_pixel_value(raster: LayerRaster, lon: float, lat: float) -> float | None:

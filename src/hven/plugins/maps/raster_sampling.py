@@ -248,7 +248,12 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     if lon.shape == lat.shape:
-        is_exact |= _find_cells_entirely_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
+        is_off_body = ~np.isfinite(lon) | ~np.isfinite(lat)
+        for axis in (0, 1):  # cells all of whose nodes are beside the body show nothing of it
+            count = is_off_body.shape[axis]
+            first, between, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
+            is_off_body = first & between & last
+        is_exact |= is_off_body
     node_places = RasterPlaces(places[0], places[1], shape, NODE_STEP)
     if is_exact.all():
         return node_places
@@ -258,15 +263,6 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     found = _locate_places(info, *find_lon_lat(other_columns[np.newaxis, :], other_rows[np.newaxis, :]))
     other_places = np.stack([_move_columns_together(info, found[0][0], middle), found[1][0]])
     return replace(node_places, other_pixels=other_pixels, other_places=other_places)
-
-
-def _find_cells_entirely_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the cells of two by two steps all of whose nodes are beside the body, so that they show nothing of it."""
-    for axis in (0, 1):
-        count = is_off_body.shape[axis]
-        first, middle, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
-        is_off_body = first & middle & last
-    return is_off_body
 
 
 def _interpolate_nodes(nodes: NDArray[Any], step: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -332,10 +328,7 @@ def _sample_separable_places(
         column_index = _round_to_indices(columns, values.shape[2])
         return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
     pixels = _combine_pixels(values, is_valid)
-    strips = divide_into_strips(places.shape)
-    pixels = np.concatenate(
-        [_interpolate_axis(_interpolate_axis(pixels, rows[strip], 0), columns, 1) for strip in strips]
-    )
+    pixels = _interpolate_axis(_interpolate_axis(pixels, rows, 0), columns, 1)
     samples, has_data = _divide_by_weights(pixels, len(values))
     return np.moveaxis(samples, 2, 0), is_shown & has_data
 
@@ -404,8 +397,7 @@ def _add_interpolation_margins(ends: tuple[float, float], scale: float, stride: 
     first, last = math.floor(ends[0] * scale - margin), math.ceil(ends[1] * scale + margin)
     if math.isinf(size):
         return first, last
-    first = min(max(first, 0), int(size) - 1)
-    return first, max(min(last, int(size)), first + 1)
+    return max(first, 0), min(last, int(size))
 
 
 def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
