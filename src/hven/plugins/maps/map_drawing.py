@@ -129,8 +129,9 @@ def _draw_layer(raster: LayerRaster, view: MapView, background: tuple[int, int, 
         return Image.fromarray(colours)
     scale = raster.build_colour_scale()
     palette = scale.build_palette()
-    strips = divide_into_strips(is_valid.shape)
-    numbers = np.concatenate([scale.find_colour_numbers(values[0, strip], is_valid[strip]) for strip in strips])
+    numbers = np.concatenate(
+        [scale.find_colour_numbers(values[0, strip], is_valid[strip]) for strip in divide_into_strips(is_valid.shape)]
+    )
     if len(palette) > MAX_PALETTE_COLOURS:
         return Image.fromarray(palette.take(numbers, axis=0))
     if background is not None:

@@ -196,12 +196,7 @@ class _FilterTranslator:
         self._translators: dict[str, Callable[[str, Sequence[Any], int], Expr]] = {
             **dict.fromkeys(("and", "or", "not"), self._translate_logical),
             **dict.fromkeys(_COMPARISONS, self._translate_comparison),
-            **dict.fromkeys(
-                TEMPORAL_OPERATORS,
-                lambda op, args, _: build_temporal_condition(
-                    op, *_require_args(op, args, 2), item_table, collection_span
-                ),
-            ),
+            **dict.fromkeys(TEMPORAL_OPERATORS, self._translate_temporal),
             **dict.fromkeys(
                 SPATIAL_OPERATORS,
                 lambda op, args, _: build_spatial_condition(op, _require_args(op, args, 2), item_table),
@@ -234,6 +229,10 @@ class _FilterTranslator:
         if len(parts) < 2:
             raise build_filter_error(f"{op} needs at least two conditions")
         return Conjunction(parts) if op == "and" else join_alternatives(parts)
+
+    def _translate_temporal(self, op: str, args: Sequence[Any], _: int) -> Expr:
+        first, second = _require_args(op, args, 2)
+        return build_temporal_condition(op, first, second, self.item_table, self.collection_span)
 
     def _translate_comparison(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         left, right = _require_args(op, args, 2)

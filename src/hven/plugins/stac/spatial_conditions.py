@@ -242,8 +242,11 @@ def _build_polygon_conditions(polygons: Any, item_table: ItemTable, operation: s
         return [build_box_condition(box, item_table, operation)]
     if len(polygons) == 1 and not len(polygons[0].interiors) and _is_small_box(polygons[0].bounds):
         polygon = shapely.segmentize(shapely.simplify(polygons[0], HAIR_DEGREES), MAX_SEGMENT_DEGREES)
-        outline = _build_outline(shapely.get_coordinates(polygon)[:-1], polygon.bounds)
-        return [_build_footprint_condition(item_table, operation, outline)]
+        return [
+            _build_footprint_condition(
+                item_table, operation, _build_outline(shapely.get_coordinates(polygon)[:-1], polygon.bounds)
+            )
+        ]
     document = shapely.to_geojson(shapely.orient_polygons(shapely.multipolygons(polygons)))
     regions, _ = region_files.parse_geojson(document, EDGE_TOLERANCE_DEGREES).regions.explode()
     ring_numbers = np.arange(len(regions.rings))
