@@ -62,6 +62,7 @@ API_MODULES = frozenset(
         "hven.engines.row_fetching",
         "hven.formats",
         "hven.formats.api.json_cells",
+        "hven.formats.api.png_pictures",
         "hven.formats.api.xml_input",
         "hven.formats.media",
         "hven.formats.media.api",

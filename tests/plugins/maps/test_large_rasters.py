@@ -49,13 +49,13 @@ def test_the_memory_of_maps_does_not_follow_the_raster(raster: LayerRaster) -> N
     before_mib = read_memory_mib("VmRSS:")
     frame = find_frame("IAU_2015:49900")
     whole = MapView(frame=frame, bounds=(-180, -90, 180, 90), width=512, height=256)
-    picture = np.asarray(draw_map([raster], whole, background=None))
+    picture = np.asarray(draw_map([raster], whole, background=None).convert("RGBA"))
     assert picture[:, :255, 3].max() == 0, "no data to the west"
     assert picture[128, 300].tolist() == [0, 0, 0, 255]
     assert picture[3:8, 259:264, 0].max() == 200
     west, north = 2048 * DEGREES, 90 - 2048 * DEGREES
     near = MapView(frame=frame, bounds=(west, north - 0.1, west + 0.1, north), width=256, height=256)
-    assert (np.asarray(draw_map([raster], near, background=None))[10:, 10:, 0] == 200).all()
+    assert (np.asarray(draw_map([raster], near, background=None).convert("RGB"))[10:, 10:, 0] == 200).all()
     draw_tile(raster, "MarsGeographic", (0, 0, 1))
     assert read_memory_mib("VmHWM:") - before_mib <= MAX_GROWTH_MIB
 

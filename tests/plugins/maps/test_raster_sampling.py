@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,13 @@ import pytest
 import rasterio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from hven.model.errors import TextPlace
+from hven.plugins.maps import raster_sampling
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, draw_map, encode_picture
+from hven.plugins.maps.map_drawing import LayerRaster, draw_map
 from hven.plugins.maps.map_layers import MapLayer
-from hven.plugins.maps.map_rasters import RasterInfo
+from hven.plugins.maps.map_rasters import RasterInfo, RasterLevel, read_window
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.raster_sampling import sample_places, sample_view
 
@@ -129,22 +128,34 @@ def test_both_poles_and_places_beyond_them(tmp_path: Path) -> None:
     assert values[0].tolist() == [[89.75, -89.75]]
 
 
+def test_tiles_of_the_pixels_of_a_raster_read_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pixel more on each side may be in three more blocks of the file."""
+    values = np.random.default_rng(6).integers(0, 1000, (128, 256)).astype("int16")
+    info = write_raster(tmp_path / "blocks.tif", values)
+    windows = []
+
+    def read_and_keep_window(info: RasterInfo, level: RasterLevel, window: tuple[int, ...], shape: tuple[int, int]):  # type: ignore[no-untyped-def]
+        windows.append(window)
+        return read_window(info, level, window, shape)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(raster_sampling, "read_window", read_and_keep_window)
+    for left, top in ((0, 0), (64, 32), (192, 96)):
+        west, north = left * 360 / 256 - 180, 90 - top * 180 / 128
+        bounds = (west, north - 45, west + 90, north)
+        for is_smooth in (True, False):
+            view = MapView(frame=LON_LAT, bounds=bounds, width=64, height=32)
+            found, is_valid = sample_view(info, view, is_smooth=is_smooth)
+            assert is_valid.all()
+            assert np.abs(found[0] - values[top : top + 32, left : left + 64]).max() <= 1e-3
+        assert windows[-2:] == [(left, top, 64, 32)] * 2
+
+
 def test_another_raster_at_the_same_path_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "changed.tif"
     view = MapView(frame=LON_LAT, bounds=(-180, -90, 180, 90), width=30, height=20)
     for value in (1, 2, 3):
         info = write_raster(path, np.full((20 * value, 40 * value), value, dtype="uint8"))
         assert (sample_view(info, view, is_smooth=False)[0] == value).all()
-
-
-@pytest.mark.parametrize("channels", [3, 4])
-def test_pictures_survive_their_encoding(channels: int) -> None:
-    pixels = np.random.default_rng(2).integers(0, 255, (17, 31, 4)).astype("uint8")
-    if channels == 3:
-        pixels[..., 3] = 255
-    picture = Image.open(io.BytesIO(encode_picture(Image.fromarray(pixels), "image/png")))
-    assert len(picture.getbands()) == channels
-    assert (np.asarray(picture.convert("RGBA")) == pixels).all()
 
 
 STOPS = ("1 255 0 0", "5 0 255 0", "9 0 0 255")
@@ -172,3 +183,26 @@ def test_codes_have_the_colours_of_their_stops(tmp_path: Path) -> None:
     assert draw_colours(path) == {(9, 8, 7, 255), (90, 80, 70, 255), (19, 18, 17, 255)}, "the palette of the file"
     layer = MapLayer(name="x", title="x", files={"": path.name}, colours=("missing.txt",), place=TextPlace())
     assert LayerRaster(layer, path, path.parent).is_interpolated(), "coverages need no colours"
+
+
+def test_pictures_have_palettes_of_their_scales(tmp_path: Path) -> None:
+    """A layer of few colours is drawn with numbers of colours, above any background and below other layers."""
+    path = tmp_path / "gap.tif"
+    write_raster(path, np.repeat([[1, 1, 5, 0]], 2, axis=0).astype("uint8"), nodata=0)
+    keys = {"files": {"": path.name}, "place": TextPlace(), "is_smooth": False}
+    layers = [
+        MapLayer(name="x", title="x", colours=colours, **keys)  # type: ignore[arg-type]
+        for colours in (("1 red", "5 #00ff0080"), ("1 #0000ff80", "5 #0000ff00"))
+    ]
+    rasters = [LayerRaster(layer, path, path.parent) for layer in layers]
+    view = MapView(frame=LON_LAT, bounds=(-180, -90, 180, 90), width=4, height=1)
+
+    def draw(count: int, background: tuple[int, int, int] | None) -> tuple[str, list[list[int]]]:
+        picture = draw_map(rasters[:count], view, background=background)
+        return picture.mode, np.asarray(picture.convert("RGBA"))[0, 1:].tolist()
+
+    assert draw(1, None) == ("P", [[255, 0, 0, 255], [0, 255, 0, 128], [0, 0, 0, 0]])
+    assert draw(1, (255, 255, 255)) == ("P", [[255, 0, 0, 255], [127, 255, 127, 255], [255, 255, 255, 255]])
+    mode, colours = draw(2, (255, 255, 255))
+    assert mode == "RGBA"
+    assert colours == [[127, 0, 128, 255], [127, 255, 127, 255], [255, 255, 255, 255]]

@@ -24,7 +24,9 @@ NAMED_SCALES = {
     "terrain": ("#2b3f8c", "#3f9fbf", "#3f9f5f", "#d9d08a", "#8a5a3c", "#ffffff"),
     "blue_red": ("#2166ac", "#f7f7f7", "#b2182b"),
 }
-TABLE_COLOURS = 4096  # entries of the table in which the colours of values are looked up
+TABLE_COLOURS = 4096  # equal steps of values, each of which has one colour
+MAX_PALETTE_COLOURS = 256  # of PNG
+MAX_COLOUR_ERROR = 2  # of 255, by which a channel may differ so that the colours are few enough for a palette
 MAX_FILE_BYTES = 256 * 1024
 
 
@@ -46,23 +48,34 @@ class ColourScale:
     colours: tuple[tuple[int, int, int, int], ...]
     are_codes: bool = False
 
-    def find_colours(self, values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Look up the colours of values; invalid ones are transparent."""
+    def build_palette(self) -> NDArray[np.uint8]:
+        """Return red, green, blue and opacity of the colours that pixels have, within `MAX_COLOUR_ERROR`.
+
+        The first one is transparent, for pixels without data. There are more than `MAX_PALETTE_COLOURS` if fewer are
+        not right enough.
+        """
+        return _build_palette_and_numbers(self)[0]
+
+    def find_colour_numbers(self, values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[Any]:
+        """Look up the numbers of the colours of values in the palette."""
+        _, numbers = _build_palette_and_numbers(self)
         if self.are_codes:
             middles = (np.array(self.values[1:]) + self.values[:-1]) / 2
-            found = np.array(self.colours, dtype=np.uint8)[np.searchsorted(middles, values)]
-            found[~is_valid] = 0
-            return found
-        low, high = self.values[0], self.values[-1]
-        positions = np.where(is_valid, values, low).astype(np.result_type(values.dtype, np.float32), copy=False)
-        positions -= low
-        positions *= (TABLE_COLOURS - 1) / (high - low)
-        np.clip(positions, 0, TABLE_COLOURS - 1, out=positions)
-        positions += 0.5
-        # a colour is looked up as one number
-        colours = _build_colour_table(self).view(np.uint32)[:, 0].take(positions.astype(np.intp))
-        colours[~is_valid] = 0
-        return colours.view(np.uint8).reshape(*values.shape, 4)
+            found = numbers.take(np.searchsorted(middles, values))
+        else:
+            low, high = self.values[0], self.values[-1]
+            positions = np.where(is_valid, values, low).astype(np.result_type(values.dtype, np.float32), copy=False)
+            positions -= low
+            positions *= (TABLE_COLOURS - 1) / (high - low)
+            np.clip(positions, 0, TABLE_COLOURS - 1, out=positions)
+            positions += 0.5
+            found = numbers.take(positions.astype(np.intp))
+        found[~is_valid] = 0
+        return found
+
+    def find_colours(self, values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Look up red, green, blue and opacity of values; invalid ones are transparent."""
+        return self.build_palette().take(self.find_colour_numbers(values, is_valid), axis=0)
 
     def list_colour_stops(self) -> list[tuple[str, float]]:
         """List the stops with their values, as colours of CSS: ``#rrggbb``, or ``#rrggbbaa`` if translucent."""
@@ -71,12 +84,22 @@ class ColourScale:
 
 
 @lru_cache(maxsize=100)
-def _build_colour_table(scale: ColourScale) -> NDArray[np.uint8]:
-    """Build the table of colours between the first and the last stop."""
-    positions = np.linspace(scale.values[0], scale.values[-1], TABLE_COLOURS)
-    channels = [np.interp(positions, scale.values, channel) for channel in zip(*scale.colours, strict=True)]
-    table: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-    return table
+def _build_palette_and_numbers(scale: ColourScale) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Build the palette of a scale, and the numbers of the colours: of codes, or of equal steps of values."""
+    channels = np.array(scale.colours, dtype=float).T
+    numbers = np.arange(len(scale.colours))
+    if not scale.are_codes:
+        values = np.linspace(scale.values[0], scale.values[-1], TABLE_COLOURS)
+        channels = np.stack([np.interp(values, scale.values, channel) for channel in channels])
+        # along the scale, by the largest change of a channel
+        distances = np.insert(np.abs(np.diff(channels)).max(axis=0).cumsum(), 0, 0)
+        kept_distances = np.linspace(0, distances[-1], MAX_PALETTE_COLOURS - 1)
+        if kept_distances[1] > 2 * MAX_COLOUR_ERROR:
+            kept_distances = distances
+        channels = np.stack([np.interp(kept_distances, distances, channel) for channel in channels])
+        numbers = np.searchsorted((kept_distances[1:] + kept_distances[:-1]) / 2, distances)
+    palette = np.vstack([np.zeros(4), np.rint(channels.T)]).astype(np.uint8)
+    return palette, (numbers + 1).astype(np.min_scalar_type(len(palette) - 1))
 
 
 def read_colour_scale(

@@ -124,9 +124,8 @@ def find_layer_rasters(
         raise ParamError(message, name="TIME", remedy="choose another time and wavelength")
     rasters = []
     for path, layer in choices:
-        file = collection_files.locate_original_file(context, principal, found_files, path)
-        place = collection_files.find_unchanged_file_path(context.site.settings, found_files.get_row(path))
-        if str(file.path) != place:
+        place = collection_files.locate_original_file(context, principal, found_files, path).path
+        if not isinstance(place, Path):
             raise SourceError(
                 f"the raster {path} is on another server", remedy="copy the raster to the directory of the collection"
             )
@@ -134,7 +133,7 @@ def find_layer_rasters(
             found_files.record_access("coverage taken", path)
             record_sent_data(file_collections=[collection])
         overviews_directory = context.site.settings.var_directory / OVERVIEWS_FOLDER / collection
-        rasters.append(LayerRaster(layer, Path(place), resource.path.parent, overviews_directory))
+        rasters.append(LayerRaster(layer, place, resource.path.parent, overviews_directory))
     return rasters
 
 

@@ -75,19 +75,17 @@ def build_missing_overviews(site: Site, collection: str, *, shows_progress: bool
                     raster = find_layer_rasters(context, OWNER_PRINCIPAL, collection, [layer.name], values)[0]
                     name = build_overviews_file_name(raster.layer, raster.path)
                     wanted_names.add(name)
-                    if not has_enough_overviews(raster.read_info()):
-                        check_disk_space(site, collection, _estimate_overview_bytes(raster.read_info()), write_factor=2)
+                    info = raster.read_info()
+                    if not has_enough_overviews(info):
+                        raster_bytes = info.width * info.height * len(info.bands) * np.dtype(info.data_type).itemsize
+                        # overviews that cannot be compressed have a third of the bytes
+                        check_disk_space(site, collection, raster_bytes // 3, write_factor=2)
                         build_overviews(raster, directory / name, progress_bar)
                 except (HvenError, OSError, rasterio.errors.RasterioError) as error:
                     is_complete = False
                     logger.warning("there are no overviews of %s.%s: %s", collection, layer.name, error)
     if directory.is_dir():
         _remove_stale_files(directory, wanted_names if is_complete else None)
-
-
-def _estimate_overview_bytes(info: RasterInfo) -> int:
-    """Estimate the bytes of overviews that cannot be compressed: a third of those of the raster."""
-    return info.width * info.height * len(info.bands) * np.dtype(info.data_type).itemsize // 3
 
 
 def _remove_stale_files(directory: Path, wanted_names: set[str] | None) -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     Samples = tuple[NDArray[Any], NDArray[np.bool_]]  # values by band, row and column; whether these have data
 
 MAX_READ_PIXELS = 16 << 20  # pixels that are read for a map; larger windows are read with fewer pixels
+MARGIN_TOLERANCE_PIXELS = 1e-3  # by which places may be nearer to a pixel that is not read
 STRIP_PIXELS = 96 << 10  # of a map whose values are interpolated at a time
-NODE_STEP = 4  # pixels of a map from one exact place to the next; those between are interpolated
+NODE_STEP = 6  # pixels of a map from one exact place to the next; those between are interpolated
 # how far nodes may be, in pixels, from where nodes of twice the distance predict them: four times the error between
 # nodes, as it grows with the square of the distance
 MAX_PREDICTION_ERROR_PIXELS = 0.4
@@ -87,12 +88,11 @@ class RasterPlaces:
     def iterate_strips(self) -> Iterator[tuple[int, Float32Array, Float32Array]]:
         """Yield the first row of each strip of the map, with the columns and rows of its pixels.
 
-        Strips fit into the processor's cache. The windows of rasters are small enough for this precision.
+        The windows of rasters are small enough for this precision.
         """
-        height, width = self.shape
-        count = max(STRIP_PIXELS // (width * self.node_step), 1) * self.node_step
-        for first in range(0, height, count):
-            last = min(first + count, height)
+        width = self.shape[1]
+        for strip in divide_into_strips(self.shape, self.node_step):
+            first, last = strip.start, strip.stop
             nodes = slice(first // self.node_step, -(-last // self.node_step) + (self.node_step > 1))
             columns, rows = (
                 _interpolate_nodes(axis[nodes].astype(np.float32), self.node_step, (last - first, width))
@@ -103,6 +103,19 @@ class RasterPlaces:
                 pixels = self.other_pixels[begin:end] - first * width
                 columns.reshape(-1)[pixels], rows.reshape(-1)[pixels] = self.other_places[:, begin:end]
             yield first, columns, rows
+
+
+def divide_into_strips(shape: tuple[int, int], step: int = 1) -> list[slice]:
+    """Divide the rows of a map into strips that fit into the processor's cache.
+
+    Parameters
+    ----------
+    step
+        Number of rows of which each strip has a multiple, except for the last one.
+    """
+    height, width = shape
+    count = max(STRIP_PIXELS // (width * step), 1) * step
+    return [slice(first, min(first + count, height)) for first in range(0, height, count)]
 
 
 def sample_places(
@@ -235,24 +248,21 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     if lon.shape == lat.shape:
-        is_exact |= _find_cells_entirely_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
+        is_off_body = ~np.isfinite(lon) | ~np.isfinite(lat)
+        for axis in (0, 1):  # cells all of whose nodes are beside the body show nothing of it
+            count = is_off_body.shape[axis]
+            first, between, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
+            is_off_body = first & between & last
+        is_exact |= is_off_body
     node_places = RasterPlaces(places[0], places[1], shape, NODE_STEP)
     if is_exact.all():
         return node_places
     is_other = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
-    other_rows, other_columns = np.nonzero(is_other)
+    other_pixels = np.flatnonzero(is_other)
+    other_rows, other_columns = np.divmod(other_pixels, view.width)
     found = _locate_places(info, *find_lon_lat(other_columns[np.newaxis, :], other_rows[np.newaxis, :]))
     other_places = np.stack([_move_columns_together(info, found[0][0], middle), found[1][0]])
-    return replace(node_places, other_pixels=other_rows * view.width + other_columns, other_places=other_places)
-
-
-def _find_cells_entirely_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the cells of two by two steps all of whose nodes are beside the body, so that they show nothing of it."""
-    for axis in (0, 1):
-        count = is_off_body.shape[axis]
-        first, middle, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
-        is_off_body = first & middle & last
-    return is_off_body
+    return replace(node_places, other_pixels=other_pixels, other_places=other_places)
 
 
 def _interpolate_nodes(nodes: NDArray[Any], step: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -379,11 +389,15 @@ def _match_stride_to_seam(left: int, right: int, stride: int, turn: int) -> tupl
 
 
 def _add_interpolation_margins(ends: tuple[float, float], scale: float, stride: int, size: float) -> tuple[int, int]:
-    """Find the first and last pixel that interpolation needs; around a body, there are pixels beyond all ends."""
-    first, last = math.floor(ends[0] * scale) - stride - 1, math.ceil(ends[1] * scale) + stride + 1
+    """Find the first and last pixel that interpolation needs; around a body, there are pixels beyond all ends.
+
+    No pixel more is read: it may be in another block of the file, all of which would be decompressed.
+    """
+    margin = stride / 2 - MARGIN_TOLERANCE_PIXELS
+    first, last = math.floor(ends[0] * scale - margin), math.ceil(ends[1] * scale + margin)
     if math.isinf(size):
         return first, last
-    return max(first, 0), max(min(last, int(size)), max(first, 0) + 1)
+    return max(first, 0), min(last, int(size))
 
 
 def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:

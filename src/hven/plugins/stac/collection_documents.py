@@ -164,7 +164,7 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
         "stac_extensions": [],
         "id": collection.id,
         "itemType": "feature",
-        **_list_frames(collection),
+        "crs": [CRS84],  # frames in which items are available (OGC API Features, part 2)
         "title": table.title or (resource.title if resource is not None else None) or collection.id,
         "description": " ".join(notes),
         **_describe_resource(resource, catalogue.site_title),
@@ -172,6 +172,8 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
         "links": _build_collection_links(catalogue, collection),
     }
     if item_table.frame_uri is not None:
+        document["crs"].append(item_table.frame_uri)
+        document["storageCrs"] = item_table.frame_uri
         document["summaries"] = {"proj:code": [item_table.frame_code]}
         document["stac_extensions"].append(PROJECTION_SCHEMA)
     body = bodies.find_solar_system_body(item_table.body_name or "")
@@ -187,12 +189,6 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
     document["cube:dimensions"] = _describe_dimensions(collection, interval)
     document["stac_extensions"].append(DATACUBE_SCHEMA)
     return document
-
-
-def _list_frames(collection: ItemCollection) -> dict[str, Any]:
-    """List the frames in which items are available (OGC API Features, part 2)."""
-    uri = collection.item_table.frame_uri
-    return {"crs": [CRS84]} if uri is None else {"crs": [CRS84, uri], "storageCrs": uri}
 
 
 def _describe_dimensions(collection: ItemCollection, interval: list[str | None]) -> dict[str, Any]:

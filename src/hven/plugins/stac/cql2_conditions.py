@@ -197,7 +197,10 @@ class _FilterTranslator:
             **dict.fromkeys(("and", "or", "not"), self._translate_logical),
             **dict.fromkeys(_COMPARISONS, self._translate_comparison),
             **dict.fromkeys(TEMPORAL_OPERATORS, self._translate_temporal),
-            **dict.fromkeys(SPATIAL_OPERATORS, self._translate_spatial),
+            **dict.fromkeys(
+                SPATIAL_OPERATORS,
+                lambda op, args, _: build_spatial_condition(op, _require_args(op, args, 2), item_table),
+            ),
             **dict.fromkeys(_ARRAY_OPERATORS, self._translate_array_predicate),
             "like": self._translate_like,
             "between": self._translate_between,
@@ -230,9 +233,6 @@ class _FilterTranslator:
     def _translate_temporal(self, op: str, args: Sequence[Any], _: int) -> Expr:
         first, second = _require_args(op, args, 2)
         return build_temporal_condition(op, first, second, self.item_table, self.collection_span)
-
-    def _translate_spatial(self, op: str, args: Sequence[Any], _: int) -> Expr:
-        return build_spatial_condition(op, _require_args(op, args, 2), self.item_table)
 
     def _translate_comparison(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         left, right = _require_args(op, args, 2)

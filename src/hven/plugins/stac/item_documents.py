@@ -30,7 +30,6 @@ from hven.plugins.stac.temporal_conditions import to_instants
 from hven.portal.api.page_rows import build_table_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     import numpy.typing as npt
@@ -245,7 +244,14 @@ class _ItemWriter:
             extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
             for name, texts in self._write_raster_grids(codes).items():
                 add_property(name, texts)
-        self._add_common_metadata_texts(add_property, extensions)
+        for name, column_names in TEXT_PROPERTIES.items():
+            texts = self.get_texts(column_names[not self.item_table.is_epn])
+            if texts is None or name.startswith("ssys:"):
+                continue
+            is_list = name == "instruments"
+            add_property(name, _write_text_lists(texts) if is_list else literal.quote_json_strings(texts))
+            if name == "sci:citation":
+                extensions.append((SCIENTIFIC_SCHEMA, pc.is_valid(texts)))
         for name, texts in self._write_property_cells().items():
             add_property(name, texts)
         return parts, extensions
@@ -270,18 +276,6 @@ class _ItemWriter:
             for number, name in enumerate(names):
                 texts_by_name[name] = texts.slice(number * row_count, row_count)
         return {name: texts_by_name[name] for name in named_columns}
-
-    def _add_common_metadata_texts(
-        self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
-    ) -> None:
-        for name, column_names in TEXT_PROPERTIES.items():
-            texts = self.get_texts(column_names[not self.item_table.is_epn])
-            if texts is None or name.startswith("ssys:"):
-                continue
-            is_list = name == "instruments"
-            add_property(name, _write_text_lists(texts) if is_list else literal.quote_json_strings(texts))
-            if name == "sci:citation":
-                extensions.append((SCIENTIFIC_SCHEMA, pc.is_valid(texts)))
 
     def _write_times(self) -> list[pa.Array | str]:
         """Write datetime, or null with begin and end; rows without a time take that of their collection."""

@@ -65,10 +65,6 @@ def _write_service_page(catalogue: ReaderCatalogue, *_: object) -> Content:
     return page.encode(), "text/html; charset=utf-8"
 
 
-def _build_landing_page(catalogue: ReaderCatalogue, *_: object) -> Content:
-    return documents.build_landing_page(catalogue), JSON_MEDIA_TYPE
-
-
 def _build_collection_list(catalogue: ReaderCatalogue, name: str) -> dict[str, Any]:
     """Build the document of all collections: as ``collections`` (OGC API), or as ``children`` (STAC)."""
     urls = {"self": f"{catalogue.root_url}/{name}", "root": catalogue.root_url, "parent": catalogue.root_url}
@@ -201,7 +197,10 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, answer, headers)
 
     content_builders: dict[tuple[str, str], Callable[[ReaderCatalogue, Request, bytes], Content]] = {
-        **dict.fromkeys([("GET", ""), ("GET", "/")], _build_landing_page),
+        **dict.fromkeys(
+            [("GET", ""), ("GET", "/")],
+            lambda catalogue, *_: (documents.build_landing_page(catalogue), JSON_MEDIA_TYPE),
+        ),
         ("GET", "/conformance"): lambda *_: ({"conformsTo": documents.CONFORMANCE_CLASSES}, JSON_MEDIA_TYPE),
         ("GET", "/api"): lambda catalogue, *_: (
             documents.build_openapi_document(catalogue, SEARCH_NAMES),

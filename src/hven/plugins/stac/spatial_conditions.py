@@ -45,7 +45,7 @@ EDGE_TOLERANCE_DEGREES = 0.02  # of great circles that replace the straight edge
 HAIR_DEGREES = 1e-9
 MAX_POLYGON_WIDTH_DEGREES = 120.0  # of a box that becomes a polygon
 MAX_POLYGON_LATITUDE_DEGREES = 85.0
-MAX_SEGMENT_DEGREES = 2.0  # of a line, which is straight on the map
+MAX_SEGMENT_DEGREES = 2.0  # of edges, which are straight on the map; great circles are within the tolerance then
 HALF_SPHERE_STERADIANS = 2.0 * math.pi
 _ROW_BOX_COMPARISONS = {"s_intersects": ("<=", ">="), "s_within": (">=", "<="), "s_contains": ("<=", ">=")}
 _BOX_REMEDY = (
@@ -124,17 +124,15 @@ def build_box_condition(box: Box, item_table: ItemTable, operation: str = "s_int
     operation
         One of `SPATIAL_OPERATORS`.
     """
-    import shapely  # noqa: PLC0415
-
     west, south, _, north = box
     width = _compute_box_width(box)
     if width == 0 and south == north:
         shape = _build_point(west, south)
     elif operation in {"s_intersects", "s_disjoint"} and _is_small_box(box):
         # engines compare regions with many polygons at once, but with ranges one by one
-        polygon = shapely.to_geojson(shapely.box(west, south, west + width, north))
-        (outline,) = _list_region_shapes(region_files.parse_geojson(polygon, EDGE_TOLERANCE_DEGREES).regions)
-        shape = _SearchShape(outline.expression, box)
+        lons = np.linspace(west, west + width, math.ceil(width / MAX_SEGMENT_DEGREES) + 1)
+        edges = [np.stack([lons, np.full_like(lons, latitude)], axis=1) for latitude in (south, north)]
+        shape = _build_outline(np.concatenate([edges[0], edges[1][::-1]]), box)
     else:
         low, high = (0.0, 360.0) if width >= 360 else (west % 360, (west + width) % 360)
         text = shape_text.write_dali_shape("shape", Range(low, high, south, north))
@@ -157,6 +155,12 @@ def _is_small_box(box: Box) -> bool:
         0 < _compute_box_width(box) < MAX_POLYGON_WIDTH_DEGREES
         and -MAX_POLYGON_LATITUDE_DEGREES < south < north < MAX_POLYGON_LATITUDE_DEGREES
     )
+
+
+def _build_outline(vertices: Any, box: Box) -> _SearchShape:
+    """Build a polygon; it is one literal, so that the plans of all polygons are the same."""
+    vertices[:, 0] %= 360.0
+    return _SearchShape(CastExpression(Literal(" ".join(map(repr, vertices.ravel().tolist()))), "POLYGON"), box)
 
 
 def _build_point(longitude: float, latitude: float) -> _SearchShape:
@@ -236,12 +240,25 @@ def _build_polygon_conditions(polygons: Any, item_table: ItemTable, operation: s
     box = _find_joined_box(polygons)
     if box is not None:
         return [build_box_condition(box, item_table, operation)]
+    if len(polygons) == 1 and not len(polygons[0].interiors) and _is_small_box(polygons[0].bounds):
+        polygon = shapely.segmentize(shapely.simplify(polygons[0], HAIR_DEGREES), MAX_SEGMENT_DEGREES)
+        return [
+            _build_footprint_condition(
+                item_table, operation, _build_outline(shapely.get_coordinates(polygon)[:-1], polygon.bounds)
+            )
+        ]
     document = shapely.to_geojson(shapely.orient_polygons(shapely.multipolygons(polygons)))
     regions, _ = region_files.parse_geojson(document, EDGE_TOLERANCE_DEGREES).regions.explode()
     ring_numbers = np.arange(len(regions.rings))
     rings = Regions(regions.lon, regions.lat, regions.rings, ring_numbers, ring_numbers)
     is_large = rings.compute_areas() > HALF_SPHERE_STERADIANS
-    shapes = _list_region_shapes(rings.orient_to_smaller_side())
+    rings = rings.orient_to_smaller_side()
+    texts = region_files.write_region_texts(rings, "multishape").to_pylist()
+    west, east, south, north = rings.compute_bounding_boxes()
+    boxes = np.stack([west, south, east, north], axis=1).tolist()
+    shapes = [
+        _SearchShape(FunctionCall("REGION", (Literal(text),)), box) for text, box in zip(texts, boxes, strict=True)
+    ]
     hole_operation = {"s_intersects": "s_within", "s_within": "s_intersects"}.get(operation)
     conditions = []
     for begin, end in pairwise(regions.parts.tolist()):
@@ -275,21 +292,6 @@ def _find_joined_box(polygons: Any) -> Box | None:
     other_west, other_south, other_east, other_north = others[0]
     is_one = (east, other_west, south, north) == (180, -180, other_south, other_north)
     return (west, south, other_east, north) if is_one and len(boxes) == 2 else None
-
-
-def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
-    west, east, south, north = (numbers.tolist() for numbers in regions.compute_bounding_boxes())
-    texts = region_files.write_region_texts(regions, "multishape").to_pylist()
-    boxes = zip(west, south, east, north, strict=True)
-    return [_SearchShape(_build_polygon_expression(text), box) for text, box in zip(texts, boxes, strict=True)]
-
-
-def _build_polygon_expression(text: str) -> Expr:
-    """Build the shape of a text; a polygon is one literal, so that the plans of all polygons are the same."""
-    numbers = text.removeprefix("polygon ")
-    if "polygon" in numbers:
-        return FunctionCall("REGION", (Literal(text),))
-    return CastExpression(Literal(numbers), "POLYGON")
 
 
 def parse_geometry(geometry: object) -> Any:
