@@ -151,6 +151,7 @@ def _build_application(
         request_observers=request_observers,
         request_gates=[gate for gate in gates if gate.is_active],
         answer_cache=next(iter(caches), None),
+        repeats_answers=identify_principal is get_request_principal,  # who has no credentials is anonymous
         find_people=partial(find_groups_and_aliases, site),
     )
 

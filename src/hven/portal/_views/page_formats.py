@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -13,13 +15,14 @@ import orjson
 from starlette.responses import Response
 
 from hven import services
-from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, format_message
+from hven.model.errors import HvenError, NotFoundError, TooManyRequestsError, UnauthenticatedError, format_message
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
 from hven.portal._pages import (
     VARY_HEADERS,
     ErrorPage,
     PageLink,
     build_frame_etag_text,
+    build_login_return_path,
     build_page_frame,
     build_page_security_headers,
     find_portal_brand,
@@ -29,8 +32,8 @@ from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.face import wrap_endpoint_with_gates_and_errors
-from hven.site import anonymize_for_referee
-from hven.site.auth import collect_row_filters
+from hven.site import CURRENT_USAGE, AnswerValidity, anonymize_for_referee
+from hven.site.auth import ANONYMOUS_PRINCIPAL, collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 
 JSON_MEDIA_TYPE = "application/json"
 MAX_RETURN_ADDRESS_CHARACTERS = 1000  # a log-in at a provider keeps it in a cookie
+# in pages of refused requests, before they are replaced
+RETURN_PATH_MARK, REQUEST_ID_MARK = "the-path-to-which-a-login-leads-back", "the-id-of-this-request"
+REFUSAL_PAGE_SECONDS = 10  # time for which such a page is cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,8 +340,12 @@ def build_page_endpoint(
             headers["x-robots-tag"] = "noindex, nofollow"
         if document_cache is None:
             page_content = await build_content(page_context)
-            body = _render_body(page_content, frame, is_json=as_json)
+            # in a thread: clients of services would wait while a large page is written
+            body = await anyio.to_thread.run_sync(partial(_render_body, page_content, frame, is_json=as_json))
             return _build_response(request, page_content, body, headers, is_json=as_json)
+        published_state, access_key = page_context.published_state, page_context.access_key
+        if usage := CURRENT_USAGE.get():
+            usage.validity = AnswerValidity(published_state.version, access_key, context.policies)
         # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
         parts = [request.query_params.get(name) for name in varying_parameters]
@@ -348,8 +358,8 @@ def build_page_endpoint(
             request.url.path,
             parts,
             as_json,
-            page_context.published_state.version,
-            page_context.access_key,
+            published_state.version,
+            access_key,
             hour,
             extra_state,
         )
@@ -414,6 +424,25 @@ def build_error_responder(
     has_switches
         True: links to other languages and themes keep the query of the address.
     """
+    refusal_pages = services.DocumentCache()
+
+    def render_refusal(request: Request, message: str, language: str) -> bytes:
+        """Render the page of a refused request once for many users without credentials: crawlers send thousands."""
+        request_id = services.get_request_id(request) or REQUEST_ID_MARK
+        page = ErrorPage(message=message.replace(request_id, REQUEST_ID_MARK), status=429)
+        base = find_portal_brand(request, context.site.settings).base
+        version = context.site.get_published_state().version
+        key = (page.message, language, base, version, int(time.monotonic()) // REFUSAL_PAGE_SECONDS)
+
+        def render_marked_page() -> bytes:
+            return render_page(page, replace(build_page_frame(request, context), own_path=RETURN_PATH_MARK))
+
+        return_path = build_login_return_path(request, context.site.settings, base)
+        if request.url.query and len(request.url.query) + len(return_path) < MAX_RETURN_ADDRESS_CHARACTERS:
+            return_path = f"{return_path}?{request.url.query}"
+        marked_page = refusal_pages.get_or_build(key, render_marked_page)
+        own_page = marked_page.replace(RETURN_PATH_MARK.encode(), quote(return_path).encode())
+        return own_page.replace(REQUEST_ID_MARK.encode(), request_id.encode())
 
     def send_error(request: Request, error: Exception) -> Response:
         language = choose_language(request, find_portal_brand(request, context.site.settings).language)
@@ -432,13 +461,18 @@ def build_error_responder(
                 remedy = error.remedy
             fault = {"message": message, "remedy": translator(remedy), "status": status}
             return Response(orjson.dumps(fault), status, {**headers, "content-type": JSON_MEDIA_TYPE})
+        page_headers = {**build_page_security_headers(), **headers}
+        is_usual_user = context.identify_principal(request) == ANONYMOUS_PRINCIPAL and not request.cookies
+        if isinstance(error, TooManyRequestsError) and is_usual_user and request.method == "GET":
+            body = render_refusal(request, message, language)
+            return services.answer_with_body(request, body, page_headers, status)
         frame = build_page_frame(request, context, has_switches=has_switches)
         similar_pages: Sequence[PageLink] = ()
         if suggest_pages and status == 404:
             words = _split_path_words(request.url.path)
             similar_pages = find_similar_pages(words, build_page_context(request, context))
         body = render_page(ErrorPage(message=message, status=status, near=similar_pages), frame)
-        return services.answer_with_body(request, body, {**build_page_security_headers(), **headers}, status)
+        return services.answer_with_body(request, body, page_headers, status)
 
     return send_error
 
