@@ -426,11 +426,10 @@ def build_error_responder(
     """
     refusal_pages = services.DocumentCache()
 
-    def render_refusal(request: Request, message: str, language: str) -> bytes:
+    def render_refusal(request: Request, message: str, base: str, language: str) -> bytes:
         """Render the page of a refused request once for many users without credentials: crawlers send thousands."""
         request_id = services.get_request_id(request) or REQUEST_ID_MARK
         page = ErrorPage(message=message.replace(request_id, REQUEST_ID_MARK), status=429)
-        base = find_portal_brand(request, context.site.settings).base
         version = context.site.get_published_state().version
         key = (page.message, language, base, version, int(time.monotonic()) // REFUSAL_PAGE_SECONDS)
 
@@ -445,7 +444,8 @@ def build_error_responder(
         return own_page.replace(REQUEST_ID_MARK.encode(), request_id.encode())
 
     def send_error(request: Request, error: Exception) -> Response:
-        language = choose_language(request, find_portal_brand(request, context.site.settings).language)
+        brand = find_portal_brand(request, context.site.settings)
+        language = choose_language(request, brand.language)
         translator = get_message_translator(language)
         message = translator.translate_error(error, services.get_request_id(request))
         http_status = services.find_http_status(error)
@@ -464,7 +464,7 @@ def build_error_responder(
         page_headers = {**build_page_security_headers(), **headers}
         is_usual_user = context.identify_principal(request) == ANONYMOUS_PRINCIPAL and not request.cookies
         if isinstance(error, TooManyRequestsError) and is_usual_user and request.method == "GET":
-            body = render_refusal(request, message, language)
+            body = render_refusal(request, message, brand.base, language)
             return services.answer_with_body(request, body, page_headers, status)
         frame = build_page_frame(request, context, has_switches=has_switches)
         similar_pages: Sequence[PageLink] = ()
