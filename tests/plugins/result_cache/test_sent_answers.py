@@ -182,6 +182,31 @@ def test_the_second_ends(client: Client, repeated: list[str], now: list[float]) 
     assert repeated == ["tap"]
 
 
+def test_what_is_kept_has_bounds(site: Site) -> None:
+    context: Any = SimpleNamespace(site=site)
+    cache = SentAnswerCache(context)
+    usage: Any = SimpleNamespace(validity=None)
+
+    def keep(second: int, text: str, size: int) -> None:
+        answer = SentAnswer(200, [(b"cache-control", b"public")], bytes(size), usage)
+        for _ in range(MIN_EQUAL_REQUESTS):
+            cache.keep_sent_answer((second, text), answer)
+
+    for number in range(20):
+        keep(7, str(number), sent_answers.MAX_KEPT_BYTES // 8)
+    assert len(cache._sent_answers) == 8
+    keep(6, "late", 1)
+    keep(7, "long" * sent_answers.MAX_KEY_CHARACTERS, 1)
+    assert len(cache._sent_answers) == 8
+    for number in range(3 * sent_answers.MAX_COUNTED_KEYS):
+        cache.keep_sent_answer((7, f"once {number}"), SentAnswer(200, [], b"", usage))
+    assert len(cache._sent_counts) <= sent_answers.MAX_COUNTED_KEYS
+    keep(8, "next second", 1)
+    assert list(cache._sent_answers) == [(8, "next second")]
+    keep(3, "after the clock was set back", 1)
+    assert list(cache._sent_answers) == [(3, "after the clock was set back")]
+
+
 def test_a_header_that_comes_twice_is_left_to_the_services(site: Site) -> None:
     context: Any = SimpleNamespace(site=site)
     scope: Any = {

@@ -146,12 +146,12 @@ class ResultCache(SentAnswerCache):
         is_collapsed = cached_answer is None and key in self._running
         if is_collapsed:
             cached_answer = await self._wait_for_answer(key)
-        response = cached_answer and self._repeat_answer(request, cached_answer, tagged_request)
+        cache_status = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
+        response = cached_answer and self._repeat_answer(request, cached_answer, tagged_request, cache_status)
         if response:
             self._context.site.counters.count_event(HITS_COUNTER)
             if not is_collapsed:
                 usage.validity = validity
-            response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
             return response
         return await self._build_and_store_answer(request, key, build_response)
 
@@ -240,13 +240,13 @@ class ResultCache(SentAnswerCache):
         )
 
     def _repeat_answer(
-        self, request: Request, cached_answer: CachedAnswer, tagged_request: TaggedRequest | None
+        self, request: Request, cached_answer: CachedAnswer, tagged_request: TaggedRequest | None, cache_status: str
     ) -> Response | None:
         """Build the response of an answer that is kept; None: its body is not."""
-        headers = cached_answer.headers
+        headers = {**cached_answer.headers, "cache-status": cache_status}
         if tagged_request is not None:  # the answer may be that to another request for the same rows
             is_public = headers["cache-control"].startswith("public")
-            headers = {**headers, "etag": tagged_request.build_tag(cached_answer.tables, is_public=is_public)}
+            headers["etag"] = tagged_request.build_tag(cached_answer.tables, is_public=is_public)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
         if cached_answer.body_parts is None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 KEY_HEADERS = (b"host", b"accept", b"accept-encoding", b"accept-language", b"if-none-match", b"range")
 CREDENTIAL_HEADERS = (b"authorization", b"cookie")  # requests that have these are never answered here
 MIN_EQUAL_REQUESTS = 5  # in a second, before the answer is repeated: nobody alone sees a page that is out of date
-MAX_COUNTED_KEYS = 2_000
+MAX_COUNTED_KEYS = 1_000
+MAX_KEY_CHARACTERS = 8_000
 MAX_KEPT_BYTES = 8 * 1024**2
 
 
@@ -86,6 +87,9 @@ class SentAnswerCache:
             Key of the request from `find_sent_answer`, and the answer.
         """
         second = cast("tuple[int, str]", key)[0]
+        is_late = second == self._sent_second - 1  # it began in the second before
+        if is_late or len(repr(key)) > MAX_KEY_CHARACTERS:
+            return
         if second != self._sent_second or len(self._sent_counts) >= MAX_COUNTED_KEYS:
             self._sent_second = second
             self._sent_counts, self._sent_answers, self._sent_bytes = {}, {}, 0
