@@ -306,7 +306,8 @@ class RequestMiddleware:
             except HvenError as error:
                 scope[REFUSAL_SCOPE_KEY] = error
                 return False
-        usage.answers = sent_usage.answers
+        usage.answers, usage.rows_by_table = sent_usage.answers, sent_usage.rows_by_table
+        usage.files_by_collection = sent_usage.files_by_collection
         if sent_usage.validity is not None and sent_usage.validity.counter:
             self._counters.count_event(sent_usage.validity.counter)
         return True

@@ -305,6 +305,7 @@ def build_page_endpoint(
     context: ServiceContext,
     *,
     document_cache: services.DocumentCache | None = None,
+    is_repeatable: bool = False,
     header_options: Mapping[str, Any] | None = None,
     varying_parameters: Sequence[str] = (),
     compute_state: Callable[[PageContext], Awaitable[object]] | None = None,
@@ -320,6 +321,8 @@ def build_page_endpoint(
         The context of the service.
     document_cache
         Cache for pages that are built only from metadata, the path of the address and `varying_parameters`.
+    is_repeatable
+        True: many users without credentials may get the same page within a second. Cached pages are repeatable, too.
     header_options
         Options of `hven.portal._pages.build_page_security_headers`.
     varying_parameters
@@ -338,14 +341,15 @@ def build_page_endpoint(
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if request.query_params.keys() - {"lang"}:  # search engines index pages, and no searches
             headers["x-robots-tag"] = "noindex, nofollow"
+        published_state, access_key = page_context.published_state, page_context.access_key
+        usage = CURRENT_USAGE.get()
+        if usage is not None and (is_repeatable or document_cache is not None):
+            usage.validity = AnswerValidity(published_state.version, access_key, context.policies)
         if document_cache is None:
             page_content = await build_content(page_context)
             # in a thread: clients of services would wait while a large page is written
             body = await anyio.to_thread.run_sync(partial(_render_body, page_content, frame, is_json=as_json))
             return _build_response(request, page_content, body, headers, is_json=as_json)
-        published_state, access_key = page_context.published_state, page_context.access_key
-        if usage := CURRENT_USAGE.get():
-            usage.validity = AnswerValidity(published_state.version, access_key, context.policies)
         # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
         parts = [request.query_params.get(name) for name in varying_parameters]
