@@ -83,14 +83,14 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def repeated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gets the service of each answer that is repeated before routing."""
     services: list[str] = []
-    admit = RequestMiddleware._admit_repetition
+    admit = RequestMiddleware._check_gates_and_record_repeated_usage
 
     def record(middleware: Any, scope: Any, usage: Any, sent_usage: Any) -> bool:
         is_admitted = admit(middleware, scope, usage, sent_usage)
         services.extend([usage.face] * is_admitted)
         return is_admitted
 
-    monkeypatch.setattr(RequestMiddleware, "_admit_repetition", record)
+    monkeypatch.setattr(RequestMiddleware, "_check_gates_and_record_repeated_usage", record)
     return services
 
 

@@ -282,7 +282,9 @@ class RequestMiddleware:
         repeater = self._repeater
         if repeater is not None and not self._identification.has_credentials(scope, headers_by_name):
             key, sent_answer = repeater.find_sent_answer(scope, headers_by_name)
-            if sent_answer is not None and self._admit_repetition(scope, exchange.usage, sent_answer.usage):
+            if sent_answer is not None and self._check_gates_and_record_repeated_usage(
+                scope, exchange.usage, sent_answer.usage
+            ):
                 start = {"type": "http.response.start", "status": sent_answer.status, "headers": sent_answer.headers}
                 await send(start)
                 await send({"type": "http.response.body", "body": sent_answer.body})
@@ -296,7 +298,9 @@ class RequestMiddleware:
             sent_answer = SentAnswer(exchange.status, exchange.response_headers, exchange.body, exchange.usage)
             repeater.keep_sent_answer(key, sent_answer)
 
-    def _admit_repetition(self, scope: Scope, usage: RequestUsage, sent_usage: RequestUsage) -> bool:
+    def _check_gates_and_record_repeated_usage(
+        self, scope: Scope, usage: RequestUsage, sent_usage: RequestUsage
+    ) -> bool:
         """Record what a repeated answer uses, and let the gates decide; False: the service tells their refusal."""
         usage.face, usage.is_counted, usage.is_limited = sent_usage.face, sent_usage.is_counted, sent_usage.is_limited
         usage.path, usage.params = sent_usage.path, sent_usage.params
