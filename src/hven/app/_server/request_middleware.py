@@ -100,19 +100,6 @@ class _HttpExchange:
     response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     cookies: tuple[bytes, ...] = ()
 
-    def record_body_message(self, message: Message) -> None:
-        """Record a part of the body that is sent."""
-        if message["type"] == "http.response.pathsend":
-            # the server sends the file by itself, as long as the headers say
-            self.sent_bytes += self.find_content_length()
-            self.is_complete = True
-            return
-        body = message.get("body", b"")
-        self.is_complete = not message.get("more_body", False)
-        if self.is_complete and not self.sent_bytes:
-            self.body = body
-        self.sent_bytes += len(body)
-
     def find_content_length(self) -> int:
         """Return the content length in the headers of the answer (bytes), 0 if there is none."""
         return next((int(value) for name, value in self.response_headers if name == b"content-length"), 0)
@@ -224,7 +211,12 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 message["headers"] = await self._record_and_build_response_headers(scope, exchange, message, origin)
             else:
-                exchange.record_body_message(message)
+                body = message.get("body", b"")
+                exchange.is_complete = not message.get("more_body", False)
+                if exchange.is_complete and not exchange.sent_bytes:
+                    exchange.body = body
+                # the server sends a file by itself, as long as the headers say
+                exchange.sent_bytes += exchange.find_content_length() if "path" in message else len(body)
             await send(message)
 
         try:
