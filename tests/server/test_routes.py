@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route, Router
 from starlette.types import Scope
 
+from hven.app._server import application
 from hven.app._server.application import RouteCachingRouter
 
 MATCHES = Route.matches
@@ -98,14 +99,21 @@ def test_only_routes_that_begin_alike_are_tried(monkeypatch: pytest.MonkeyPatch)
     assert set(tried) == {"/{word}.txt", "/part299/{name}"}
 
 
-def test_only_fixed_paths_are_remembered() -> None:
+def test_few_and_short_paths_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "MAX_CACHED_PATHS", 20)
     router = RouteCachingRouter(routes=routes(), redirect_slashes=False)
     for number in range(50):
         for kind in ("a", "c", "nothing"):
             send_request(router, "GET", f"/{kind}/{number}")
-    for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")] * 2:
-        send_request(router, method, path)
-    assert set(router._cached_routes) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}
+    assert len(router._cached_routes) <= 20
+    assert send_request(router, "GET", f"/a/{'x' * 255}")[0] == 200
+    for _ in range(2):
+        assert send_request(router, "GET", "/a/1")[:2] == (200, b"any [('name', '1')] /a/1")
+        for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")]:
+            send_request(router, method, path)
+    kept = set(router._cached_routes)
+    assert kept >= {("GET", "/b"), ("POST", "/b"), ("GET", "/d"), ("GET", "/a/1")}
+    assert all(len(path) <= 255 and "nothing" not in path and method != "DELETE" for method, path in kept)
 
 
 def test_old_paths_are_looked_for_where_no_route_has_them() -> None:

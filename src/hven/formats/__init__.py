@@ -70,9 +70,14 @@ class ResultStatus:
     row_count: int = 0
 
 
-# Describes the request that is being answered. The server sets it when it reads a request; each `TableMetadata` that is
-# created meanwhile takes it over.
-CURRENT_REQUEST_INFOS: ContextVar[Sequence[InfoElement]] = ContextVar("asked", default=())
+# Describes the request that is being answered, when that is needed. The server sets it when it reads a request; each
+# `TableMetadata` that is created meanwhile calls it.
+CURRENT_REQUEST_INFOS: ContextVar[Callable[[], Sequence[InfoElement]]] = ContextVar("asked", default=tuple)
+
+
+def describe_current_request() -> Sequence[InfoElement]:
+    """Describe the request that is being answered; outside of requests, return an empty sequence."""
+    return CURRENT_REQUEST_INFOS.get()()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,7 @@ class TableMetadata:
     descriptors_xml: Sequence[str] = ()
     includes_query_status: bool = True
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    request_infos: Sequence[InfoElement] = field(default_factory=CURRENT_REQUEST_INFOS.get)
+    request_infos: Sequence[InfoElement] = field(default_factory=describe_current_request)
     tables: Sequence[Table] = ()
     head_document: str = field(default="", repr=False)
 

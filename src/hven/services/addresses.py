@@ -90,7 +90,7 @@ def get_site_url(request: HTTPConnection, settings: Settings) -> str:
     host = request.headers.get("host", "")
     if not _HOST_PATTERN.fullmatch(host):
         host = f"{settings.host}:{settings.port}"
-    return f"{request.url.scheme}://{host}{settings.root_path.rstrip('/')}"
+    return f"{request.scope.get('scheme', 'http')}://{host}{settings.root_path.rstrip('/')}"
 
 
 def is_cross_site_change_request(request: HTTPConnection, settings: Settings) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hven.model import plugins
 from hven.services.addresses import PRINCIPAL_SCOPE_KEY
@@ -11,10 +11,11 @@ from hven.site import CURRENT_USAGE
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import Scope
 
     from hven.model.params import RequestParams
     from hven.query import QueryResult
@@ -25,6 +26,7 @@ GATES_SCOPE_KEY = "hven.gates"  # the gates that a request must pass
 ANSWER_CACHE_SCOPE_KEY = "hven.answer_cache"
 STORE_ANSWER_SCOPE_KEY = "hven.store_answer"
 BUILD_TAG_SCOPE_KEY = "hven.build_tag"
+REFUSAL_SCOPE_KEY = "hven.refusal"  # the error of a gate that has seen the request already
 
 
 class RequestGate(ABC):
@@ -88,6 +90,8 @@ def check_request_gates(request: Request) -> None:
     request
         A request that a route has taken.
     """
+    if REFUSAL_SCOPE_KEY in request.scope:
+        raise request.scope[REFUSAL_SCOPE_KEY]
     usage = CURRENT_USAGE.get()
     if usage is not None and usage.is_limited:
         principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
@@ -95,8 +99,53 @@ def check_request_gates(request: Request) -> None:
             gate.check_request(request, principal, usage)
 
 
+class SentAnswer(NamedTuple):
+    """An answer that was sent in one piece to a user without credentials.
+
+    Attributes
+    ----------
+    status, headers, body
+        As the service has sent them.
+    usage
+        What the request used, with `hven.site.AnswerValidity`.
+    """
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    usage: RequestUsage
+
+
 class AnswerCache(Protocol):
     """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
+
+    def find_sent_answer(
+        self, scope: Scope, headers_by_name: Mapping[bytes, bytes]
+    ) -> tuple[Hashable, SentAnswer | None]:
+        """Find the answer to an equal request, if everybody without credentials still gets it.
+
+        Parameters
+        ----------
+        scope, headers_by_name
+            A request without credentials, before it is routed.
+
+        Returns
+        -------
+        key
+            Key of the request; None if answers to it cannot be repeated.
+        answer
+            None: there is none.
+        """
+        ...
+
+    def keep_sent_answer(self, key: Hashable, answer: SentAnswer) -> None:
+        """Keep an answer that may be repeated.
+
+        Parameters
+        ----------
+        key, answer
+            Key of the request from `find_sent_answer`, and the answer.
+        """
 
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]

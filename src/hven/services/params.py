@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -63,6 +64,11 @@ def record_request_infos(request: Request) -> None:
     request
         Any request, after the middleware has removed the signature of a signed address.
     """
+    CURRENT_REQUEST_INFOS.set(partial(_describe_request, request, datetime.now(UTC)))
+
+
+def _describe_request(request: Request, time: datetime) -> tuple[InfoElement, ...]:
+    """Describe a request; most answers do not need it."""
     address = str(request.url)
     if "@" in address:  # a password in the header Host; to look for it takes longer than the rest
         address = str(request.url.replace(username=None, password=None))
@@ -74,13 +80,13 @@ def record_request_infos(request: Request) -> None:
     values_by_name = {
         "service_protocol": protocol,
         "request": address[:MAX_ADDRESS_CHARACTERS],
-        "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "request_date": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     infos: tuple[InfoElement, ...] = ()
     for name, value in values_by_name.items():
         if value:
             infos = (*infos, InfoElement(name=name, value=replace_illegal_characters(value)))
-    CURRENT_REQUEST_INFOS.set(infos)
+    return infos
 
 
 async def read_params(request: Request, byte_limit: int) -> RequestParams:

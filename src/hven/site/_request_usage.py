@@ -14,6 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Table
+    from hven.site.auth import AccessPolicy
+
+
+class AnswerValidity(NamedTuple):
+    """What an answer to a user without credentials depends on, besides the request: another user may get it as well.
+
+    Attributes
+    ----------
+    version
+        Version of the published state.
+    access_key, policies
+        What this user may see (`PublishedState.find_access_key`), and the policies that decide it.
+    counter
+        Counter of a plug-in package that counts each answer; empty: none.
+    """
+
+    version: str
+    access_key: str
+    policies: Sequence[AccessPolicy]
+    counter: str = ""
 
 
 class CountedAnswer(Protocol):
@@ -53,6 +73,8 @@ class RequestUsage:
         Collection -> number of files that are sent.
     end_callbacks
         Functions that are called with this object when the answer has ended, or broken off.
+    validity
+        Set by services whose answer may be repeated to others within the same second.
     """
 
     request_id: str = ""
@@ -65,6 +87,7 @@ class RequestUsage:
     rows_by_table: Mapping[str, int] | None = None
     files_by_collection: Mapping[str, int] | None = None
     end_callbacks: Sequence[Callable[[RequestUsage], None]] = ()
+    validity: AnswerValidity | None = None
 
 
 #: The usage of the request that is answered here; threads that work for the request have it, too.

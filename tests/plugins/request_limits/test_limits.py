@@ -39,6 +39,7 @@ from hven.plugins.request_limits.shared_counts import (
     UserCounts,
     UserUsage,
 )
+from hven.portal._views import page_formats
 from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
@@ -643,3 +644,37 @@ def test_users_who_count_together_are_told_so(
     assert answer.status == 429
     assert "you share one limit with all users of your kind" in answer.text
     assert retry_after[0] <= int(answer.headers["retry-after"]) <= retry_after[1]
+
+
+def test_the_page_of_a_refusal_is_rendered_once_and_leads_back(
+    limited: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[Any] = []
+    render_page = page_formats.render_page
+    monkeypatch.setattr(
+        page_formats, "render_page", lambda page, frame: rendered.append(frame.said) or render_page(page, frame)
+    )
+    limit = RequestLimit(name="searches", services=("portal",), searches=True, together=True, requests_per_minute=0)
+    client = limited(limit)
+
+    def search(query: str, **headers: str) -> str:
+        answer = client.ask(
+            "GET", "/collections/stars/main", query.encode(), headers={"accept": "text/html", **headers}
+        )
+        assert answer.status == 429
+        assert answer.headers["cache-control"] == "no-store"
+        assert "content-security-policy" in answer.headers
+        assert page_formats.RETURN_PATH_MARK not in answer.text
+        assert f"[request {answer.headers['x-request-id']}]" in answer.text
+        return answer.text
+
+    pages = [search(f"mag={number}..{number + 1}", **{"x-forwarded-for": f"192.0.2.{number}"}) for number in range(4)]
+    assert rendered == ["en"]
+    for number, page in enumerate(pages):
+        assert f"/login?next=/collections/stars/main%3Fmag%3D{number}..{number + 1}" in page
+    assert "<script>" not in search("a=%22%3E%3Cscript%3E")
+    assert "Connexion" in search("a=1", **{"accept-language": "fr"})
+    assert rendered == ["en", "fr"]
+    search("a=1", cookie="hven_theme=dark")
+    assert rendered == ["en", "fr", "en"], "the page has the reader's theme"
+    assert "a=1" * 500 not in search("b=" + "a=1" * 500), "a log-in at a provider keeps the path in a cookie"

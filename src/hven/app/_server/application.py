@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 JSON_SUFFIX = ".json"
 MAX_SEGMENT_BYTES = 255  # bytes between two slashes: the limit of file names
-MAX_CACHED_PATHS = 1_000  # old paths whose routes are cached
+MAX_CACHED_PATHS = 1_000  # whose routes are cached; as many old paths
 
 
 def get_request_principal(request: Request) -> Principal:
@@ -151,6 +151,7 @@ def _build_application(
         request_observers=request_observers,
         request_gates=[gate for gate in gates if gate.is_active],
         answer_cache=next(iter(caches), None),
+        repeats_answers=identify_principal is get_request_principal,  # who has no credentials is anonymous
         find_people=partial(find_groups_and_aliases, site),
     )
 
@@ -287,7 +288,7 @@ async def _answer_unexpected_error(request: Request, error: Exception) -> Respon
 
 
 class RouteCachingRouter(Router):
-    """A router that tries few routes, and caches the route of a method and path if it has no path parameters.
+    """A router that tries few routes, and caches the routes of methods and paths.
 
     The faces have hundreds of routes. Trying them one after the other takes longer than reading a row by its key, so
     only those are tried that begin with the same part of a path.
@@ -397,8 +398,10 @@ class RouteCachingRouter(Router):
             for own_scope in scopes:
                 match = route.matches(own_scope)[0]
                 if match is Match.FULL:
-                    # only routes without parameters are cached, so that the cache stays small
-                    if isinstance(route, Route) and route.methods and not route.param_convertors and own_scope is scope:
+                    is_short = len(path) <= MAX_SEGMENT_BYTES
+                    if isinstance(route, Route) and route.methods and own_scope is scope and is_short:
+                        if len(self._cached_routes) >= MAX_CACHED_PATHS:
+                            self._cached_routes.clear()
                         self._cached_routes[key] = route
                     return route, own_scope
                 if match is Match.PARTIAL:

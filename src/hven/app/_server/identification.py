@@ -102,7 +102,7 @@ class RequestAuthenticator:
 
         A request without credentials costs nothing.
         """
-        if self._has_credentials(scope, headers_by_name):
+        if self.has_credentials(scope, headers_by_name):
             try:
                 await self._set_scope_principal(scope, headers_by_name)
             except HvenError as error:
@@ -110,7 +110,8 @@ class RequestAuthenticator:
         current_requester.set(partial(_find_requester_name, scope))
         return None
 
-    def _has_credentials(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> bool:
+    def has_credentials(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request has anything that may identify its user, valid or not."""
         return (
             b"authorization" in headers_by_name
             or b"cookie" in headers_by_name

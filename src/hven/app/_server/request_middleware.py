@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
+from starlette.requests import Request
 
 from hven import __version__
 from hven.app._server import worker_load
@@ -25,12 +26,19 @@ from hven.app._server.identification import (
 )
 from hven.app._server.worker_load import LoadShedder
 from hven.model import deadlines
+from hven.model.errors import HvenError
 from hven.portal.portals import PortalRouter, add_cookies_and_make_page_private
 from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.addresses import PROXIES_SCOPE_KEY
-from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY
+from hven.services.admission import (
+    ANSWER_CACHE_SCOPE_KEY,
+    GATES_SCOPE_KEY,
+    REFUSAL_SCOPE_KEY,
+    SentAnswer,
+    check_request_gates,
+)
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
 from hven.site.auth import signed_addresses
@@ -75,6 +83,8 @@ class _HttpExchange:
         The whole answer was sent.
     is_broken
         The answer broke off.
+    body
+        The body, if it was sent in one piece.
     """
 
     request_id: str
@@ -86,6 +96,7 @@ class _HttpExchange:
     sent_bytes: int = 0
     is_complete: bool = False
     is_broken: bool = False
+    body: bytes = b""
     response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     cookies: tuple[bytes, ...] = ()
 
@@ -150,6 +161,7 @@ class RequestMiddleware:
         request_observers: RequestObserverGroup | None = None,
         request_gates: Sequence[RequestGate] = (),
         answer_cache: AnswerCache | None = None,
+        repeats_answers: bool = False,
         load_shedder: LoadShedder | None = None,
         find_people: People | None = None,
     ) -> None:
@@ -163,6 +175,7 @@ class RequestMiddleware:
         self._observers = request_observers
         self._gates = request_gates
         self._answer_cache = answer_cache
+        self._repeater = answer_cache if repeats_answers else None
         self._proxies = settings.trusted_proxies
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
@@ -197,13 +210,13 @@ class RequestMiddleware:
         async def send_message(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = await self._record_and_build_response_headers(scope, exchange, message, origin)
-            elif message["type"] == "http.response.pathsend":
-                # the server sends the file by itself, as long as the headers say
-                exchange.sent_bytes += exchange.find_content_length()
-                exchange.is_complete = True
             else:
-                exchange.sent_bytes += len(message.get("body", b""))
+                body = message.get("body", b"")
                 exchange.is_complete = not message.get("more_body", False)
+                if exchange.is_complete and not exchange.sent_bytes:
+                    exchange.body = body
+                # the server sends a file by itself, as long as the headers say
+                exchange.sent_bytes += exchange.find_content_length() if "path" in message else len(body)
             await send(message)
 
         try:
@@ -257,10 +270,43 @@ class RequestMiddleware:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        key = None
+        repeater = self._repeater
+        if repeater is not None and not self._identification.has_credentials(scope, headers_by_name):
+            key, sent_answer = repeater.find_sent_answer(scope, headers_by_name)
+            if sent_answer is not None and self._check_gates_and_record_repeated_usage(
+                scope, exchange.usage, sent_answer.usage
+            ):
+                start = {"type": "http.response.start", "status": sent_answer.status, "headers": sent_answer.headers}
+                await send(start)
+                await send({"type": "http.response.body", "body": sent_answer.body})
+                return
         rewritten_scope = self._portal_router.match_portal(self._rewrite_address(scope))
         exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
         answer = self._identification.check_access(rewritten_scope) or self._app
         await answer(rewritten_scope, receive, send)
+        is_whole = exchange.is_complete and len(exchange.body) == exchange.sent_bytes and not exchange.cookies
+        if repeater is not None and key is not None and is_whole and exchange.usage.validity is not None:
+            sent_answer = SentAnswer(exchange.status, exchange.response_headers, exchange.body, exchange.usage)
+            repeater.keep_sent_answer(key, sent_answer)
+
+    def _check_gates_and_record_repeated_usage(
+        self, scope: Scope, usage: RequestUsage, sent_usage: RequestUsage
+    ) -> bool:
+        """Record what a repeated answer uses, and let the gates decide; False: the service tells their refusal."""
+        usage.face, usage.is_counted, usage.is_limited = sent_usage.face, sent_usage.is_counted, sent_usage.is_limited
+        usage.path, usage.params = sent_usage.path, sent_usage.params
+        if self._gates:
+            try:
+                check_request_gates(Request(scope))
+            except HvenError as error:
+                scope[REFUSAL_SCOPE_KEY] = error
+                return False
+        usage.answers, usage.rows_by_table = sent_usage.answers, sent_usage.rows_by_table
+        usage.files_by_collection = sent_usage.files_by_collection
+        if sent_usage.validity is not None and sent_usage.validity.counter:
+            self._counters.count_event(sent_usage.validity.counter)
+        return True
 
     def _rewrite_address(self, scope: Scope) -> Scope:
         """Remove the root path of the site from an address, and replace an old address by the present one."""

@@ -316,6 +316,7 @@ class SharedCounts:
         self._process_id = 0
         self.own_offset = -1
         self._users: dict[int, UserCounts] = {}  # by slot: a user of several services has the same margins in all
+        self._costs_by_class: dict[str, ClassCosts] = {}
 
     @property
     def process_count(self) -> int:
@@ -353,6 +354,8 @@ class SharedCounts:
         """
         if not self._claim_process_cells():
             return ClassCosts((ctypes.c_double * _COST_NUMBERS)(), 0, self.get_time)
+        if name in self._costs_by_class:
+            return self._costs_by_class[name]
         encoded_name = name.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
         with self._lock_allocation():
             for number in range(CLASS_COUNT):
@@ -364,7 +367,8 @@ class SharedCounts:
                 if present_name == encoded_name:
                     break
         own_cell = number * self._numbers_per_class + self.own_offset // _CELL_NUMBERS * _COST_NUMBERS
-        return ClassCosts(self._cost_cells, own_cell, self.get_time)
+        costs = self._costs_by_class[name] = ClassCosts(self._cost_cells, own_cell, self.get_time)
+        return costs
 
     def sum_class_costs(self) -> dict[str, ClassTotals]:
         """Add up what all processes have counted, by the names of the classes."""
@@ -381,6 +385,9 @@ class SharedCounts:
 
     def _assign_slot(self, key: int) -> int | None:
         start = key % (SLOT_COUNT // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
+        bucket_keys = self.keys[start : start + SLOTS_PER_BUCKET]
+        if key in bucket_keys:  # most users who share a slot come from other addresses: they need no lock
+            return start + bucket_keys.index(key)
         with self._lock_allocation():
             bucket_keys = self.keys[start : start + SLOTS_PER_BUCKET]
             if key in bucket_keys:
@@ -414,7 +421,7 @@ class SharedCounts:
             return self.own_offset >= 0
         self._process_id = os.getpid()
         self.own_offset = -1
-        self._users = {}  # those of the process that was forked
+        self._users, self._costs_by_class = {}, {}  # those of the process that was forked
         for number in range(self._process_limit):
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number + 1)

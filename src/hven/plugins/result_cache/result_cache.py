@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.responses import Response
 
 from hven import services
-from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
+from hven.formats import describe_current_request, quote_attribute
 from hven.model import LruCache
 from hven.plugins.result_cache.entity_tags import TaggedRequest, describe_tagged_settings
+from hven.plugins.result_cache.sent_answers import SentAnswerCache
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
 from hven.services.admission import BUILD_TAG_SCOPE_KEY, STORE_ANSWER_SCOPE_KEY
-from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
+from hven.site import CURRENT_USAGE, AnswerValidity, anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -78,7 +79,7 @@ class CachedAnswer(NamedTuple):
     row_limit: int | None
 
 
-class ResultCache:
+class ResultCache(SentAnswerCache):
     """The answers that a process keeps.
 
     Parameters
@@ -88,6 +89,7 @@ class ResultCache:
     """
 
     def __init__(self, context: ServiceContext) -> None:
+        super().__init__(context)
         self._context = context
         self._byte_limit = get_result_cache_settings(context.site.settings).bytes
         self._settings_text = describe_tagged_settings(context.site.settings)
@@ -121,6 +123,7 @@ class ResultCache:
         if principal.groups:
             published_state = anonymize_for_referee(published_state, principal)
         access_key = published_state.find_access_key(principal, self._context.policies)
+        validity = AnswerValidity(published_state.version, access_key, self._context.policies, HITS_COUNTER)
         tagged_request = None
         if request.method in {"GET", "HEAD"}:
             portal = request.scope.get(PORTAL_SCOPE_KEY)
@@ -130,6 +133,7 @@ class ResultCache:
             tagged_request = TaggedRequest(request, published_state, facts)
             if tagged_request.client_tags and (unchanged_answer := tagged_request.find_unchanged_answer()):
                 self._context.site.counters.count_event(HITS_COUNTER)
+                usage.validity = validity
                 return _build_unchanged_response(unchanged_answer)
             request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_tag
         if not self._byte_limit or request.method == "HEAD":
@@ -142,10 +146,12 @@ class ResultCache:
         is_collapsed = cached_answer is None and key in self._running
         if is_collapsed:
             cached_answer = await self._wait_for_answer(key)
-        response = cached_answer and self._repeat_answer(request, cached_answer, tagged_request)
+        cache_status = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
+        response = cached_answer and self._repeat_answer(request, cached_answer, tagged_request, cache_status)
         if response:
             self._context.site.counters.count_event(HITS_COUNTER)
-            response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
+            if not is_collapsed:
+                usage.validity = validity
             return response
         return await self._build_and_store_answer(request, key, build_response)
 
@@ -234,13 +240,13 @@ class ResultCache:
         )
 
     def _repeat_answer(
-        self, request: Request, cached_answer: CachedAnswer, tagged_request: TaggedRequest | None
+        self, request: Request, cached_answer: CachedAnswer, tagged_request: TaggedRequest | None, cache_status: str
     ) -> Response | None:
         """Build the response of an answer that is kept; None: its body is not."""
-        headers = cached_answer.headers
+        headers = {**cached_answer.headers, "cache-status": cache_status}
         if tagged_request is not None:  # the answer may be that to another request for the same rows
             is_public = headers["cache-control"].startswith("public")
-            headers = {**headers, "etag": tagged_request.build_tag(cached_answer.tables, is_public=is_public)}
+            headers["etag"] = tagged_request.build_tag(cached_answer.tables, is_public=is_public)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
         if cached_answer.body_parts is None:
@@ -298,7 +304,7 @@ def _write_request_info_elements() -> list[bytes]:
     """Write the INFO elements that state the request that is answered."""
     return [
         f'<INFO name="{info.name}" value={quote_attribute(info.value)}/>'.encode()
-        for info in CURRENT_REQUEST_INFOS.get()
+        for info in describe_current_request()
         if info.name in CHANGING_INFO_NAMES
     ]
 
@@ -327,6 +333,6 @@ def split_body_at_request_infos(body: bytes, content_type: str) -> tuple[bytes, 
         if after:
             return (before, between, after)
         return None
-    if any(info.value.encode() in body for info in CURRENT_REQUEST_INFOS.get() if info.name in CHANGING_INFO_NAMES):
+    if any(info.value.encode() in body for info in describe_current_request() if info.name in CHANGING_INFO_NAMES):
         return None
     return (body,)

@@ -236,7 +236,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         scripts=list_script_addresses,
         package_panes={pane: f"{base}/assets/{file}" for pane, file in map_pane_script_paths().items()},
         switch=_build_query_suffix_without_switches(request) if has_switches else "",
-        own_path=_build_login_return_path(request, context.site.settings, base),
+        own_path=build_login_return_path(request, context.site.settings, base),
         edits=list_editing_rights(principal, context, brand),
         projects_here=bool(list_visible_projects(principal, context.site.settings)),
         word_search=find_package_page_address("word_search_path", base),
@@ -246,7 +246,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
     )
 
 
-def _build_login_return_path(request: Request, settings: Settings, base: str) -> str:
+def build_login_return_path(request: Request, settings: Settings, base: str) -> str:
     """Return the path to which a log-in leads back; empty for pages that cannot be shown again."""
     path: str = request.scope["path"]
     if request.scope["method"] not in {"GET", "HEAD"} or path.startswith(("/login", "/logout")):
@@ -340,6 +340,7 @@ __all__ = [
     "PortalBrand",
     "TemplateContext",
     "build_frame_etag_text",
+    "build_login_return_path",
     "build_page_frame",
     "build_page_security_headers",
     "find_portal_brand",

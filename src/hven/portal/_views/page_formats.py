@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -13,13 +15,14 @@ import orjson
 from starlette.responses import Response
 
 from hven import services
-from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, format_message
+from hven.model.errors import HvenError, NotFoundError, TooManyRequestsError, UnauthenticatedError, format_message
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
 from hven.portal._pages import (
     VARY_HEADERS,
     ErrorPage,
     PageLink,
     build_frame_etag_text,
+    build_login_return_path,
     build_page_frame,
     build_page_security_headers,
     find_portal_brand,
@@ -29,8 +32,8 @@ from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.face import wrap_endpoint_with_gates_and_errors
-from hven.site import anonymize_for_referee
-from hven.site.auth import collect_row_filters
+from hven.site import CURRENT_USAGE, AnswerValidity, anonymize_for_referee
+from hven.site.auth import ANONYMOUS_PRINCIPAL, collect_row_filters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 
 JSON_MEDIA_TYPE = "application/json"
 MAX_RETURN_ADDRESS_CHARACTERS = 1000  # a log-in at a provider keeps it in a cookie
+# in pages of refused requests, before they are replaced
+RETURN_PATH_MARK, REQUEST_ID_MARK = "the-path-to-which-a-login-leads-back", "the-id-of-this-request"
+REFUSAL_PAGE_SECONDS = 10  # time for which such a page is cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +305,7 @@ def build_page_endpoint(
     context: ServiceContext,
     *,
     document_cache: services.DocumentCache | None = None,
+    is_repeatable: bool = False,
     header_options: Mapping[str, Any] | None = None,
     varying_parameters: Sequence[str] = (),
     compute_state: Callable[[PageContext], Awaitable[object]] | None = None,
@@ -314,6 +321,8 @@ def build_page_endpoint(
         The context of the service.
     document_cache
         Cache for pages that are built only from metadata, the path of the address and `varying_parameters`.
+    is_repeatable
+        True: many users without credentials may get the same page within a second. Cached pages are repeatable, too.
     header_options
         Options of `hven.portal._pages.build_page_security_headers`.
     varying_parameters
@@ -332,9 +341,14 @@ def build_page_endpoint(
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if request.query_params.keys() - {"lang"}:  # search engines index pages, and no searches
             headers["x-robots-tag"] = "noindex, nofollow"
+        published_state, access_key = page_context.published_state, page_context.access_key
+        usage = CURRENT_USAGE.get()
+        if usage is not None and (is_repeatable or document_cache is not None):
+            usage.validity = AnswerValidity(published_state.version, access_key, context.policies)
         if document_cache is None:
             page_content = await build_content(page_context)
-            body = _render_body(page_content, frame, is_json=as_json)
+            # in a thread: clients of services would wait while a large page is written
+            body = await anyio.to_thread.run_sync(partial(_render_body, page_content, frame, is_json=as_json))
             return _build_response(request, page_content, body, headers, is_json=as_json)
         # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
@@ -348,8 +362,8 @@ def build_page_endpoint(
             request.url.path,
             parts,
             as_json,
-            page_context.published_state.version,
-            page_context.access_key,
+            published_state.version,
+            access_key,
             hour,
             extra_state,
         )
@@ -414,9 +428,28 @@ def build_error_responder(
     has_switches
         True: links to other languages and themes keep the query of the address.
     """
+    refusal_pages = services.DocumentCache()
+
+    def render_refusal(request: Request, message: str, base: str, language: str) -> bytes:
+        """Render the page of a refused request once for many users without credentials: crawlers send thousands."""
+        request_id = services.get_request_id(request) or REQUEST_ID_MARK
+        page = ErrorPage(message=message.replace(request_id, REQUEST_ID_MARK), status=429)
+        version = context.site.get_published_state().version
+        key = (page.message, language, base, version, int(time.monotonic()) // REFUSAL_PAGE_SECONDS)
+
+        def render_marked_page() -> bytes:
+            return render_page(page, replace(build_page_frame(request, context), own_path=RETURN_PATH_MARK))
+
+        return_path = build_login_return_path(request, context.site.settings, base)
+        if request.url.query and len(request.url.query) + len(return_path) < MAX_RETURN_ADDRESS_CHARACTERS:
+            return_path = f"{return_path}?{request.url.query}"
+        marked_page = refusal_pages.get_or_build(key, render_marked_page)
+        own_page = marked_page.replace(RETURN_PATH_MARK.encode(), quote(return_path).encode())
+        return own_page.replace(REQUEST_ID_MARK.encode(), request_id.encode())
 
     def send_error(request: Request, error: Exception) -> Response:
-        language = choose_language(request, find_portal_brand(request, context.site.settings).language)
+        brand = find_portal_brand(request, context.site.settings)
+        language = choose_language(request, brand.language)
         translator = get_message_translator(language)
         message = translator.translate_error(error, services.get_request_id(request))
         http_status = services.find_http_status(error)
@@ -432,13 +465,18 @@ def build_error_responder(
                 remedy = error.remedy
             fault = {"message": message, "remedy": translator(remedy), "status": status}
             return Response(orjson.dumps(fault), status, {**headers, "content-type": JSON_MEDIA_TYPE})
+        page_headers = {**build_page_security_headers(), **headers}
+        is_usual_user = context.identify_principal(request) == ANONYMOUS_PRINCIPAL and not request.cookies
+        if isinstance(error, TooManyRequestsError) and is_usual_user and request.method == "GET":
+            body = render_refusal(request, message, brand.base, language)
+            return services.answer_with_body(request, body, page_headers, status)
         frame = build_page_frame(request, context, has_switches=has_switches)
         similar_pages: Sequence[PageLink] = ()
         if suggest_pages and status == 404:
             words = _split_path_words(request.url.path)
             similar_pages = find_similar_pages(words, build_page_context(request, context))
         body = render_page(ErrorPage(message=message, status=status, near=similar_pages), frame)
-        return services.answer_with_body(request, body, {**build_page_security_headers(), **headers}, status)
+        return services.answer_with_body(request, body, page_headers, status)
 
     return send_error
 

@@ -245,9 +245,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         return await anyio.to_thread.run_sync(build_page)
 
-    page_endpoint = build_page_endpoint(
-        show_workspace, context, header_options=build_map_header_options(context.site.settings)
-    )
+    header_options = build_map_header_options(context.site.settings)
+    page_endpoint = build_page_endpoint(show_workspace, context, is_repeatable=True, header_options=header_options)
     return [Route("/collections/{name}/{table}", page_endpoint)]
 
 
