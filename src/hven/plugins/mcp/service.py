@@ -159,6 +159,8 @@ def _compute_result(request: Request, context: ToolContext, message: ProtocolReq
     if method == "tools/call":
         return _call_tool(request, context, message.params)
     if method == "tools/list":
+        if message.params.get("cursor") is not None:
+            raise ProtocolError(INVALID_PARAMS, "there is no such cursor: the list of tools has one page")
         return {"tools": list_tools(), **(_describe_cache() if message.is_modern else {})}
     if method == "server/discover":
         return {
