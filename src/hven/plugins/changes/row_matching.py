@@ -242,15 +242,11 @@ class ChangedRowMatcher:
         if not owners or self._position is None:
             return NO_PAIRS, NO_PAIRS
         target_lists = [definitions[index].positions for index in owners]
-        counts = [len(targets) for targets in target_lists]
-        radii = np.repeat([definitions[index].radius for index in owners], counts)
-        owner_of_target = np.repeat(owners, counts)
+        radii = np.array([definitions[index].radius for index in owners])
         is_same = (after.positions == before.positions).all(axis=1)
         positions = np.concatenate([after.positions, np.where(is_same[:, np.newaxis], np.nan, before.positions)])
-        near = iterate_rows_near_targets(positions, np.concatenate(target_lists), radii)
-        all_pairs = _collect_pairs(
-            (owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit
-        )
+        near = iterate_rows_near_targets(positions, target_lists, radii)
+        all_pairs = _collect_pairs((np.take(owners, lists) * len(positions) + rows for rows, lists in near), 2 * limit)
         indexes, rows = np.divmod(all_pairs, len(positions))
         is_after, rows = rows < self._row_count, rows % self._row_count
         pairs = indexes * self._row_count + rows
