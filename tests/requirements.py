@@ -30,6 +30,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 NODE_MODULES = ROOT / "web" / "node_modules"
+MCP_INSPECTOR = (
+    ROOT / ".cache/mcp-inspector/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+)
 # where Debian has programs that are no user's
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
 ASPRO_FILES = ("vot2AsproObservation.xsl", "partial_wp5.vot")
@@ -167,6 +170,7 @@ GROUPS = {
     "stac-api-validator": Requirement("stac-api-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-api-validator" / "stac_api_validator").is_dir),
     "stac-valid": Requirement("stac-valid", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-valid" / "stac_validator").is_dir),
     "mcp-client": Requirement("the client of the Model Context Protocol", "`scripts/test --all` fetches it", (ROOT / ".cache" / "mcp" / "mcp").is_dir),
+    "mcp-inspector": Requirement("the inspector of the Model Context Protocol", "`scripts/test --all` fetches it with npm", lambda: find_node() and MCP_INSPECTOR.is_file()),
     "felis": Requirement("Felis and the schemas of Rubin", "`scripts/test --all` fetches them", lambda: (ROOT / ".cache/felis/felis").is_dir() and (ROOT / ".cache/sdm-schemas/lsst").is_dir()),
     "bagit": Requirement("bagit.py", "`scripts/test --all` fetches it", (ROOT / ".cache" / "bagit" / "bagit.py").is_file),
     "roc-validator": Requirement("roc-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "roc-validator" / "rocrate_validator").is_dir),
