@@ -303,14 +303,16 @@ class ChangedRowMatcher:
         self.tried_conditions.update(owners_by_condition)
         bounds_by_condition = {item.condition: item.bounds for item in definitions if item.bounds}
         for text, found_numbers in self._evaluate_conditions(owners_by_condition, bounds_by_condition, state_rows):
-            is_met = np.zeros(self._row_count, bool)
-            is_met[found_numbers] = True
+            is_met: np.ndarray | None = None
             for index in owners_by_condition[text]:
-                if definitions[index].targets or definitions[index].keys:
-                    own_pairs = pairs[starts[index] : starts[index + 1]]
-                    yield own_pairs[is_met[own_pairs % self._row_count]]
-                else:
+                if not (definitions[index].targets or definitions[index].keys):
                     yield index * self._row_count + found_numbers
+                    continue
+                if is_met is None:
+                    is_met = np.zeros(self._row_count, bool)
+                    is_met[found_numbers] = True
+                own_pairs = pairs[starts[index] : starts[index + 1]]
+                yield own_pairs[is_met[own_pairs % self._row_count]]
 
     def _evaluate_conditions(
         self, texts: Collection[str], all_bounds: Mapping[str, NumericBounds], state_rows: StateRows

@@ -90,25 +90,31 @@ class MatchBuilder:
         if not listings:
             return
         all_places = np.concatenate([places for _, _, places in listings])
-        used_rows = sort_distinct(row_numbers[all_places])
-        keys = format_keys(self._changes.keys.take(pa.array(used_rows)), self._changes.table.primary)
-        positions = found.positions[used_rows]
-        is_known = np.isfinite(positions).all(axis=1)
-        longitudes, latitudes = (np.where(is_known, column, None).tolist() for column in np.round(positions, 7).T)
-        used_indexes = np.searchsorted(used_rows, row_numbers[all_places]).tolist()
-        row_texts = [  # texts, because the garbage collector would visit two million lists again and again
-            orjson.dumps((keys[index], ROW_CHANGES[code], longitudes[index], latitudes[index])).decode()
-            for index, code in zip(used_indexes, codes[all_places].tolist(), strict=True)
-        ]
+        # texts, because the garbage collector would visit lists again and again; a row of many watches has one
+        row_changes = row_numbers[all_places] * len(ROW_CHANGES) + codes[all_places]
+        distinct_changes = sort_distinct(row_changes)
+        texts = self._write_rows(*np.divmod(distinct_changes, len(ROW_CHANGES)), found.positions)
+        text_indexes = np.searchsorted(distinct_changes, row_changes).tolist()
         stop = 0
         for listeners, counts_by_change, places in listings:
             start, stop = stop, stop + len(places)
-            rows = row_texts[start:stop]
             for watch in listeners:
                 limit = max(MIN_LISTED_ROWS, min(MAX_LISTED_ROWS, self._listable_rows // 100))
-                self._listable_rows -= min(len(rows), limit)
-                rows_json = f"[{','.join(rows[:limit])}]"
+                listed_indexes = text_indexes[start : min(stop, start + limit)]
+                self._listable_rows -= len(listed_indexes)
+                rows_json = f"[{','.join([texts[index] for index in listed_indexes])}]"
                 yield build_match(watch, self._changes.since, self._changes.version, rows_json, counts_by_change)
+
+    def _write_rows(self, row_numbers: np.ndarray, codes: np.ndarray, positions: np.ndarray) -> list[str]:
+        """Write rows as JSON: their keys, what happened to them, and their positions."""
+        keys = format_keys(self._changes.keys.take(pa.array(row_numbers)), self._changes.table.primary)
+        positions = positions[row_numbers]
+        is_known = np.isfinite(positions).all(axis=1)
+        longitudes, latitudes = (np.where(is_known, column, None).tolist() for column in np.round(positions, 7).T)
+        return [
+            orjson.dumps((key, ROW_CHANGES[code], longitude, latitude)).decode()
+            for key, code, longitude, latitude in zip(keys, codes.tolist(), longitudes, latitudes, strict=True)
+        ]
 
 
 def build_match(watch: Watch, since: str, version: str, rows_json: str, counts: Mapping[str, int]) -> WatchMatch:
