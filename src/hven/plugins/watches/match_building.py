@@ -108,9 +108,9 @@ class MatchBuilder:
     def _write_rows(self, row_numbers: np.ndarray, codes: np.ndarray, positions: np.ndarray) -> list[str]:
         """Write rows as JSON: their keys, what happened to them, and their positions."""
         keys = format_keys(self._changes.keys.take(pa.array(row_numbers)), self._changes.table.primary)
-        positions = positions[row_numbers]
-        is_known = np.isfinite(positions).all(axis=1)
-        longitudes, latitudes = (np.where(is_known, column, None).tolist() for column in np.round(positions, 7).T)
+        own_positions = np.round(positions[row_numbers], 7).astype(object)
+        own_positions[~np.isfinite(positions[row_numbers]).all(axis=1)] = None
+        longitudes, latitudes = own_positions.T.tolist()
         return [
             orjson.dumps((key, ROW_CHANGES[code], longitude, latitude)).decode()
             for key, code, longitude, latitude in zip(keys, codes.tolist(), longitudes, latitudes, strict=True)

@@ -94,4 +94,5 @@ def _find_visible_keys(
     )
     visible_rows = ChangedRowMatcher(site, changes, principal, []).fetch_visible_rows()
     is_known = np.isfinite(visible_rows.positions).all(axis=1)
-    return {keys[number] for number in visible_rows.numbers}, {keys[number] for number in np.flatnonzero(is_known)}
+    numbers, known_numbers = visible_rows.numbers.tolist(), np.flatnonzero(is_known).tolist()
+    return {keys[number] for number in numbers}, {keys[number] for number in known_numbers}
