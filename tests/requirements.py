@@ -30,6 +30,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 NODE_MODULES = ROOT / "web" / "node_modules"
+MCP_INSPECTOR = (
+    ROOT / ".cache/mcp-inspector/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+)
 # where Debian has programs that are no user's
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
 ASPRO_FILES = ("vot2AsproObservation.xsl", "partial_wp5.vot")
@@ -167,6 +170,7 @@ GROUPS = {
     "stac-api-validator": Requirement("stac-api-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-api-validator" / "stac_api_validator").is_dir),
     "stac-valid": Requirement("stac-valid", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-valid" / "stac_validator").is_dir),
     "mcp-client": Requirement("the client of the Model Context Protocol", "`scripts/test --all` fetches it", (ROOT / ".cache" / "mcp" / "mcp").is_dir),
+    "mcp-inspector": Requirement("the inspector of the Model Context Protocol", "`scripts/test --all` fetches it with npm", lambda: find_node() and MCP_INSPECTOR.is_file()),
     "felis": Requirement("Felis and the schemas of Rubin", "`scripts/test --all` fetches them", lambda: (ROOT / ".cache/felis/felis").is_dir() and (ROOT / ".cache/sdm-schemas/lsst").is_dir()),
     "bagit": Requirement("bagit.py", "`scripts/test --all` fetches it", (ROOT / ".cache" / "bagit" / "bagit.py").is_file),
     "roc-validator": Requirement("roc-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "roc-validator" / "rocrate_validator").is_dir),
@@ -192,6 +196,7 @@ GROUPS = {
     "HVEN_JMMC_SHEETS": _build_variable_requirement("HVEN_JMMC_SHEETS", "the style sheets of JMMC", "names a directory with copies of sclws/src/getstarVOTableToHTML.xsl (github.com/JMMC-OpenDev/SearchCal), sclguiVOTableToCSV.xsl, sclguiVOTableToHTML.xsl and sclguiVOTableToTSV.xsl (sclgui), and scvot2AsproObservation.xsl (aspro)"),
     "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
+    "HVEN_MCP_SCHEMAS": _build_variable_requirement("HVEN_MCP_SCHEMAS", "the JSON Schema of the Model Context Protocol", "names the directory schema of a copy of github.com/modelcontextprotocol/modelcontextprotocol"),
     "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0; beside it, w3c has 1999/xlink.xsd and 2001/xml.xsd"),
     "HVEN_STAC_SCHEMAS": _build_variable_requirement("HVEN_STAC_SCHEMAS", "schemas of STAC's extensions", "names a directory with copies of json-schema/schema.json of the repositories github.com/stac-extensions, as ssys/v1.1.1/schema.json"),
     "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
@@ -212,6 +217,7 @@ OPTIONAL = {
     "HVEN_JMMC_SHEETS",
     "HVEN_LSDB",
     "HVEN_MASER",
+    "HVEN_MCP_SCHEMAS",
     "HVEN_OGC_SCHEMAS",
     "HVEN_STAC_SCHEMAS",
     "HVEN_VERIFIER",

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hven.model.resource import Recurrence
     from hven.model.settings import Settings
     from hven.site import Site
+    from hven.site.api.events import EventService
     from hven.site.store import CollectionAlert, Lease, SyncScheduleRecord
 
 log = logging.getLogger("hven.schedule")
@@ -333,12 +334,13 @@ class SyncScheduler(ForkingProcess):
             self._helper_pids["send"] = self._fork_scheduler_child(partial(_run_alert_delivery, self._settings))
 
     def _start_event_delivery(self) -> None:
-        """Fork a child that delivers events, if a package does this and something is due."""
-        if "events" in self._helper_pids:
-            return
+        """Fork a child for each package that has something to deliver: one whose receiver hangs delays no other."""
         store = self._get_store()
-        if any(service.is_delivery_due(self._settings, store) for service in load_event_services()):
-            self._helper_pids["events"] = self._fork_scheduler_child(partial(_run_event_delivery, self._settings))
+        for number, service in enumerate(load_event_services()):
+            task = f"events {number}"
+            if task not in self._helper_pids and service.is_delivery_due(self._settings, store):
+                run_child = partial(_run_event_delivery, self._settings, service)
+                self._helper_pids[task] = self._fork_scheduler_child(run_child)
 
     def _start_verification(self) -> None:
         """Fork a child that verifies the files that are due for it."""
@@ -442,11 +444,10 @@ def _run_alert_delivery(settings: Settings, _parent: int) -> None:
         store.close()
 
 
-def _run_event_delivery(settings: Settings, _parent: int) -> None:
-    """Deliver events, in a child process."""
+def _run_event_delivery(settings: Settings, service: EventService, _parent: int) -> None:
+    """Deliver the events of a package, in a child process."""
     _set_up_helper_process("hven-events")
-    for service in load_event_services():
-        service.send_due_events(settings)
+    service.send_due_events(settings)
 
 
 def _set_up_helper_process(process_name: str) -> None:

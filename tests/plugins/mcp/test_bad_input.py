@@ -21,7 +21,11 @@ from hven.site import Site
 from hven.testing.site import open_tiny_site
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -223,3 +227,10 @@ def test_a_fault_of_the_server_is_answered_under_the_id_of_the_request(
     told = json.loads(answer.body)
     assert (answer.status, told["id"], told["error"]["code"]) == (500, 7, -32603)
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("headers", [{"mcp-protocol-version": "2031-01-01"}, {"mcp-method": "tools/call"}])
+def test_a_refused_message_is_answered_under_its_id(client: Client, headers: dict[str, str]) -> None:
+    answer = send(client, "tools/list", **headers)
+    assert answer.status == 400
+    assert json.loads(answer.body)["id"] == 7

@@ -45,6 +45,9 @@ tables:
     columns: {secret: {type: string}}
     source: {kind: csv, files: hidden.csv}
 """
+VIEW_DESCRIPTOR = f"""{DESCRIPTOR}  near:
+    view: SELECT id, ra, dec FROM stars.main WHERE dec < 10
+"""
 FILES = {
     "stars.csv": "id,ra,dec\n" + "".join(f"{number},{number / 10},0.0\n" for number in range(200)),
     "hidden.csv": "secret\nzq\n",
@@ -393,3 +396,50 @@ def test_a_name_of_several_tables_or_objects_lists_them(
         "2 tables have the name 'main': stars.main, b.main"
         in call(client, "sample", table="main")["content"][0]["text"]
     )
+
+
+def test_a_state_of_a_view_can_be_queried_again(tmp_path: Path) -> None:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_uningested_files(tmp_path, VIEW_DESCRIPTOR, FILES) as opened:
+        ingest_collection(opened, "stars")
+        opened.refresh_published_state()
+        client = Client(create_and_start_application(opened))
+        query = {"adql": "SELECT COUNT(*) AS n FROM stars.near"}
+        first = call(client, "query", **query)["structuredContent"]
+        (tmp_path / "collections/stars/stars.csv").write_text("id,ra,dec\n7,1.0,2.0\n", encoding="utf-8")
+        ingest_collection(opened, "stars")
+        opened.refresh_published_state()
+        assert call(client, "query", **query)["structuredContent"]["rows"] == [[1]]
+        moment = first["sources"][0]["snapshot"]
+        again = call(client, "query", **query, as_of=moment)["structuredContent"]
+        assert again["rows"] == first["rows"] == [[200]]
+        assert again["sources"] == [{**first["sources"][0], "snapshot": moment}]
+
+
+def test_a_state_of_a_view_that_is_no_longer_published_has_no_name(tmp_path: Path) -> None:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_uningested_files(tmp_path, VIEW_DESCRIPTOR, FILES) as opened:
+        ingest_collection(opened, "stars")
+        opened.refresh_published_state()
+        context = ToolContext(
+            ServiceContext.create_for_principal(opened, ANONYMOUS_PRINCIPAL), ANONYMOUS_PRINCIPAL, "x"
+        )
+        (tmp_path / "collections/stars/stars.csv").write_text("id,ra,dec\n7,1.0,2.0\n", encoding="utf-8")
+        ingest_collection(opened, "stars")  # while the call is being answered
+        assert context.describe_state(context.find_table("stars.near"))["snapshot"] is None
+
+
+def test_the_address_of_a_long_query_is_not_given(client: Client) -> None:
+    names = ", ".join(["id"] * 3_000)
+    query = f"SELECT id FROM stars.main WHERE id IN ({names})"
+    result = call(client, "query", adql=query, limit=3)
+    assert result["structuredContent"]["download"] is None
+    assert "POST the query" in result["content"][0]["text"].partition("\n")[0]
+
+
+def test_the_list_of_tools_has_no_other_page(client: Client) -> None:
+    answer = send(client, "tools/list", {"cursor": "2"})
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, -32602)
+    assert send(client, "tools/list", {"cursor": None}).status == 200

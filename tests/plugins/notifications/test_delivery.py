@@ -192,6 +192,22 @@ def test_a_webhook_that_hangs_is_left_after_a_time(
     assert len(mail_server.mails) == 1
 
 
+def test_mails_do_not_wait_for_webhooks(
+    site: NotificationSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mails_before_calls = []
+
+    def hang(*_: object, **__: object) -> None:
+        mails_before_calls.append(len(mail_server.mails))
+        raise TimeoutError
+
+    monkeypatch.setattr(http_client, "send_request_once", hang)
+    site.announce("mia")
+    site.announce("anna")
+    site.deliver()
+    assert mails_before_calls == [1]
+
+
 def test_a_redirect_is_a_failure(site: NotificationSite, webhook_server: WebhookServer) -> None:
     webhook_server.status, webhook_server.location = 302, webhook_server.url
     site.announce("mia")

@@ -296,3 +296,16 @@ def test_old_matches_are_deleted(site: WatchSite) -> None:
     site.site.store.get_or_create(Announcer).execute(sa.update(watch_matches).values(at=0.0))
     site.deliver()
     assert site.find_matches(watch) == []
+
+
+def test_a_mail_is_in_the_language_of_the_account(site: WatchSite, mail_server: MailServer) -> None:
+    watch = site.watch(title="suivi", channel="mail", changes="all")
+    site.store.update_watch(watch.name, language="fr")
+    site.publish([(1, 10.0, 20.0, 6.0, "alpha"), STARS[1], NEW_STAR])
+    site.match()
+    site.deliver()
+    (mail,) = mail_server.mails
+    words = {line.split("  ")[0] for line in mail.get_content().splitlines() if "  [" in line}
+    assert words == {"modifié", "nouvelle", "plus trouvée"}
+    feed = site.open_browser("anna").show(f"/watches/{watch.name}/events.atom").text
+    assert "nouvelle [4]" in feed

@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 from watch_site import STARS, Star
 
-from hven.plugins.changes import row_matching
+from hven.plugins.changes import near_targets, row_matching
 from hven.plugins.changes.near_targets import iterate_rows_near_targets
+from hven.plugins.notifications.choice_store import ChoiceStore
+from hven.plugins.notifications.store_tables import notification_events
 from hven.plugins.watches import match_building, watch_definitions, watch_service, watch_store
 from hven.plugins.watches.store_tables import watches as watch_table
 from hven.plugins.watches.watch_service import WATCH_SERVICE
@@ -165,6 +167,47 @@ def test_an_error_of_one_condition_is_its_own(site: WatchSite) -> None:
     assert site.find_matches(broken) == [] or site.find_rows(broken)
 
 
+class EventReader:
+    """Reads the events that accounts are told of."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def list_messages(self) -> list[str]:
+        with self._database.begin_read() as connection:
+            return list(connection.execute(sa.select(notification_events.c.message)).scalars())
+
+
+def test_a_condition_that_always_fails_is_told_once(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice_store = site.site.store.get_or_create(ChoiceStore)
+    choice_store.change_choices("anna", lambda old: replace(old, channels={"watches.stopped": "mail"}))
+    monkeypatch.setattr(watch_store, "FAULTY_WATCHES_SECONDS", -1.0)
+    broken = site.watch(title="by names", query="SELECT * FROM stars.main WHERE name LIKE 'd%'")
+    sound = site.watch(query="SELECT * FROM stars.main WHERE mag < 9")
+    names = site.site.get_published_state().tables_by_name["stars.main"].table.columns
+    columns = tuple(replace(column, hidden=column.name == "name") for column in names)
+    for stars in ([*STARS, NEW_STARS[0]], [*STARS, *NEW_STARS]):
+        site.publish(stars, columns=columns)
+        site.match()
+    assert [key for key, _ in site.find_rows(sound)] == ["[4]", "[5]"]
+    faulty_watch, sound_watch = site.store.find_watch(broken.name), site.store.find_watch(sound.name)
+    assert faulty_watch is not None
+    assert sound_watch is not None
+    assert "name" in faulty_watch.fault
+    assert sound_watch.fault == ""
+    (message,) = site.site.store.get_or_create(EventReader).list_messages()
+    assert "by names" in message
+    (problem,) = WATCH_SERVICE.find_problems(site.site.settings, site.site.store)
+    assert "the condition of a watch of anna cannot be evaluated" in problem
+    assert "may have missed rows" in site.open_browser("anna").show(f"/watches/{broken.name}").text
+    site.publish([*STARS, *NEW_STARS, (8, 1.0, 1.0, 1.0, "delirium")])
+    site.match()
+    assert [key for key, _ in site.find_rows(broken)] == ["[8]"]
+    site.publish([*STARS, *NEW_STARS])  # the condition works in both states
+    site.match()
+    assert WATCH_SERVICE.find_problems(site.site.settings, site.site.store) == []
+
+
 def test_the_service_knows_when_it_is_due(site: WatchSite) -> None:
     settings, store = site.site.settings, site.site.store
     assert not WATCH_SERVICE.is_delivery_due(settings, store)
@@ -182,7 +225,7 @@ def test_changes_that_cannot_be_matched_are_a_problem_of_the_site(
 ) -> None:
     site.watch()
     site.publish([*STARS, *NEW_STARS])
-    monkeypatch.setattr(watch_store, "STOPPED_WATCHES_SECONDS", -1.0)  # answers are kept for a minute otherwise
+    monkeypatch.setattr(watch_store, "FAULTY_WATCHES_SECONDS", -1.0)  # answers are kept for a minute otherwise
     problems = WATCH_SERVICE.find_problems(site.site.settings, site.site.store)
     assert problems == [], "they have an hour"
     monkeypatch.setattr(watch_service, "MAX_MATCHING_SECONDS", -10.0)
@@ -224,8 +267,12 @@ def test_a_rollback_and_the_same_state_again_tell_nothing_twice(site: WatchSite)
     assert [key for key, _ in site.find_rows(watch)] == ["[4]", "[5]", "[6]"]
 
 
+@pytest.mark.parametrize("min_grid_targets", [1, 10**9])
 @pytest.mark.parametrize("seed", range(4))
-def test_near_targets_agree_with_all_distances(seed: int) -> None:
+def test_near_targets_agree_with_all_distances(
+    seed: int, min_grid_targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_targets, "MIN_GRID_TARGETS", min_grid_targets)
     generator = np.random.default_rng(seed)
     count = 400
 
@@ -241,7 +288,7 @@ def test_near_targets_agree_with_all_distances(seed: int) -> None:
     radii = 10.0 ** generator.uniform(-3, 1, count)
     found = [
         pair
-        for parts in iterate_rows_near_targets(rows, targets, radii)
+        for parts in iterate_rows_near_targets(rows, list(targets[:, np.newaxis]), radii)
         for pair in zip(*(part.tolist() for part in parts), strict=True)
     ]
     pairs = set(found)
@@ -260,6 +307,24 @@ def test_near_targets_agree_with_all_distances(seed: int) -> None:
     expected = set(zip(*(part.tolist() for part in np.nonzero(distances <= radii[None])), strict=True))
     assert pairs == expected
     assert len(pairs) > 50
+
+
+def test_of_many_targets_only_those_near_rows_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(5)
+    targets = np.stack([generator.uniform(0, 360, 100_000), generator.uniform(-90, 90, 100_000)], axis=1)
+    rows = targets[:300] + 0.01
+    sorted_counts = []
+    compute_sort_keys = near_targets._compute_sort_keys
+
+    def count_positions(positions: np.ndarray, zone_degrees: float) -> np.ndarray:
+        sorted_counts.append(len(positions))
+        return compute_sort_keys(positions, zone_degrees)
+
+    monkeypatch.setattr(near_targets, "_compute_sort_keys", count_positions)
+    parts = list(iterate_rows_near_targets(rows, list(targets[:, np.newaxis]), np.full(len(targets), 0.1)))
+    found = set(zip(*(np.concatenate(part).tolist() for part in zip(*parts, strict=True)), strict=True))
+    assert {(number, number) for number in range(300) if abs(targets[number, 1]) < 89} <= found
+    assert max(sorted_counts) < 5_000
 
 
 def test_bounds_agree_with_the_engine(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +386,7 @@ def test_changes_at_one_place_of_many_targets_need_little_memory(
 def test_watches_are_matched_in_parts_whose_definitions_fit_into_memory(
     site: WatchSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch_store, "MAX_DEFINITION_CHARACTERS", 100)
+    monkeypatch.setattr(watch_store, "MAX_DEFINITION_CHARACTERS", 10)
     watches = [site.watch(targets="10 20", radius=1 + number / 100) for number in range(5)]
     part_sizes = []
     record_matches = watch_store.WatchStore.record_matches

@@ -231,6 +231,35 @@ def test_events_are_voevents(site: WatchSite, anna: Browser) -> None:
     assert anna.show(f"/watches/{watches[0].name}/voevents/1").status == 404
 
 
+def test_another_library_reads_the_events(site: WatchSite, anna: Browser) -> None:
+    """voevent-parse knows VOEvent 2.0, whose elements are those of 2.1; the namespace and the version differ."""
+    import voeventparse
+
+    watch = site.watch(title="one & all", query="SELECT * FROM stars.main WHERE id = 4")
+    site.publish([*STARS, *NEW_STARS])
+    site.match()
+    (match,) = anna.read(f"/watches/{watch.name}")["matches"]
+    url = match["data"]["voevent"]
+    body = anna.show(url[url.index("/watches/") :]).body
+    event = voeventparse.loads(body, check_version=False)
+    assert event.attrib["version"] == "2.1"
+    assert event.attrib["ivorn"].endswith(f"/watches/{watch.name}#{match['data']['id']}")
+    assert event.attrib["role"] == "observation"
+    assert event.Who.AuthorIVORN.text.startswith("ivo://")
+    position = voeventparse.get_event_position(event)
+    assert (position.ra, position.dec, position.units, position.system) == (10.2, 20.1, "deg", "UTC-ICRS-TOPO")
+    params = voeventparse.get_toplevel_params(event)
+    assert params["table"]["value"] == "stars.main"
+    assert (params["new"]["value"], params["new"]["dataType"]) == ("1", "int")
+    earlier_body = body.replace(b"/VOEvent/v2.1", b"/VOEvent/v2.0").replace(b'version="2.1"', b'version="2.0"')
+    earlier_event = voeventparse.loads(earlier_body)
+    assert voeventparse.valid_as_v2_0(earlier_event)
+    voeventparse.assert_valid_as_v2_0(earlier_event)
+    del earlier_event.Who
+    earlier_event.attrib["role"] = "rumour"
+    assert not voeventparse.valid_as_v2_0(earlier_event), "the judge finds faults"
+
+
 def read_stream(site: WatchSite, headers: dict[str, str], query: bytes = b"", seconds: float = 0.0) -> list[str]:
     """Read a stream until it ends."""
     sent: list[Any] = []

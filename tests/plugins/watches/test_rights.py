@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from watch_site import STARS, WatchSite, write_settings
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
+from hven.plugins.notifications.recipients import RecipientRights
+from hven.plugins.watches.visible_matches import select_visible_rows
 from hven.site import Site
 
 DESCRIPTOR = """\
@@ -116,3 +120,35 @@ def test_a_table_becomes_private_before_delivery(night: NightSite, webhook_serve
 def test_a_hidden_column_cannot_be_searched(night: NightSite) -> None:
     answer = night.open_browser("mia").post("/watches", {"QUERY": "SELECT * FROM night.main WHERE inner = 'x'"})
     assert answer.status == 400
+
+
+def test_positions_that_are_hidden_later_are_not_shown(site: WatchSite, webhook_server: WebhookServer) -> None:
+    watch = site.watch(targets="10 20", radius=1, channel="webhook", webhook=webhook_server.url)
+    site.publish([*STARS, (4, 10.2, 20.1, 8.0, "delta")])
+    site.match()
+    table = site.site.get_published_state().tables_by_name["stars.main"].table
+    columns = tuple(replace(column, hidden=column.name in {"ra", "dec"}) for column in table.columns)
+    site.publish([*STARS, (4, 10.2, 20.1, 8.0, "delta")], columns=columns)
+    site.deliver()
+    ((_, body),) = webhook_server.calls
+    assert json.loads(body)["data"]["rows"][0] | {"url": ""} == {
+        "key": "[4]",
+        "change": "new",
+        "ra": None,
+        "dec": None,
+        "url": "",
+    }
+    document = site.open_browser("anna").read(f"/watches/{watch.name}")
+    assert "10.2" not in json.dumps(document["matches"])
+
+
+def test_a_position_that_the_reader_does_not_see_any_more(night: NightSite) -> None:
+    watch = night.watch("mia", table="night.main", changes="all")
+    night.ingest("1,mia 2,anna 3,mia")
+    night.match()
+    (match,) = night.find_matches(watch)
+    told = match.with_rows([[*row[:2], 10.2, 20.1] for row in match.rows], match.counts)
+    principal = RecipientRights(night.site).find_principal("mia")
+    assert principal is not None
+    (visible_match,) = select_visible_rows(night.site, principal, "night.main", [told])
+    assert visible_match.rows == [["[3]", "new", None, None]], "the table has no position now"

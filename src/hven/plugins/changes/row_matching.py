@@ -110,7 +110,9 @@ class ChangedRowMatcher:
     Attributes
     ----------
     failed_conditions
-        Conditions that could not be evaluated: they find nothing.
+        Conditions that could not be evaluated, and why: they find nothing.
+    tried_conditions
+        All conditions that rows were compared with.
     """
 
     def __init__(
@@ -121,8 +123,9 @@ class ChangedRowMatcher:
         self._principal = principal
         self._row_count = changes.keys.num_rows
         self._definitions = definitions
-        self._position = _find_visible_position(changes.table)
-        self.failed_conditions: set[str] = set()
+        self._position = find_visible_position(changes.table)
+        self.failed_conditions: dict[str, str] = {}
+        self.tried_conditions: set[str] = set()
 
     def iterate_pairs(self) -> Iterator[ChangedRowPairs]:
         """Yield what the definitions find, in parts that fit into memory."""
@@ -166,10 +169,9 @@ class ChangedRowMatcher:
         else:
             yield start, found_after, found_before
 
-    def list_visible_numbers(self) -> list[int]:
-        """List the numbers of the rows that the accounts see in the later state."""
-        numbers: list[int] = self._fetch_rows(self._changes.state_after, self._changes.exists_after).numbers.tolist()
-        return numbers
+    def fetch_visible_rows(self) -> StateRows:
+        """Fetch the rows that the accounts see in the later state."""
+        return self._fetch_rows(self._changes.state_after, self._changes.exists_after)
 
     # --- rows -------------------------------------------------------------------------------------------------
 
@@ -240,15 +242,11 @@ class ChangedRowMatcher:
         if not owners or self._position is None:
             return NO_PAIRS, NO_PAIRS
         target_lists = [definitions[index].positions for index in owners]
-        counts = [len(targets) for targets in target_lists]
-        radii = np.repeat([definitions[index].radius for index in owners], counts)
-        owner_of_target = np.repeat(owners, counts)
+        radii = np.array([definitions[index].radius for index in owners])
         is_same = (after.positions == before.positions).all(axis=1)
         positions = np.concatenate([after.positions, np.where(is_same[:, np.newaxis], np.nan, before.positions)])
-        near = iterate_rows_near_targets(positions, np.concatenate(target_lists), radii)
-        all_pairs = _collect_pairs(
-            (owner_of_target[targets] * len(positions) + rows for rows, targets in near), 2 * limit
-        )
+        near = iterate_rows_near_targets(positions, target_lists, radii)
+        all_pairs = _collect_pairs((np.take(owners, lists) * len(positions) + rows for rows, lists in near), 2 * limit)
         indexes, rows = np.divmod(all_pairs, len(positions))
         is_after, rows = rows < self._row_count, rows % self._row_count
         pairs = indexes * self._row_count + rows
@@ -291,26 +289,30 @@ class ChangedRowMatcher:
         self, definitions: Sequence[RowDefinition], pairs: np.ndarray, state_rows: StateRows
     ) -> Iterator[np.ndarray]:
         """Yield the pairs that meet conditions; a definition with nothing but a condition begins with all rows."""
+        is_plain = np.array([not item.condition and bool(item.targets or item.keys) for item in definitions], bool)
+        yield pairs[is_plain[pairs // self._row_count]]
         starts = np.searchsorted(pairs, np.arange(len(definitions) + 1) * self._row_count).tolist()
         owners_by_condition: defaultdict[str, list[int]] = defaultdict(list)
-        for index, definition in enumerate(definitions):
+        for index in np.flatnonzero(~is_plain).tolist():
+            definition = definitions[index]
             is_free = not (definition.targets or definition.keys)
-            if definition.condition and (is_free or starts[index] < starts[index + 1]):
-                owners_by_condition[definition.condition].append(index)
-            elif not definition.condition and is_free:
+            if not definition.condition:
                 yield index * self._row_count + state_rows.numbers
-            elif not definition.condition:
-                yield pairs[starts[index] : starts[index + 1]]
+            elif is_free or starts[index] < starts[index + 1]:
+                owners_by_condition[definition.condition].append(index)
+        self.tried_conditions.update(owners_by_condition)
         bounds_by_condition = {item.condition: item.bounds for item in definitions if item.bounds}
         for text, found_numbers in self._evaluate_conditions(owners_by_condition, bounds_by_condition, state_rows):
-            is_met = np.zeros(self._row_count, bool)
-            is_met[found_numbers] = True
+            is_met: np.ndarray | None = None
             for index in owners_by_condition[text]:
-                if definitions[index].targets or definitions[index].keys:
-                    own_pairs = pairs[starts[index] : starts[index + 1]]
-                    yield own_pairs[is_met[own_pairs % self._row_count]]
-                else:
+                if not (definitions[index].targets or definitions[index].keys):
                     yield index * self._row_count + found_numbers
+                    continue
+                if is_met is None:
+                    is_met = np.zeros(self._row_count, bool)
+                    is_met[found_numbers] = True
+                own_pairs = pairs[starts[index] : starts[index + 1]]
+                yield own_pairs[is_met[own_pairs % self._row_count]]
 
     def _evaluate_conditions(
         self, texts: Collection[str], all_bounds: Mapping[str, NumericBounds], state_rows: StateRows
@@ -341,10 +343,9 @@ class ChangedRowMatcher:
             try:
                 (numbers,) = self._query_conditions(rows, [tree])
             except QueryError as error:
-                self.failed_conditions.add(text)
-                log.warning(
-                    "a condition on rows of %s cannot be evaluated: %s", self._changes.table.qualified_name, error
-                )
+                table_name = self._changes.table.qualified_name
+                self.failed_conditions[text] = error.message.replace(UPLOAD_TABLE, table_name)
+                log.warning("a condition on rows of %s cannot be evaluated: %s", table_name, error)
             else:
                 yield text, numbers
 
@@ -399,8 +400,14 @@ def _parse_condition(text: str) -> syntax_tree.Expr:
     return body.where
 
 
-def _find_visible_position(table: Table) -> tuple[str, str] | None:
-    """Return the columns of right ascension and declination; None: the table has none, or hides them."""
+def find_visible_position(table: Table) -> tuple[str, str] | None:
+    """Return the columns of right ascension and declination; None: the table has none, or hides them.
+
+    Parameters
+    ----------
+    table
+        The table.
+    """
     if not has_icrs_position(table) or table.position is None:
         return None
     is_hidden = any(table.find_column(name).hidden for name in table.position)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven.citations")
 NEW_RESULTS_AT_ONCE = 2_000
 MAX_COUNTED_AT_ONCE = 1_000
-MAX_WORK_SECONDS = 5.0  # of a round, for due queries; mail of other packages waits meanwhile
+MAX_WORK_SECONDS = 5.0  # of a round, for due queries
 
 
 def update_findings(settings: Settings) -> None:

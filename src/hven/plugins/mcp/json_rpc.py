@@ -45,6 +45,7 @@ class ProtocolError(Exception):
         self.code = code
         self.status = status
         self.data = data
+        self.request_id: str | int | None = None  # of the message, if it could be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +84,18 @@ def parse_request(body: bytes, headers: Mapping[str, str]) -> ProtocolRequest:
         The message is not as the protocol has it.
     """
     message = _parse_message(body)
-    request_id, params = message.get("id"), message.get("params") or {}
+    request_id = message.get("id")
     if "id" in message and (isinstance(request_id, bool) or not isinstance(request_id, (str, int))):
         raise ProtocolError(INVALID_REQUEST, "the id is neither a text nor a whole number")
+    try:
+        return _check_message(message, headers)
+    except ProtocolError as error:
+        error.request_id = request_id
+        raise
+
+
+def _check_message(message: Mapping[str, Any], headers: Mapping[str, str]) -> ProtocolRequest:
+    request_id, params = message.get("id"), message.get("params") or {}
     if not isinstance(params, dict):
         raise ProtocolError(INVALID_PARAMS, "params is not an object: send the arguments by their names")
     meta = params.get("_meta")

@@ -17,6 +17,7 @@ from hven.plugins.mcp.answer_schemas import (
     RIGHTS,
     STATE,
     TEXT,
+    TEXT_OR_NULL,
     build_list_schema,
     build_object_schema,
 )
@@ -38,8 +39,12 @@ MAX_ROWS = 1000
 DEFAULT_ROWS = 100
 MAX_ANSWER_BYTES = 1 << 20
 MAX_QUERY_SECONDS = 60.0
+MAX_URL_CHARACTERS = 8_000  # RFC 9110, section 4.1, recommends that all take these
 SAMPLE_ROWS = 5
 MAX_SAMPLE_ROWS = 50
+LONG_QUERY_DOWNLOAD = (
+    "POST the query as QUERY to tap/sync beside this address, with LANG=ADQL, RESPONSEFORMAT=csv and MAXREC"
+)
 
 LIMIT_ARGUMENT = ToolArgument(
     name="limit",
@@ -106,12 +111,14 @@ def _describe_result_column(column: Any) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _build_download_url(context: ToolContext, query_text: str, as_of: str | None) -> str:
+def _build_download_url(context: ToolContext, query_text: str, as_of: str | None) -> str | None:
+    """Build the address of all rows; None: it would be longer than servers and clients take."""
     maxrec = context.site.settings.limits.maxrec_hard  # the default may be lower than the number of rows
     params = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "MAXREC": maxrec, "QUERY": query_text}
     if as_of:
         params["ASOF"] = as_of
-    return f"{context.base_url}/tap/sync?{urlencode(params)}"
+    url = f"{context.base_url}/tap/sync?{urlencode(params)}"
+    return url if len(url) <= MAX_URL_CHARACTERS else None
 
 
 def _list_sources(context: ToolContext, result: QueryResult, as_of: str | None) -> list[dict[str, Any]]:
@@ -120,7 +127,7 @@ def _list_sources(context: ToolContext, result: QueryResult, as_of: str | None) 
     if as_of is not None:
         state = context.site.find_past_state(as_of, context.principal, context.context.policies).published_state
     return [
-        {"table": table.qualified_name, **context.describe_state(table, state), **context.describe_rights(table)}
+        {"table": table.qualified_name, **context.describe_state(table, state, as_of), **context.describe_rights(table)}
         for table in result.tables
     ]
 
@@ -133,10 +140,10 @@ def _answer_with_rows(context: ToolContext, content: Mapping[str, Any], advice: 
         total, rest = "", "; there are more"
         if content["available"] != "more":
             total, rest = f" of {content['available']}", ""
-        headline = (
-            f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or download all rows from the "
-            "address in `download`."
-        )
+        download = "download all rows from the address in `download`"
+        if content["download"] is None:
+            download = LONG_QUERY_DOWNLOAD
+        headline = f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or {download}."
     restricted_names = [source["table"] for source in content["sources"] if context.is_restricted(source["table"])]
     if restricted_names:
         headline += f" This is what you may see of {join_candidates(restricted_names)}: rows or values may be hidden."
@@ -203,7 +210,10 @@ ROWS_SCHEMA = build_object_schema(
         ),
         "rows": {**build_list_schema({"type": "array"}), "description": "a list for each row, in the order of columns"},
         "adql": {"type": "string", "description": "the query that returned the rows"},
-        "download": {"type": "string", "description": "address of all rows, as CSV"},
+        "download": {
+            **TEXT_OR_NULL,
+            "description": f"address of all rows, as CSV; null: the query is too long for it, so {LONG_QUERY_DOWNLOAD}",
+        },
         "sources": build_list_schema(build_object_schema({"table": TEXT, **STATE, **RIGHTS})),
         "center": {
             **build_object_schema({"ra": NUMBER, "dec": NUMBER, "name": TEXT, "source": TEXT}, ("name", "source")),

@@ -134,7 +134,7 @@ def build_mcp_routes(context: ServiceContext) -> Sequence[Route]:
             tool_context = create_tool_context(context, request)
             result = await call_in_thread(partial(_compute_result, request), tool_context, message)
         except ProtocolError as error:
-            return _answer_error(request, message.id if message is not None else None, error)
+            return _answer_error(request, error.request_id if message is None else message.id, error)
         return _answer_message(request, write_result(message, result))
 
     async def refuse_method(request: Request) -> Response:
@@ -159,6 +159,8 @@ def _compute_result(request: Request, context: ToolContext, message: ProtocolReq
     if method == "tools/call":
         return _call_tool(request, context, message.params)
     if method == "tools/list":
+        if message.params.get("cursor") is not None:
+            raise ProtocolError(INVALID_PARAMS, "there is no such cursor: the list of tools has one page")
         return {"tools": list_tools(), **(_describe_cache() if message.is_modern else {})}
     if method == "server/discover":
         return {

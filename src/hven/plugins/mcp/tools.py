@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import quote_adql_name
+from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, format_message, suggest_spelling
 from hven.plugins.mcp.tool_arguments import ToolArgument, build_input_schema
 from hven.services.addresses import PORTAL_SCOPE_KEY, get_base_url
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 MAX_CANDIDATES = 20
+END_OF_TIME = "9999"  # later than each time of a publication
 VIEW_CITATION = "cite the collections that the rows come from; the column obs_collection names them"
 
 
@@ -110,13 +112,38 @@ class ToolContext:
         remedy = suggest_spelling(name, known_names) or "search for it with search_collections"
         raise NotFoundError(format_message("there is no table {name!r:.80}", name), remedy=remedy)
 
-    def describe_state(self, table: Table, published_state: PublishedState | None = None) -> dict[str, Any]:
-        """Describe the state of a table's rows: its snapshot, and when it was made."""
+    def describe_state(
+        self, table: Table, published_state: PublishedState | None = None, as_of: str | None = None
+    ) -> dict[str, Any]:
+        """Describe the state of a table's rows: its snapshot, and when it was made.
+
+        A view has no snapshot. In its place stands a time at which its tables were as they are in this state.
+        """
         state = published_state or self.published_state
         published_table = state.tables_by_name.get(table.qualified_name)
         if published_table is None:
             return {"snapshot": None, "updated": None}
-        return {"snapshot": published_table.run_id, "updated": published_table.updated or None}
+        if published_table.relation is not None:
+            return {"snapshot": published_table.run_id, "updated": published_table.updated or None}
+        visible_names = {item.qualified_name for item in self.catalogue.iterate_tables()}
+        read_tables = [state.tables_by_name.get(name) for name in published_table.read_tables if name in visible_names]
+        stored_tables = [item for item in read_tables if item is not None and item.relation is not None]
+        updated = max((item.updated for item in stored_tables), default=None)
+        return {"snapshot": as_of or self._find_publication_time(stored_tables), "updated": updated}
+
+    def _find_publication_time(self, stored_tables: Sequence[PublishedTable]) -> str | None:
+        """Find when the last of some tables was published; None: one of them has no past, or a later state now."""
+        events = self.site.store.find_last_publication_events(END_OF_TIME)
+        times = []
+        for published_table in stored_tables:
+            table, relation = published_table.table, published_table.relation
+            event = events.get(table.schema)
+            if event is None or not isinstance(relation, Snapshot):
+                return None
+            if event.state.get(table.qualified_name) != relation.id:
+                return None
+            times.append(event.at)
+        return max(times, default=None)
 
     def describe_rights(self, table: Table) -> dict[str, Any]:
         """Describe the licence of a table and how to cite it."""

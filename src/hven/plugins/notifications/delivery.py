@@ -99,8 +99,9 @@ class NotificationDelivery:
             self._outbox.add_messages(event, channels)
 
     def send_messages(self) -> None:
-        """Send the messages that are due, within the limits."""
-        for message in self._outbox.list_due_messages(self._settings.channels):
+        """Send the messages that are due, within the limits: mails first, because webhooks may hang."""
+        messages = self._outbox.list_due_messages(self._settings.channels)
+        for message in sorted(messages, key=lambda message: message.channel != MAIL):
             if len(self._failed_targets) > MAX_FAILED_TARGETS:
                 return  # the others are still due; this process must not take hours
             if self._outbox.count_sent_messages() >= self._settings.per_hour:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 log = logging.getLogger("hven.watches")
+MAX_FAULT_CHARACTERS = 300
 
 
 class ChangeMatcher:
@@ -65,17 +66,29 @@ class ChangeMatcher:
         except NotFoundError as error:
             log.warning("watches of %s cannot tell what changed: %s", table_name, error)
         for table_watches in self._store.iterate_watches(table_name, since):
+            faults: dict[str, str] = {}
             if changes is None:
-                matches = [build_match(watch, since, version, [], {}) for watch in table_watches]
+                matches = [build_match(watch, since, version, "[]", {}) for watch in table_watches]
             else:
-                matches = list(self._match_watches(changes, table_watches))
-            self._store.record_matches(table_watches, since, version, matches)
+                matches, faults = self._match_watches(changes, table_watches)
+            self._store.record_matches(table_watches, since, version, matches, faults)
 
-    def _match_watches(self, changes: TableChanges, table_watches: Sequence[Watch]) -> Iterator[WatchMatch]:
+    def _match_watches(
+        self, changes: TableChanges, table_watches: Sequence[Watch]
+    ) -> tuple[list[WatchMatch], dict[str, str]]:
+        """Return what watches find; and of those whose condition was evaluated, why this failed, or an empty text."""
+        matches: list[WatchMatch] = []
+        faults = {}
         for principal, scope_watches in self._group_by_scope(changes.table, table_watches):
             builder = MatchBuilder(changes, scope_watches)
-            for found in ChangedRowMatcher(self._site, changes, principal, builder.definitions).iterate_pairs():
-                yield from builder.build_matches(found)
+            matcher = ChangedRowMatcher(self._site, changes, principal, builder.definitions)
+            for found in matcher.iterate_pairs():
+                matches += builder.build_matches(found)
+            for watch in scope_watches:
+                condition = watch.definition.condition
+                if condition in matcher.tried_conditions:
+                    faults[watch.name] = matcher.failed_conditions.get(condition, "")[:MAX_FAULT_CHARACTERS]
+        return matches, faults
 
     def _group_by_scope(
         self, table: Table, table_watches: Sequence[Watch]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from hven.model.sky.api.ragged_arrays import sort_distinct
@@ -52,6 +53,10 @@ class MatchBuilder:
         for watch in scope_watches:
             groups[watch.definition_text].append(watch)
         self._groups = list(groups.values())
+        self._listeners = {
+            tells: [[watch for watch in group if watch.tells == tells] for group in self._groups]
+            for tells in (NEW, ALL)
+        }
         self._listable_rows = MAX_ALL_LISTED_ROWS
 
     @property
@@ -70,42 +75,49 @@ class MatchBuilder:
         indexes, row_numbers, codes = found.definition_indexes, found.row_numbers, found.codes
         listings: list[tuple[list[Watch], dict[str, int], np.ndarray]] = []
         for tells, places in ((NEW, np.flatnonzero(codes == 0)), (ALL, np.arange(len(codes)))):
+            group_listeners = self._listeners[tells]
+            if not any(group_listeners):
+                continue
             starts = np.flatnonzero(np.diff(indexes[places], prepend=-1))
             stops = np.append(starts[1:], len(places))[: len(starts)]
-            counts = np.zeros((len(starts), len(ROW_CHANGES)), np.int64)
-            np.add.at(counts, (np.repeat(np.arange(len(starts)), stops - starts), codes[places]), 1)
+            count_numbers = np.repeat(np.arange(len(starts)), stops - starts) * len(ROW_CHANGES) + codes[places]
+            counts = np.bincount(count_numbers, minlength=len(starts) * len(ROW_CHANGES)).reshape(-1, len(ROW_CHANGES))
             columns = (part.tolist() for part in (indexes[places[starts]], starts, stops, counts))
             for index, start, stop, count in zip(*columns, strict=True):
-                listeners = [watch for watch in self._groups[index] if watch.tells == tells]
-                if listeners:
+                if listeners := group_listeners[index]:
                     named_counts = {name: number for name, number in zip(ROW_CHANGES, count, strict=True) if number}
                     listings.append((listeners, named_counts, places[start : min(stop, start + MAX_LISTED_ROWS)]))
         if not listings:
             return
         all_places = np.concatenate([places for _, _, places in listings])
-        used_rows = sort_distinct(row_numbers[all_places])
-        keys = format_keys(self._changes.keys.take(pa.array(used_rows)), self._changes.table.primary)
-        positions = np.round(found.positions[used_rows], 7).astype(object)
-        positions[~np.isfinite(found.positions[used_rows]).all(axis=1)] = None
-        sky_positions = positions.tolist()
-        used_indexes = np.searchsorted(used_rows, row_numbers[all_places]).tolist()
-        all_rows = [
-            [keys[index], ROW_CHANGES[code], *sky_positions[index]]
-            for index, code in zip(used_indexes, codes[all_places].tolist(), strict=True)
-        ]
+        # texts, because the garbage collector would visit lists again and again; a row of many watches has one
+        row_changes = row_numbers[all_places] * len(ROW_CHANGES) + codes[all_places]
+        distinct_changes = sort_distinct(row_changes)
+        texts = self._write_rows(*np.divmod(distinct_changes, len(ROW_CHANGES)), found.positions)
+        text_indexes = np.searchsorted(distinct_changes, row_changes).tolist()
         stop = 0
         for listeners, counts_by_change, places in listings:
             start, stop = stop, stop + len(places)
-            rows = all_rows[start:stop]
             for watch in listeners:
                 limit = max(MIN_LISTED_ROWS, min(MAX_LISTED_ROWS, self._listable_rows // 100))
-                self._listable_rows -= min(len(rows), limit)
-                yield build_match(watch, self._changes.since, self._changes.version, rows[:limit], counts_by_change)
+                listed_indexes = text_indexes[start : min(stop, start + limit)]
+                self._listable_rows -= len(listed_indexes)
+                rows_json = f"[{','.join([texts[index] for index in listed_indexes])}]"
+                yield build_match(watch, self._changes.since, self._changes.version, rows_json, counts_by_change)
+
+    def _write_rows(self, row_numbers: np.ndarray, codes: np.ndarray, positions: np.ndarray) -> list[str]:
+        """Write rows as JSON: their keys, what happened to them, and their positions."""
+        keys = format_keys(self._changes.keys.take(pa.array(row_numbers)), self._changes.table.primary)
+        own_positions = np.round(positions[row_numbers], 7).astype(object)
+        own_positions[~np.isfinite(positions[row_numbers]).all(axis=1)] = None
+        longitudes, latitudes = own_positions.T.tolist()
+        return [
+            orjson.dumps((key, ROW_CHANGES[code], longitude, latitude)).decode()
+            for key, code, longitude, latitude in zip(keys, codes.tolist(), longitudes, latitudes, strict=True)
+        ]
 
 
-def build_match(
-    watch: Watch, since: str, version: str, rows: Sequence[Sequence[object]], counts: Mapping[str, int]
-) -> WatchMatch:
+def build_match(watch: Watch, since: str, version: str, rows_json: str, counts: Mapping[str, int]) -> WatchMatch:
     """Build what a watch has found between two states.
 
     Parameters
@@ -114,7 +126,7 @@ def build_match(
         The watch.
     since, version
         Ids of the two states.
-    rows, counts
+    rows_json, counts
         As in `WatchMatch`.
     """
     is_delivered = watch.channel != NO_CHANNEL and not watch.problem
@@ -123,7 +135,7 @@ def build_match(
         watch=watch.name,
         since=since,
         version=version,
-        rows=rows,
+        rows_json=rows_json,
         counts=counts,
         state=WAITING if is_delivered else KEPT,
     )

@@ -13,10 +13,10 @@ from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
 from hven.model.errors import format_message
 from hven.plugins.notifications.mails import create_mail
 from hven.portal.api.page_rows import build_table_address
-from hven.portal.api.pages import get_message_translator
+from hven.portal.api.pages import get_message_translator, load_page_translations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from email.message import EmailMessage
 
     from hven.plugins.watches.watch_store import Watch, WatchMatch
@@ -32,6 +32,7 @@ COUNT_TEMPLATES = {
     "changed": "{count:,} changed",
     "gone": "{count:,} no longer found",
 }
+CHANGE_WORDS = {"new": "new", "changed": "changed", "gone": "no longer found"}  # of one row
 
 
 def format_timestamp(seconds: float) -> str:
@@ -104,6 +105,11 @@ class MatchWriter:
             row_url = f"{table_url}?{urlencode({'_row': key})}" if table_url and change != "gone" else ""
             yield {"key": key, "change": change, "ra": longitude, "dec": latitude, "url": row_url}
 
+    def _translate_change(self, row: Mapping[str, Any]) -> str:
+        """Say what happened to a row, in the language of the account."""
+        word = CHANGE_WORDS[row["change"]]
+        return load_page_translations(self.watch.language).get(word, word)
+
     def _find_table_url(self) -> str:
         published_table = self.site.get_published_state().tables_by_name.get(self.watch.table_name)
         if published_table is None:
@@ -141,7 +147,7 @@ class MatchWriter:
             place = ""
             if row["ra"] is not None:
                 place = f"  RA {row['ra']} Dec {row['dec']}"
-            lines.append(f"{row['change']}  {row['key']}{place}  {row['url']}".rstrip())
+            lines.append(f"{self._translate_change(row)}  {row['key']}{place}  {row['url']}".rstrip())
         if sum(match.counts.values()) > MAX_MAIL_ROWS:
             lines.append("..")
         lines += [
@@ -189,7 +195,8 @@ class MatchWriter:
             _write_link("alternate", "text/html", self.page_url),
         ]
         for match in matches:
-            lines = [f"{row['change']} {row['key']} {row['url']}".rstrip() for row in self._list_row_documents(match)]
+            rows = self._list_row_documents(match)
+            lines = [f"{self._translate_change(row)} {row['key']} {row['url']}".rstrip() for row in rows]
             parts += [
                 "<entry>\n",
                 _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, f"{self.ivorn}#{match.id}").urn),

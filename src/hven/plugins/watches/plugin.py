@@ -10,7 +10,10 @@ PLUGIN = PluginPackage(
     uses=("changes", "notifications"),
     settings={"watches": "hven.plugins.watches.settings:WATCHES_SECTION"},
     store_tables=PackageStateTables(
-        names=("watches", "watch_matches"), definitions="hven.plugins.watches.store_tables:TABLES"
+        names=("watches", "watch_matches"),
+        definitions="hven.plugins.watches.store_tables:TABLES",
+        format=2,
+        oldest_format=1,
     ),
     event_kinds={"watches.stopped": "hven.plugins.watches.watch_service:WATCH_STOPPED"},
     event_service="hven.plugins.watches.watch_service:WATCH_SERVICE",

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hven.site.api.store_tables import PackageTableSet
 
-TABLES = PackageTableSet()
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+
+def _add_fault_column(connection: sa.Connection) -> None:
+    """Upgrade to format 2: add why a condition cannot be evaluated."""
+    connection.exec_driver_sql("ALTER TABLE watches ADD COLUMN fault TEXT NOT NULL DEFAULT ''")
+
+
+TABLES = PackageTableSet({1: _add_fault_column})
 watches = TABLES.define_table(
     "watches",
     """
@@ -17,6 +28,7 @@ watches = TABLES.define_table(
     channel    text  -- none, mail or webhook
     webhook    text  -- empty: none
     problem    text  -- why Hven delivers nothing any more; empty: it does
+    fault      text default ''  -- why its condition could not be evaluated the last time; empty: it could
     nonce      text  -- part of what signed links and the secret of the webhook are made from
     language   text
     created    float

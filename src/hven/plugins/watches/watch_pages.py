@@ -335,6 +335,7 @@ class _WatchPages:
             "channel": watch.channel,
             "webhook": watch.webhook,
             "problem": watch.problem,
+            "fault": watch.fault,
             "created": format_timestamp(watch.created),
             "state": watch.snapshot,
             "url": writer.page_url,

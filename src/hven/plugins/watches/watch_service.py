@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROUND_PLACE = "hven.plugins.watches.watch_round:match_and_deliver"  # only its process needs the module
 MAX_PROBLEMS_SHOWN = 5
 MAX_MATCHING_SECONDS = 3600.0  # a table that takes longer is reported
-WATCH_STOPPED = EventKind(title="Hven no longer delivers what one of my watches finds")
+WATCH_STOPPED = EventKind(title="one of my watches misses rows, or Hven no longer delivers what it finds")
 
 
 class WatchService:
@@ -52,10 +52,12 @@ class WatchService:
     def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002
         """Describe watches that deliver nothing any more, and tables whose changes could not be matched."""
         watch_store = store.get_or_create(WatchStore)
-        problems = [
-            f"what a watch of {account} finds is no longer delivered: {problem}"
-            for account, problem in watch_store.find_stopped_watches(MAX_PROBLEMS_SHOWN)
-        ]
+        problems = []
+        for account, problem in watch_store.find_faulty_watches(MAX_PROBLEMS_SHOWN):
+            if problem:
+                problems.append(f"what a watch of {account} finds is no longer delivered: {problem}")
+            else:
+                problems.append(f"the condition of a watch of {account} cannot be evaluated: the log says why")
         late_time = datetime.now(UTC) - timedelta(seconds=MAX_MATCHING_SECONDS)
         late_tables = watch_store.find_late_tables(
             lambda: store.read_published_snapshot_ids()[1], f"{late_time:%Y%m%dT%H%M%S}"

@@ -16,7 +16,6 @@ import orjson
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, format_message
-from hven.model.sky.api.ragged_arrays import split_into_blocks
 from hven.plugins.changes.row_definitions import RowDefinition, definition_from_json
 from hven.plugins.watches.store_tables import watch_matches, watches
 from hven.site.api.events import SiteEvent, notify_accounts
@@ -25,17 +24,18 @@ from hven.site.api.store_tables import get_next_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from hven.model.errors import TranslatableMessage
     from hven.site.api.store_tables import StateDatabase
     from hven.site.store import StateStore
 
 NEW, CHANGED, GONE = "new", "changed", "gone"  # changes of a row, as a watch sees it
 ALL = "all"  # a watch tells all changes; else only new rows
 NO_CHANNEL = "none"
-STOPPED_KIND = "watches.stopped"  # of the event that tells an account that a watch delivers nothing any more
+STOPPED_KIND = "watches.stopped"  # of the event that tells an account that a watch delivers nothing, or misses rows
 WAITING, SENT, FAILED, DROPPED, KEPT = "waiting", "sent", "failed", "dropped", "kept"  # kept: for feeds alone
 CLAIM_SECONDS = 600.0  # a claimed match is due again after this time, if its process has died
 RETENTION_SECONDS = 30 * 86_400.0
-STOPPED_WATCHES_SECONDS = 60.0
+FAULTY_WATCHES_SECONDS = 60.0
 MAX_LISTED_MATCHES = 200
 MAX_DEFINITION_CHARACTERS = 64 * 1024**2  # of the watches that are matched together: 3 million targets
 
@@ -66,6 +66,8 @@ class Watch:
         Address of the webhook.
     problem
         Why Hven delivers nothing any more; empty: it does.
+    fault
+        Why its condition could not be evaluated the last time: it may have missed rows. Empty: it could.
     nonce
         Part of what signed links and the secret of the webhook are made from.
     language
@@ -86,6 +88,7 @@ class Watch:
     channel: str = NO_CHANNEL
     webhook: str = ""
     problem: str = ""
+    fault: str = ""
     nonce: str = field(default_factory=lambda: secrets.token_hex(8))
     language: str = "en"
     created: float = field(default_factory=time.time)
@@ -129,8 +132,8 @@ class WatchMatch:
         The two states.
     at
         When it was found, in seconds since 1970.
-    rows
-        The first rows: key, what happened, and position (degrees) or None.
+    rows_json
+        The first rows as JSON: key, what happened, and longitude and latitude (degrees) or null.
     counts
         Numbers of all rows by what happened; empty: the changes between the states were not kept.
     state
@@ -146,13 +149,23 @@ class WatchMatch:
     since: str
     version: str
     at: float = field(default_factory=time.time)
-    rows: Sequence[Sequence[Any]]
+    rows_json: str
     counts: Mapping[str, int]
     state: str = KEPT
     attempts: int = 0
     due: float = 0.0
     ended: float = 0.0
     error: str = ""
+
+    @cached_property
+    def rows(self) -> Sequence[Sequence[Any]]:
+        """The first rows: key, what happened, and position (degrees) or None."""
+        rows: Sequence[Sequence[Any]] = orjson.loads(self.rows_json)
+        return rows
+
+    def with_rows(self, rows: Sequence[Sequence[Any]], counts: Mapping[str, int]) -> WatchMatch:
+        """Return the match with other rows."""
+        return replace(self, rows_json=orjson.dumps(rows).decode(), counts=counts)
 
 
 def compute_match_id(watch_name: str, since: str, version: str) -> str:
@@ -165,7 +178,7 @@ class WatchStore:
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
-        self._stopped_watches: tuple[float, list[tuple[str, str]]] | None = None  # when they were read, and they
+        self._faulty_watches: tuple[float, list[tuple[str, str]]] | None = None  # when they were read, and they
         self._late_tables: tuple[float, list[str]] | None = None
 
     # --- watches ----------------------------------------------------------------------------------------------
@@ -223,32 +236,47 @@ class WatchStore:
             The state.
         """
         is_chosen = (watches.c.table_name == table_name) & (watches.c.snapshot == snapshot)
-        query = sa.select(watches.c.number, sa.func.length(watches.c.definition)).where(is_chosen)
-        with self._database.begin_read() as connection:
-            rows = connection.execute(query.order_by(watches.c.number)).all()
-        for block in split_into_blocks([size for _, size in rows], MAX_DEFINITION_CHARACTERS):
-            is_in_block = watches.c.number.between(rows[block.start][0], rows[block.stop - 1][0])
-            if found := self.list_watches(is_chosen, is_in_block):
-                yield found
+        query = sa.select(watches).where(is_chosen).order_by(watches.c.number)
+        last_number = 0
+        while part := self._read_part(query.where(watches.c.number > last_number)):
+            yield part
+            last_number = part[-1].number
 
-    def find_stopped_watches(self, limit: int) -> list[tuple[str, str]]:
-        """Find the accounts and the problems of some watches that deliver nothing any more.
+    def _read_part(self, query: sa.Select[Any]) -> list[Watch]:
+        """Read watches until their definitions fill a part."""
+        part: list[Watch] = []
+        size = 0
+        with self._database.begin_read() as connection:
+            for row in connection.execute(query, execution_options={"stream_results": True}):
+                part.append(_watch_from_row(row))
+                size += len(part[-1].definition_text)
+                if size >= MAX_DEFINITION_CHARACTERS:
+                    break
+        return part
+
+    def find_faulty_watches(self, limit: int) -> list[tuple[str, str]]:
+        """Find the accounts and the problems of some watches that deliver nothing any more, or miss rows.
 
         Each page about the health of the site asks for them, so an answer is kept for a minute.
+
+        Returns
+        -------
+        problems
+            Account, and why nothing is delivered; empty: the condition of the watch cannot be evaluated.
         """
         now = time.monotonic()
-        if self._stopped_watches is None or self._stopped_watches[0] < now - STOPPED_WATCHES_SECONDS:
-            is_stopped = watches.c.problem != ""
-            query = sa.select(watches.c.account, watches.c.problem).where(is_stopped).order_by(watches.c.number)
+        if self._faulty_watches is None or self._faulty_watches[0] < now - FAULTY_WATCHES_SECONDS:
+            is_faulty = (watches.c.problem != "") | (watches.c.fault != "")
+            query = sa.select(watches.c.account, watches.c.problem).where(is_faulty).order_by(watches.c.number)
             with self._database.begin_read() as connection:
                 rows = connection.execute(query.limit(limit))
-                self._stopped_watches = now, [(account, problem) for account, problem in rows]
-        return self._stopped_watches[1]
+                self._faulty_watches = now, [(account, problem) for account, problem in rows]
+        return self._faulty_watches[1]
 
     def find_late_tables(self, read_published_ids: Callable[[], Mapping[str, str]], latest_id: str) -> list[str]:
         """Find the tables whose published changes have waited for a long time to be matched.
 
-        An answer is kept for a minute, as that of `find_stopped_watches`.
+        An answer is kept for a minute, as that of `find_faulty_watches`.
 
         Parameters
         ----------
@@ -258,7 +286,7 @@ class WatchStore:
             Snapshots with a later id are still being matched.
         """
         now = time.monotonic()
-        if self._late_tables is None or self._late_tables[0] < now - STOPPED_WATCHES_SECONDS:
+        if self._late_tables is None or self._late_tables[0] < now - FAULTY_WATCHES_SECONDS:
             published_ids = read_published_ids()
             states = self.list_watched_states()
             late_tables = [name for name, since in states if since != published_ids.get(name, since) < latest_id]
@@ -273,7 +301,7 @@ class WatchStore:
 
     def update_watch(self, name: str, **values: Any) -> None:
         """Change columns of a watch."""
-        self._stopped_watches = None
+        self._faulty_watches = None
         with self._database.begin_write() as connection:
             connection.execute(sa.update(watches).where(watches.c.name == name).values(**values))
 
@@ -285,7 +313,7 @@ class WatchStore:
         conditions
             Conditions on columns of `watches`.
         """
-        self._stopped_watches = None
+        self._faulty_watches = None
         with self._database.begin_write() as connection:
             if not sa.inspect(connection).has_table(watches.name):
                 return
@@ -296,7 +324,12 @@ class WatchStore:
     # --- matches ----------------------------------------------------------------------------------------------
 
     def record_matches(
-        self, matched_watches: Sequence[Watch], since: str, version: str, matches: Sequence[WatchMatch]
+        self,
+        matched_watches: Sequence[Watch],
+        since: str,
+        version: str,
+        matches: Sequence[WatchMatch],
+        faults: Mapping[str, str] | None = None,
     ) -> None:
         """Move watches to a later state of their table, and store what they found; a second process stores nothing.
 
@@ -308,6 +341,8 @@ class WatchStore:
             The two states.
         matches
             What some of them found.
+        faults
+            Names of the watches whose condition was evaluated -> why this failed; empty: it did not.
         """
         last_watch = matched_watches[-1]
         columns = watches.c
@@ -326,7 +361,23 @@ class WatchStore:
                 {**_match_to_row(match), "number": number} for number, match in enumerate(new_matches, first_number)
             ]
             if rows:
-                connection.execute(sa.insert(watch_matches), rows)
+                _insert_rows(connection, watch_matches, rows)
+            for watch in matched_watches:
+                fault = (faults or {}).get(watch.name, watch.fault)
+                if watch.name in names and fault != watch.fault:
+                    self._record_fault(connection, watch, fault)
+
+    def _record_fault(self, connection: sa.Connection, watch: Watch, fault: str) -> None:
+        """Store why the condition of a watch cannot be evaluated; the first time, tell its account."""
+        self._faulty_watches = None
+        connection.execute(sa.update(watches).where(watches.c.name == watch.name).values(fault=fault))
+        if fault and not watch.fault:
+            message = format_message(
+                "the watch {title!r} may have missed rows, because its condition cannot be evaluated: {reason}",
+                watch.title,
+                fault,
+            )
+            notify_accounts(connection, _build_stop_event(watch, message))
 
     def list_matches(
         self,
@@ -429,8 +480,8 @@ class WatchStore:
         message = format_message(
             "Hven no longer delivers what the watch {title!r} finds: {reason}", watch.title, reason
         )
-        event = SiteEvent(kind=STOPPED_KIND, accounts=(watch.account,), message=message, path=f"/watches/{watch.name}")
-        self._stopped_watches = None
+        event = _build_stop_event(watch, message)
+        self._faulty_watches = None
         with self._database.begin_write() as connection:
             connection.execute(sa.update(watches).where(watches.c.name == watch.name).values(problem=reason))
             values = {"state": FAILED, "ended": time.time(), "error": reason}
@@ -438,11 +489,25 @@ class WatchStore:
             notify_accounts(connection, event)
 
 
+def _build_stop_event(watch: Watch, message: TranslatableMessage) -> SiteEvent:
+    return SiteEvent(kind=STOPPED_KIND, accounts=(watch.account,), message=message, path=f"/watches/{watch.name}")
+
+
+def _insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows with values for the driver: SQLAlchemy's own binding takes longer than all the rest."""
+    statement = sa.insert(table).compile(dialect=connection.dialect)
+    values: Any = rows
+    if statement.positiontup is not None:
+        values = [tuple(map(row.__getitem__, statement.positiontup)) for row in rows]
+    connection.exec_driver_sql(str(statement), values)
+
+
 def _get_later_number(connection: sa.Connection, table: sa.Table) -> int:
     """Return a number that no row has or had: the largest may have been deleted, so the time is the least."""
     return max(get_next_number(connection, table), time.time_ns() // 1000)
 
 
+MATCH_FIELDS = tuple(column.name for column in watch_matches.columns if column.name not in {"rows", "counts"})
 WATCH_FIELDS = tuple(column.name.replace("definition", "definition_text") for column in watches.columns)
 
 
@@ -457,10 +522,10 @@ def _watch_from_row(row: Any) -> Watch:
 
 
 def _match_to_row(match: WatchMatch) -> dict[str, Any]:
-    values = {name: getattr(match, name) for name in WatchMatch.__dataclass_fields__}
-    return {**values, "rows": orjson.dumps(match.rows).decode(), "counts": json.dumps(match.counts)}
+    values = {name: getattr(match, name) for name in MATCH_FIELDS}
+    return {**values, "rows": match.rows_json, "counts": orjson.dumps(match.counts).decode()}
 
 
 def _match_from_row(row: Any) -> WatchMatch:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's name of the mapping of a row)
-    return WatchMatch(**{**values, "rows": json.loads(values["rows"]), "counts": json.loads(values["counts"])})
+    return WatchMatch(rows_json=values.pop("rows"), counts=json.loads(values.pop("counts")), **values)

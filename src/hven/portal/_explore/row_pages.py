@@ -418,6 +418,10 @@ def format_keys(rows: pa.Table, primary: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not primary:
         return ("",) * int(rows.num_rows)
-    values: list[list[object]] = [rows.column(name).to_pylist() for name in primary]
+    columns = [rows.column(name) for name in primary]
+    if all(pa.types.is_integer(column.type) and not column.null_count for column in columns):  # needs no JSON encoder
+        numbers = [column.to_numpy().tolist() for column in columns]
+        return tuple(f"[{','.join(map(str, row_numbers))}]" for row_numbers in zip(*numbers, strict=True))
+    values: list[list[object]] = [column.to_pylist() for column in columns]
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode  # `dumps` makes one a row
     return tuple(encode(list(row_values)) for row_values in zip(*values, strict=True))
