@@ -107,7 +107,7 @@ class SentAnswer(NamedTuple):
     status, headers, body
         As the service has sent them.
     usage
-        What the request used, with `hven.site.AnswerValidity`.
+        What the request used; `hven.site.RequestUsage.mark_answer_as_repeatable` was called.
     """
 
     status: int

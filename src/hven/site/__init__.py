@@ -17,7 +17,7 @@ from hven.site._people_tables import find_groups_and_aliases
 from hven.site._persistent_identifiers import PersistentIdentifiers
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
 from hven.site._request_observers import RequestObserver, RequestObserverGroup, reserve_request_observer_memory
-from hven.site._request_usage import CURRENT_USAGE, AnsweredRequest, AnswerValidity, RequestUsage, record_sent_data
+from hven.site._request_usage import CURRENT_USAGE, AnsweredRequest, RequestUsage, record_sent_data
 from hven.site._site import Site
 from hven.site._state_builder import build_published_state
 from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
@@ -29,7 +29,6 @@ __all__ = [
     "TAP_SCHEMA",
     "USER_SCHEMA",
     "AccessPolicyBinder",
-    "AnswerValidity",
     "AnsweredRequest",
     "Catalogue",
     "EngineRegistry",

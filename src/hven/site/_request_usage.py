@@ -89,6 +89,18 @@ class RequestUsage:
     end_callbacks: Sequence[Callable[[RequestUsage], None]] = ()
     validity: AnswerValidity | None = None
 
+    def mark_answer_as_repeatable(
+        self, version: str, access_key: str, policies: Sequence[AccessPolicy], *, counter: str = ""
+    ) -> None:
+        """Let other users without credentials get the same answer to the same request within this second.
+
+        Parameters
+        ----------
+        version, access_key, policies, counter
+            As of `AnswerValidity`: the answer is repeated only while these are the same.
+        """
+        self.validity = AnswerValidity(version, access_key, policies, counter)
+
 
 #: The usage of the request that is answered here; threads that work for the request have it, too.
 CURRENT_USAGE: ContextVar[RequestUsage | None] = ContextVar("using", default=None)

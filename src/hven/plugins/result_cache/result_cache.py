@@ -28,7 +28,7 @@ from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
 from hven.services.admission import BUILD_TAG_SCOPE_KEY, STORE_ANSWER_SCOPE_KEY
-from hven.site import CURRENT_USAGE, AnswerValidity, anonymize_for_referee, record_sent_data
+from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -123,7 +123,7 @@ class ResultCache(SentAnswerCache):
         if principal.groups:
             published_state = anonymize_for_referee(published_state, principal)
         access_key = published_state.find_access_key(principal, self._context.policies)
-        validity = AnswerValidity(published_state.version, access_key, self._context.policies, HITS_COUNTER)
+        validity = (published_state.version, access_key, self._context.policies)
         tagged_request = None
         if request.method in {"GET", "HEAD"}:
             portal = request.scope.get(PORTAL_SCOPE_KEY)
@@ -133,7 +133,7 @@ class ResultCache(SentAnswerCache):
             tagged_request = TaggedRequest(request, published_state, facts)
             if tagged_request.client_tags and (unchanged_answer := tagged_request.find_unchanged_answer()):
                 self._context.site.counters.count_event(HITS_COUNTER)
-                usage.validity = validity
+                usage.mark_answer_as_repeatable(*validity, counter=HITS_COUNTER)
                 return _build_unchanged_response(unchanged_answer)
             request.scope[BUILD_TAG_SCOPE_KEY] = tagged_request.build_tag
         if not self._byte_limit or request.method == "HEAD":
@@ -151,7 +151,7 @@ class ResultCache(SentAnswerCache):
         if response:
             self._context.site.counters.count_event(HITS_COUNTER)
             if not is_collapsed:
-                usage.validity = validity
+                usage.mark_answer_as_repeatable(*validity, counter=HITS_COUNTER)
             return response
         return await self._build_and_store_answer(request, key, build_response)
 

@@ -32,7 +32,7 @@ from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.face import wrap_endpoint_with_gates_and_errors
-from hven.site import CURRENT_USAGE, AnswerValidity, anonymize_for_referee
+from hven.site import CURRENT_USAGE, anonymize_for_referee
 from hven.site.auth import ANONYMOUS_PRINCIPAL, collect_row_filters
 
 if TYPE_CHECKING:
@@ -344,7 +344,7 @@ def build_page_endpoint(
         published_state, access_key = page_context.published_state, page_context.access_key
         usage = CURRENT_USAGE.get()
         if usage is not None and (is_repeatable or document_cache is not None):
-            usage.validity = AnswerValidity(published_state.version, access_key, context.policies)
+            usage.mark_answer_as_repeatable(published_state.version, access_key, context.policies)
         if document_cache is None:
             page_content = await build_content(page_context)
             # in a thread: clients of services would wait while a large page is written
