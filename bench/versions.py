@@ -17,8 +17,8 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.foundation import CACHE, EIGHT, SITE, cones, ready
-from bench.measure import ask, pss, serve_site, spent, tap
+from bench.foundation import EIGHT, SITE, cones, ready
+from bench.measure import CACHE, ask, pss, serve_site, spent, tap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -76,16 +76,16 @@ def render_resolved_name(request: Request, context: ServiceContext, facts: Mappi
     return response
 
 
-def summarize_simbad_cache_for_health(request: Request, context: ServiceContext) -> Mapping[str, Any] | None:
-    """Summarize the stored answers of SIMBAD for the page of the site's health; None on other pages.
+def summarize_simbad_cache_for_health(_request: Request, context: ServiceContext) -> Mapping[str, Any] | None:
+    """Summarize the stored answers of SIMBAD for the page of the site's health; None if the site does not use it.
 
     Parameters
     ----------
-    request, context
-        The request of a page and its context.
+    context
+        The context of the page.
     """
     site = context.site
-    if not request.url.path.endswith("/health") or not get_resolver_settings(site.settings).remote:
+    if not get_resolver_settings(site.settings).remote:
         return None
     return get_simbad_snapshot(site).summarize()
 
@@ -94,6 +94,7 @@ PAGES = PortalPages(
     build_routes=lambda _: (),
     parts={"health.curators": "health_part.html"},
     compute_frame_value=summarize_simbad_cache_for_health,
+    frame_value_path="/health",
     template_directory=Path(__file__).parent / "pages",
     page_writers={"resolve": render_resolved_name},
 )

@@ -54,7 +54,7 @@ def select_visible_rows(
     if not has_hidden_rows and not collect_column_masks([table], principal):
         if find_visible_position(table) is not None:
             return list(matches)
-        return [match.with_rows([_without_position(row) for row in match.rows], match.counts) for match in matches]
+        return [match.with_rows([_remove_position(row) for row in match.rows], match.counts) for match in matches]
     keys = sorted({str(row[0]) for match in matches for row in match.rows})
     visible_keys, keys_with_position = _find_visible_keys(site, principal, state, table, keys)
     visible_matches = []
@@ -64,12 +64,12 @@ def select_visible_rows(
         if has_hidden_rows:
             counts = dict(Counter(str(row[1]) for row in rows))
         if rows or not match.counts:
-            rows = [row if row[0] in keys_with_position else _without_position(row) for row in rows]
+            rows = [row if row[0] in keys_with_position else _remove_position(row) for row in rows]
             visible_matches.append(match.with_rows(rows, counts))
     return visible_matches
 
 
-def _without_position(row: Sequence[Any]) -> Sequence[Any]:
+def _remove_position(row: Sequence[Any]) -> Sequence[Any]:
     return [*row[:2], None, None]
 
 
