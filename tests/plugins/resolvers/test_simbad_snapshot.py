@@ -12,10 +12,10 @@ from starlette.requests import Request
 
 from hven.model import LruCache
 from hven.model.errors import OverloadedError
-from hven.plugins.resolvers import resolve_page, resolve_verb, simbad_store
+from hven.plugins.resolvers import resolve_verb, simbad_store
 from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.plugins.resolvers.simbad_snapshot import get_simbad_snapshot
-from hven.portal._pages import load_templates
+from hven.portal._pages import compute_package_frame_values, load_templates
 from hven.query import resolver
 from hven.query.resolver import ResolvedName
 from hven.query.resolver import _providers as asking
@@ -148,8 +148,8 @@ def test_curators_see_an_outage(tmp_path: Path, url: str) -> None:
         context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
         for path, is_told in (("/health", True), ("/collections", False)):
             request = Request({"type": "http", "path": path, "query_string": b"", "headers": [], "server": ("h", 80)})
-            value = resolve_page.summarize_simbad_cache_for_health(request, context)
-            assert (value is not None) == is_told
+            value = compute_package_frame_values(request, context)["resolvers"]
+            assert bool(value) == is_told
             part = load_templates().get_template("resolvers/health_part.html")
             text = part.render(frame_values={"resolvers": value})
             assert ("since 20" in text) == is_told
