@@ -222,7 +222,6 @@ def test_an_answer_says_that_its_user_sees_a_part(sky: Site, principal: Principa
 
 def test_a_cone_says_around_what_it_searched(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = ResolvedName(name="M 31", position=(5.0, 0.0), source="a table")
-    monkeypatch.setattr("hven.query.resolver._providers.resolve_object_name", lambda *_, **__: resolved)
     monkeypatch.setattr("hven.query.resolver.resolve_object_name", lambda *_, **__: resolved)
     named = call(client, "cone", table="stars.main", name="andromeda", radius=0.15)["structuredContent"]
     assert named["center"] == {"ra": 5.0, "dec": 0.0, "name": "M 31", "source": "a table"}

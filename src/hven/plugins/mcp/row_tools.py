@@ -185,9 +185,8 @@ def _find_center(context: ToolContext, arguments: Mapping[str, Any]) -> dict[str
     if name and (ra is not None or dec is not None):
         raise ParamError("the centre is both a name and a position", remedy="send either name, or ra and dec")
     if name:
-        site, policies = context.site, context.context.policies
-        ra, dec = resolver.resolve_object_position(name, site=site, policies=policies)  # refuses objects that move
-        resolved = resolver.resolve_object_name(name, site=site, policies=policies)
+        resolved = resolver.resolve_object_name(name, site=context.site, policies=context.context.policies)
+        ra, dec = resolver.get_fixed_position(resolved)
         return {"ra": ra, "dec": dec, "name": resolved.name, "source": resolved.source}
     if ra is None or dec is None:
         raise ParamError("the centre is missing", remedy="send ra and dec in degrees, or the name of an object")

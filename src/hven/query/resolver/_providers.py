@@ -177,7 +177,27 @@ def resolve_object_position(
     ParamError, AmbiguousObjectNameError, OverloadedError
         As in `resolve_object_name`.
     """
-    resolved = resolve_object_name(name, site=site, policies=policies)
+    return get_fixed_position(resolve_object_name(name, site=site, policies=policies))
+
+
+def get_fixed_position(resolved: ResolvedName) -> tuple[float, float]:
+    """Return the position of an object that does not move.
+
+    Parameters
+    ----------
+    resolved
+        The object that a name stands for.
+
+    Returns
+    -------
+    lon, lat
+        Position in degrees, ICRS.
+
+    Raises
+    ------
+    UnresolvedNameError
+        The object has no fixed position.
+    """
     if resolved.position is None:
         raise UnresolvedNameError(
             format_message(
