@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from server_process import ServerProcess, build_star_site, serve_site, wait_until
 
+from hven.app._server import worker_load
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.app._server.worker_load import MAX_SILENCE_SECONDS, WorkerConnectionCounts
 from hven.model.settings import Settings
@@ -109,6 +110,71 @@ def test_an_answer_says_that_its_connection_ends(tmp_path: Path, monkeypatch: py
     assert b"connection" not in headers(1)
     assert headers(2)[b"connection"] == b"close"
     assert asked == [("192.0.2.1", 1), ("192.0.2.1", 2)]
+
+
+@pytest.fixture
+def drained(monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerConnectionCounts, Time]:
+    """Make this process a worker with a clock that the test moves."""
+    clock = Time(0.0)
+    counts = WorkerConnectionCounts(2, clock.clock, clock.spent)
+    monkeypatch.setattr(worker_load, "_process_share", counts.create_worker_balancer(1))
+    return counts, clock
+
+
+def test_a_server_drains_longer_for_answers_that_began_before(drained: tuple[WorkerConnectionCounts, Time]) -> None:
+    counts, clock = drained
+    worker_load.record_open_connection()
+    assert counts.compute_drain_seconds(clock.now + 5, 3) == 8, "an answer of earlier changes nothing"
+    counts.start_draining()
+    start = clock.now
+    assert counts.compute_drain_seconds(start, 3) == 3
+    clock.now = start + 2
+    worker_load.record_open_connection()
+    assert counts.compute_drain_seconds(start, 3) == 3, "its client has as much time as all others"
+    clock.now = start + 5
+    worker_load.record_open_connection()
+    assert counts.compute_drain_seconds(start, 3) == 1, "at most twice as long"
+
+
+def test_an_answer_that_began_before_the_drain_closes_its_connection(
+    tmp_path: Path, drained: tuple[WorkerConnectionCounts, Time]
+) -> None:
+    counts, clock = drained
+    settings = Settings(directory=tmp_path)
+    ended_before_headers, ended_after_headers = [], []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/query":
+            counts.start_draining()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        counts.start_draining()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    edge = RequestMiddleware(app, settings, StateStore(settings.var_directory))
+
+    def ask(path: str, said: list[Any]) -> None:
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": path,
+            "query_string": b"",
+            "headers": [],
+        }
+        asyncio.run(edge({**scope, "client": ("192.0.2.1", 1)}, None, send))  # type: ignore[arg-type]
+
+    start = clock.now
+    ask("/stream", ended_after_headers)
+    assert b"connection" not in dict(ended_after_headers[0]["headers"])
+    clock.now += 1
+    assert counts.compute_drain_seconds(start - 2, 3) == 2, "from the end of the stream on"
+    counts._reports[4] = 0.0
+    ask("/query", ended_before_headers)
+    assert dict(ended_before_headers[0]["headers"])[b"connection"] == b"close"
+    assert counts.compute_drain_seconds(start - 2, 3) == 2, "it has closed its connection"
 
 
 def _is_working(pid: int) -> bool:

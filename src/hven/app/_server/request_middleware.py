@@ -245,6 +245,8 @@ class RequestMiddleware:
     def _end_exchange(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
         """Release what a request holds, count it and log it."""
         self._load_shedder.record_loop_activity()
+        if not exchange.should_close:
+            worker_load.record_open_connection()
         if scope[request_bodies.HELD_SLOT_SCOPE_KEY]:
             request_bodies.release_body_slot(scope)
         for report_end in exchange.usage.end_callbacks:
@@ -346,6 +348,7 @@ class RequestMiddleware:
         if exchange.cookies:
             response_headers = add_cookies_and_make_page_private(exchange.cookies, response_headers)
         headers = [*response_headers, *self._common_headers, (b"x-request-id", exchange.request_id.encode())]
+        exchange.should_close = exchange.should_close or worker_load.is_server_draining()
         if exchange.should_close:
             headers.append((b"connection", b"close"))
         if not self._allows_any_origin:

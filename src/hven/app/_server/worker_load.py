@@ -166,7 +166,7 @@ async def send_unavailable_response(send: Send) -> None:
 class WorkerConnectionCounts:
     """Reports of all workers in shared memory: each has a number of active connections, and the time of the report.
 
-    The last number says whether the server is about to stop.
+    The last two numbers say whether the server is about to stop, and when a connection was last left open since then.
 
     Parameters
     ----------
@@ -185,11 +185,27 @@ class WorkerConnectionCounts:
         self._workers = workers
         self._get_time = get_time
         self._get_cpu_time = get_cpu_time
-        self._reports = (ctypes.c_double * (2 * workers + 1)).from_buffer(mmap.mmap(-1, 16 * workers + 8))
+        self._reports = (ctypes.c_double * (2 * workers + 2)).from_buffer(mmap.mmap(-1, 16 * workers + 16))
 
     def start_draining(self) -> None:
         """Tell all workers that the server is about to stop: they close each connection after its next answer."""
         self._reports[2 * self._workers] = 1.0
+
+    def compute_drain_seconds(self, start_time: float, drain_seconds: float) -> float:
+        """Return for how long the server must still drain, so that no client sends a request that nobody reads.
+
+        An answer whose headers were sent before the server began to drain leaves its connection open. From its end, its
+        client gets the same time for the next request, but the server drains at most twice as long as it was told.
+
+        Parameters
+        ----------
+        start_time
+            When the server began to drain (s).
+        drain_seconds
+            How long it should drain.
+        """
+        last_open_time = max(start_time, self._reports[2 * self._workers + 1])
+        return min(last_open_time, start_time + drain_seconds) + drain_seconds - self._get_time()
 
     def create_worker_balancer(self, worker: int) -> ConnectionBalancer:
         """Create the share of a worker."""
@@ -225,6 +241,11 @@ class ConnectionBalancer:
     def is_draining(self) -> bool:
         """Whether the server is about to stop."""
         return bool(self._reports[2 * self._workers])
+
+    def record_open_connection(self) -> None:
+        """Record that an answer has ended and left its connection open, if the server is about to stop."""
+        if self.is_draining:
+            self._reports[2 * self._workers + 1] = self._get_time()
 
     def count_request_and_decide_close(self, client: object) -> bool:
         """Count a request on a connection, and return whether to close the connection after the answer."""
@@ -278,6 +299,12 @@ def count_request_and_decide_close(client: object) -> bool:
 def is_server_draining() -> bool:
     """Return whether the server of this process is about to stop."""
     return _process_share is not None and _process_share.is_draining
+
+
+def record_open_connection() -> None:
+    """Record that an answer has ended and left its connection open."""
+    if _process_share is not None:
+        _process_share.record_open_connection()
 
 
 def report_and_rebalance_connections() -> None:

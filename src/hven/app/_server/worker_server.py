@@ -289,9 +289,12 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         """Stop the server and its workers; see `granian.server.common.AbstractServer.shutdown`."""
         self._on_stop()
         if self._drain_seconds and not exit_code:
+            start_time = time.monotonic()
             self._shares.start_draining()
             self.main_loop_interrupt.clear()
-            self.main_loop_interrupt.wait(self._drain_seconds)  # a second signal ends it
+            while (seconds := self._shares.compute_drain_seconds(start_time, self._drain_seconds)) > 0:
+                if self.main_loop_interrupt.wait(seconds):  # a second signal ends it
+                    break
         super().shutdown(exit_code)
 
 

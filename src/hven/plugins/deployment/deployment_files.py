@@ -203,7 +203,7 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
         "has_database": settings.store is None and not (settings.var_directory / "hven.sqlite").exists(),
         "drain": DRAIN_SECONDS,
         "grace": GRACE_SECONDS,
-        "stop": DRAIN_SECONDS + GRACE_SECONDS + SPARE_STOP_SECONDS,
+        "stop": 2 * DRAIN_SECONDS + GRACE_SECONDS + SPARE_STOP_SECONDS,
         "answer": int(settings.limits.seconds) + SPARE_ANSWER_SECONDS,
     }
 
