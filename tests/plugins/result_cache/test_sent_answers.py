@@ -68,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(create_and_start_application(site))
+    return Client(create_and_start_application(site), repeats_answers=True)
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_repeated_answer_equals_the_one_of_its_service(client: Client, repeate
 @pytest.fixture
 def reference(site: Site) -> Client:
     """Return a client of an application that repeats nothing before routing."""
-    return Client(create_and_start_application(site, identify_principal=lambda _: Principal()))
+    return Client(create_and_start_application(site, identify_principal=lambda _: Principal()), repeats_answers=True)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,7 +144,7 @@ def test_in_any_order_all_answers_are_those_of_the_services(
 def test_new_rows_are_seen_at_once(tmp_path: Path, repeated: list[str]) -> None:
     with open_tiny_site(tmp_path, TABLES) as site:
         site.settings = replace(site.settings, brought={CACHE_SECTION.key: ResultCacheSettings(bytes=1 << 24)})
-        client = Client(create_and_start_application(site))
+        client = Client(create_and_start_application(site), repeats_answers=True)
         count = ("GET", "/tap/sync", "LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+COUNT(*)+AS+n+FROM+stars.main", {})
         page = ("GET", "/help", "", {"accept": "text/html"})
         old = [warm(client, asked) for asked in (count, page)]
@@ -219,7 +219,7 @@ def test_a_header_that_comes_twice_is_left_to_the_services(site: Site) -> None:
 
 
 def test_other_ways_to_identify_users_turn_it_off(site: Site, repeated: list[str]) -> None:
-    client = Client(create_and_start_application(site, identify_principal=lambda _: Principal()))
+    client = Client(create_and_start_application(site, identify_principal=lambda _: Principal()), repeats_answers=True)
     warm(client, REQUESTS[0])
     assert not repeated
 
@@ -261,7 +261,7 @@ def test_gates_refuse_repeated_answers_and_count_each_once(site: Site, monkeypat
             counted.append(request.url.path)
 
     monkeypatch.setattr(application, "load_request_gates", lambda: [Gate])
-    client = Client(create_and_start_application(site))
+    client = Client(create_and_start_application(site), repeats_answers=True)
     asked = ("GET", "/tap/sync", f"{ADQL}&MAXREC=4", {})
     statuses = [ask(client, asked).status for _ in range(MIN_EQUAL_REQUESTS + 2)]
     assert statuses == [200] * (MIN_EQUAL_REQUESTS + 2)
