@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hven.model.errors import TextPlace
@@ -74,6 +74,8 @@ def test_standard_parallels_are_part_of_equirectangular_frames(tmp_path: Path, p
     lat=st.floats(-84, 84),
     half=st.floats(1e3, 6e5),
 )
+@example(code=49940, lon=179.75, lat=63.0, half=5031.0)
+@example(code=49940, lon=179.5, lat=62.0, half=25609.0)
 def test_ends_in_degrees_contain_the_raster_and_little_else(code: int, lon: float, lat: float, half: float) -> None:
     frame = find_frame(f"IAU_2015:{code}")
     x, y = frame.convert_from_lon_lat(np.array([lon]), np.array([lat]))
@@ -82,6 +84,7 @@ def test_ends_in_degrees_contain_the_raster_and_little_else(code: int, lon: floa
     box = (float(x[0]) - half, float(y[0]) - half, float(x[0]) + half, float(y[0]) + half)
     grid_x, grid_y = (axis.ravel() for axis in np.meshgrid(*(np.linspace(box[i], box[i + 2], 41) for i in (0, 1))))
     lons, lats = frame.convert_to_lon_lat(grid_x, grid_y)
+    lats = lats.clip(-90, 90)  # PROJ finds 90.00001 for a place a metre beyond the pole
     is_on_body = np.isfinite(lons + lats)
     west, south, east, north = _find_lon_lat_bounds(frame, box)
     assert -180 <= west <= 180
@@ -90,8 +93,14 @@ def test_ends_in_degrees_contain_the_raster_and_little_else(code: int, lon: floa
     assert (lats[is_on_body] <= north + 1e-9).all()
     assert ((lons[is_on_body] - west) % 360 <= east - west + 1e-6).all()
     spread = lats[is_on_body].max() - lats[is_on_body].min()
+    margins = 0.1 * spread
+    if (
+        not is_on_body.all()
+    ):  # a corner of the box may be all that is on the body: its margins are steps of the whole box
+        steps = np.abs(np.diff(np.where(is_on_body, lats, np.nan).reshape(41, 41), axis=0))
+        margins = max(margins, 6 * np.nanmax(steps, initial=0.0))
     if code not in {49965, 49970}:  # whose places are far from each other at the edge of the body
-        assert north - south <= 1.1 * spread + 1e-6 or abs(north) == 90 or abs(south) == 90
+        assert north - south <= spread + margins + 1e-6 or abs(north) == 90 or abs(south) == 90
 
 
 def test_a_small_raster_is_not_told_to_be_the_whole_body(tmp_path: Path) -> None:
