@@ -337,11 +337,15 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
         with site.store.leases.hold_lease("files", description="a test", wait_seconds=60):
             thread = threading.Thread(target=send)
             thread.start()
-            wait_until(
-                lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause_seconds=0.001
-            )
-            (pid,) = _loading(place.server.process.pid, folder)
-            os.kill(pid, signal.SIGKILL)
+            found: list[int] = []
+
+            def is_loading() -> bool:
+                found[:] = _loading(place.server.process.pid, folder)
+                return bool(found)
+
+            wait_until(lambda: is_loading() or not thread.is_alive(), 300, pause_seconds=0.001)
+            assert found, f"it was over before it was seen: {answers}"
+            os.kill(found[0], signal.SIGKILL)
             thread.join()
             assert not answers, "it was to be killed before it answers"
             wait_until(lambda: not _loading(place.server.process.pid, folder))
@@ -368,10 +372,18 @@ def _loading(parent: int, folder: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             fields = (path / "stat").read_text().rpartition(")")[2].split()
-            opened = [item.readlink() for item in (path / "fd").iterdir()] if int(fields[1]) == parent else []
-            if any(folder in item.parents and item.name == ".lock" for item in opened):
+            opened = list((path / "fd").iterdir()) if int(fields[1]) == parent else []
+            if any(_is_lock_below(item, folder) for item in opened):
                 found.append(int(path.name))
     return found
+
+
+def _is_lock_below(link: Path, folder: Path) -> bool:
+    """Return whether an open file of a process is the lock of something below a folder."""
+    with contextlib.suppress(OSError):  # a file that was closed since they were listed
+        target = link.readlink()
+        return folder in target.parents and target.name == ".lock"
+    return False
 
 
 def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
