@@ -245,7 +245,7 @@ class RequestMiddleware:
     def _end_exchange(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
         """Release what a request holds, count it and log it."""
         self._load_shedder.record_loop_activity()
-        if not exchange.should_close:
+        if not exchange.should_close and worker_load.is_server_draining():
             worker_load.record_open_connection()
         if scope[request_bodies.HELD_SLOT_SCOPE_KEY]:
             request_bodies.release_body_slot(scope)

@@ -243,9 +243,8 @@ class ConnectionBalancer:
         return bool(self._reports[2 * self._workers])
 
     def record_open_connection(self) -> None:
-        """Record that an answer has ended and left its connection open, if the server is about to stop."""
-        if self.is_draining:
-            self._reports[2 * self._workers + 1] = self._get_time()
+        """Record that an answer has ended and left its connection open while the server drains."""
+        self._reports[2 * self._workers + 1] = self._get_time()
 
     def count_request_and_decide_close(self, client: object) -> bool:
         """Count a request on a connection, and return whether to close the connection after the answer."""
@@ -302,7 +301,7 @@ def is_server_draining() -> bool:
 
 
 def record_open_connection() -> None:
-    """Record that an answer has ended and left its connection open."""
+    """Record that an answer has ended and left its connection open while the server drains."""
     if _process_share is not None:
         _process_share.record_open_connection()
 
