@@ -321,7 +321,15 @@ def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collectio
 
 
 def column_pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[dict[str, Any]]:
-    """Return the pairs of columns that pages show as one, as JSON."""
+    """Return the pairs of columns that pages show as one, as JSON.
+
+    Parameters
+    ----------
+    headings
+        Headings of the columns.
+    labels
+        Labels of the columns.
+    """
     return [
         {
             "name": column_pair.name,
