@@ -114,7 +114,7 @@ def query_tap_service(
     rows, columns
         The rows, and the metadata of their columns.
     """
-    status, body = _send_tap_query(service, adql, settings, timeout_seconds)
+    status, body = send_tap_query(service, adql, settings, timeout_seconds)
     try:
         plugin = plugins.load_plugin("formats", "votable")
         table_stream = plugin.FORMAT.read(io.BytesIO(body), batch=10_000)
@@ -142,10 +142,36 @@ def query_tap_service(
     return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
 
 
-def _send_tap_query(
-    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float
+def send_tap_query(
+    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float, *, format_name: str = "votable"
 ) -> tuple[int, bytes]:
-    """Send a query to a TAP service; return the status and the body of the response."""
+    """Send a query to a TAP service.
+
+    Parameters
+    ----------
+    service
+        The service.
+    adql
+        The query.
+    settings
+        Settings of the site.
+    timeout_seconds
+        Seconds to wait for the whole answer.
+    format_name
+        Format of the answer: ``votable`` or ``csv``.
+
+    Returns
+    -------
+    status, body
+        Status and body of the response.
+
+    Raises
+    ------
+    OverloadedError
+        As many queries to this service run as may run at once.
+    TooLargeError
+        The answer has more than `MAX_RESPONSE_BYTES` bytes.
+    """
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
@@ -155,8 +181,8 @@ def _send_tap_query(
     form_fields = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),
-        ("FORMAT", "votable"),
-        ("RESPONSEFORMAT", "votable"),
+        ("FORMAT", format_name),
+        ("RESPONSEFORMAT", format_name),
         ("QUERY", adql),
     ]
     try:

@@ -12,19 +12,28 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from hven import services
 from hven.adql.adql_writer import write_adql
 from hven.model import plugins
-from hven.model.errors import NotFoundError, ParamError, UserError, format_message
-from hven.plugins.federated_search import global_search, remote_products, remote_table_rows, remote_thumbnails
+from hven.model.errors import NotFoundError, ParamError, SourceError, UserError, format_message
+from hven.plugins.federated_search import (
+    global_search,
+    remote_products,
+    remote_queries,
+    remote_table_rows,
+    remote_thumbnails,
+)
 from hven.plugins.federated_search.global_search import MAX_PARALLEL_TABLES, STANDARD_TITLES
 from hven.plugins.federated_search.remote_table_rows import RemoteTable
 from hven.portal.api.page_rows import build_json_endpoint, build_query_runner, parse_search
 from hven.portal.api.pages import (
     SWITCH_PARAMETERS,
     PageContent,
+    build_error_responder,
+    build_page_context,
     build_page_endpoint,
     build_redirect,
     read_whole_number_parameter,
@@ -64,10 +73,13 @@ from hven.portal.api.table_rows import (
 )
 from hven.query import resolver
 from hven.services.addresses import list_base_urls
+from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site import PublishedTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
 
     from hven.plugins.federated_search.remote_table_rows import RemoteRowPage
     from hven.portal.api.pages import PageContext
@@ -90,6 +102,13 @@ EMPTY_ANSWERS: dict[str, Mapping[str, object]] = {
     "else": {"begin": "", "end": "", "place": False, "lines": [], "left_out": 0},
 }
 FORMATS = {"votable": "VOTable", "csv": "CSV"}  # formats that TAP services have
+FORMAT_FILES = {"votable": ("vot", "application/x-votable+xml"), "csv": ("csv", "text/csv")}
+# the bytes of another server never become a page of this site
+DOWNLOAD_HEADERS = {
+    "cache-control": "private, no-cache",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; sandbox",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +207,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         build_answer = partial(_describe_downloads, page_context, keys)
         return PageContent(json_content=await anyio.to_thread.run_sync(build_answer, limiter=limiter))
 
-    async def lead_to_download(page_context: PageContext) -> PageContent:
+    async def send_rows(request: Request) -> Response:
+        page_context = build_page_context(request, context)
         keys = await _read_marked_row_keys(page_context)
-        build_answer = partial(_build_download_redirect, page_context, keys)
-        return await anyio.to_thread.run_sync(build_answer, limiter=limiter)
+        return await anyio.to_thread.run_sync(_build_download, page_context, keys, limiter=limiter)
 
     both_methods = ["GET", "POST"]
     map_options = build_map_header_options(context.site.settings)
@@ -201,7 +220,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         Route(f"{PATH}/count", build_endpoint(_answer_count)),
         *(Route(f"{PATH}/{name}", build_empty_endpoint(answer)) for name, answer in EMPTY_ANSWERS.items()),
         Route(f"{PATH}/take", build_json_endpoint(describe_downloads, context), methods=both_methods),
-        Route(f"{PATH}/download", build_page_endpoint(lead_to_download, context), methods=both_methods),
+        Route(
+            f"{PATH}/download",
+            wrap_endpoint_with_gates_and_errors(send_rows, build_error_responder(context)),
+            methods=both_methods,
+        ),
         Route(PATH, build_page_endpoint(show_page, context, header_options=map_options)),
     ]
 
@@ -469,8 +492,11 @@ def _describe_downloads(page_context: PageContext, keys: Sequence[str]) -> dict[
     }
 
 
-def _build_download_redirect(page_context: PageContext, keys: Sequence[str]) -> PageContent:
-    """Lead to the remote service, which sends the rows itself."""
+def _build_download(page_context: PageContext, keys: Sequence[str]) -> Response:
+    """Lead to the remote service, which sends the rows itself; send marked rows, whose keys a form has.
+
+    Browsers let no form of a page lead to another site.
+    """
     remote_view = _read_view(page_context)
     _require_condition(remote_view)
     format_name = page_context.request.query_params.get(FORMAT_PARAMETER, "votable")
@@ -481,7 +507,18 @@ def _build_download_redirect(page_context: PageContext, keys: Sequence[str]) -> 
         message = format_message("{name}: {message}", fault.field, format_message(fault.message))
         raise ParamError(message, name=fault.field, remedy=fault.remedy)
     search = _choose_rows(remote_view, keys, page_context)
-    return build_redirect(_build_tap_address(remote_view, write_adql(search.build_query()), format_name))
+    adql = write_adql(search.build_query())
+    if page_context.request.method != "POST":
+        return RedirectResponse(_build_tap_address(remote_view, adql, format_name), 303)
+    service = remote_view.remote_table.service
+    status, body = remote_queries.send_tap_query(
+        service, adql, page_context.context.site.settings, service.seconds, format_name=format_name
+    )
+    if status != 200:
+        raise SourceError(format_message("{name} returned status {status}", service.name, status))
+    extension, media_type = FORMAT_FILES[format_name]
+    headers = {**DOWNLOAD_HEADERS, "content-disposition": f'attachment; filename="rows.{extension}"'}
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def _build_page_or_redirect(page_context: PageContext) -> PageContent:
