@@ -505,3 +505,30 @@ def test_rows_of_a_service_elsewhere_are_used_as_those_of_the_site(
             download = reader.takes(".detail .acts a:has-text('Download')")
             reader.done("remote")
             assert download.path().read_bytes() == (sources / "omega" / "fits" / f"{name}.fits").read_bytes()
+
+
+# --- 19 ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_spectrum_of_a_pixel_of_a_cube(reader: Reader, sources: Path) -> None:
+    path = sorted((sources / "omega" / "fits").glob("*.fits"))[40]
+    page = reader.page
+    reader.search(path.name)
+    reader.opens(".hits a:has-text('in Files')")
+    page.wait_for_selector(GRID)
+    if not page.locator(".detail:not([hidden]) dt").count():
+        reader.click(f"{GRID} td:nth-child(3)")
+    page.wait_for_selector(".detail dt")
+    reader.opens(".detail a:has-text('Explore')")
+    reader.tab.wait_for_panes("cube")
+    page.wait_for_selector(".cube:not([aria-busy])")
+    left, top = page.evaluate("() => window.hven.cube.picture.toScreen([1.5, 2.5])")
+    box = page.locator("canvas.slice").bounding_box()
+    assert box is not None
+    reader.clicks += 1
+    page.mouse.click(box["x"] + left, box["y"] + top)
+    page.wait_for_selector(".cube .of:has-text('Pixel 2, 3')")
+    page.wait_for_selector(".cube .uplot")
+    reader.done("cube")
+    drawn = page.evaluate("() => window.hven.spectrum.plot.data[3]")
+    assert drawn == pytest.approx(fits.getdata(path)[:, 2, 1].tolist())
