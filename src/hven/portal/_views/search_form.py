@@ -328,6 +328,11 @@ def build_position_search_fields(search: TableSearch) -> PositionSearchFields | 
     ----------
     search
         The search.
+
+    Returns
+    -------
+    fields
+        The fields with their values.
     """
     has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
     if find_position_columns(search.table) is None and not has_footprints:

@@ -521,6 +521,11 @@ def list_choosable_columns(
         The search of the reader.
     shown_names, uninformative_names
         Names of the shown columns, and of those with one value in all rows.
+
+    Returns
+    -------
+    columns
+        A mapping for each column, for the template.
     """
     units = dict(table_view.search.units)
     hidden_names = {*shown_names, *uninformative_names}

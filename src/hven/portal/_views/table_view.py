@@ -257,7 +257,15 @@ def translate_search_faults(search: TableSearch, page_context: PageContext) -> T
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantColumnSummary:
-    """The columns with the same value in all rows: those with values, and the labels of those without."""
+    """The columns with the same value in all rows.
+
+    Attributes
+    ----------
+    told
+        Label, unit and value of each column with values.
+    empty
+        Labels of the columns without values.
+    """
 
     told: Sequence[Mapping[str, object]] = ()
     empty: Sequence[str] = ()
