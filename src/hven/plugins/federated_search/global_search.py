@@ -264,8 +264,12 @@ def fetch_remote_table(target: SearchableTable, kind: str, site: Site, timeout_s
     table
         The table.
     """
+    if target.service is None:
+        raise AssertionError
     standard_table = load_standard_table(kind).copy_with(standard=STANDARD_FILES[kind])
-    return remote_queries.fetch_remote_table_columns(target, kind, site, timeout_seconds, standard_table=standard_table)
+    return remote_queries.fetch_remote_table_columns(
+        target.service, target.name, kind, site, timeout_seconds, standard_table=standard_table
+    )
 
 
 def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchableTable]:

@@ -19,7 +19,6 @@ from hven.sources import http_client
 if TYPE_CHECKING:
     from hven.model.settings import RemoteTapService, Settings
     from hven.model.table import Column
-    from hven.plugins.federated_search.global_search import SearchableTable
     from hven.portal.api.table_rows import TableSearch
     from hven.site import Site
 
@@ -31,14 +30,14 @@ KEY_COLUMNS = {"epn": "granule_uid", "obscore": "obs_publisher_did"}  # names of
 
 
 def fetch_remote_table_columns(
-    target: SearchableTable, kind: str, site: Site, timeout_seconds: float, *, standard_table: Table
+    service: RemoteTapService, table_name: str, kind: str, site: Site, timeout_seconds: float, *, standard_table: Table
 ) -> Table:
     """Read the columns of a remote table from the TAP_SCHEMA of its service, and cache them.
 
     Parameters
     ----------
-    target
-        The remote table.
+    service, table_name
+        The service, and the name of its table.
     kind
         Kind of the table: ``epn`` or ``obscore``.
     site
@@ -53,21 +52,19 @@ def fetch_remote_table_columns(
     table
         The table. Its key is the identifier of the standard, if it has that column.
     """
-    if target.service is None:
-        raise AssertionError
     column_cache = site.get_or_create(_create_remote_table_cache)
-    cached_table = column_cache.find(target.key)
+    key = f"{service.name}/{table_name}"
+    cached_table = column_cache.find(key)
     if cached_table is not None:
         read_time, table = cached_table
         if time.monotonic() - read_time < COLUMN_CACHE_SECONDS:
             return table
-    service = target.service
 
     def query_service(adql: str) -> list[dict[str, object]]:
         rows, _ = query_tap_service(service, adql, site.settings, timeout_seconds, is_complete=True)
         return list(rows.to_pylist())
 
-    (table,) = epn_conditions.fetch_epn_tap_tables(query_service, [target.name])
+    (table,) = epn_conditions.fetch_epn_tap_tables(query_service, [table_name])
     names = {column.name.lower(): column.name for column in table.columns}
     if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
         table = replace(table, position=(names["s_ra"], names["s_dec"]))
@@ -75,7 +72,7 @@ def fetch_remote_table_columns(
     columns = tuple(_add_standard_facts(column, standard_columns.get(column.name.lower())) for column in table.columns)
     primary = tuple(names[name] for name in (KEY_COLUMNS[kind],) if name in names)
     table = replace(table, columns=columns, primary=primary, standard=standard_table.standard)
-    column_cache.store(target.key, (time.monotonic(), table))
+    column_cache.store(key, (time.monotonic(), table))
     return table
 
 
