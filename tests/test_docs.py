@@ -712,7 +712,7 @@ def test_tests_that_proofs_name_exist() -> None:
 
     The folder may stand before the file. Tests of plug-in packages that were deleted are passed over.
     """
-    pages = [ROOT / f"docs/proofs/{name}.md" for name in ("portal", "products", "registry", "sources")]
+    pages = [ROOT / f"docs/proofs/{name}.md" for name in ("portal", "portal-tasks", "products", "registry", "sources")]
     pages += [page for page in PACKAGE_PAGES if page.stem.endswith("-proof")]
     texts = (page.read_text(encoding="utf-8") for page in pages)
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}

@@ -219,6 +219,8 @@ export type ExportOptions = {
   /** The content of an archive; null if it is unknown. */
   archive: { files: number; bytes: number; missing: number } | null;
   region: Region | null;
+  /** False if no job of this site can query the table. */
+  jobs?: boolean;
   /** The address of the rows as a VOTable and their keys, if they were requested. */
   table: string;
   keys: string[];

@@ -142,7 +142,8 @@ class ExportMenu {
     const formatItems = options.formats.map((exportFormat) =>
       this.createItem(exportFormat.label, "download", exportFormat.name),
     );
-    const jobItems = this.findJobList() ? [this.createJobItem(options.adql)] : [];
+    // jobs of this site cannot query tables of other services
+    const jobItems = options.jobs !== false && this.findJobList() ? [this.createJobItem(options.adql)] : [];
     updateEntries(requireElement(container, "[data-formats]"), [...formatItems, ...jobItems]);
     const scripts = findElement(container, "[data-scripts]");
     if (scripts) {

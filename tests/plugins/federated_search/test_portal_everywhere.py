@@ -328,7 +328,7 @@ def test_rows_of_all_services_are_merged_and_pictures_are_proxied(sights: tuple[
     wait_until(complete)
     answer = told[-1]["answer"]
     assert [(row["key"], row["row"]) for row in answer["rows"]] == [
-        *(("near.epn_core", f'["near-{n}"]') for n in range(6)), *(("other/far.epn_core", "") for n in range(6))
+        *(("near.epn_core", f'["near-{n}"]') for n in range(6)), *(("other/far.epn_core", f'["far-{n}"]') for n in range(6))
     ]  # fmt: skip
     assert answer["rows"][0]["url"].endswith("/collections/near/epn_core?_row=%5B%22near-0%22%5D")
     assert "thumbnail_url" not in [column["name"] for column in answer["columns"]]
@@ -399,8 +399,8 @@ def test_one_map_shows_the_rows_of_all_services(sights: tuple[Client, list[str],
     assert found["keys"] == [
         'near.epn_core ["near-2"]',
         'near.epn_core ["near-5"]',
-        "other/far.epn_core #0",
-        "other/far.epn_core #1",
+        'other/far.epn_core ["far-2"]',
+        'other/far.epn_core ["far-5"]',
     ]
     assert found["shapes"] == ["1 3 2 4"] * 4
 

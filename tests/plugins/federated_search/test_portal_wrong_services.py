@@ -15,7 +15,7 @@ from test_portal_everywhere import rows, table
 from hven.app._server import create_and_start_application
 from hven.model.errors import StorageError
 from hven.model.settings import RemoteTapService
-from hven.plugins.federated_search import global_search
+from hven.plugins.federated_search import global_search, remote_queries
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -147,7 +147,7 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def search_client(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(global_search, "SEARCH_TIMEOUT_SECONDS", 100.0)
-    monkeypatch.setattr(global_search, "MAX_RESPONSE_BYTES", 300_000)
+    monkeypatch.setattr(remote_queries, "MAX_RESPONSE_BYTES", 300_000)
     return Client(create_and_start_application(wrong_site))
 
 
@@ -177,10 +177,10 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     search_client: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a service elsewhere, and of a table here."""
-    well = global_search._query_tap_service
+    well = remote_queries.query_tap_service
     monkeypatch.setattr(
-        global_search,
-        "_query_tap_service",
+        remote_queries,
+        "query_tap_service",
         lambda service, *rest, **named: {}["x"] if service.name == "good" else well(service, *rest, **named),
     )
     count = QueryRunner.fetch_number

@@ -8,9 +8,7 @@ All tables are queried in parallel with one timeout. Each result is shown, and e
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -23,20 +21,16 @@ from hven import query
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
 from hven.descriptor import load_standard_descriptor
-from hven.model import LruCache, plugins
 from hven.model.errors import (
     HvenError,
     OverloadedError,
-    SourceError,
-    TooLargeError,
-    UserError,
     format_message,
     join_messages,
 )
 from hven.model.settings import RemoteTapService
 from hven.model.table import Table, set_column_epochs
+from hven.plugins.federated_search import remote_queries
 from hven.plugins.federated_search.registered_tables import RegisteredTableCache
-from hven.portal import conditions as epn_conditions
 from hven.portal.api import column_values
 from hven.portal.api.column_values import FacetChoice, build_column_ref
 from hven.portal.api.page_rows import classify_table_standard, parse_search
@@ -61,10 +55,6 @@ STANDARD_FILES = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
 SEARCH_TIMEOUT_SECONDS = 10.0  # for all tables together
 REGISTRY_TIMEOUT_SECONDS = 60.0  # for the list of a registry
 MAX_PARALLEL_TABLES = 12  # tables that a process queries at once, for all readers
-MAX_QUERIES_PER_SERVICE = 4  # queries to one remote service at once: our readers shall not overload it
-MAX_CACHED_TABLES = 1000  # remote tables whose columns are cached
-COLUMN_CACHE_SECONDS = 3600.0  # how long the columns of a remote table are cached
-MAX_RESPONSE_BYTES = 16 * 1024**2  # of the response of a remote service
 MAX_SINGLE_TABLE_ROWS, MAX_SHARED_TABLE_ROWS = 50, 12  # rows of one table shown alone, and of each of several
 MAX_EXAMPLE_VALUES = 3  # targets, and product types, of the examples
 MAX_VALUE_TABLES, MAX_SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; values that it offers
@@ -255,6 +245,33 @@ def load_standard_table(kind: str) -> Table:
     return table
 
 
+def fetch_remote_table(target: SearchableTable, kind: str, site: Site, timeout_seconds: float) -> Table:
+    """Return a remote table with its columns and its key, as its service describes it.
+
+    Parameters
+    ----------
+    target
+        The remote table.
+    kind
+        Kind of the table.
+    site
+        The site.
+    timeout_seconds
+        Seconds to wait for the answer.
+
+    Returns
+    -------
+    table
+        The table.
+    """
+    if target.service is None:
+        raise AssertionError
+    standard_table = load_standard_table(kind).copy_with(standard=STANDARD_FILES[kind])
+    return remote_queries.fetch_remote_table_columns(
+        target.service, target.name, kind, site, timeout_seconds, standard_table=standard_table
+    )
+
+
 def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchableTable]:
     """List the tables of a kind: those of this site that the reader may see, then the remote ones.
 
@@ -343,7 +360,7 @@ def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
         with query.run_query(text, ANONYMOUS_PRINCIPAL, site=runner.site) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
     service = RemoteTapService(name="registry", url=name)
-    rows, _ = _query_tap_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)
+    rows, _ = remote_queries.query_tap_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)
     return list(rows.to_pylist())
 
 
@@ -446,7 +463,7 @@ def query_searchable_table(
             if not target.registry_entry.may_have_rows(standard_search):
                 message = "according to the registry, it has no such data"
                 return TableQueryOutcome(target=target, status="other", message=message)
-        table = target.table or _fetch_remote_table_columns(target, kind, runner.site, timeout_seconds)
+        table = target.table or fetch_remote_table(target, kind, runner.site, timeout_seconds)
         search = parse_search(pairs, table)
         if search.faults:
             return TableQueryOutcome(target=target, status="other", message=_join_search_fault_messages(search))
@@ -524,14 +541,22 @@ def _count_and_fetch_remote_rows(
 ) -> tuple[int, _FirstTableRows]:
     """Count the rows of a remote table, and fetch the first ones."""
     count_query = write_adql(search.build_count_query())
-    count_rows, _ = _query_tap_service(service, count_query, settings, _compute_positive_remaining_seconds(deadline))
-    row_count = _parse_row_count(count_rows)
+    remaining_seconds = _compute_positive_remaining_seconds(deadline)
+    count_rows, _ = remote_queries.query_tap_service(service, count_query, settings, remaining_seconds)
+    row_count = remote_queries.parse_row_count(count_rows)
     if not row_limit or not row_count:
         return row_count, _NO_ROWS
-    page_query = write_adql(search.build_query(limit=row_limit))
-    rows, columns = _query_tap_service(service, page_query, settings, _compute_positive_remaining_seconds(deadline))
-    page, shown_columns = _select_requested_columns(rows, columns, search, row_limit)
-    return row_count, _FirstTableRows(rows=page, columns=shown_columns)
+    keyed_search = _with_key_columns(search)
+    page_query = write_adql(keyed_search.build_query(limit=row_limit))
+    remaining_seconds = _compute_positive_remaining_seconds(deadline)
+    rows, columns = remote_queries.query_tap_service(service, page_query, settings, remaining_seconds)
+    page, all_columns = remote_queries.select_requested_columns(rows, columns, keyed_search, row_limit)
+    keys: tuple[str, ...] = ()
+    if search.table.primary:
+        keys = format_keys(page, search.table.primary)
+    shown_columns = all_columns[: len(search.list_shown_columns())]
+    shown_page = page.select([column.name for column in shown_columns])
+    return row_count, _FirstTableRows(rows=shown_page, columns=shown_columns, keys=keys)
 
 
 def count_column_values(
@@ -558,7 +583,7 @@ def count_column_values(
         except HvenError:  # the page of the table shows the reason; the other tables have values
             return None
 
-    with ThreadPoolExecutor(MAX_QUERIES_PER_SERVICE) as pool:
+    with ThreadPoolExecutor(remote_queries.MAX_QUERIES_PER_SERVICE) as pool:
         value_facets = list(pool.map(count_facet, table_columns[:MAX_VALUE_TABLES]))
     counts: dict[str, int] = {}
     for facet in value_facets:
@@ -608,13 +633,6 @@ def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
 
 
 _pool = ThreadPoolExecutor(MAX_PARALLEL_TABLES, thread_name_prefix="everywhere")
-_lock = threading.Lock()
-_semaphores: dict[str, threading.BoundedSemaphore] = {}
-
-
-def _create_remote_table_cache() -> LruCache[tuple[float, Table]]:
-    """Create the cache of remote tables, with the time at which their columns were read."""
-    return LruCache(MAX_CACHED_TABLES)
 
 
 def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
@@ -627,132 +645,3 @@ def _with_key_columns(search: TableSearch) -> TableSearch:
     shown_names = [column.name for column in search.list_shown_columns()]
     columns = tuple(dict.fromkeys([*shown_names, *search.table.primary]))
     return search.copy_with(columns=columns)
-
-
-def _parse_row_count(rows: pa.Table) -> int:
-    try:
-        number = int(rows.column(0)[0].as_py())
-    except (IndexError, TypeError, ValueError, OverflowError) as error:
-        raise SourceError("its response to a count query contains no number") from error
-    if number < 0:
-        raise SourceError("its response to a count query contains no number")
-    return number
-
-
-def _select_requested_columns(
-    rows: pa.Table, columns: tuple[Column, ...], search: TableSearch, row_limit: int
-) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Select the requested columns of an answer, regardless of case, and at most `row_limit` rows."""
-    reversed_columns = reversed(list(enumerate(columns)))
-    column_numbers = {column.name.lower(): number for number, column in reversed_columns}
-    names = [column.name for column in search.list_shown_columns()]
-    missing_names = [name for name in names if name.lower() not in column_numbers]
-    if missing_names:
-        missing_text = ", ".join(missing_names)[:100]
-        raise SourceError(format_message("its response lacks the requested columns: {names}", missing_text))
-    numbers = [column_numbers[name.lower()] for name in names]
-    selected = rows.select(numbers).rename_columns(names).slice(0, row_limit)
-    selected_columns = [replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True)]
-    return selected, tuple(selected_columns)
-
-
-def _fetch_remote_table_columns(target: SearchableTable, kind: str, site: Site, timeout_seconds: float) -> Table:
-    """Read the columns of a remote table from the TAP_SCHEMA of its service, and cache them."""
-    if target.service is None:
-        raise AssertionError
-    column_cache = site.get_or_create(_create_remote_table_cache)
-    cached_table = column_cache.find(target.key)
-    if cached_table is not None:
-        read_time, table = cached_table
-        if time.monotonic() - read_time < COLUMN_CACHE_SECONDS:
-            return table
-    service = target.service
-
-    def query_service(adql: str) -> list[dict[str, object]]:
-        rows, _ = _query_tap_service(service, adql, site.settings, timeout_seconds, is_complete=True)
-        return list(rows.to_pylist())
-
-    (table,) = epn_conditions.fetch_epn_tap_tables(query_service, [target.name])
-    names = {column.name.lower(): column.name for column in table.columns}
-    if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
-        table = replace(table, position=(names["s_ra"], names["s_dec"]))
-    column_cache.store(target.key, (time.monotonic(), table))
-    return table
-
-
-def _query_tap_service(
-    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float, *, is_complete: bool = False
-) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Query a TAP service; return its rows and the metadata of their columns.
-
-    With `is_complete`, a truncated answer is an error.
-    """
-    status, body = _send_tap_query(service, adql, settings, timeout_seconds)
-    try:
-        plugin = plugins.load_plugin("formats", "votable")
-        table_stream = plugin.FORMAT.read(io.BytesIO(body), batch=10_000)
-        batches = list(table_stream.batches)
-    except UserError as error:
-        if b"VOTABLE" in body[:4000]:
-            message = error.message
-        else:
-            message = format_message("it returned status {status} without a VOTable", status)
-        raise SourceError(format_message("{name}: {message}", service.name, message)) from error
-    except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
-        error_name = type(error).__name__
-        message = format_message("{name}: its VOTable cannot be read ({error})", service.name, error_name)
-        raise SourceError(message) from error
-    if status != 200:
-        raise SourceError(format_message("{name} returned status {status}", service.name, status))
-    if is_complete and table_stream.is_truncated:
-        raise SourceError(
-            format_message("{name}: the description of its tables was truncated (QUERY_STATUS=OVERFLOW)", service.name)
-        )
-    if batches:
-        schema = batches[0].schema
-    else:
-        schema = pa.schema([column.arrow_field for column in table_stream.metadata.columns])
-    return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
-
-
-def _send_tap_query(
-    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float
-) -> tuple[int, bytes]:
-    """Send a query to a TAP service; return the status and the body of the response."""
-    with _lock:
-        semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
-    if not semaphore.acquire(blocking=False):
-        message = format_message("{name} is busy with other users' queries", service.name)
-        raise OverloadedError(message, remedy="try again in a few seconds")
-    end = time.monotonic() + timeout_seconds
-    form_fields = [
-        ("REQUEST", "doQuery"),
-        ("LANG", "ADQL"),
-        ("FORMAT", "votable"),
-        ("RESPONSEFORMAT", "votable"),
-        ("QUERY", adql),
-    ]
-    try:
-        with http_client.stream_answer(
-            "POST",
-            f"{service.url.rstrip('/')}/sync",
-            form_fields=form_fields,
-            headers={"User-Agent": "hven (portal)"},
-            timeout_seconds=timeout_seconds,
-            allow_private=settings.allow_private,
-        ) as response:
-            body = bytearray()
-            for part in response.parts:
-                body += part
-                if len(body) > MAX_RESPONSE_BYTES:
-                    raise TooLargeError(
-                        format_message("{name} sent more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
-                    )
-                if time.monotonic() > end:
-                    message = format_message(
-                        "{name} did not finish within {seconds:g} s", service.name, timeout_seconds
-                    )
-                    raise http_client.NoAnswerError(message)
-            return response.status, bytes(body)
-    finally:
-        semaphore.release()

@@ -21,9 +21,11 @@ from hven.plugins.federated_search import (
     global_search,
     global_search_map,
     global_search_rows,
+    remote_table_page,
     remote_thumbnails,
 )
 from hven.plugins.federated_search.global_search import STANDARD_FILES, load_standard_table
+from hven.plugins.federated_search.remote_table_page import build_remote_table_address
 from hven.plugins.federated_search.search_menu import list_searchable_standards
 from hven.portal.api.page_rows import (
     NEAR_PARAMETER,
@@ -217,6 +219,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     map_options = build_map_header_options(context.site.settings)
     return [
         *coincident_rows_data.build_routes(context),
+        *remote_table_page.build_routes(context),
         Route("/search/{kind}/picture", wrap_endpoint_with_gates_and_errors(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
@@ -528,9 +531,9 @@ def _describe_table_outcome(
     if target.table is not None:
         rows_url = f"{build_table_address(page_context.base, target.table)}?{search.write_query_string()}"
     else:
-        own_parameters = [(TABLE_PARAMETER, target.key), (WAIT_PARAMETER, "1")]
-        rows_query = urlencode([*search.list_parameters(), *own_parameters])
-        rows_url = f"{page_context.base}/search/{kind}?{rows_query}"
+        service_name = target.service.name if target.service is not None else ""
+        table_address = build_remote_table_address(page_context.base, kind, service_name, target.name)
+        rows_url = f"{table_address}?{search.write_query_string()}"
     return TableResultLine(
         key=target.key,
         title=target.title,

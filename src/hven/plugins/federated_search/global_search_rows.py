@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from hven.model.table import Table, set_column_epochs
 from hven.plugins.federated_search import global_search, remote_thumbnails
+from hven.plugins.federated_search.remote_table_page import build_remote_table_address
+from hven.plugins.federated_search.remote_table_rows import compute_extremes
 from hven.portal.api.page_rows import RowPage, build_table_address
 from hven.portal.api.table_rows import build_column_headings, cell_to_json, columns_to_json, format_cells
 from hven.services.addresses import list_base_urls
@@ -56,7 +55,7 @@ def merge_result_rows(
         if target_result.first_rows is None:
             continue
         answer_table = Table(schema="", name="answer", columns=target_result.columns, standard=standard)
-        result_table = set_column_epochs(answer_table, _compute_extremes(target_result.first_rows))
+        result_table = set_column_epochs(answer_table, compute_extremes(target_result.first_rows))
         labels = page_context.build_column_labels(result_table)
         page = RowPage(
             columns=result_table.columns,
@@ -71,15 +70,13 @@ def merge_result_rows(
         for row_number, values in enumerate(format_cells(page, result_table, labels=labels)):
             cells_by_name = dict(zip(order, values, strict=True))
             cells = [cells_by_name.get(name) for name in names]
-            table_address = ""
-            if target_result.target.table is not None and target_result.keys:
-                table_address = build_table_address(page_context.base, target_result.target.table)
+            table_address = _build_table_page_address(target_result, kind, page_context)
             merged_row = {
                 "from": target_result.target.title,
                 "key": target_result.target.key,
                 "row": target_result.keys[row_number] if target_result.keys else "",
                 "table": table_address,
-                "url": _build_row_address(target_result, row_number, page_context),
+                "url": _build_row_address(target_result, row_number, table_address),
                 "picture": _build_picture_address(cells_by_name, kind, page_context),
                 "cells": [None if cell is None else cell_to_json(cell) for cell in cells],
             }
@@ -92,26 +89,24 @@ def merge_result_rows(
     }
 
 
-def _compute_extremes(rows: pa.Table) -> dict[str, dict[str, object]]:
-    """Return the extremes of each numeric column.
-
-    They distinguish Julian dates from modified ones, which remote services do not declare.
-    """
-    extremes = {}
-    for name in rows.column_names:
-        values = rows.column(name)
-        if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
-            minimum_maximum = pc.min_max(values)
-            extremes[name] = {"minimum": minimum_maximum["min"].as_py(), "maximum": minimum_maximum["max"].as_py()}
-    return extremes
+def _build_table_page_address(target_result: TableQueryOutcome, kind: str, page_context: PageContext) -> str:
+    """Return the page of the table of a result; empty if its rows have no keys."""
+    target = target_result.target
+    if not target_result.keys:
+        return ""
+    if target.table is not None:
+        return build_table_address(page_context.base, target.table)
+    if target.service is None:
+        return ""
+    return build_remote_table_address(page_context.base, kind, target.service.name, target.name)
 
 
-def _build_row_address(target_result: TableQueryOutcome, row_number: int, page_context: PageContext) -> str:
+def _build_row_address(target_result: TableQueryOutcome, row_number: int, table_address: str) -> str:
     """Return the page of a row of this site."""
     if target_result.target.table is None or not target_result.keys:
         return ""
     row_query = urlencode({"_row": target_result.keys[row_number]})
-    return f"{build_table_address(page_context.base, target_result.target.table)}?{row_query}"
+    return f"{table_address}?{row_query}"
 
 
 def _build_picture_address(cells_by_name: Mapping[str, TextCell | None], kind: str, page_context: PageContext) -> str:

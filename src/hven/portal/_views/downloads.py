@@ -136,7 +136,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
+def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[dict[str, str]]:
     """Write a query as lines for common programs; every part is quoted as its language needs it.
 
     Parameters
@@ -145,6 +145,8 @@ def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
         The query.
     base
         Address of the site or the portal.
+    tap
+        Address of another TAP service that runs the query; empty: that of `base`.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
         query = " ".join(text.split())
     else:
         query = text
-    tap = f"{base}/tap"
+    tap = tap or f"{base}/tap"
     python = repr(query)
     query_parameters = {"LANG": "ADQL", "RESPONSEFORMAT": "votable", "QUERY": query}
     query_address = f"{tap}/sync?{urlencode(query_parameters)}"

@@ -322,7 +322,18 @@ def describe_form_field(form_field: FormField, values: Sequence[str], labels: Co
 
 
 def build_position_search_fields(search: TableSearch) -> PositionSearchFields | None:
-    """Describe the fields of a place; None if the table has no positions."""
+    """Describe the fields of a place; None if the table has no positions.
+
+    Parameters
+    ----------
+    search
+        The search.
+
+    Returns
+    -------
+    fields
+        The fields with their values.
+    """
     has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
     if find_position_columns(search.table) is None and not has_footprints:
         return None
@@ -426,7 +437,13 @@ def build_condition_chips(search: TableSearch, labels: ColumnLabels) -> list[dic
 
 
 def describe_field_parts(search: TableSearch) -> dict[str, dict[str, str]]:
-    """Return the values in the fields of columns, for scripts."""
+    """Return the values in the fields of columns, for scripts.
+
+    Parameters
+    ----------
+    search
+        The search.
+    """
     written_values = list_field_values(search)
     labels = ColumnLabels(table=search.table)
     field_parts = {}

@@ -289,8 +289,14 @@ def _find_collection_name(table_view: TableView) -> str:
     return release.collection
 
 
-def _list_form_parameters(search_form: SearchForm) -> set[str]:
-    """Return the parameters that the fields of a form set."""
+def list_form_parameters(search_form: SearchForm) -> set[str]:
+    """Return the parameters that the fields of a form set.
+
+    Parameters
+    ----------
+    search_form
+        The form.
+    """
     form_fields = {form_field.name for form_field in search_form.fields} | {"_q"}
     if search_form.place:
         form_fields.add("_near")
@@ -386,7 +392,7 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
         every=total_count,
         begin=offset + 1,
         end=offset + len(cell_rows),
-        pages=_build_page_links(table_view, row_page, size, total.rows),
+        pages=build_page_links(table_view, row_page, size, total.rows),
         lost=table_view.is_state_lost,
         plotted=plotted_axes,
         plot_first=";".join(choose_plot_columns(table_view)),
@@ -397,7 +403,7 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
         form=search_form,
         known_choices=list_choices_without_counts(table_view),
         kind=classify_table_standard(table_view.table),
-        known=_list_form_parameters(search_form),
+        known=list_form_parameters(search_form),
         chips=build_condition_chips(search, table_view.labels),
         without=relaxed_searches,
         faults=search.faults,
@@ -408,7 +414,7 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
         links=list_table_link_menus(table_view.table, page_context),
         table_values=compute_table_page_values(table_view, page_context),
         state_pairs=search.list_parameters(),
-        choosable=_list_choosable_columns(table_view, shown_names, uninformative_names),
+        choosable=list_choosable_columns(table_view, shown_names, uninformative_names),
         raw=table_view.labels.is_raw,
         other_names=_write_label_switch_query(table_view),
         here=table_address,
@@ -504,10 +510,23 @@ def _build_checkbox_values(keys: Sequence[str], files: Sequence[Sequence[dict[st
     return tick_keys
 
 
-def _list_choosable_columns(
+def list_choosable_columns(
     table_view: TableView, shown_names: Sequence[str], uninformative_names: Collection[str]
 ) -> list[dict[str, object]]:
-    """List the columns that can be shown, with the units of each; the shown ones come first, in their order."""
+    """List the columns that can be shown, with the units of each; the shown ones come first, in their order.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+    shown_names, uninformative_names
+        Names of the shown columns, and of those with one value in all rows.
+
+    Returns
+    -------
+    columns
+        A mapping for each column, for the template.
+    """
     units = dict(table_view.search.units)
     hidden_names = {*shown_names, *uninformative_names}
     other_names = [
@@ -614,10 +633,20 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColum
     )
 
 
-def _build_page_links(
+def build_page_links(
     table_view: TableView, page: row_pages.RowPage, size: int, total_rows: int | None
 ) -> dict[str, str]:
-    """Return the addresses of the pages before and after this one, in the same state of the table."""
+    """Return the addresses of the pages before and after this one, in the same state of the table.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+    page
+        The rows of this page.
+    size, total_rows
+        Number of rows of a page, and of all rows; None: they are not counted.
+    """
     offset = page.offset
     has_more = page.has_more
 

@@ -257,7 +257,15 @@ def translate_search_faults(search: TableSearch, page_context: PageContext) -> T
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantColumnSummary:
-    """The columns with the same value in all rows: those with values, and the labels of those without."""
+    """The columns with the same value in all rows.
+
+    Attributes
+    ----------
+    told
+        Label, unit and value of each column with values.
+    empty
+        Labels of the columns without values.
+    """
 
     told: Sequence[Mapping[str, object]] = ()
     empty: Sequence[str] = ()
@@ -321,7 +329,15 @@ def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collectio
 
 
 def column_pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[dict[str, Any]]:
-    """Return the pairs of columns that pages show as one, as JSON."""
+    """Return the pairs of columns that pages show as one, as JSON.
+
+    Parameters
+    ----------
+    headings
+        Headings of the columns.
+    labels
+        Labels of the columns.
+    """
     return [
         {
             "name": column_pair.name,

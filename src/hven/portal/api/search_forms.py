@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from hven.portal._explore.search import SearchFault
 from hven.portal._explore.search_fields import join_form_field_parameters
-from hven.portal._views.search_form import FormSection, SearchForm, SearchFormField, build_search_form
+from hven.portal._views.search_form import (
+    FormSection,
+    SearchForm,
+    SearchFormField,
+    build_position_search_fields,
+    build_search_form,
+    describe_field_parts,
+)
 from hven.portal._views.table_page import build_map_header_options
 from hven.portal._views.table_view import translate_search_faults
 
@@ -14,7 +21,9 @@ __all__ = [
     "SearchForm",
     "SearchFormField",
     "build_map_header_options",
+    "build_position_search_fields",
     "build_search_form",
+    "describe_field_parts",
     "join_form_field_parameters",
     "translate_search_faults",
 ]

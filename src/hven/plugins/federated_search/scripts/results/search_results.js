@@ -1,5 +1,5 @@
-// A list of rows from several tables, filled as the tables answer. A click opens the panel of a row, or the known
-// values of a remote one.
+// A list of rows from several tables, filled as the tables answer. A click opens the panel of a row, or the listed
+// values of a row without a key.
 import { findElements, requireElement, createElement, getEventTarget } from "hven/dom.js";
 import { fillCell } from "hven/table_cells.js";
 /** @import {Column, Value} from "hven/answers.js" */
@@ -108,7 +108,7 @@ export class SearchResultTable {
   }
 
   /**
-   * Open a row that was chosen on the map by its table and key; remote rows only have the listed values.
+   * Open a row that was chosen on the map by its table and key; rows without a key only have the listed values.
    * @param {string} mapKey
    */
   openPlaced(mapKey) {
@@ -165,7 +165,7 @@ export class SearchResultTable {
   }
 
   /**
-   * Show the listed values of a remote row.
+   * Show the listed values of a row without a key.
    * @param {HTMLTableRowElement} line
    */
   showRemoteRow(line) {
