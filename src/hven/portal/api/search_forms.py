@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.search import SearchFault
+from hven.portal._explore.search import SearchCondition, SearchFault
 from hven.portal._explore.search_fields import join_form_field_parameters
 from hven.portal._views.search_form import FormSection, SearchForm, SearchFormField, build_search_form
 from hven.portal._views.table_page import build_map_header_options
@@ -10,6 +10,7 @@ from hven.portal._views.table_view import translate_search_faults
 
 __all__ = [
     "FormSection",
+    "SearchCondition",
     "SearchFault",
     "SearchForm",
     "SearchFormField",
