@@ -76,7 +76,7 @@ def split_into_trapezoids(x: Numbers, y: Numbers) -> list[Trapezoid]:
         if right - left <= MIN_WIDTH_SHARE * width:
             continue
         places = {}
-        for pair in _pair_sides(sides, left, right):
+        for pair in _find_side_pairs(sides, left, right):
             place = open_trapezoids.get(pair)
             if place is None:
                 place = len(trapezoids)
@@ -120,7 +120,7 @@ def _find_crossings(x: Numbers, y: Numbers) -> Numbers:
     return np.asarray(places[crosses], np.float64)
 
 
-def _pair_sides(
+def _find_side_pairs(
     sides: list[tuple[PolygonSide, float]], left: float, right: float
 ) -> list[tuple[PolygonSide, PolygonSide]]:
     """Pair the sides below and above the parts of the polygon between two places, where no sides cross."""
