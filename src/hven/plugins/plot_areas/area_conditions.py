@@ -54,6 +54,16 @@ class AreaAxis:
     def parse_place(self, text: str) -> float:
         """Parse a value as a place on the axis.
 
+        Parameters
+        ----------
+        text
+            A number in the unit of the axis, or a time.
+
+        Returns
+        -------
+        place
+            The number, its logarithm, or the Julian date of the time.
+
         Raises
         ------
         ValueError
@@ -73,7 +83,13 @@ class AreaAxis:
         return number
 
     def build_value(self) -> syntax_tree.Expr:
-        """Build the place of a row on the axis."""
+        """Build the place of a row on the axis.
+
+        Returns
+        -------
+        value
+            An expression of the column.
+        """
         column = self.column
         value: syntax_tree.Expr = build_column_ref(column.name)
         if column.type.is_timestamp:

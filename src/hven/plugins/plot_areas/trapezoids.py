@@ -20,7 +20,17 @@ MIN_WIDTH_SHARE = 1e-12  # of the polygon's width: narrower trapezoids come from
 
 @dataclass(frozen=True, slots=True)
 class PolygonSide:
-    """A side of a polygon, from left to right; `direction` is 1 if the outline follows it so, otherwise -1."""
+    """A side of a polygon, from left to right.
+
+    Attributes
+    ----------
+    left, left_height
+        Place and height of its left end.
+    slope
+        Change of the height by place.
+    direction
+        1 if the outline follows the side from left to right, otherwise -1.
+    """
 
     left: float
     left_height: float
@@ -28,13 +38,32 @@ class PolygonSide:
     direction: int
 
     def compute_height(self, place: float) -> float:
-        """Compute the height of the side, or of the line through it."""
+        """Compute the height of the side, or of the line through it.
+
+        Parameters
+        ----------
+        place
+            A place across.
+
+        Returns
+        -------
+        height
+            The height there.
+        """
         return self.left_height + self.slope * (place - self.left)
 
 
 @dataclass(frozen=True, slots=True)
 class Trapezoid:
-    """The part of a polygon between two places and two sides, all of which belong to it."""
+    """The part of a polygon between two places and two sides, all of which belong to it.
+
+    Attributes
+    ----------
+    left, right
+        The places where it begins and ends.
+    lower_side, upper_side
+        The sides below and above it.
+    """
 
     left: float
     right: float
