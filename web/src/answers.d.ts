@@ -191,10 +191,14 @@ export type Axis = {
   unit: string;
   time?: boolean;
   error?: { name: string; values: (number | null)[] };
+  /** The unit of converted values, as conditions write it. */
+  condition_unit?: string;
+  /** Whether the values are reciprocals of the stored ones. */
+  is_reciprocal?: boolean;
 };
 
 /** `/histogram`. */
-export type Histogram = Axis & { low: number; high: number; counts: number[]; missing: number };
+export type Histogram = Axis & { column: string; low: number; high: number; counts: number[]; missing: number };
 
 /** `/points`: values by axis, or a density if there are too many. */
 export type Points = {

@@ -62,5 +62,6 @@ export function readFieldCondition(name, hasParts, getValue, isTime = false) {
 export function getConditionLabel({ name, label }, t) {
   /** @type {Record<string, string>} */
   const names = { _q: t("Words"), _near: t("Place"), _in: t("Region"), _every: t("One row every") };
-  return names[name] ?? label;
+  // conditions of packages have names with an underscore, and labels that the catalogues translate
+  return names[name] ?? (name.startsWith("_") ? t(label) : label);
 }

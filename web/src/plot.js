@@ -52,12 +52,8 @@ class PlotPane {
     const json = requireElement(container, "script[type='application/json']").textContent;
     /** @type {{name: string, label: string, unit: string}[]} */
     this.columns = JSON.parse(json ?? "[]");
-    const [x = this.columns[0]?.name ?? "", y = this.columns[1]?.name ?? ""] =
-      container.dataset.first?.split(";") ?? [];
-    this.defaultAxes = {
-      x,
-      y: container.dataset.first === undefined ? y : (container.dataset.first.split(";")[1] ?? ""),
-    };
+    const [x = "", y = ""] = container.dataset.first?.split(";") ?? this.columns.map(({ name }) => name);
+    this.defaultAxes = { x, y };
     this.choicesElement = requireElement(container, ".axes");
     this.plotElement = requireElement(container, ".drawn");
     this.message = requireElement(container, ".told");
@@ -203,6 +199,7 @@ class PlotPane {
   clearPlot(text) {
     this.plot?.destroy();
     this.plot = null;
+    this.workspace.setDrawnPlot(null);
     this.message.textContent = text;
   }
 
@@ -237,8 +234,9 @@ class PlotPane {
   /**
    * @param {Pick<uPlot.Options, "scales" | "axes" | "series" | "hooks">} options
    * @param {uPlot.AlignedData} data
+   * @param {Axis[]} axes
    */
-  createPlot(options, data) {
+  createPlot(options, data, axes) {
     const { plotElement } = this;
     this.plot?.destroy();
     plotElement.replaceChildren();
@@ -246,6 +244,7 @@ class PlotPane {
     const defaults = { legend: { show: false }, cursor: { points: { show: false } } };
     this.plot = new uPlot({ ...size, ...defaults, ...options }, data, plotElement);
     window.hven = { ...window.hven, plot: this.plot };
+    this.workspace.setDrawnPlot({ plot: this.plot, axes });
   }
 
   /**
@@ -267,7 +266,8 @@ class PlotPane {
       axes: [this.createAxis(histogram), this.createAxis({ label: t("rows"), unit: "" }, true, isLog)],
       series: [{}, { stroke: accent, fill: accent, paths: barPaths, points: { show: false } }],
     };
-    this.createPlot(options, [listBinCentres(histogram), isLog ? counts.map((count) => count || null) : counts]);
+    const heights = isLog ? counts.map((count) => count || null) : counts;
+    this.createPlot(options, [listBinCentres(histogram), heights], [{ ...histogram, name: histogram.column }]);
     const total = this.workspace.formatNumber(counts.reduce((sum, count) => sum + count, 0));
     const missingText = t("{missing} without a value", { missing: this.workspace.formatNumber(missing) });
     this.message.textContent = `${t("{total} rows", { total })}${missing ? `, ${missingText}` : ""}`;
@@ -306,7 +306,7 @@ class PlotPane {
       ],
       hooks: { setCursor: [(/** @type {uPlot} */ plot) => this.hoverNearest(plot)] },
     };
-    this.createPlot(options, /** @type {uPlot.AlignedData} */ (data));
+    this.createPlot(options, /** @type {uPlot.AlignedData} */ (data), points.axes.slice(0, 2));
     this.message.textContent = describePoints(drawnIndices.length, points, {
       t,
       number: (value) => this.workspace.formatNumber(value),
@@ -353,10 +353,7 @@ class PlotPane {
         },
       ],
     };
-    this.createPlot(options, [
-      [left, right],
-      [low, high],
-    ]);
+    this.createPlot(options, /** @type {uPlot.AlignedData} */ ([box.slice(0, 2), box.slice(2)]), axes);
     const maxText = `${densityScale.more ? "≥ " : ""}${this.workspace.formatNumber(densityScale.most)}`;
     this.legendElement.append(`${t("rows")}: 1 `, createScaleStrip(densityScale.ramp), ` ${maxText}`);
     const rowCount = counts.flat().reduce((sum, count) => sum + count, 0);

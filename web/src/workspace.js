@@ -1,5 +1,6 @@
 // The state that the panes of a page share: address, selection, loaded rows, requests, language.
-/** @import {Column, RelaxedSearch, Translate, Value} from "./answers.js" */
+/** @import uPlot from "uplot" */
+/** @import {Axis, Column, RelaxedSearch, Translate, Value} from "./answers.js" */
 
 /** @typedef {Record<string, string | string[] | null>} StateChanges null removes a parameter, a list repeats it */
 /** @typedef {{columns: Column[], rows: Value[][], keys: string[], total: number | null, exact: boolean}} LoadedRows */
@@ -7,6 +8,7 @@
  * @typedef {{tableUrl: string, keys: string[]}} RowReference
  * a row by its key, which the keys of the other files of its observation follow
  */
+/** @typedef {{plot: uPlot, axes: Axis[]}} DrawnPlot a plot with the axes of columns: one of a histogram, else two */
 /** @typedef {(row: RowReference) => HTMLElement} CreateRowAction */
 /** @typedef {(row: RowReference) => HTMLElement} CreateRowSection */
 /**
@@ -203,6 +205,7 @@ export class RequestError extends Error {
  * @extends {EventEmitter<{
  *   rows: {},
  *   count: {},
+ *   plot: {},
  *   step: {step: number},
  *   ticked: {of?: string, line: string[], on: boolean},
  *   overtaken: {pane: string},
@@ -219,6 +222,9 @@ export class Workspace extends EventEmitter {
   /** The rows that the grid has loaded.
    * @type {LoadedRows | null} */
   loadedRows = null;
+  /** The plot of the page.
+   * @type {DrawnPlot | null} */
+  drawnPlot = null;
   /** The last count that the form received.
    * @type {{search: string, total: number | null, exact: boolean, without: RelaxedSearch[]} | null} */
   lastCount = null;
@@ -267,6 +273,15 @@ export class Workspace extends EventEmitter {
   setLoadedRows(rows) {
     this.loadedRows = rows;
     this.emit("rows", {});
+  }
+
+  /**
+   * Store the plot that is drawn and notify the panes.
+   * @param {DrawnPlot | null} drawnPlot
+   */
+  setDrawnPlot(drawnPlot) {
+    this.drawnPlot = drawnPlot;
+    this.emit("plot", {});
   }
 
   /**

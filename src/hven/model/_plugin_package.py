@@ -187,6 +187,9 @@ class PluginPackage:
     table_links
         Links that pages of tables and of their rows show, each the place of a
         `hven.portal.api.table_links.TableLinkKind` as ``module:name``.
+    search_conditions
+        Conditions of searches in tables that no column has, by the parameters of addresses (``_area``), each the place
+        of a `hven.portal.api.search_forms.SearchCondition` as ``module:name``. A column of that name comes first.
     table_pages
         Place of what it adds to the pages of tables besides templates and links, a
         `hven.portal.api.table_pages.TablePageExtension`, as ``module:name``; empty: nothing.
@@ -318,6 +321,7 @@ class PluginPackage:
     used_keys: tuple[str, ...] = ()
     pages: str = field(default="", metadata=_NAMES_OBJECTS)
     table_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    search_conditions: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     table_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     scripts: str = ""
     translations: str = ""

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatSurveyName } from "../../../src/hven/plugins/sky_maps/scripts/drawing/sky_background.js";
+import {
+  formatSurveyName,
+  parseShownSurveys,
+  SurveyOverlays,
+} from "../../../src/hven/plugins/sky_maps/scripts/drawing/sky_background.js";
 import {
   parseCentre,
   measureDistance,
@@ -289,4 +293,42 @@ test("many corners give no more vertices than a search may have", () => {
 test("other regions are no polygons of the map", () => {
   for (const text of [null, "", "CIRCLE 1 2 3", "POLYGON 1 2 3 4", "POLYGON 1 2 3 4 5", "POLYGON a b c d e f"])
     assert.equal(parsePolygon(text), null);
+});
+
+test("surveys over the sky are read from the address, and written again", async () => {
+  assert.deepEqual(parseShownSurveys(""), []);
+  assert.deepEqual(parseShownSurveys("P%20DSS@40+a%2Cb@300+@5+x@y"), [
+    ["P DSS", 0.4],
+    ["a,b", 1],
+  ]);
+  const changes = [];
+  const aladin = {
+    setOverlayImageLayer: (image, layer) => changes.push(["set", image.name, layer]),
+    removeImageLayer: (layer) => changes.push(["remove", layer]),
+  };
+  const createImage = (_, { name }) => ({ name, setOpacity: (opacity) => changes.push(["opacity", opacity]) });
+  const surveys = ["https://hips.example/P/DSS", "https://hips.example/P/gone"];
+  const overlays = Object.assign(Object.create(SurveyOverlays.prototype), {
+    A: { imageHiPS: createImage },
+    aladin,
+    surveys,
+    shownSurveys: new Map(),
+    faultElement: {},
+    workspace: createWorkspace(() => ({})),
+  });
+  globalThis.fetch = async (address) => ({ ok: !address.includes("gone"), status: 404 });
+  await overlays.setVisible(surveys[0], true, 0.5);
+  await overlays.setVisible(surveys[0], true, 0.3);
+  assert.equal(overlays.formatShownSurveys(), "P%20DSS@30");
+  await overlays.setVisible(surveys[1], true, 0.5);
+  assert.match(overlays.faultElement.textContent, /P gone cannot be read/);
+  assert.equal(overlays.formatShownSurveys(), "P%20DSS@30");
+  await overlays.setVisible(surveys[0], false, 0.3);
+  assert.equal(overlays.formatShownSurveys(), "");
+  assert.deepEqual(changes, [
+    ["set", "P DSS", surveys[0]],
+    ["opacity", 0.5],
+    ["opacity", 0.3],
+    ["remove", surveys[0]],
+  ]);
 });

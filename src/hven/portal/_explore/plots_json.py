@@ -72,15 +72,21 @@ def _find_epoch_offset(column: Column) -> float:
 
 def _build_axis_label_and_unit(
     column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None
-) -> dict[str, str]:
-    """Return the label and the unit of an axis; without `unit_scale`, the stored unit."""
-    if unit_scale is None:
-        unit = column.unit or ""
-    else:
+) -> dict[str, Any]:
+    """Return the label and the unit of an axis; without `unit_scale`, the stored unit.
+
+    Converted values also have the unit as conditions write it, and whether they are reciprocals of the stored ones.
+    """
+    unit = column.unit or ""
+    conversion: dict[str, Any] = {}
+    if unit_scale is not None:
         unit = unit_scale.unit
+        if unit_scale.is_inverse or unit_scale.factor != 1.0:
+            conversion = {"condition_unit": unit, "is_reciprocal": unit_scale.is_inverse}
     if labels is None:
-        return {"label": column.label or column.name, "unit": format_unit(unit)}
-    return {"label": labels.label_column(column, unit), "unit": unit if labels.is_raw else format_unit(unit)}
+        return {"label": column.label or column.name, "unit": format_unit(unit), **conversion}
+    shown_unit = unit if labels.is_raw else format_unit(unit)
+    return {"label": labels.label_column(column, unit), "unit": shown_unit, **conversion}
 
 
 def axes_to_json(

@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
+from hven.model import plugins
 from hven.model.errors import HvenError, UserError, format_message
 from hven.portal import conditions as epn_conditions
 from hven.portal._condition_values import suggest_parameters
@@ -25,7 +27,7 @@ from hven.portal._explore.column_labels import LABELS_PARAMETER
 from hven.portal._explore.search_fields import build_unit_scale, find_range_pairs, list_display_units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hven.model.table import Column, Table
 
@@ -95,6 +97,29 @@ class SearchFault:
     field: str
     message: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchCondition:
+    """A condition that a package adds to the searches in tables: see `PluginPackage.search_conditions`.
+
+    Attributes
+    ----------
+    label
+        What pages call it, in English; the catalogues of the package translate it.
+    build_condition
+        Function that builds the condition of a value of the parameter: ``build(table, text)``. The table has the
+        columns that the reader may see. The function raises a `UserError` for a value that it cannot read.
+    """
+
+    label: str
+    build_condition: Callable[[Table, str], syntax_tree.Expr]
+
+
+@plugins.cache_until_selection
+def load_search_conditions() -> Mapping[str, SearchCondition]:
+    """Load the conditions that the packages in use add, by their parameters."""
+    return dict(plugins.iterate_package_objects("search_conditions"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +318,7 @@ def parse_search(
     *,
     locate: Callable[[str], tuple[float, float]] | None = None,
     find_radius_km: Callable[[], float | None] | None = None,
+    package_conditions: Mapping[str, SearchCondition] = MappingProxyType({}),
 ) -> TableSearch:
     """Read the parameters of an address.
 
@@ -306,13 +332,15 @@ def parse_search(
         Returns the position of a name, in degrees; it may raise a `UserError`.
     find_radius_km
         Returns the radius of the body of the table's positions (unit: km), for radii that are lengths.
+    package_conditions
+        Conditions of packages that the address can have, by their parameters.
 
     Returns
     -------
     search
         The search; its faults say what cannot be read.
     """
-    parser = _SearchParser(table, locate, find_radius_km)
+    parser = _SearchParser(table, locate, find_radius_km, package_conditions)
     for name, value in pairs:
         if value.strip():
             parser.read_parameter(name, value.strip())
@@ -343,8 +371,10 @@ class _SearchParser:
         table: Table,
         locate: Callable[[str], tuple[float, float]] | None,
         find_radius_km: Callable[[], float | None] | None,
+        package_conditions: Mapping[str, SearchCondition],
     ) -> None:
         self.table = table
+        self.package_conditions = package_conditions
         self.locate = locate
         self.find_radius_km = find_radius_km
         visible_columns = [column for column in table.columns if not column.hidden]
@@ -357,7 +387,8 @@ class _SearchParser:
     def read_parameter(self, name: str, value: str) -> None:
         """Read one parameter."""
         column_name = self.column_names.get(unquote_name(name).lower())
-        is_own_parameter = name.startswith(PORTAL_PREFIX) and column_name is None
+        is_condition = column_name is not None or name in self.package_conditions
+        is_own_parameter = name.startswith(PORTAL_PREFIX) and not is_condition
         try:
             if name in PORTAL_PARAMETERS or is_own_parameter:
                 self._read_portal_parameter(name, value)
@@ -452,10 +483,7 @@ class _SearchParser:
                 self.faults.append(SearchFault(field=name[:80], message=message, remedy=remedy))
                 continue
             try:
-                alternatives = [
-                    epn_conditions.build_parameter_condition(visible, name, *_split_operator(value)) for value in values
-                ]
-                test = _join_alternatives(alternatives)
+                test = _join_alternatives([self._build_condition(visible, name, value) for value in values])
             except (UserError, HvenError) as error:
                 self.faults.append(_build_search_fault(name, error))
                 self.invalid_values += [(name, value) for value in values]
@@ -468,6 +496,11 @@ class _SearchParser:
             faults=tuple(self.faults),
             wrong=tuple(self.invalid_values),
         )
+
+    def _build_condition(self, table: Table, name: str, value: str) -> syntax_tree.Expr:
+        if name in self.package_conditions and name.lower() not in self.column_names:
+            return self.package_conditions[name].build_condition(table, value)
+        return epn_conditions.build_parameter_condition(table, name, *_split_operator(value))
 
     def _find_column_or_record_fault(self, parameter: str, name: str) -> str:
         column_name = self.column_names.get(unquote_name(name).lower())

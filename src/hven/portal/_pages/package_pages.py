@@ -54,6 +54,7 @@ PAGE_PLACES = {
     ),
     "table.downloads": PageExtensionPoint(template="workspace.html", variables=("below", "searched")),
     "table.map": PageExtensionPoint(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
+    "table.plot": PageExtensionPoint(template="workspace.html", variables=("here", "state_pairs")),
     "table.overview": PageExtensionPoint(template="workspace.html", variables=("here", "state", "table_values")),
     "table.row_values": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
     "table.ticks": PageExtensionPoint(template="workspace.html", variables=("below", "rows")),

@@ -21,6 +21,7 @@ from hven.portal._explore.search import (
     REGION_PARAMETER,
     WORDS_PARAMETER,
     find_position_columns,
+    load_search_conditions,
 )
 from hven.services.file_rows import classify_column_display
 
@@ -418,7 +419,10 @@ def build_condition_chips(search: TableSearch, labels: ColumnLabels) -> list[dic
         if column is not None:
             shown_values = tuple(labels.translate_code(column, value) for value in values)
         value_text = ", ".join(shown_values)
-        chip = {**_build_condition_chip(name, value_text, other_parameters), "label": labels.label_field(name)}
+        label = labels.label_field(name)
+        if column is None and name in load_search_conditions():
+            label = load_search_conditions()[name].label
+        chip = {**_build_condition_chip(name, value_text, other_parameters), "label": label}
         condition_chips.append({**chip, **_describe_period(search.table, name, values)})
     own_conditions = {
         WORDS_PARAMETER: search.words,

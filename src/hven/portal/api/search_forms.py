@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.search import SearchFault
+from hven.portal._explore.search import SearchCondition, SearchFault
 from hven.portal._explore.search_fields import join_form_field_parameters
 from hven.portal._views.search_form import (
     FormSection,
@@ -17,6 +17,7 @@ from hven.portal._views.table_view import translate_search_faults
 
 __all__ = [
     "FormSection",
+    "SearchCondition",
     "SearchFault",
     "SearchForm",
     "SearchFormField",

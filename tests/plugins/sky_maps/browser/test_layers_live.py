@@ -82,6 +82,38 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> No
     page.wait_for_selector(".map .lacking", state="hidden")
 
 
+def test_surveys_lie_over_the_sky_as_the_address_says(tab: BrowserTab) -> None:
+    page = tab.page
+
+    def add_surveys(route: Any) -> None:
+        answer = route.fetch()
+        surveys = f'data-surveys="{tab.base}/assets/sky {tab.base}/assets/nothing" data-sky='
+        route.fulfill(response=answer, body=answer.text().replace("data-sky=", surveys, 1))
+
+    page.route("**/collections/stars/main?_map=*", add_surveys)
+    tab.expected = ("404",)
+    open_map(tab, "/collections/stars/main?_map=80,0,60")
+    page.click(".layers > summary")
+    assert not page.is_checked(TICK.format("assets sky"))
+    page.check(TICK.format("assets sky"))
+    overlay = f"window.hven.aladin.getOverlayImageLayer('{tab.base}/assets/sky')"
+    page.wait_for_function(f"() => {overlay}?.getOpacity() === 0.5")
+    page.locator(CLEAR.format("assets sky")).fill("30")
+    page.wait_for_function(f"() => {overlay}?.getOpacity() === 0.3")
+    page.wait_for_url("**assets%2520sky%4030*")
+    assert page.evaluate("window.hven.aladin.getBaseImageLayer()?.name") is not None
+    page.check(TICK.format("assets nothing"))
+    page.wait_for_selector(".map .overlaid:has-text('assets nothing cannot be read')")
+    page.reload()
+    page.wait_for_function(f"() => window.hven?.aladin && {overlay}?.getOpacity() === 0.3")
+    page.click(".layers > summary")
+    assert page.is_checked(TICK.format("assets sky"))
+    page.uncheck(TICK.format("assets sky"))
+    page.wait_for_function(f"() => !{overlay}")
+    assert "sky" not in page.url.partition("_map")[2]
+    assert tab.find_accessibility_faults() == []
+
+
 def press(page: Any, lon: float, lat: float) -> None:
     """Press a place of a map of a planet, or of the Sun, once the map rests."""
     page.wait_for_function("() => window.hven.body && !window.hven.body.globe.frameRequest")

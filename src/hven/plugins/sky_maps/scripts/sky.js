@@ -13,7 +13,13 @@ import {
 } from "./drawing/geometry.js";
 import { describeCount, createLayerList, showRowList } from "./drawing/layer_list.js";
 import { MapLegend, computePointSize } from "./drawing/map_legend.js";
-import { createSkyMap, CoverageLayer, labelControls, SurveyBackground } from "./drawing/sky_background.js";
+import {
+  createSkyMap,
+  CoverageLayer,
+  labelControls,
+  SurveyBackground,
+  SurveyOverlays,
+} from "./drawing/sky_background.js";
 import { CELL_OPACITY, LAYER_COLOURS, listSkyLayers } from "./drawing/sky_layers.js";
 import { createOverlays } from "./drawing/sky_overlays.js";
 import { createSkyToolbar } from "./drawing/sky_toolbar.js";
@@ -90,6 +96,7 @@ export class SkyMap {
     });
     this.overlays = createOverlays(this);
     this.survey = new SurveyBackground(A, this.aladin, container, workspace);
+    this.overlaidSurveys = new SurveyOverlays(A, this.aladin, workspace, this.survey.surveys);
     this.coverage = new CoverageLayer(
       A,
       this.aladin,
@@ -99,7 +106,8 @@ export class SkyMap {
     );
     if (container.dataset.unsearchable === undefined) this.mapElement.before(createSkyToolbar(this));
     this.mapElement.after(this.rowList, this.legend.element);
-    this.summary.after(this.survey.faultElement, this.coverage.faultElement);
+    this.summary.after(this.survey.faultElement, this.overlaidSurveys.faultElement, this.coverage.faultElement);
+    this.overlaidSurveys.showSurveysOfAddress(address?.split(",")[4] ?? "");
     this.mapElement.before(createLayerList(workspace.t, listSkyLayers(this)));
     this.listen();
     this.survey.begin();
@@ -316,12 +324,13 @@ export class SkyMap {
     }, MOVE_DELAY_MILLISECONDS);
   }
 
-  /** Write the view and the colour column into the address. */
+  /** Write the view, the colour column and the surveys over the background into the address. */
   writeAddress() {
     const { lon, lat, wide: width } = this.view;
     const colour = encodeURIComponent(this.legend.column).replaceAll(",", "%2C");
-    const parts = [...[lon, lat, width].map((number) => number.toFixed(3)), ...(colour ? [colour] : [])];
-    this.workspace.state.set({ _map: parts.join(",") }, { replace: true });
+    const parts = [...[lon, lat, width].map((number) => number.toFixed(3)), colour];
+    const text = [...parts, this.overlaidSurveys.formatShownSurveys()].join(",").replace(/,+$/, "");
+    this.workspace.state.set({ _map: text }, { replace: true });
   }
 
   /**

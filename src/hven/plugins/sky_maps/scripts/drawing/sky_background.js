@@ -56,6 +56,16 @@ function createFault(name) {
   return createElement("p", { className: `fault ${name}`, role: "status" });
 }
 
+/**
+ * Check that a survey can be read; throw an error if it cannot.
+ * @param {string} address
+ */
+async function requireSurvey(address) {
+  const signal = AbortSignal.timeout(SURVEY_TIMEOUT_MILLISECONDS);
+  const response = await fetch(`${address.replace(/\/$/, "")}/properties`, { signal, credentials: "omit" });
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+}
+
 /** The survey below all layers. */
 export class SurveyBackground {
   requestNumber = 0;
@@ -103,9 +113,7 @@ export class SurveyBackground {
     this.faultElement.textContent = "";
     if (!address) return aladin.setBaseImageLayer(createDrawnSky(A, this.sky));
     try {
-      const signal = AbortSignal.timeout(SURVEY_TIMEOUT_MILLISECONDS);
-      const response = await fetch(`${address.replace(/\/$/, "")}/properties`, { signal, credentials: "omit" });
-      if (!response.ok) throw new Error(`HTTP ${response.status}`);
+      await requireSurvey(address);
       if (ownNumber !== this.requestNumber) return; // the user has chosen another one meanwhile
       aladin.setBaseImageLayer(A.imageHiPS(address, { errorCallback: () => this.showMissing(address, ownNumber) }));
     } catch {
@@ -126,6 +134,96 @@ export class SurveyBackground {
       name,
     });
   }
+}
+
+/** The surveys over the background, which readers switch on; each has its own opacity. */
+export class SurveyOverlays {
+  /** Surveys that are switched on, by their addresses; those that are loaded have an image.
+   * @type {Map<string, {opacity: number, image: any}>} */
+  shownSurveys = new Map();
+  faultElement = createFault("lacking overlaid");
+
+  /**
+   * @param {any} A
+   * @param {any} aladin
+   * @param {Workspace} workspace
+   * @param {string[]} surveys addresses
+   */
+  constructor(A, aladin, workspace, surveys) {
+    this.A = A;
+    this.aladin = aladin;
+    this.workspace = workspace;
+    this.surveys = surveys;
+  }
+
+  /**
+   * Show a survey over the background, change its opacity, or hide it.
+   * @param {string} address
+   * @param {boolean} isVisible
+   * @param {number} opacity
+   */
+  async setVisible(address, isVisible, opacity) {
+    const shownSurvey = this.shownSurveys.get(address);
+    this.faultElement.textContent = "";
+    if (!isVisible) return this.hide(address);
+    if (shownSurvey) {
+      shownSurvey.opacity = opacity;
+      shownSurvey.image?.setOpacity(opacity);
+      return;
+    }
+    const survey = { opacity, image: /** @type {any} */ (null) };
+    this.shownSurveys.set(address, survey);
+    try {
+      await requireSurvey(address);
+      if (this.shownSurveys.get(address) !== survey) return; // the user has hidden it meanwhile
+      // the background can show the same survey
+      survey.image = this.A.imageHiPS(address, { id: `over ${address}`, name: formatSurveyName(address) });
+      this.aladin.setOverlayImageLayer(survey.image, address);
+      survey.image.setOpacity(survey.opacity);
+    } catch {
+      if (this.shownSurveys.get(address) !== survey) return;
+      this.hide(address);
+      const values = { name: formatSurveyName(address) };
+      this.faultElement.textContent = this.workspace.t("The survey {name} cannot be read", values);
+    }
+  }
+
+  /** @param {string} address */
+  hide(address) {
+    if (this.shownSurveys.get(address)?.image) this.aladin.removeImageLayer(address);
+    this.shownSurveys.delete(address);
+  }
+
+  /** Format the surveys that are shown, with their opacity in percent, for the address of the page. */
+  formatShownSurveys() {
+    return [...this.shownSurveys]
+      .map(([address, { opacity }]) => `${encodeURIComponent(formatSurveyName(address))}@${Math.round(opacity * 100)}`)
+      .join("+");
+  }
+
+  /**
+   * Show the surveys of the address of the page.
+   * @param {string} text
+   */
+  showSurveysOfAddress(text) {
+    for (const [name, opacity] of parseShownSurveys(text)) {
+      const address = this.surveys.find((survey) => formatSurveyName(survey) === name);
+      if (address) this.setVisible(address, true, opacity);
+    }
+  }
+}
+
+/**
+ * Parse the surveys of the address of a page: names and opacities.
+ * @param {string} text
+ * @returns {[string, number][]}
+ */
+export function parseShownSurveys(text) {
+  return text
+    .split("+")
+    .map((part) => /^(.+)@(\d{1,3})$/.exec(part))
+    .filter((match) => match !== null)
+    .map(([, name, percent]) => [decodeURIComponent(name), Math.min(Math.max(Number(percent), 5), 100) / 100]);
 }
 
 /**

@@ -1,11 +1,37 @@
 // The layers of the sky map.
+import { formatSurveyName } from "./sky_background.js";
 import { applyOpacity } from "hven/colours.js";
 /** @import {Layer} from "hven/answers.js" */
 /** @import {SkyMap} from "../sky.js" */
 
 export const LAYER_COLOURS = ["#ffb26b", "#7fb0ff", "#9df09d", "#d98cff", "#ff5a36"];
 export const CELL_OPACITY = 0.85;
+const SURVEY_COLOUR = "#8a90a8";
 const [POINT_COLOUR, SHAPE_COLOUR, REGION_COLOUR, COVERAGE_COLOUR, CHOSEN_COLOUR] = LAYER_COLOURS;
+
+/**
+ * List the surveys that can lie over the background.
+ * @param {SkyMap} sky
+ * @returns {Layer[]}
+ */
+function listSurveyLayers(sky) {
+  const { overlaidSurveys } = sky;
+  return overlaidSurveys.surveys.map((address) => {
+    const shownSurvey = overlaidSurveys.shownSurveys.get(address);
+    return {
+      name: formatSurveyName(address),
+      sign: "area",
+      colour: SURVEY_COLOUR,
+      on: shownSurvey !== undefined,
+      opacity: shownSurvey?.opacity ?? 0.5,
+      description: sky.workspace.t("survey over the sky"),
+      set: (isVisible, opacity) => {
+        overlaidSurveys.setVisible(address, isVisible, opacity);
+        sky.writeAddress();
+      },
+    };
+  });
+}
 
 /**
  * List the layers of the map.
@@ -49,6 +75,7 @@ export function listSkyLayers(sky) {
   };
   return [
     { name: t("Sky"), sign: "area", colour: "#56608a", choice: survey.surveySelect, set: setSurvey },
+    ...listSurveyLayers(sky),
     { name: t("Rows"), sign: "dot", colour: POINT_COLOUR, description: cellHint, set: setRows },
     { name: t("Footprints"), sign: "line", colour: SHAPE_COLOUR, set: createOverlaySetter(shapes, SHAPE_COLOUR) },
     ...(sky.container.dataset.coverage === undefined ? [] : [coverageLayer]),
