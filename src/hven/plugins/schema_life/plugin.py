@@ -13,7 +13,7 @@ PLUGIN = PluginPackage(
     checks=("hven.plugins.schema_life.settings:find_address_faults",),
     event_service="hven.plugins.schema_life.scheduled_readings:SERVICE",
     extensions={
-        "check.deliveries": ("hven.plugins.schema_life.delivery.published_checks",),
+        "check.deliveries": ("hven.plugins.schema_life.delivery.delivery_checks",),
         "votable.forms": ("hven.plugins.schema_life.votables.document_forms",),
     },
     verbs={
