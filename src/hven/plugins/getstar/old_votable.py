@@ -26,7 +26,7 @@ from hven.model.types import INT32, STRING
 from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN, OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
-from hven.plugins.schema_life.votables.input_documents import InputDocument
+from hven.plugins.source_votables.input_documents import InputDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.model.types import ColumnType
     from hven.plugins.getstar.getstar_keys import StarTable
 
-FORM_OPTIONS = {"names": "source", "version": "1.1"}  # how `schema_life` writes a document as it is described
+FORM_OPTIONS = {"names": "source", "version": "1.1"}  # how `source_votables` writes a document as it is described
 POSITION_FIELDS = (("RAJ2000", "POS_EQ_RA_MAIN", "h:m:s"), ("DEJ2000", "POS_EQ_DEC_MAIN", "d:m:s"))
 FRAME_ID = "J2000"
 DEFAULT_SERVER = "Hven"

@@ -1,4 +1,4 @@
-"""What this package adds: ``hven compare``, ``hven export``, ``/compare``, ``[compare]``, and forms of VOTables."""
+"""What this package adds: ``hven compare``, ``hven export``, ``/compare``, and ``[compare]``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ PLUGIN = PluginPackage(
     event_service="hven.plugins.schema_life.scheduled_readings:SERVICE",
     extensions={
         "check.deliveries": ("hven.plugins.schema_life.delivery.delivery_checks",),
-        "votable.forms": ("hven.plugins.schema_life.votables.document_forms",),
     },
     verbs={
         "compare": CommandLineVerb(
