@@ -364,10 +364,10 @@ def find_unusable_obscore_columns(resource: CollectionSpec, tables: Mapping[str,
                 remedy = "correct the type of the column and ingest the collection, or rename the column"
                 place = TextPlace(file=str(resource.path))
                 is_error = wanted_kind == "region"
-                spec = specs.get(table.qualified_name)
-                if spec is not None:
-                    place = spec.column_places.get(column.name, place)
-                    is_error = is_error or spec.obscore is not None
+                table_spec = specs.get(table.qualified_name)
+                if table_spec is not None:
+                    place = table_spec.column_places.get(column.name, place)
+                    is_error = is_error or table_spec.obscore is not None
                 severity = "error" if is_error else "warning"
                 faults.append(Fault(message=message, place=place, remedy=remedy, severity=severity))
     return faults

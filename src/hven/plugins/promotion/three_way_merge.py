@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.promotion.collection_states import CollectionState, SourceCollection
     from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
-    from hven.plugins.promotion.row_copies import RowDifference, RowHashes
+    from hven.plugins.promotion.row_copies import RowDifference, RowHashes, SourceRows
     from hven.site.store import SnapshotRecord
 
 MAX_NAMED_CHANGES = 10
@@ -176,7 +176,7 @@ def merge_rows(table: TablePromotion, base: RowHashes | None, report: PromotionR
         report.conflicts.append(f"{name} has no primary key, and both sites changed its rows")
     elif table.target is not None:
         difference = compare_rows(origin, target, base)
-        _report_conflicts(table, difference, report)
+        _report_conflicts(name, (table.origin, table.target), difference, report)
         table.difference = difference.sample_rows(table.origin, table.target)
         table.expected_hashes = difference.result
         table.kept_rows = difference.kept
@@ -184,20 +184,19 @@ def merge_rows(table: TablePromotion, base: RowHashes | None, report: PromotionR
         report.kept_changes.append(f"{table.kept_rows:,} rows of {name}")
 
 
-def _report_conflicts(table: TablePromotion, difference: RowDifference, report: PromotionReport) -> None:
+def _report_conflicts(
+    name: str, rows: tuple[SourceRows, SourceRows], difference: RowDifference, report: PromotionReport
+) -> None:
     count = sum(int(mask.sum()) for mask in difference.conflicts)
     if not count:
         return
-    samples = map(sample_keys, (table.origin, table.target), difference.conflicts)
+    samples = map(sample_keys, rows, difference.conflicts)
     keys = list(chain.from_iterable(samples))[:MAX_NAMED_CHANGES]
-    key_texts = [", ".join(f"{name} {value}" for name, value in row.items()) for row in keys]
+    key_texts = [", ".join(f"{column} {value}" for column, value in row.items()) for row in keys]
     more = ""
     if count > len(keys):
         more = f" and {count - len(keys):,} more"
-    report.conflicts.append(
-        f"{count:,} rows of {table.record.table.qualified_name} were changed on both sites: "
-        f"{'; '.join(key_texts)}{more}"
-    )
+    report.conflicts.append(f"{count:,} rows of {name} were changed on both sites: {'; '.join(key_texts)}{more}")
 
 
 # --- files ----------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def _write_columns(texts: pa.Table) -> list[str]:
 
 
 def _describe_conflict(conflict: ColumnGroupConflict, places: Sequence[str]) -> dict[str, Any]:
-    facts = {
+    facts: dict[str, Any] = {
         "id": conflict.id,
         "kind": conflict.kind,
         "values": [

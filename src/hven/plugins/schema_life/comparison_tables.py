@@ -14,6 +14,8 @@ from hven.plugins.schema_life.schema_comparison import MISSING_KIND
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from hven.formats import TableFormat
     from hven.plugins.schema_life.schema_comparison import SchemaComparison
 
@@ -50,7 +52,7 @@ def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch
     places_by_label = {label: first_absence + number for number, label in enumerate(labels)}
     places_by_models: dict[int, list[int]] = {}  # most groups share the list of their models
     shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
-    places: list[Sequence[int]] = []
+    places: list[Sequence[int] | NDArray[np.int64]] = []
     row_counts: list[int] = []
     for group in comparison.groups:
         if group.missing_count and comparison.lists_missing_models:

@@ -107,7 +107,8 @@ class ColumnRows(Sequence[DescribedColumn]):
     def __iter__(self) -> Iterator[DescribedColumn]:
         """Build the columns."""
         for *texts, choices in zip(*self.texts.take(self.rows).to_pydict().values(), strict=True):
-            yield DescribedColumn(*texts, tuple((code, label) for code, label in orjson.loads(choices or "[]")))
+            pairs = tuple((code, label) for code, label in orjson.loads(choices or "[]"))
+            yield DescribedColumn._make((*texts, pairs))
 
     @overload
     def __getitem__(self, position: int) -> DescribedColumn: ...

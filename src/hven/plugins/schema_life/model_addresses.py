@@ -191,7 +191,7 @@ def _read_texts(data: bytes) -> Mapping[str, pa.ChunkedArray]:
     stream = read_votable(io.BytesIO(data))
     batches = list(stream.read_batches_or_raise_if_truncated())
     row_count = sum(batch.num_rows for batch in batches)
-    texts = defaultdict(lambda: pa.chunked_array([pa.repeat("", row_count)]))
+    texts: defaultdict[str, pa.ChunkedArray] = defaultdict(lambda: pa.chunked_array([pa.repeat("", row_count)]))
     for number, column in enumerate(stream.metadata.columns):
         arrays = [batch.column(number) for batch in batches if column.type.arraysize is None or column.type.is_string]
         if arrays:
