@@ -106,6 +106,13 @@ def test_every_translation_belongs_to_a_message(language: str) -> None:
     assert set(load_page_translations(language, "faults")) - written == set()
 
 
+def is_encoded_twice(text: str) -> bool:
+    try:
+        return text.encode("latin-1").decode() != text
+    except UnicodeError:
+        return False
+
+
 CATALOGUES = [path for language in OTHERS for path in list_catalogue_files(language)]
 
 
@@ -126,6 +133,7 @@ def test_a_catalogue_is_whole(path: Path) -> None:
         for one in catalogue
         if one.msgctxt == "faults" and ("{" in one.msgid) != ("python-brace-format" in one.flags)
     ] == []
+    assert [one.msgstr for one in catalogue if is_encoded_twice(one.msgstr)] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -15,7 +15,7 @@ from star_samples import publish_getstar_of_jmmc
 from requirements import require
 from shared import shared
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "schema_life"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "source_votables"))
 
 from votable_samples import publish_document, write_answer
 

@@ -273,7 +273,7 @@ def test_lists_of_files_have_no_paths_of_other_collections(pair: SitePair, path:
             name="stars",
             resource=state.resource,
             remote_site=site,
-            remote_site_id="1",
+            site_id="1",
         )
         if path == "a..b/...c":
             assert [row for part in collection.open_rows(record).read_batches() for row in part.to_pylist()] == rows

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from promotion_sites import DESCRIPTOR, SitePair, create_sites, promote_collection, read_version
+from promotion_sites import DESCRIPTOR, SitePair, ask, create_sites, promote_collection, read_version
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import DescriptorError, StorageError
@@ -82,6 +82,21 @@ def test_tables_that_are_no_obscore_are_promoted_with_a_warning(sites: SitePair)
     report = promote(sites)
     assert report.run is not None
     assert any("stars.main.t_min has values of the kind 'text', but in ObsCore" in text for text in report.warnings)
+
+
+def test_repetitions_of_a_row_arrive(sites: SitePair) -> None:
+    """A table without a key can have the same row several times."""
+    promote(sites)
+    for count in (3, 2):
+        rows = "version\n" + "1\n" * count
+        (sites.dev / "collections/stars/facts.csv").write_text(rows)
+        with sites.open_dev() as dev:
+            ingest_collection(dev, "stars")
+        report = promote(sites)
+        assert [table.record.table.name for table in report.tables if table.has_changes] == ["facts"]
+        with sites.open_gold() as gold:
+            assert ask(gold, "SELECT version FROM stars.facts") == [{"version": 1}] * count
+    assert promote(sites).run is None
 
 
 def test_files_are_compared_by_contents_on_request(sites: SitePair) -> None:

@@ -72,4 +72,4 @@ def test_findings_of_other_tables_are_left_out() -> None:
     report = LintReport(url="http://127.0.0.1/tap", is_judged=True, findings=findings)
     validation = select_promoted_findings(report, ["stars.main"])
     assert [finding.table for finding in validation.findings] == ["stars.main", "STARS.main", ""]
-    assert validation.error_count == 3
+    assert validation.counts_by_severity["error"] == 3

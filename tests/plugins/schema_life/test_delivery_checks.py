@@ -26,9 +26,8 @@ from hven.plugins.schema_life.delivery.delivered_tables import (
     choose_labels,
     choose_role_labels,
 )
-from hven.plugins.schema_life.delivery.delivery_checks import list_delivery_faults
+from hven.plugins.schema_life.delivery.delivery_checks import find_delivery_faults, list_delivery_faults
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
-from hven.plugins.schema_life.delivery.published_checks import find_delivery_faults
 from hven.site import Site
 from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven

@@ -135,6 +135,30 @@ def test_services_select_tables_without_regard_to_case(monkeypatch: pytest.Monke
     assert urls == ["SELECT * FROM TAP_SCHEMA.columns WHERE LOWER(table_name) LIKE 'other.main'"]
 
 
+def test_services_write_their_columns_in_many_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = (
+        '<FIELD name="TABLE_NAME" datatype="char" arraysize="*"/><FIELD name="Column_Name" datatype="char" arraysize="*"/>'
+        '<FIELD name="datatype" datatype="char" arraysize="*"/><FIELD name="arraysize" datatype="int"/>'
+        '<FIELD name="unit" datatype="int" arraysize="2"/><FIELD name="description" datatype="char" arraysize="*"/>'
+    )
+    rows = (
+        "<TR><TD>s.t</TD><TD>&quot;a b&quot;</TD><TD>double</TD><TD>3</TD><TD>1 2</TD><TD> two\n words </TD></TR>"
+        "<TR><TD>s.t</TD><TD>n</TD><TD>int</TD><TD/><TD/><TD/></TR>"
+        "<TR><TD>tap_schema.tables</TD><TD>n</TD><TD>int</TD><TD/><TD/><TD/></TR>"
+    )
+    table = f"<RESOURCE><TABLE>{fields}<DATA><TABLEDATA>%s</TABLEDATA></DATA></TABLE></RESOURCE>"
+    document = f'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">{table}</VOTABLE>'
+    monkeypatch.setattr(model_addresses, "_fetch_document", lambda *_, **__: (document % rows).encode())
+    model = read_foreign_schema("https://a.example/tap", allow_private=True)
+    assert [tuple(column)[1:] for column in model.columns] == [
+        ("s.t", "a b", "float64[]", "", "", "", "two words", ()),
+        ("s.t", "n", "int32", "", "", "", "", ()),
+    ]
+    monkeypatch.setattr(model_addresses, "_fetch_document", lambda *_, **__: (document % "").encode())
+    with pytest.raises(SourceError, match="describes no columns of the tables"):
+        read_foreign_schema("https://a.example/tap", allow_private=True)
+
+
 def test_notes(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     assert read_conflict_notes(path) == {}

@@ -26,7 +26,7 @@ from hven.model.types import INT32, STRING
 from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN, OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
-from hven.plugins.schema_life.votables.input_documents import InputDocument
+from hven.plugins.source_votables.input_documents import InputDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.model.types import ColumnType
     from hven.plugins.getstar.getstar_keys import StarTable
 
-FORM_OPTIONS = {"names": "source", "version": "1.1"}  # how `schema_life` writes a document as it is described
+FORM_OPTIONS = {"names": "source", "version": "1.1"}  # how `source_votables` writes a document as it is described
 POSITION_FIELDS = (("RAJ2000", "POS_EQ_RA_MAIN", "h:m:s"), ("DEJ2000", "POS_EQ_DEC_MAIN", "d:m:s"))
 FRAME_ID = "J2000"
 DEFAULT_SERVER = "Hven"
@@ -235,28 +235,22 @@ def _build_value_field(
     column: Column, group: ColumnGroup | None, table: Table, star_table: StarTable, rows: pa.Table
 ) -> _OldColumn:
     old = star_table.fields.get(column.name, OldField())
-    # the names of groups that come from a VOTable are those of its FIELDs, and so are their UCDs
-    group_name = ""
-    if group is not None and _is_same_name(group.name, column.name):
-        group_name = group.name
-    name = old.name or group_name or column.name
-    group_ucd = ""
-    if group is not None:
-        group_ucd = group.ucd or ""
-    ucd = old.ucd or (group_ucd if _OLD_UCD_PATTERN.fullmatch(group_ucd) else "")
-    unit = column.unit or ""
+    group_name = group_ucd = ""
+    if group is not None:  # the names of groups that come from a VOTable are those of its FIELDs, and so are their UCDs
+        group_name = group.name if _is_same_name(group.name, column.name) else ""
+        group_ucd = group.ucd if group.ucd and _OLD_UCD_PATTERN.fullmatch(group.ucd) else ""
+    default_name, default_ucd, unit = column.name, OLD_UCDS.get((column.ucd or "").lower(), ""), column.unit or ""
     values = _read_values_without_nan(column, rows)
     column_type = column.type
     if table.position is not None and column.name in table.position:
         place = table.position.index(column.name)
         default_name, default_ucd, unit = POSITION_FIELDS[place]
-        name, ucd = old.name or group_name or default_name, ucd or default_ucd
         numbers = rows.column(column.name).to_pylist()
         texts = [format_sexagesimal(number, is_longitude=place == 0) for number in numbers]
         values = pa.array(texts, pa.string())
         column_type = STRING
-    if not ucd:
-        ucd = OLD_UCDS.get((column.ucd or "").lower()) or _write_name_as_ucd(name)
+    name = old.name or group_name or default_name
+    ucd = old.ucd or group_ucd or default_ucd or _write_name_as_ucd(name)
     is_hidden = column.display == HIDDEN_DISPLAY
     return _OldColumn(
         column=column, name=name, ucd=ucd, type=column_type, unit=unit, is_hidden=is_hidden, values=values

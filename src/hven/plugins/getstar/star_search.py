@@ -208,21 +208,18 @@ class StarSearch:
         names = {name for text in self.star_table.names for name in NameTemplate(text).column_names}
         return [column for column in self.columns if column.name in names]
 
-    def _find_rows_by_condition(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME + 1) -> pa.Table | None:
-        """Fetch the rows that meet a condition; None: there are none."""
+    def _find_rows_by_condition(
+        self, condition: str, max_rows: int = MAX_ROWS_OF_NAME + 1, order: str = ""
+    ) -> pa.Table | None:
+        """Fetch the rows that meet a condition, in the order of their keys or another one; None: there are none."""
         if not condition:
             return None
         names = ", ".join(quote_adql_name(column.name) for column in self.columns)
-        order = ", ".join(map(quote_adql_name, self.table_view.table.primary))
-        query = f"SELECT TOP {max_rows} {names} FROM {self.table_view.quoted_name} WHERE {condition}"
-        return self._find_query_rows(f"{query} ORDER BY {order}")
-
-    def _find_query_rows(self, query: str) -> pa.Table | None:
+        order = order or ", ".join(map(quote_adql_name, self.table_view.table.primary))
+        query = f"SELECT TOP {max_rows} {names} FROM {self.table_view.quoted_name} WHERE {condition} ORDER BY {order}"
         with self.table_view.runner.run_query(query) as result:
             rows = result.read_table()
-        if rows.num_rows:
-            return rows
-        return None
+        return rows if rows.num_rows else None
 
     def _fetch_nearest_row(self, resolved: ResolvedName) -> pa.Table | None:
         """Fetch the row nearest to a resolved position, within the radius; None: there is none."""
@@ -233,12 +230,8 @@ class StarSearch:
         point = f"POINT({quote_adql_name(position[0])}, {quote_adql_name(position[1])})"
         place = f"{longitude!r}, {latitude!r}"
         radius = self.star_table.radius_arcsec / ARCSEC_PER_DEGREE
-        names = ", ".join(quote_adql_name(column.name) for column in self.columns)
-        query = (
-            f"SELECT TOP 1 {names} FROM {self.table_view.quoted_name} "
-            f"WHERE 1 = CONTAINS({point}, CIRCLE({place}, {radius!r})) ORDER BY DISTANCE({point}, POINT({place}))"
-        )
-        return self._find_query_rows(query)
+        condition = f"1 = CONTAINS({point}, CIRCLE({place}, {radius!r}))"
+        return self._find_rows_by_condition(condition, 1, f"DISTANCE({point}, POINT({place}))")
 
     def _move_position(self, resolved: ResolvedName) -> tuple[float, float]:
         """Move a resolved position to the epoch of the table, if its proper motion and its epoch are known."""

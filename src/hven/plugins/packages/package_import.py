@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,15 +34,13 @@ from hven.plugins.promotion.collection_states import (
 )
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.promotion import PromotionOptions, promote_collections
-from hven.plugins.promotion.row_copies import RowHashes, StoredRows
+from hven.plugins.promotion.row_copies import SourceRows
 from hven.site.store import SnapshotRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.engines import StorageEngine
-    from hven.model.table import FileRoot, Table
-    from hven.plugins.promotion.row_copies import Flags
+    from hven.model.table import FileRoot
     from hven.site import Site
 
 MIN_FREE_DISK_BYTES = 64 * 1024**2
@@ -78,13 +76,11 @@ class ImportReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackageRows:
-    """Rows of a table of a package; see `hven.plugins.promotion.row_copies.SourceRows`."""
+class PackageRows(SourceRows):
+    """Rows of a table of a package."""
 
     reader: PackageReader
     paths: Sequence[str]
-    table: Table
-    snapshot: Snapshot
 
     def read_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield all rows, in the types of the table.
@@ -133,42 +129,6 @@ class PackageRows:
             f"{self.reader.path}: {path} {fault}", remedy="ask the sender for the package again; nothing was published"
         )
 
-    def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a mask.
-
-        Parameters
-        ----------
-        mask
-            One value for each row, in stored order.
-        column_names
-            Names of the columns.
-        """
-        begin = 0
-        for batch in self.read_batches() if mask.any() else ():
-            part = mask[begin : begin + batch.num_rows]
-            begin += batch.num_rows
-            if part.any():
-                yield batch.select(list(column_names)).filter(pa.array(part))
-
-    def compute_hashes(self) -> RowHashes:
-        """Read all rows, and hash them."""
-        engine = cast("StorageEngine", _PartEngine(self))  # only its rows are read
-        rows = StoredRows(table=self.table, snapshot=self.snapshot, engine=engine)
-        return rows.compute_hashes()
-
-
-class _PartEngine:
-    """Reads the rows of a package where an engine is expected."""
-
-    name = ""
-
-    def __init__(self, rows: PackageRows) -> None:
-        self._rows = rows
-
-    def read_rows(self, snapshot: Snapshot) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
-        """Yield all rows."""
-        return self._rows.read_batches()
-
 
 @dataclass(frozen=True, kw_only=True)
 class PackageCollection(SourceCollection):
@@ -178,17 +138,9 @@ class PackageCollection(SourceCollection):
     ----------
     reader
         The package.
-    package_site_id
-        Identifier of the site that made it.
     """
 
     reader: PackageReader
-    package_site_id: str
-
-    @property
-    def site_id(self) -> str:
-        """Identifier of the site that made the package."""
-        return self.package_site_id
 
     def open_rows(self, record: SnapshotRecord) -> PackageRows:
         """Return the rows of a record.
@@ -334,7 +286,7 @@ class PackageSource:
             records=self.records,
             tables=self.tables,
             reader=self.reader,
-            package_site_id=str(self.snapshot.get("site", "")),
+            site_id=str(self.snapshot.get("site", "")),
         )
 
     def _check_free_space(self, directory: Path) -> None:

@@ -26,7 +26,7 @@ from hven.site.server_processes import wait_until_servers_can_read
 from hven.site.store import SnapshotRecord, format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hven.engines import StorageEngine
@@ -35,21 +35,6 @@ if TYPE_CHECKING:
     from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
     from hven.site import Site
     from hven.site.store import Lease
-
-
-def find_pinned_directory(records: Iterable[SnapshotRecord]) -> str | None:
-    """Find the directory that the newest of some records pins.
-
-    Parameters
-    ----------
-    records
-        Records of published snapshots.
-    """
-    pinned_records = [record for record in records if PINNED_DIRECTORY_KEY in record.provenance]
-    if not pinned_records:
-        return None
-    newest_record = max(pinned_records, key=lambda record: record.created)
-    return str(newest_record.provenance[PINNED_DIRECTORY_KEY])
 
 
 def promote_in_one_transaction(runs: Sequence[PromotionRun], target_site: Site) -> None:
@@ -176,7 +161,7 @@ class PromotionRun:
         """Copy descriptor and files; return the descriptor as the target reads it."""
         pinned_path = self.site.settings.directory / self.directory
         earlier_files: dict[str, Any] = {}
-        if find_pinned_directory(self.target.records.values()) is not None:
+        if self.target.pinned_directory is not None:
             earlier_files = pinned_directories.list_collection_files(self.target.directory)
         files = self.origin.files
         write_base = partial(three_way_merge.write_base, self.name, self.source_files, files, self.report.tables)
@@ -273,7 +258,7 @@ class PromotionRun:
     def pin_own_state_of_target(self) -> list[SnapshotRecord]:
         """Pin a copy of the target's own descriptor to its published snapshots, so that --back returns to both."""
         records = list(self.target.records.values())
-        if not records or self.target.resource is None or find_pinned_directory(records) is not None:
+        if not records or self.target.resource is None or self.target.pinned_directory is not None:
             return []
         directory = f"{pinned_directories.PROMOTED_FOLDER}/{self.name}/before-{self.run}"
         files = pinned_directories.list_own_files(self.target.resource)

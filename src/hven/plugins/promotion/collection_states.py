@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven.ingest import sync
+from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import NotFoundError, StorageError, UserError
 from hven.plugins.promotion.pinned_directories import list_changed_files, list_own_files
 from hven.plugins.promotion.row_copies import open_rows
@@ -39,6 +40,8 @@ class SourceCollection:
 
     Attributes
     ----------
+    site_id
+        Identifier of the site.
     resource
         The descriptor; None: the site has none.
     records
@@ -50,15 +53,11 @@ class SourceCollection:
     """
 
     name: str
+    site_id: str
     resource: CollectionSpec | None
     records: Mapping[str, SnapshotRecord] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     merged_files: Mapping[str, Path] | None = None
-
-    @property
-    def site_id(self) -> str:
-        """Identifier of the site."""
-        raise NotImplementedError
 
     def open_rows(self, record: SnapshotRecord) -> SourceRows:
         """Return the rows of a record.
@@ -101,11 +100,6 @@ class CollectionState(SourceCollection):
 
     site: Site
 
-    @property
-    def site_id(self) -> str:
-        """Identifier of the site."""
-        return self.site.store.get_site_id()
-
     def open_rows(self, record: SnapshotRecord) -> StoredRows:
         """Return the rows of a record.
 
@@ -126,12 +120,18 @@ class CollectionState(SourceCollection):
     @property
     def last_promotion(self) -> Mapping[str, Any] | None:
         """What the newest snapshot that a promotion made says of the promotion; None: there is none."""
-        promoted_records = [record for record in self.records.values() if PROMOTION_KEY in record.provenance]
-        if not promoted_records:
-            return None
-        newest_record = max(promoted_records, key=lambda record: record.created)
-        promotion: Mapping[str, Any] = newest_record.provenance[PROMOTION_KEY]
+        promotion: Mapping[str, Any] | None = self._find_newest_fact(PROMOTION_KEY)
         return promotion
+
+    @property
+    def pinned_directory(self) -> str | None:
+        """The directory that the newest snapshot with one pins."""
+        directory: str | None = self._find_newest_fact(PINNED_DIRECTORY_KEY)
+        return directory
+
+    def _find_newest_fact(self, key: str) -> Any:
+        records = [record for record in self.records.values() if key in record.provenance]
+        return max(records, key=lambda record: record.created).provenance[key] if records else None
 
 
 def compute_description_digests(resource: CollectionSpec) -> dict[str, str]:
@@ -168,7 +168,8 @@ def read_collection_state(site: Site, name: str) -> CollectionState:
             tables[table_name] = published_table.table
     records = {table_name: record for table_name, record in site.published_records.items() if record.collection == name}
     resource = published_state.resources.get(name)
-    return CollectionState(site=site, name=name, resource=resource, records=records, tables=tables)
+    site_id = site.store.get_site_id()
+    return CollectionState(site=site, site_id=site_id, name=name, resource=resource, records=records, tables=tables)
 
 
 def read_own_state(site: Site, name: str) -> CollectionState:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven import descriptor
 from hven.adql import parse_condition
 from hven.adql.syntax_tree import Conjunction, Disjunction
-from hven.model.errors import Fault
+from hven.model.errors import Fault, TextPlace
 from hven.model.table import table_to_json
-from hven.plugins.promotion.pinned_directories import FileDifference, compare_files
-from hven.plugins.schema_life.column_places import locate_column
+from hven.plugins.promotion.pinned_directories import FileDifference, compare_files, list_collection_files
 from hven.plugins.schema_life.described_columns import describe_tables
 from hven.plugins.schema_life.schema_comparison import compare_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Mapping
 
     from hven.adql.syntax_tree import Expr
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column, RowAccessPolicy, Table
+    from hven.plugins.promotion.collection_states import CollectionState, SourceCollection
     from hven.site.store import SnapshotRecord
 
 # fields of a collection that differ on any two sites, or are compared in another way
@@ -71,8 +71,7 @@ def shorten_change(before: str, after: str) -> tuple[str, str]:
 
 def _count_equal_characters(first: str, second: str) -> int:
     """Return the length of the common beginning of two texts."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((position for position, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))))
 
 
 def _shorten_text(text: str, equal_start: int, equal_end: int) -> str:
@@ -121,13 +120,7 @@ class MetadataDifference:
 
 
 def compare_metadata(
-    own_tables: Mapping[str, Table],
-    target_tables: Mapping[str, Table],
-    resources: tuple[CollectionSpec, CollectionSpec | None],
-    files: tuple[Mapping[str, Path], Mapping[str, Path]],
-    own_records: Mapping[str, SnapshotRecord],
-    *,
-    compares_contents: bool = False,
+    origin: SourceCollection, target: CollectionState, *, compares_contents: bool = False
 ) -> MetadataDifference:
     """Compare the metadata of a collection on this site with those on the target.
 
@@ -135,59 +128,53 @@ def compare_metadata(
 
     Parameters
     ----------
-    own_tables, target_tables
-        Tables as the sites publish them, by qualified name.
-    resources
-        The descriptors of this site and of the target.
-    files
-        The files of both.
-    own_records
-        Records of the published snapshots of this site, by qualified table name.
+    origin, target
+        What the two sites publish.
     compares_contents
         Read files with equal sizes and times to compare them.
     """
-    own_resource, target_resource = resources
+    own_resource, target_resource = origin.required_resource, target.resource
     # with the same files, other differences come from the addresses of the sites
     is_same_descriptor = target_resource is not None and own_resource.hashes == target_resource.hashes
     rights = []
-    columns: list[str] = []
-    changes: list[MetadataChange] = []
-    for name in own_tables.keys() & target_tables.keys():
-        table_pair = own_tables[name], target_tables[name]
-        differences = [*_compare_columns(*table_pair, with_attributes=not is_same_descriptor)]
+    differences: list[str | MetadataChange] = []
+    for name in origin.tables.keys() & target.tables.keys():
+        table_pair = origin.tables[name], target.tables[name]
+        differences += _compare_columns(*table_pair, with_attributes=not is_same_descriptor)
         if not is_same_descriptor:
             differences += _compare_tables(*table_pair)
-        columns += map(str, differences)
-        changes += [difference for difference in differences if isinstance(difference, MetadataChange)]
-    described_tables = _apply_described_rights(own_resource, own_records, own_tables)
+    described_tables = _apply_described_rights(own_resource, origin.records, origin.tables)
     embargoes = _describe_embargoes(own_resource), _describe_embargoes(target_resource)
-    for name in described_tables.keys() & target_tables.keys():
+    for name in described_tables.keys() & target.tables.keys():
         embargoes_of_table = embargoes[0].get(name, ""), embargoes[1].get(name, "")
-        difference = _compare_rights(described_tables[name], target_tables[name], embargoes_of_table)
+        difference = _compare_rights(described_tables[name], target.tables[name], embargoes_of_table)
         if difference is not None:
             rights.append(difference)
-    collection = []
+    changes: list[MetadataChange] = []
     if target_resource is not None and not is_same_descriptor:
-        compared_names = [item.name for item in fields(own_resource) if item.name not in UNCOMPARED_FIELDS]
-        collection = [name for name in compared_names if getattr(own_resource, name) != getattr(target_resource, name)]
-        changes += [
-            MetadataChange(
-                own_resource.name,
-                name,
-                before=_write_value(getattr(target_resource, name)),
-                after=_write_value(getattr(own_resource, name)),
-            )
-            for name in collection
-        ]
+        facts = (_list_facts(resource, UNCOMPARED_FIELDS) for resource in (target_resource, own_resource))
+        changes += _compare_facts(own_resource.name, *facts)
     return MetadataDifference(
-        added_tables=sorted(own_tables.keys() - target_tables.keys()),
-        removed_tables=sorted(target_tables.keys() - own_tables.keys()),
-        columns=sorted(columns),
+        added_tables=sorted(origin.tables.keys() - target.tables.keys()),
+        removed_tables=sorted(target.tables.keys() - origin.tables.keys()),
+        columns=sorted(map(str, differences)),
         rights=sorted(rights, key=lambda difference: difference.table),
-        collection=collection,
-        changes=sorted(changes),
-        files=compare_files(*files, compares_contents=compares_contents),
+        collection=[change.key for change in changes],
+        changes=sorted([*changes, *(item for item in differences if isinstance(item, MetadataChange))]),
+        files=compare_files(origin.files, list_collection_files(target.directory), compares_contents=compares_contents),
     )
+
+
+def _list_facts(described: CollectionSpec | Column, ignored_names: Collection[str]) -> dict[str, Any]:
+    """List the values of what a descriptor describes by their names."""
+    return {item.name: getattr(described, item.name) for item in fields(described) if item.name not in ignored_names}
+
+
+def _compare_facts(subject: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[MetadataChange]:
+    """Describe the values that differ."""
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield MetadataChange(subject, key, _write_value(before.get(key)), _write_value(after.get(key)))
 
 
 def _apply_described_rights(
@@ -241,27 +228,19 @@ def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> 
             change = f"{texts.get('target', 'none')} -> {texts.get('source', 'none')}"
             yield f"{name}.{column_name}: {conflict.kind} {change}"
     for column in own_columns.keys() & target_columns.keys() if with_attributes else ():
-        names = _list_different_attributes(own_columns[column], target_columns[column])
-        for attribute in names:
-            if (column, attribute) not in explained:
-                before, after = getattr(target_columns[column], attribute), getattr(own_columns[column], attribute)
-                yield MetadataChange(f"{name}.{column}", attribute, _write_value(before), _write_value(after))
+        facts = (_list_facts(columns[column], ("origins",)) for columns in (target_columns, own_columns))
+        for attribute_change in _compare_facts(f"{name}.{column}", *facts):
+            if (column, attribute_change.key) not in explained:
+                yield attribute_change
 
 
 def _compare_tables(origin: Table, target: Table) -> Iterator[MetadataChange]:
-    """Describe the differences between the metadata of two tables, apart from their columns."""
-    own_facts = table_to_json(origin)
-    target_facts = table_to_json(target)
-    ignored = {"columns", "access", "project", "policy"}
-    for key in sorted((own_facts | target_facts).keys() - ignored):
-        before, after = target_facts.get(key), own_facts.get(key)
-        if before != after:
-            yield MetadataChange(origin.qualified_name, key, _write_value(before), _write_value(after))
-
-
-def _list_different_attributes(origin: Column, target: Column) -> list[str]:
-    names = [item.name for item in fields(origin) if item.name != "origins"]
-    return [name for name in names if getattr(origin, name) != getattr(target, name)]
+    """Describe the differences between the metadata of two tables, apart from their columns and rights."""
+    facts = [table_to_json(table) for table in (target, origin)]
+    for key in ("columns", "access", "project", "policy"):
+        for facts_of_table in facts:
+            facts_of_table.pop(key, None)
+    return _compare_facts(origin.qualified_name, *facts)
 
 
 def _describe_embargoes(resource: CollectionSpec | None) -> dict[str, str]:
@@ -368,7 +347,7 @@ def find_unusable_obscore_columns(resource: CollectionSpec, tables: Mapping[str,
     for spec in descriptor.load_standard_descriptor(OBSCORE_STANDARD).tables:
         standard_columns |= {column.name: column for column in spec.table.columns}
     faults = []
-    obscore_names = {spec.table.qualified_name for spec in resource.tables if spec.obscore is not None}
+    specs = {spec.table.qualified_name: spec for spec in resource.tables}
     for table in tables.values():
         columns = [column for column in table.columns if column.name in standard_columns]
         for column in columns:
@@ -383,8 +362,12 @@ def find_unusable_obscore_columns(resource: CollectionSpec, tables: Mapping[str,
                     f"values of the kind {wanted_kind!r}"
                 )
                 remedy = "correct the type of the column and ingest the collection, or rename the column"
-                place = locate_column(resource, table.name, column.name)
-                is_error = wanted_kind == "region" or table.qualified_name in obscore_names
+                place = TextPlace(file=str(resource.path))
+                is_error = wanted_kind == "region"
+                table_spec = specs.get(table.qualified_name)
+                if table_spec is not None:
+                    place = table_spec.column_places.get(column.name, place)
+                    is_error = is_error or table_spec.obscore is not None
                 severity = "error" if is_error else "warning"
                 faults.append(Fault(message=message, place=place, remedy=remedy, severity=severity))
     return faults

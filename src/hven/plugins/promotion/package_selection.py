@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _restore_selection() -> Iterator[None]:
-    is_everything_used = not plugins.list_disabled_packages()
-    earlier_names = [package.name for package in plugins.list_plugin_packages()]
-    try:
-        yield
-    finally:
-        plugins.select_plugin_packages(None if is_everything_used else earlier_names)
-
-
-@contextmanager
 def select_packages_of(settings: Settings) -> Iterator[None]:
     """Use the packages of a site inside the block, and those of before after it.
 
@@ -34,9 +24,14 @@ def select_packages_of(settings: Settings) -> Iterator[None]:
     settings
         Settings of the site.
     """
-    with _restore_selection():
+    earlier_names = None
+    if plugins.list_disabled_packages():
+        earlier_names = [package.name for package in plugins.list_plugin_packages()]
+    try:
         plugins.select_plugin_packages(settings.plugins)
         yield
+    finally:
+        plugins.select_plugin_packages(earlier_names)
 
 
 def load_target_settings_and_select_packages(directory: Path, own_settings: Settings) -> Settings:

@@ -21,7 +21,7 @@ from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import ConflictError, StorageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
@@ -424,22 +424,11 @@ def delete_unused_directories(settings: Settings, collection: str, kept_records:
     kept_records
         Records of all snapshots of the collection that are kept.
     """
-    pinned_names = {Path(name).name for name in _list_pinned_directories(kept_records)}
-    for directory in _iterate_directories(settings.directory / PROMOTED_FOLDER / collection):
+    pins = (record.provenance.get(PINNED_DIRECTORY_KEY, "") for record in kept_records)
+    pinned_names = {Path(name).name for name in pins}
+    for directory in list((settings.directory / PROMOTED_FOLDER / collection).glob("*")):
         if directory.name not in pinned_names:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _list_pinned_directories(records: Iterable[SnapshotRecord]) -> Iterator[str]:
-    for record in records:
-        if PINNED_DIRECTORY_KEY in record.provenance:
-            yield record.provenance[PINNED_DIRECTORY_KEY]
-
-
-def _iterate_directories(folder: Path) -> list[Path]:
-    if folder.is_dir():
-        return sorted(folder.iterdir())
-    return []
 
 
 def check_linkable(settings: Settings, collection: str) -> None:

@@ -14,7 +14,7 @@ from hven.ingest.api.changes import create_run_id
 from hven.ingest.api.runs import execute_steps_before_removal, find_stale_table_warnings
 from hven.model.errors import ConflictError, DescriptorError, HvenError, NotFoundError, UserError
 from hven.plugins.promotion import collection_runs, pinned_directories, three_way_merge
-from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_directory
+from hven.plugins.promotion.collection_runs import PromotionRun
 from hven.plugins.promotion.collection_states import (
     PROMOTION_KEY,
     CollectionState,
@@ -285,9 +285,10 @@ def _prepare_published_files(target_site: Site, name: str) -> list[str]:
 
 def _link_pinned_directory(target: CollectionState) -> None:
     """Link the directory of the files of the published state; a promotion may have been killed before it did so."""
-    pinned_directory = find_pinned_directory(target.records.values())
-    if pinned_directory is not None:
-        pinned_directories.link_current_directory(target.site.settings, target.name, pinned_directory, create_run_id())
+    if target.pinned_directory is not None:
+        pinned_directories.link_current_directory(
+            target.site.settings, target.name, target.pinned_directory, create_run_id()
+        )
 
 
 def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOptions) -> list[HvenError]:

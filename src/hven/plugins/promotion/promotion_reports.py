@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.promotion import pinned_directories
 from hven.plugins.promotion.collection_states import CollectionState, SourceCollection, find_foreign_changes
 from hven.plugins.promotion.metadata_differences import MetadataDifference, compare_metadata
 from hven.plugins.promotion.row_copies import (
@@ -14,13 +13,11 @@ from hven.plugins.promotion.row_copies import (
     SourceRows,
     StoredRows,
     compare_rows,
-    sample_keys,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.table import Table
     from hven.site.store import SnapshotRecord
 
 
@@ -147,21 +144,12 @@ def compare_sites(
     tables = [
         _compare_table(origin, record, target, target.records.get(name)) for name, record in origin.records.items()
     ]
-    target_files = pinned_directories.list_collection_files(target.directory)
-    metadata = compare_metadata(
-        origin.tables,
-        target.tables,
-        (origin.required_resource, target.resource),
-        (pinned_directories.list_own_files(origin.required_resource), target_files),
-        origin.records,
-        compares_contents=compares_contents,
-    )
     equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
     foreign_changes = find_foreign_changes(target, origin.site_id, equal_names)
     return PromotionReport(
         collection=origin.name,
         tables=tables,
-        metadata=metadata,
+        metadata=compare_metadata(origin, target, compares_contents=compares_contents),
         foreign_changes=foreign_changes,
         compares_contents=compares_contents,
     )
@@ -181,17 +169,9 @@ def _compare_table(
     promotion.target = target
     promotion.is_described_differently = record.table != target_record.table
     promotion.target_hashes = target.compute_hashes()
-    if _can_merge_rows(record.table, target_record.table):
-        difference = compare_rows(promotion.source_hashes, promotion.target_hashes)
-        samples = {
-            "written": sample_keys(origin, difference.written),
-            "removed": sample_keys(target, difference.removed),
-        }
-        promotion.difference = replace(difference, samples=samples)
+    schema, target_schema = (table.arrow_schema.remove_metadata() for table in (origin.table, target.table))
+    if schema == target_schema and origin.table.primary == target.table.primary:
+        promotion.difference = compare_rows(promotion.source_hashes, promotion.target_hashes).sample_rows(
+            origin, target
+        )
     return promotion
-
-
-def _can_merge_rows(first: Table, second: Table) -> bool:
-    """Return whether rows of one table can be compared with those of another, and merged into them."""
-    is_same_schema = first.arrow_schema.remove_metadata() == second.arrow_schema.remove_metadata()
-    return is_same_schema and first.primary == second.primary

@@ -226,24 +226,15 @@ def _unpack_mask(data: bytes, count: int) -> Flags:
 def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
     """Yield an Arrow stream of the rows of a mask; empty batches come while none of them is found."""
     schema = rows.table.arrow_schema
-    empty_batch = pa.RecordBatch.from_pylist([], schema)
     sink = io.BytesIO()
-    begin = 0
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
         sent_time = time.monotonic()
-        for batch in rows.read_batches() if mask.any() else ():
-            part = mask[begin : begin + batch.num_rows]
-            begin += batch.num_rows
-            if part.any():
-                selected_batches = _split_batch(batch.filter(pa.array(part)))
-            elif time.monotonic() - sent_time >= EMPTY_BATCH_INTERVAL_SECONDS:
-                selected_batches = iter([empty_batch])
-            else:
-                continue
-            for selected_batch in selected_batches:
-                writer.write_batch(selected_batch)
-                yield _take_bytes(sink)
-            sent_time = time.monotonic()
+        for batch in rows.select_batches(mask, schema.names):
+            if batch.num_rows or time.monotonic() - sent_time >= EMPTY_BATCH_INTERVAL_SECONDS:
+                for part in _split_batch(batch):
+                    writer.write_batch(part)
+                    yield _take_bytes(sink)
+                sent_time = time.monotonic()
     yield _take_bytes(sink)
 
 

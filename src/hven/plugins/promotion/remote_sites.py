@@ -34,15 +34,14 @@ from hven.model.table import FILES_UTYPE
 from hven.plugins.promotion import pinned_directories, transfers
 from hven.plugins.promotion.collection_states import CollectionState, PromotableCollections, SourceCollection
 from hven.plugins.promotion.package_selection import select_packages_of
+from hven.plugins.promotion.row_copies import SourceRows
 from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.engines import Snapshot
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
-    from hven.model.table import Table
     from hven.plugins.promotion.row_copies import Flags, RowHashes
     from hven.plugins.promotion.settings import PromotionTarget
     from hven.sources.http_client import StreamedAnswer
@@ -141,7 +140,7 @@ class RemoteSite:
             records=manifest.records,
             tables=manifest.tables,
             remote_site=self,
-            remote_site_id=manifest.site_id,
+            site_id=manifest.site_id,
             descriptions=manifest.descriptions,
         )
 
@@ -473,13 +472,7 @@ class RemoteCollection(SourceCollection):
     """
 
     remote_site: RemoteSite
-    remote_site_id: str
     descriptions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def site_id(self) -> str:
-        """Identifier of the other site."""
-        return self.remote_site_id
 
     def open_rows(self, record: Any) -> RemoteRows:
         """Return the rows of a record, which are fetched when they are needed."""
@@ -498,8 +491,8 @@ class RemoteCollection(SourceCollection):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteRows:
-    """Rows of a snapshot of another site; see `SourceRows`.
+class RemoteRows(SourceRows):
+    """Rows of a snapshot of another site.
 
     Attributes
     ----------
@@ -508,8 +501,6 @@ class RemoteRows:
     """
 
     remote_site: RemoteSite
-    table: Table
-    snapshot: Snapshot
     lists_files: bool
 
     def _build_path(self, kind: str, **parameters: str) -> str:
@@ -522,6 +513,8 @@ class RemoteRows:
         data = self.remote_site.fetch_bytes(self._build_path("hashes"), transfers.BLOCKS_BYTES)
 
         def fetch_rows(mask: Flags, byte_count: int) -> bytes:
+            if not byte_count:
+                return b""
             path = self._build_path("hashes", blocks=np.packbits(mask).tobytes().hex())
             return self.remote_site.fetch_bytes(path, byte_count)
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,27 +34,25 @@ if TYPE_CHECKING:
 # with 1,000 changes among a million rows, the hashes of 6 % of the rows are fetched; all sums of blocks are 256 KiB
 BLOCK_COUNT = 16_384
 DIGEST_BLOCK_COUNT = 256
+ABSENT = np.uint64(0)  # in place of the hash of values; one of 10^19 rows has this hash
 _BLOCK_SHIFT = np.uint64(64 - BLOCK_COUNT.bit_length() + 1)  # the upper bits of a key's hash are the block
 MAX_SAMPLE_KEYS = 10
 DIGEST_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRows:
-    """Rows of a snapshot that can be read: a table, its snapshot, and the engine that has it."""
+class SourceRows:
+    """Rows of a snapshot of the site from which a collection is promoted."""
 
     table: Table
     snapshot: Snapshot
-    engine: StorageEngine
 
     def read_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield all rows, in the types of the table."""
-        schema = self.table.arrow_schema
-        for batch in self.engine.read_rows(self.snapshot):
-            yield batch.select(schema.names).cast(schema)
+        raise NotImplementedError
 
     def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a mask.
+        """Yield the rows of a mask; batches without such rows are empty.
 
         Parameters
         ----------
@@ -67,8 +65,7 @@ class StoredRows:
         for batch in self.read_batches() if mask.any() else ():
             part = mask[begin : begin + batch.num_rows]
             begin += batch.num_rows
-            if part.any():
-                yield batch.select(list(column_names)).filter(pa.array(part))
+            yield batch.select(list(column_names)).filter(pa.array(part))
 
     def compute_hashes(self) -> RowHashes:
         """Read all rows, and hash them."""
@@ -85,6 +82,19 @@ class StoredRows:
         return build_row_hashes(np.concatenate(key_parts), np.concatenate(value_parts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows(SourceRows):
+    """Rows of a snapshot that the engine of a site of this machine has."""
+
+    engine: StorageEngine
+
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield all rows, in the types of the table."""
+        schema = self.table.arrow_schema
+        for batch in self.engine.read_rows(self.snapshot):
+            yield batch.select(schema.names).cast(schema)
+
+
 def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
     """Return the rows of a record.
 
@@ -97,18 +107,6 @@ def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
     """
     engine = site.engines.find_engine(record.snapshot)
     return StoredRows(table=record.table, snapshot=record.snapshot, engine=engine)
-
-
-class SourceRows(Protocol):
-    """Rows of the site from which a collection is promoted; see `StoredRows`."""
-
-    @property
-    def table(self) -> Table: ...  # noqa: D102
-    @property
-    def snapshot(self) -> Snapshot: ...  # noqa: D102
-    def read_batches(self) -> Iterator[pa.RecordBatch]: ...  # noqa: D102
-    def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]: ...  # noqa: D102
-    def compute_hashes(self) -> RowHashes: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +208,14 @@ class RowDifference:
         Numbers of written rows that the target lacks, and that it has with other values.
     equal_blocks
         Number of equal blocks.
+    kept
+        Number of rows that only the target has changed, so that a merge keeps them.
+    conflicts
+        Masks over the rows of the source site and of the target: what both have changed.
+    result
+        Hashes of the rows that the target then has.
+    has_other_repeats
+        Whether the tables differ, but only in how often they repeat the same rows.
     samples
         Keys of the first rows that are added or changed (``written``), and of those that are removed.
     """
@@ -220,6 +226,10 @@ class RowDifference:
     added: int
     changed: int
     equal_blocks: int
+    kept: int
+    conflicts: tuple[Flags, Flags]
+    result: RowHashes
+    has_other_repeats: bool = False
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -230,65 +240,75 @@ class RowDifference:
     @property
     def is_empty(self) -> bool:
         """Whether no row differs."""
-        return not (self.written.any() or self.removed.any())
+        return not (self.written.any() or self.removed.any() or self.has_other_repeats)
+
+    def sample_rows(self, origin: SourceRows, target: SourceRows) -> RowDifference:
+        """Return this difference with samples.
+
+        Parameters
+        ----------
+        origin, target
+            The rows of the source site and of the target.
+        """
+        samples = {"written": sample_keys(origin, self.written), "removed": sample_keys(target, self.removed)}
+        return replace(self, samples=samples)
 
 
-def compare_rows(origin: RowHashes, target: RowHashes) -> RowDifference:
-    """Find the rows that differ.
+def compare_rows(origin: RowHashes, target: RowHashes, base: RowHashes | None = None) -> RowDifference:
+    """Find the rows that differ, and what becomes of each.
 
     Parameters
     ----------
     origin, target
         Hashes of the rows of the source site and of the target.
+    base
+        Hashes of the rows that the source site had before; only what it has changed since then is taken from it. None:
+        the target shall have the rows of the source site.
     """
-    equal_blocks = origin.find_equal_blocks(target)
-    written = np.zeros(origin.row_count, bool)
-    removed = np.zeros(target.row_count, bool)
-    replaced = np.zeros(target.row_count, bool)
-    if equal_blocks.all():  # nothing is read of another site then
-        return RowDifference(
-            written=written, removed=removed, replaced=replaced, added=0, changed=0, equal_blocks=BLOCK_COUNT
+    unequal_blocks = ~origin.find_equal_blocks(target)
+    own_rows, target_rows = origin.select_blocks(unequal_blocks), target.select_blocks(unequal_blocks)
+    base_rows = target_rows if base is None else base.select_blocks(unequal_blocks)
+    keys = np.unique(np.concatenate([own_rows.keys, target_rows.keys, base_rows.keys]))
+    own, theirs, old = (_find_values(keys, rows) for rows in (own_rows, target_rows, base_rows))
+    is_taken = (theirs == old) & (own != old)
+    is_conflict = (theirs != old) & (own != old) & (own != theirs)
+    result = target
+    if base is not None and is_taken.any():
+        new_values = np.where(is_taken, own, theirs)
+        new_blocks = build_row_hashes(keys[new_values != ABSENT], new_values[new_values != ABSENT])
+        result = RowHashes(
+            block_rows=np.where(unequal_blocks, new_blocks.block_rows, target.block_rows),
+            block_sums=np.where(unequal_blocks, new_blocks.block_sums, target.block_sums),
+            select_blocks=target.select_blocks,
         )
-    own_rows = origin.select_blocks(~equal_blocks)
-    target_rows = target.select_blocks(~equal_blocks)
-    has_key, has_values = find_rows(own_rows, target_rows)
-    written[own_rows.positions[~has_values]] = True
-    removed[target_rows.positions[~np.isin(target_rows.keys, own_rows.keys)]] = True
-    replaced[target_rows.positions[np.isin(target_rows.keys, own_rows.keys[~has_values])]] = True
+
+    def build_mask(hashes: RowHashes, rows: BlockRows, is_chosen: Flags) -> Flags:
+        mask = np.zeros(hashes.row_count, bool)
+        mask[rows.positions] = is_chosen[np.searchsorted(keys, rows.keys)]
+        return mask
+
     return RowDifference(
-        written=written,
-        removed=removed,
-        replaced=replaced,
-        added=int((~has_key).sum()),
-        changed=int((has_key & ~has_values).sum()),
-        equal_blocks=int(equal_blocks.sum()),
+        written=build_mask(origin, own_rows, is_taken),
+        removed=build_mask(target, target_rows, is_taken & (own == ABSENT)),
+        replaced=build_mask(target, target_rows, is_taken & (own != ABSENT)),
+        added=int((is_taken & (theirs == ABSENT)).sum()),
+        changed=int((is_taken & (own != ABSENT) & (theirs != ABSENT)).sum()),
+        equal_blocks=BLOCK_COUNT - int(unequal_blocks.sum()),
+        kept=int(((own == old) & (theirs != old)).sum()),
+        conflicts=(
+            build_mask(origin, own_rows, is_conflict),
+            build_mask(target, target_rows, is_conflict & (own == ABSENT)),
+        ),
+        result=result,
+        has_other_repeats=base is None and bool(unequal_blocks.any()) and not is_taken.any(),
     )
 
 
-def find_rows(wanted: BlockRows, rows: BlockRows) -> tuple[Flags, Flags]:
-    """Find rows among other rows.
-
-    Parameters
-    ----------
-    wanted
-        The rows to find.
-    rows
-        The rows among which they are.
-
-    Returns
-    -------
-    has_key, has_values
-        For each wanted row, whether there is a row with its key, and whether that row has its values.
-    """
-    order = np.argsort(rows.keys, kind="stable")
-    sorted_keys = rows.keys[order]
-    places = np.searchsorted(sorted_keys, wanted.keys)
-    has_key = np.zeros(len(wanted.keys), bool)
-    inside = places < len(sorted_keys)
-    has_key[inside] = sorted_keys[places[inside]] == wanted.keys[inside]
-    has_values = has_key.copy()
-    has_values[has_key] = rows.values[order[places[has_key]]] == wanted.values[has_key]
-    return has_key, has_values
+def _find_values(keys: Words, rows: BlockRows) -> Words:
+    """Return the hash of the values that rows have for each key; `ABSENT` without such a row."""
+    values = np.full(len(keys), ABSENT)
+    values[np.searchsorted(keys, rows.keys)] = rows.values
+    return values
 
 
 def sample_keys(rows: SourceRows, mask: Flags) -> list[dict[str, Any]]:
@@ -367,8 +387,9 @@ def _fill_staging(
     copied_rows = 0
     try:
         for batch in batches:
-            staging.write(batch)
-            copied_rows += batch.num_rows
+            if batch.num_rows:
+                staging.write(batch)
+                copied_rows += batch.num_rows
         return replace(staging.finish(), engine=engine.name), copied_rows
     except BaseException:
         staging.abandon()

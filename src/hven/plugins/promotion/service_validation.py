@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UsageError
 from hven.plugins.lint.validation import SEVERITIES, LintReport, validate_service
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from hven.model.settings import Settings
-    from hven.plugins.lint.validation import LintFinding
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionValidation:
-    """What `hven lint` finds in the service of the public site after a promotion.
-
-    Attributes
-    ----------
-    url
-        Address of the TAP service.
-    reason
-        Why the service could not be validated; empty: it was.
-    findings
-        Findings of the promoted tables, and those of the whole service, which name no table.
-    """
-
-    url: str
-    reason: str = ""
-    findings: tuple[LintFinding, ...] = ()
-
-    @property
-    def error_count(self) -> int:
-        """Number of findings that break a standard."""
-        return self.counts_by_severity["error"]
-
-    @property
-    def counts_by_severity(self) -> dict[str, int]:
-        """Number of findings of each severity, the worst first."""
-        severities = [finding.severity for finding in self.findings]
-        return {severity: severities.count(severity) for severity in reversed(SEVERITIES)}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result for JSON."""
-        return {
-            "url": self.url,
-            "judged": not self.reason,
-            "reason": self.reason or None,
-            "counts": self.counts_by_severity,
-            "findings": [finding.to_json() for finding in self.findings],
-        }
+JSON_KEYS = ("url", "judged", "reason", "counts", "findings")
 
 
 def find_service_address(settings: Settings) -> str:
@@ -76,7 +37,7 @@ def find_service_address(settings: Settings) -> str:
     return f"{settings.public_url.rstrip('/')}/tap"
 
 
-def validate_promoted_tables(url: str, table_names: Sequence[str]) -> PromotionValidation:
+def validate_promoted_tables(url: str, table_names: Collection[str]) -> LintReport:
     """Validate the TAP service that publishes promoted tables, as its users see it.
 
     Parameters
@@ -86,14 +47,11 @@ def validate_promoted_tables(url: str, table_names: Sequence[str]) -> PromotionV
     table_names
         Qualified names of the promoted tables.
     """
-    report = validate_service(url)
-    if not report.is_judged:
-        return PromotionValidation(url=url, reason=report.reason)
-    return select_promoted_findings(report, table_names)
+    return select_promoted_findings(validate_service(url), table_names)
 
 
-def select_promoted_findings(report: LintReport, table_names: Collection[str]) -> PromotionValidation:
-    """Select the findings that concern promoted tables or the whole service.
+def select_promoted_findings(report: LintReport, table_names: Collection[str]) -> LintReport:
+    """Keep the findings that concern promoted tables or the whole service.
 
     Parameters
     ----------
@@ -104,4 +62,18 @@ def select_promoted_findings(report: LintReport, table_names: Collection[str]) -
     """
     promoted_names = {name.lower() for name in table_names} | {""}
     findings = tuple(finding for finding in report.findings if finding.table.lower() in promoted_names)
-    return PromotionValidation(url=report.url, findings=findings)
+    severities = [finding.severity for finding in findings]
+    counts = {severity: severities.count(severity) for severity in reversed(SEVERITIES)}
+    return replace(report, findings=findings, counts_by_severity=counts)
+
+
+def write_validation_json(report: LintReport) -> dict[str, Any]:
+    """Return for JSON what the report of a promotion says of the service.
+
+    Parameters
+    ----------
+    report
+        The findings that concern the promotion.
+    """
+    document = report.to_json()
+    return {key: document[key] for key in JSON_KEYS}

@@ -14,7 +14,11 @@ from hven.plugins.promotion import promotion
 from hven.plugins.promotion.package_selection import load_target_settings_and_select_packages
 from hven.plugins.promotion.promotion import PromotionOptions, SiteSource
 from hven.plugins.promotion.remote_sites import RemoteSite
-from hven.plugins.promotion.service_validation import find_service_address, validate_promoted_tables
+from hven.plugins.promotion.service_validation import (
+    find_service_address,
+    validate_promoted_tables,
+    write_validation_json,
+)
 from hven.plugins.promotion.settings import find_target
 from hven.site import Site
 
@@ -23,9 +27,9 @@ if TYPE_CHECKING:
 
     from hven.model.errors import HvenError
     from hven.model.settings import Settings
+    from hven.plugins.lint.validation import LintReport
     from hven.plugins.promotion.promotion import PromotionSource, ReturnReport
     from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
-    from hven.plugins.promotion.service_validation import PromotionValidation
 
 MAX_PRINTED_NAMES = 10
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -76,7 +80,6 @@ def promote(
     _check_options(
         names=names or [],
         sites=(target_name, source_name),
-        must_promote_all=must_promote_all,
         must_return=must_return,
         others={
             "--dry-run": dry_run,
@@ -138,7 +141,7 @@ def promote(
         side = "--from" if target_name is None else "--to"
         command = format_command(context, "promote", *promoted_names, side, other_name, "--back")
         print(f"to return to the previous publication, run: {command}")
-    if validation is not None and (validation.reason or validation.error_count):
+    if validation is not None and (validation.reason or validation.counts_by_severity["error"]):
         raise typer.Exit(1)
 
 
@@ -156,28 +159,29 @@ def _check_options(
     *,
     names: Sequence[str],
     sites: tuple[str | None, str | None],
-    must_promote_all: bool,
     must_return: bool,
     others: Mapping[str, bool],
 ) -> None:
     """Refuse options that contradict each other."""
-    if (sites[0] is None) == (sites[1] is None):
-        raise UsageError("name one other site", remedy="add --to TARGET, or --from TARGET")
-    if bool(names) == must_promote_all:
-        raise UsageError("name the collections", remedy="add their names, or --all instead of names")
     used_options = [option for option, is_used in others.items() if is_used]
-    if must_return and used_options:
-        raise UsageError(
+    faults = (
+        ((sites[0] is None) == (sites[1] is None), "name one other site", "add --to TARGET, or --from TARGET"),
+        (bool(names) == others["--all"], "name the collections", "add their names, or --all instead of names"),
+        (
+            must_return and bool(used_options),
             f"--back can't be combined with {', '.join(used_options)}",
-            remedy="use --back with the names of the collections",
-        )
-    if others["--lint"] and others["--dry-run"]:
-        raise UsageError(
+            "use --back with the names of the collections",
+        ),
+        (
+            others["--lint"] and others["--dry-run"],
             "--lint and --dry-run exclude each other: nothing new is published that could be validated",
-            remedy="use one of them",
-        )
-    if others["--merge"] and others["--overwrite"]:
-        raise UsageError("--merge and --overwrite exclude each other", remedy="use one of them")
+            "use one of them",
+        ),
+        (others["--merge"] and others["--overwrite"], "--merge and --overwrite exclude each other", "use one of them"),
+    )
+    for is_fault, message, remedy in faults:
+        if is_fault:
+            raise UsageError(message, remedy=remedy)
 
 
 def _open_sites(
@@ -240,7 +244,7 @@ def _show_returns(returns: Mapping[str, ReturnReport], publisher_name: str, *, a
             print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")
 
 
-def _report_to_json(report: PromotionReport, validation: PromotionValidation | None) -> dict[str, Any]:
+def _report_to_json(report: PromotionReport, validation: LintReport | None) -> dict[str, Any]:
     metadata = report.metadata
     return {
         "collection": report.collection,
@@ -269,7 +273,7 @@ def _report_to_json(report: PromotionReport, validation: PromotionValidation | N
             "copied": report.copied_files,
         },
         "warnings": report.warnings,
-        "lint": validation and validation.to_json(),
+        "lint": validation and write_validation_json(validation),
     }
 
 
@@ -324,7 +328,7 @@ def _print_publication(report: PromotionReport, publisher_name: str) -> None:
     )
 
 
-def _print_validation(validation: PromotionValidation) -> None:
+def _print_validation(validation: LintReport) -> None:
     if validation.reason:
         print(f"{validation.url} could not be validated: {validation.reason}")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -37,7 +38,7 @@ from hven.services.api.responses import answer_with_stream
 from hven.services.face import wrap_endpoint_with_gates_and_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -86,13 +87,13 @@ class ComparePage(TemplateContext):
     comparison: SchemaComparison
     groups: Sequence[ComparisonGroup]
     hidden_count: int
-    groupings: Sequence[str]
     chosen_models: Sequence[str]
     only_conflicts: bool
     can_conflict: bool
     query: str
     conflict_id: str
-    max_columns: int
+    groupings: Sequence[str] = tuple(KINDS_BY_GROUPING)
+    max_columns: int = MAX_SHOWN_COLUMNS
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -114,9 +115,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_table(request: Request) -> Response:
         table_format, options = select_format(request.query_params.get("RESPONSEFORMAT", "csv"))
         comparison = await run_comparison(build_page_context(request, context))
-
-        def iterate_chunks() -> Iterator[bytes]:
-            return write_differences(comparison, table_format, options)
+        iterate_chunks = partial(write_differences, comparison, table_format, options)
 
         headers = {
             "cache-control": "private, no-store",
@@ -233,13 +232,11 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
         comparison=comparison,
         groups=groups[:MAX_SHOWN_GROUPS],
         hidden_count=max(len(groups) - MAX_SHOWN_GROUPS, 0),
-        groupings=tuple(KINDS_BY_GROUPING),
         chosen_models=chosen_models,
         only_conflicts=only_conflicts,
         can_conflict=can_conflict,
         query=urlencode(query),
         conflict_id=conflict_id,
-        max_columns=MAX_SHOWN_COLUMNS,
     )
     return PageContent(page=page, json_content=None)
 

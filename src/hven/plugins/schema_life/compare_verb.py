@@ -15,7 +15,7 @@ from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
 from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, UsageError, UserError
-from hven.plugins.schema_life.comparison_documents import comparison_to_json
+from hven.plugins.schema_life.comparison_documents import comparison_to_json, write_unified_diff
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
 from hven.plugins.schema_life.model_documents import is_model_address, read_model_file
@@ -26,7 +26,6 @@ from hven.plugins.schema_life.schema_comparison import (
     check_grouping,
     compare_models,
 )
-from hven.plugins.schema_life.unified_differences import write_unified_diff
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,10 +12,12 @@ from hven.model.table import parse_column_lines
 from hven.plugins.schema_life.schema_comparison import MISSING_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from hven.formats import TableFormat
-    from hven.plugins.schema_life.schema_comparison import ComparisonGroup, SchemaComparison
+    from hven.plugins.schema_life.schema_comparison import SchemaComparison
 
 DIFFERENCE_COLUMNS = parse_column_lines("""
     key | string | | meta.id | what the columns share
@@ -30,72 +32,6 @@ DIFFERENCE_COLUMNS = parse_column_lines("""
 MAX_BATCH_ROWS = 65_536
 
 
-class _DifferenceRows:
-    """Collects the rows of a block.
-
-    Parameters
-    ----------
-    comparison
-        The comparison.
-    """
-
-    def __init__(self, comparison: SchemaComparison) -> None:
-        labels = [model.label for model in comparison.models]
-        texts = comparison.texts.arrays
-        column_count = len(texts["name"])
-        self._comparison = comparison
-        # after the places of the columns: each model without a column, and all such models together
-        self._places_by_label = {label: column_count + number for number, label in enumerate(labels)}
-        self._counted_place = column_count + len(labels)
-        no_texts = [""] * (len(labels) + 1)
-        self._place_texts = [
-            pa.concat_arrays([texts[name], pa.array(texts_of_missing, pa.string())])
-            for name, texts_of_missing in (("model", [*labels, ""]), ("table", no_texts), ("name", no_texts))
-        ]
-        self._arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
-        self._missing_places: dict[int, list[int]] = {}
-        self._places: list[int] = []
-        self._shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
-        self._row_counts: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def add_group(self, group: ComparisonGroup) -> None:
-        """Add a row for each column of a conflict, and for each model without a column."""
-        if group.missing_count and self._comparison.lists_missing_models:
-            places = self._missing_places.get(id(group.models))  # most groups share the list of their models
-            if places is None:
-                places = [self._places_by_label[label] for label in group.missing_models]
-                self._missing_places[id(group.models)] = places
-            self._places += places
-            missing_id = self._comparison.compute_missing_id(group)
-            note = self._comparison.notes.get(missing_id, "")
-            self._shared_texts.append((group.key, MISSING_KIND, "", missing_id, note))
-            self._row_counts.append(group.missing_count)
-        elif group.missing_count:
-            self._places.append(self._counted_place)
-            self._shared_texts.append((group.key, MISSING_KIND, f"{group.missing_count} models", "", ""))
-            self._row_counts.append(1)
-        for conflict in group.conflicts:
-            self._places += conflict.columns.rows.tolist()
-            self._shared_texts += [
-                (group.key, conflict.kind, text, conflict.id, conflict.note) for text in conflict.texts
-            ]
-            self._row_counts += conflict.counts
-
-    def build_batch_and_clear(self) -> pa.RecordBatch:
-        """Return the rows, and remove them."""
-        numbers = pa.array(np.repeat(np.arange(len(self._shared_texts)), self._row_counts))
-        keys, kinds, values, conflict_ids, notes = (
-            pa.array(texts, pa.string()).take(numbers) for texts in zip(*self._shared_texts, strict=True)
-        )
-        places = pa.array(self._places)
-        place_texts = [texts.take(places) for texts in self._place_texts]
-        self._places, self._shared_texts, self._row_counts = [], [], []
-        return pa.record_batch([keys, kinds, values, *place_texts, conflict_ids, notes], schema=self._arrow_schema)
-
-
 def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch]:
     """Yield blocks of rows: one for each column of a conflict, and for each model without a column.
 
@@ -107,13 +43,45 @@ def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch
     comparison
         The comparison.
     """
-    rows = _DifferenceRows(comparison)
+    labels = [model.label for model in comparison.models]
+    # after the places of the columns: each model without a column, and all such models together
+    no_texts = [""] * (len(labels) + 1)
+    absences = pa.table({"model": [*labels, ""], "table": no_texts, "name": no_texts})
+    place_texts = pa.concat_tables([comparison.texts.select(absences.column_names), absences])
+    first_absence = len(comparison.texts)
+    places_by_label = {label: first_absence + number for number, label in enumerate(labels)}
+    places_by_models: dict[int, list[int]] = {}  # most groups share the list of their models
+    shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
+    places: list[Sequence[int] | NDArray[np.int64]] = []
+    row_counts: list[int] = []
     for group in comparison.groups:
-        rows.add_group(group)
-        if len(rows) >= MAX_BATCH_ROWS:
-            yield rows.build_batch_and_clear()
-    if len(rows):
-        yield rows.build_batch_and_clear()
+        if group.missing_count and comparison.lists_missing_models:
+            if id(group.models) not in places_by_models:
+                places_by_models[id(group.models)] = [places_by_label[label] for label in group.missing_models]
+            missing_id = comparison.compute_missing_id(group)
+            shared_texts.append((group.key, MISSING_KIND, "", missing_id, comparison.notes.get(missing_id, "")))
+            places.append(places_by_models[id(group.models)])
+            row_counts.append(group.missing_count)
+        elif group.missing_count:
+            shared_texts.append((group.key, MISSING_KIND, f"{group.missing_count} models", "", ""))
+            places.append([first_absence + len(labels)])
+            row_counts.append(1)
+        for conflict in group.conflicts:
+            for value in conflict.values:
+                shared_texts.append((group.key, conflict.kind, value.text, conflict.id, conflict.note))
+                places.append(value.columns.rows)
+                row_counts.append(len(value.columns))
+    if not places:
+        return
+    shared_columns = [pa.array(texts, pa.string()) for texts in zip(*shared_texts, strict=True)]
+    numbers = np.repeat(np.arange(len(shared_texts)), row_counts)
+    row_places = np.concatenate(places)
+    for begin in range(0, len(row_places), MAX_BATCH_ROWS):
+        block = slice(begin, begin + MAX_BATCH_ROWS)
+        key, kind, value, conflict_id, note = (texts.take(pa.array(numbers[block])) for texts in shared_columns)
+        arrays = [key, kind, value, *place_texts.take(row_places[block]).columns, conflict_id, note]
+        rows = pa.table(arrays, [column.name for column in DIFFERENCE_COLUMNS])
+        yield from rows.combine_chunks().to_batches()
 
 
 def write_differences(

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.model import cache_results
 from hven.model.errors import NotFoundError, suggest_spelling
-from hven.model.types import LEGACY_XTYPE_ALIASES, XTYPES_BY_NAME, ColumnType
+from hven.model.types import LEGACY_XTYPE_ALIASES, TYPE_ALIASES, XTYPES_BY_NAME, ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -28,39 +28,26 @@ if TYPE_CHECKING:
     from hven.site import Catalogue, PublishedState
 
 PUBLIC_ACCESS_KEY = "public"  # of the catalogue of anonymous users
-# words of VOTable, TAP 1.0, SQL and Felis
-NAMES_BY_TYPE_WORD = {
+_TYPE_MARK = "|"  # between the parts of a type
+# words of VOTable, TAP 1.0, SQL and Felis that descriptors do not have, or that mean something else there
+NAMES_BY_TYPE_WORD = TYPE_ALIASES | {
     "bit": "bool",
-    "boolean": "bool",
-    "byte": "uint8",
     "unsignedbyte": "uint8",
-    "short": "int16",
-    "smallint": "int16",
     "int2": "int16",
-    "int": "int32",
-    "integer": "int32",
     "int4": "int32",
     "serial": "int32",
-    "long": "int64",
-    "bigint": "int64",
     "int8": "int64",  # PostgreSQL counts bytes
     "bigserial": "int64",
-    "float": "float32",
-    "real": "float32",
     "float4": "float32",
-    "double": "float64",
     "double precision": "float64",
     "float8": "float64",
     "floatcomplex": "complex64",
     "doublecomplex": "complex128",
-    "char": "string",
     "character": "string",
     "character varying": "string",
     "clob": "string",
-    "text": "string",
     "unicode": "string",
     "unicodechar": "string",
-    "varchar": "string",
     "region": "adql:REGION",
 }
 
@@ -94,36 +81,7 @@ class DescribedColumn(NamedTuple):
         return f"{self.model}: {self.table}.{self.name}"
 
 
-TEXT_NAMES = DescribedColumn._fields[:-1]
-
-
-class ColumnTexts:
-    """The texts of many columns, as an Arrow array for each field of `DescribedColumn`.
-
-    Parameters
-    ----------
-    arrays
-        Arrays of texts by the names of the fields. Choices are pairs in JSON, or empty.
-    """
-
-    def __init__(self, arrays: Mapping[str, pa.StringArray]) -> None:
-        self.arrays = arrays
-
-    @cached_property
-    def _lists(self) -> list[list[str]]:
-        return [self.arrays[name].to_pylist() for name in DescribedColumn._fields]
-
-    def get_column(self, row: int) -> DescribedColumn:
-        """Return one column.
-
-        Parameters
-        ----------
-        row
-            Its place in the arrays.
-        """
-        model, table, name, type_name, unit, ucd, utype, description, choices = [texts[row] for texts in self._lists]
-        pairs = tuple((code, label) for code, label in orjson.loads(choices or "[]"))
-        return DescribedColumn(model, table, name, type_name, unit, ucd, utype, description, pairs)
+TEXTS_SCHEMA = pa.schema([(name, pa.string()) for name in DescribedColumn._fields])  # choices: pairs in JSON, or empty
 
 
 class ColumnRows(Sequence[DescribedColumn]):
@@ -132,19 +90,25 @@ class ColumnRows(Sequence[DescribedColumn]):
     Parameters
     ----------
     texts
-        The texts of all columns.
+        The texts of all columns, as `TEXTS_SCHEMA` describes them.
     rows
-        Places of these columns in the arrays.
+        Numbers of these columns; None: all.
     """
 
     __slots__ = ("rows", "texts")
 
-    def __init__(self, texts: ColumnTexts, rows: NDArray[np.int64]) -> None:
+    def __init__(self, texts: pa.Table, rows: NDArray[np.int64] | None = None) -> None:
         self.texts = texts
-        self.rows = rows
+        self.rows = np.arange(len(texts)) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __iter__(self) -> Iterator[DescribedColumn]:
+        """Build the columns."""
+        for *texts, choices in zip(*self.texts.take(self.rows).to_pydict().values(), strict=True):
+            pairs = tuple((code, label) for code, label in orjson.loads(choices or "[]"))
+            yield DescribedColumn._make((*texts, pairs))
 
     @overload
     def __getitem__(self, position: int) -> DescribedColumn: ...
@@ -155,24 +119,42 @@ class ColumnRows(Sequence[DescribedColumn]):
     def __getitem__(self, position: int | slice) -> DescribedColumn | ColumnRows:
         if isinstance(position, slice):
             return ColumnRows(self.texts, self.rows[position])
-        return self.texts.get_column(int(self.rows[position]))
+        return next(iter(ColumnRows(self.texts, self.rows[[position]])))
 
 
-def collect_texts(columns: Sequence[DescribedColumn]) -> ColumnTexts:
-    """Return the texts of columns as arrays.
+def to_column_rows(columns: Sequence[DescribedColumn]) -> ColumnRows:
+    """Return columns whose texts are in arrays, which take a tenth of the memory.
 
     Parameters
     ----------
     columns
         The columns.
     """
-    if isinstance(columns, ColumnRows) and len(columns) == len(columns.texts.arrays["name"]):
-        return columns.texts
-    arrays = {
-        name: pa.array([column[place] for column in columns], pa.string()) for place, name in enumerate(TEXT_NAMES)
-    }
-    choices = [orjson.dumps(column.choices).decode() if column.choices else "" for column in columns]
-    return ColumnTexts({**arrays, "choices": pa.array(choices, pa.string())})
+    if isinstance(columns, ColumnRows):
+        return columns
+    rows = [(*column[:-1], orjson.dumps(column.choices).decode()) for column in columns]
+    lists = {name: [row[place] for row in rows] for place, name in enumerate(TEXTS_SCHEMA.names)}
+    return ColumnRows(pa.table(lists, schema=TEXTS_SCHEMA))
+
+
+def build_column_rows(label: str, texts: pa.Table, type_texts: pa.Table) -> ColumnRows:
+    """Build the columns that another service describes.
+
+    Parameters
+    ----------
+    label
+        Label of the schema.
+    texts
+        Texts of the columns by the names of the fields of `DescribedColumn`, without types and choices.
+    type_texts
+        Their datatypes, arraysizes and xtypes.
+    """
+    types = pc.binary_join_element_wise(*type_texts.columns, _TYPE_MARK).combine_chunks().dictionary_encode()
+    type_names = [write_type_name(*text.rsplit(_TYPE_MARK, 2)) for text in types.dictionary.to_pylist()]
+    columns = {"model": pa.repeat(label, len(texts)), "choices": pa.repeat("", len(texts))}
+    columns["type"] = pa.array(type_names, pa.string()).take(types.indices)
+    columns |= dict(zip(texts.column_names, texts.columns, strict=True))
+    return ColumnRows(pa.table(columns).select(TEXTS_SCHEMA.names).cast(TEXTS_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +188,11 @@ class ComparedSchema:
         """
         if not pattern:
             return self
-        selected_columns = [column for column in self.columns if is_table_selected(column.table, pattern)]
-        return ComparedSchema(label=self.label, columns=selected_columns, read_at=self.read_at, fault=self.fault)
+        columns = to_column_rows(self.columns)
+        names = columns.texts["table"]
+        selected_names = [name for name in names.unique().to_pylist() if is_table_selected(name, pattern)]
+        is_selected = pc.is_in(names, pa.array(selected_names, pa.string())).to_numpy()
+        return replace(self, columns=ColumnRows(columns.texts, columns.rows[is_selected[columns.rows]]))
 
 
 def is_table_selected(table: str, pattern: str) -> bool:
@@ -378,17 +363,6 @@ class OwnSchemaCache:
                 self._models = [replace(model, columns=to_column_rows(model.columns)) for model in models]
                 self._version = published_state.version
             return list(self._models)
-
-
-def to_column_rows(columns: Sequence[DescribedColumn]) -> ColumnRows:
-    """Return columns whose texts are in arrays, which take a tenth of the memory.
-
-    Parameters
-    ----------
-    columns
-        The columns.
-    """
-    return ColumnRows(collect_texts(columns), np.arange(len(columns)))
 
 
 def describe_all_models(catalogue: Catalogue) -> list[ComparedSchema]:

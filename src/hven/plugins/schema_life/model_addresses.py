@@ -5,29 +5,33 @@ from __future__ import annotations
 import io
 import re
 import threading
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven.formats.votable import read_votable
 from hven.model import split_address
 from hven.model.deadlines import CURRENT_DEADLINE
 from hven.model.errors import ForbiddenError, SourceError, TimeLimitError, TooLargeError, UserError
 from hven.plugins.schema_life.described_columns import (
+    ColumnRows,
     ComparedSchema,
     DescribedColumn,
-    is_table_selected,
-    write_type_name,
+    build_column_rows,
 )
 from hven.plugins.schema_life.model_documents import MAX_DOCUMENT_BYTES, read_model_document
-from hven.plugins.schema_life.schema_copies import SchemaCopies, is_recent
+from hven.plugins.schema_life.schema_copies import SchemaCopies
 from hven.plugins.schema_life.vosi_documents import read_vosi_columns
 from hven.sources.http_client import fetch_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 MAX_SERVICE_COLUMNS = 200_000
@@ -36,7 +40,7 @@ TOTAL_TIMEOUT_SECONDS = 60.0  # of one answer
 COPY_LIFETIME = timedelta(minutes=10)  # a service is asked again after this time
 _RESOURCE_PATTERN = re.compile(r"/(?:sync|async|tables|capabilities|availability|examples)?/?$")
 _DOCUMENT_PATTERN = re.compile(r"\.(?:vot|votable|xml|ya?ml|vot\.gz)$", re.IGNORECASE)
-_OWN_SCHEMAS = ("tap_schema", "tap_upload")  # of the service itself
+_OWN_TABLE_PATTERN = r"(?i)^(tap_schema|tap_upload)(\.|$)"  # tables of the service itself
 
 
 class ForeignSchemaCache:
@@ -71,7 +75,7 @@ class ForeignSchemaCache:
         """
         with self._lock:
             copy = self._copies.find_copy(address)
-            if copy is not None and is_recent(copy, COPY_LIFETIME):
+            if copy is not None and datetime.now(UTC) - copy.read_at < COPY_LIFETIME:
                 return copy
             try:
                 return self.read_and_store_model(address, allow_private=allow_private)
@@ -161,7 +165,7 @@ def _read_columns_without_tap_schema(
         ) from error
 
 
-def _read_tap_schema(service_url: str, pattern: str, label: str, *, allow_private: bool) -> list[DescribedColumn]:
+def _read_tap_schema(service_url: str, pattern: str, label: str, *, allow_private: bool) -> ColumnRows:
     query = "SELECT * FROM TAP_SCHEMA.columns"
     if "." in pattern:  # with its schema, so the service can select; LIKE heeds case, and the pattern does not
         like_pattern = pattern.lower().replace("'", "''").replace("*", "%")
@@ -174,40 +178,26 @@ def _read_tap_schema(service_url: str, pattern: str, label: str, *, allow_privat
         "QUERY": query,
     }
     data = _fetch_document(f"{service_url}/sync?{urlencode(parameters)}", allow_private=allow_private)
-    columns = []
-    for row in _iterate_rows(data):
-        table = _read_text(row, "table_name").strip('"')
-        if table.lower().partition(".")[0] in _OWN_SCHEMAS or not is_table_selected(table, pattern or "*"):
-            continue
-        type_name = write_type_name(*(_read_text(row, key) for key in ("datatype", "arraysize", "xtype")))
-        column = DescribedColumn(
-            label,
-            table,
-            _read_text(row, "column_name").strip('"'),
-            type_name,
-            _read_text(row, "unit"),
-            _read_text(row, "ucd"),
-            _read_text(row, "utype"),
-            _read_text(row, "description"),
-        )
-        columns.append(column)
-    return columns
+    texts = _read_texts(data)
+    columns = {name: texts[name] for name in ("unit", "ucd", "utype", "description")}
+    columns["table"], columns["name"] = (pc.utf8_trim(texts[name], '"') for name in ("table_name", "column_name"))
+    types = {name: texts[name] for name in ("datatype", "arraysize", "xtype")}
+    is_foreign = pc.invert(pc.match_substring_regex(columns["table"], _OWN_TABLE_PATTERN))
+    return build_column_rows(label, *(pa.table(part).filter(is_foreign) for part in (columns, types)))
 
 
-def _iterate_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the rows of TAP_SCHEMA, which are metadata, by the names of the columns in lower case."""
-    table_stream = read_votable(io.BytesIO(data))
-    names = [column.name.lower() for column in table_stream.metadata.columns]
-    for batch in table_stream.read_batches_or_raise_if_truncated():
-        for values in zip(*(array.to_pylist() for array in batch.columns), strict=True):
-            yield dict(zip(names, values, strict=True))
-
-
-def _read_text(row: dict[str, Any], key: str) -> str:
-    value = row.get(key)
-    if value is None:
-        return ""
-    return " ".join(str(value).split())
+def _read_texts(data: bytes) -> Mapping[str, pa.ChunkedArray]:
+    """Read TAP_SCHEMA, without blanks around words; a service may lack some of its columns."""
+    stream = read_votable(io.BytesIO(data))
+    batches = list(stream.read_batches_or_raise_if_truncated())
+    row_count = sum(batch.num_rows for batch in batches)
+    texts: defaultdict[str, pa.ChunkedArray] = defaultdict(lambda: pa.chunked_array([pa.repeat("", row_count)]))
+    for number, column in enumerate(stream.metadata.columns):
+        arrays = [batch.column(number) for batch in batches if column.type.arraysize is None or column.type.is_string]
+        if arrays:
+            values = pc.fill_null(pa.chunked_array(arrays).cast(pa.string()), "")
+            texts[column.name.lower()] = pc.utf8_trim_whitespace(pc.replace_substring_regex(values, r"\s+", " "))
+    return texts
 
 
 def _fetch_document(url: str, *, allow_private: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""What this package adds: ``hven compare``, ``hven export``, ``/compare``, ``[compare]``, and forms of VOTables."""
+"""What this package adds: ``hven compare``, ``hven export``, ``/compare``, and ``[compare]``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ PLUGIN = PluginPackage(
     checks=("hven.plugins.schema_life.settings:find_address_faults",),
     event_service="hven.plugins.schema_life.scheduled_readings:SERVICE",
     extensions={
-        "check.deliveries": ("hven.plugins.schema_life.delivery.published_checks",),
-        "votable.forms": ("hven.plugins.schema_life.votables.document_forms",),
+        "check.deliveries": ("hven.plugins.schema_life.delivery.delivery_checks",),
     },
     verbs={
         "compare": CommandLineVerb(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, combinations, pairwise
+from itertools import combinations, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +24,7 @@ from hven.model.units import (
     normalize_unit,
     parse_unit,
 )
-from hven.plugins.schema_life.described_columns import ColumnRows, ColumnTexts, DescribedColumn, collect_texts
+from hven.plugins.schema_life.described_columns import TEXTS_SCHEMA, ColumnRows, to_column_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +61,7 @@ class ConflictingValue(NamedTuple):
     """One of the values that contradict each other, and the columns that have it."""
 
     text: str
-    columns: Sequence[DescribedColumn]
+    columns: ColumnRows
 
 
 class ColumnGroupConflict(NamedTuple):
@@ -74,12 +73,8 @@ class ColumnGroupConflict(NamedTuple):
         Identifier that stays the same as long as group, kind and values do.
     kind
         One of `CONFLICT_KINDS`.
-    texts
+    values
         The values, the most frequent first.
-    columns
-        The columns that have a value, in the order of the values.
-    counts
-        Number of columns of each value.
     is_convertible
         For units: whether all can be converted to each other. None for other kinds.
     note
@@ -92,9 +87,7 @@ class ColumnGroupConflict(NamedTuple):
 
     id: str
     kind: str
-    texts: Sequence[str]
-    columns: ColumnRows
-    counts: Sequence[int]
+    values: Sequence[ConflictingValue]
     is_convertible: bool | None = None
     note: str = ""
     pair_ids: Mapping[tuple[str, str], str] = MappingProxyType({})
@@ -109,15 +102,6 @@ class ColumnGroupConflict(NamedTuple):
             The id, perhaps of a comparison of fewer models.
         """
         return conflict_id == self.id or conflict_id in self.pair_ids.values()
-
-    @property
-    def values(self) -> list[ConflictingValue]:
-        """The values with their columns."""
-        ends = list(accumulate(self.counts))
-        return [
-            ConflictingValue(text, self.columns[end - count : end])
-            for text, count, end in zip(self.texts, self.counts, ends, strict=True)
-        ]
 
 
 class ComparisonGroup(NamedTuple):
@@ -136,7 +120,7 @@ class ComparisonGroup(NamedTuple):
     """
 
     key: str
-    texts: ColumnTexts
+    texts: pa.Table
     rows: NDArray[np.int64]
     models: Sequence[str]
     all_models: Sequence[str]
@@ -181,7 +165,7 @@ class SchemaComparison:
 
     models: Sequence[ComparedSchema]
     grouping: str
-    texts: ColumnTexts
+    texts: pa.Table
     groups: Sequence[ComparisonGroup]
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -206,8 +190,8 @@ class SchemaComparison:
         count = 0
         for group in self.groups:
             count += sum(conflict.kind in kinds and not conflict.note for conflict in group.conflicts)
-            is_missing = MISSING_KIND in kinds and group.missing_count > 0
-            count += is_missing and not self.find_missing_note(group)
+            if MISSING_KIND in kinds and group.missing_count:
+                count += not (self.notes and self.notes.get(self.compute_missing_id(group)))
         return count
 
     def compute_missing_id(self, group: ComparisonGroup) -> str:
@@ -224,18 +208,6 @@ class SchemaComparison:
         if labels is None:  # most groups share the list of their models
             labels = self._missing_labels[id(group.models)] = "\n".join(sorted(group.missing_models))
         return _compute_conflict_id(self.grouping, group.key, MISSING_KIND, [labels])
-
-    def find_missing_note(self, group: ComparisonGroup) -> str:
-        """Find the note that accepts the absence of columns; empty: there is none.
-
-        Parameters
-        ----------
-        group
-            A group that some models lack.
-        """
-        if not self.notes:
-            return ""
-        return self.notes.get(self.compute_missing_id(group), "")
 
 
 def compare_models(
@@ -263,25 +235,20 @@ def compare_models(
         There is no such grouping.
     """
     check_grouping(grouping)
-    model_texts = [collect_texts(model.columns) for model in models]
-    no_texts = pa.array([], pa.string())
-    texts = ColumnTexts(
-        {
-            name: pa.concat_arrays([no_texts, *(item.arrays[name] for item in model_texts)])
-            for name in DescribedColumn._fields
-        }
-    )
+    columns_of_models = [to_column_rows(model.columns) for model in models]
+    selected_texts = [columns.texts.take(columns.rows) for columns in columns_of_models]
+    texts = pa.concat_tables([TEXTS_SCHEMA.empty_table(), *selected_texts]).combine_chunks()
     search = _ConflictSearch(texts, grouping, notes or {})
     labels = [model.label for model in models]
     # nobody knows what a model lacks that could not be read
     readable_labels = [model.label for model in models if model.columns or not model.fault]
     model_numbers = np.repeat(np.arange(len(models)), np.array([len(model.columns) for model in models], np.int64))
-    pairs = np.unique(search.keys.numbers * max(len(models), 1) + model_numbers)
-    ends = np.searchsorted(pairs, np.arange(1, len(search.keys.texts) + 1) * len(models)).tolist()
-    numbers = (pairs % max(len(models), 1)).tolist()
-    label_sets: dict[
-        tuple[int, ...], list[str]
-    ] = {}  # most groups share one of few, and the garbage collector visits each
+    model_count = max(len(models), 1)
+    pairs = np.unique(search.keys.numbers * model_count + model_numbers)
+    ends = np.searchsorted(pairs, np.arange(1, len(search.keys.texts) + 1) * model_count).tolist()
+    numbers = (pairs % model_count).tolist()
+    # most groups share one of few lists of labels, and the garbage collector visits each
+    label_sets: dict[tuple[int, ...], list[str]] = {}
     conflicts = search.find_conflicts()
     groups = []
     for group, key in enumerate(search.keys.texts):
@@ -325,9 +292,9 @@ class _NumberedTexts(NamedTuple):
     numbers: NDArray[np.int64]
 
 
-def _encode_texts(texts: ColumnTexts, name: str) -> _NumberedTexts:
+def _encode_texts(texts: pa.Table, name: str) -> _NumberedTexts:
     """Encode the normalised texts of a field as numbers."""
-    encoded = texts.arrays["name" if name == SIMILAR_NAME else name].dictionary_encode()
+    encoded = texts["name" if name == SIMILAR_NAME else name].combine_chunks().dictionary_encode()
     different_texts = encoded.dictionary.to_pylist()
     numbers: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
     normalize = NORMALIZERS.get(name)
@@ -355,17 +322,14 @@ class _ConflictSearch:
         The keys of the groups.
     """
 
-    def __init__(self, texts: ColumnTexts, grouping: str, notes: Mapping[str, str]) -> None:
+    def __init__(self, texts: pa.Table, grouping: str, notes: Mapping[str, str]) -> None:
         self._texts = texts
         self._grouping = grouping
         self._notes = notes
         self.keys = _encode_texts(texts, grouping)
         self._order = np.argsort(self.keys.numbers, kind="stable")
         self._ends = np.cumsum(np.bincount(self.keys.numbers, minlength=len(self.keys.texts)))
-        if len(self._ends):
-            self._starts = np.concatenate([[0], self._ends[:-1]])
-        else:
-            self._starts = self._ends
+        self._starts = np.concatenate([[0], self._ends[:-1]])[: len(self._ends)]
 
     def get_rows(self, group: int) -> NDArray[np.int64]:
         """Return the places of the columns of a group."""
@@ -409,20 +373,20 @@ class _ConflictSearch:
         is_contradiction = kind != "meaning" or _has_contradiction(different_texts)
         if len(different_texts) < 2 or not is_contradiction:
             return None
-        counts: Counter[str] = Counter()
-        for text, count in zip(texts, np.bincount(positions).tolist(), strict=True):
-            counts[text] += count
-        sorted_texts = sorted(different_texts, key=lambda text: -counts[text])
-        ranks = {text: rank for rank, text in enumerate(sorted_texts)}
-        ranks_of_rows = np.array([ranks.get(text, -1) for text in texts])[positions]
-        order = np.argsort(ranks_of_rows, kind="stable")[np.count_nonzero(ranks_of_rows < 0) :]
+        numbers_by_text = {text: number for number, text in enumerate(different_texts)}
+        numbers_of_rows = np.array([numbers_by_text.get(text, -1) for text in texts])[positions]
+        order = np.argsort(numbers_of_rows, kind="stable")
+        bounds = np.searchsorted(numbers_of_rows[order], np.arange(len(different_texts) + 1)).tolist()
+        conflicting_values = [
+            ConflictingValue(text, ColumnRows(self._texts, rows[order[begin:end]]))
+            for text, (begin, end) in zip(different_texts, pairwise(bounds), strict=True)
+        ]
         key = self.keys.texts[group]
         conflict_id = _compute_conflict_id(self._grouping, key, kind, different_texts)
         pair_ids: dict[tuple[str, str], str] = {}
         if 2 < len(different_texts) <= MAX_PAIRED_VALUES:
-            for first_text, second_text in combinations(different_texts, 2):
-                pair_id = _compute_conflict_id(self._grouping, key, kind, (first_text, second_text))
-                pair_ids[first_text, second_text] = pair_id
+            pairs = combinations(different_texts, 2)
+            pair_ids = {pair: _compute_conflict_id(self._grouping, key, kind, pair) for pair in pairs}
         pair_notes = {pair: self._notes[pair_id] for pair, pair_id in pair_ids.items() if pair_id in self._notes}
         note = self._notes.get(conflict_id, "")
         if pair_ids and not note and len(pair_notes) == len(pair_ids):  # each pair is accepted
@@ -433,9 +397,7 @@ class _ConflictSearch:
         return ColumnGroupConflict(
             id=conflict_id,
             kind=kind,
-            texts=sorted_texts,
-            columns=ColumnRows(self._texts, rows[order]),
-            counts=[counts[text] for text in sorted_texts],
+            values=sorted(conflicting_values, key=lambda value: -len(value.columns)),
             is_convertible=is_convertible,
             note=note,
             pair_ids=pair_ids,

@@ -8,19 +8,12 @@ import math
 import os
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from hven.plugins.schema_life.described_columns import (
-    ColumnRows,
-    ColumnTexts,
-    ComparedSchema,
-    DescribedColumn,
-    collect_texts,
-)
+from hven.plugins.schema_life.described_columns import TEXTS_SCHEMA, ColumnRows, ComparedSchema, to_column_rows
 
 MAX_COPIES_BYTES = 256 << 20  # of all files
 MAX_COPY_BYTES = 64 << 20  # of one file: 200,000 columns have about 40 MiB
@@ -69,14 +62,13 @@ class SchemaCopies:
             metadata = table.schema.metadata
             if metadata[_LABEL_KEY].decode() != label:
                 return None
-            texts = {name: table[name].combine_chunks() for name in DescribedColumn._fields}
+            columns = ColumnRows(table.select(TEXTS_SCHEMA.names).cast(TEXTS_SCHEMA))
             read_at = datetime.fromisoformat(metadata[_TIME_KEY].decode())
         except FileNotFoundError:
             return None
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             log.warning("the copy of %s cannot be used: %s", label, error)
             return None
-        columns = ColumnRows(ColumnTexts(texts), np.arange(table.num_rows))
         return ComparedSchema(label=label, columns=columns, read_at=read_at)
 
     def store_copy(self, model: ComparedSchema) -> None:
@@ -87,12 +79,11 @@ class SchemaCopies:
         model
             The schema, without a fault.
         """
-        arrays = collect_texts(model.columns).arrays
-        if sum(array.nbytes for array in arrays.values()) > MAX_COPY_BYTES:
+        columns = to_column_rows(model.columns)
+        table = columns.texts.take(columns.rows)
+        if table.nbytes > MAX_COPY_BYTES:
             return
-        table = pa.table({name: arrays[name] for name in DescribedColumn._fields}).replace_schema_metadata(
-            {_LABEL_KEY: model.label, _TIME_KEY: model.read_at.isoformat()}
-        )
+        table = table.replace_schema_metadata({_LABEL_KEY: model.label, _TIME_KEY: model.read_at.isoformat()})
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             handle, unfinished_path = tempfile.mkstemp(dir=self._directory, prefix=".unfinished-")
@@ -114,16 +105,3 @@ class SchemaCopies:
             total_bytes += status.st_size
             if total_bytes > MAX_COPIES_BYTES:
                 path.unlink(missing_ok=True)
-
-
-def is_recent(model: ComparedSchema, lifetime: timedelta) -> bool:
-    """Return whether a copy was read within some time.
-
-    Parameters
-    ----------
-    model
-        The copy.
-    lifetime
-        The time.
-    """
-    return datetime.now(UTC) - model.read_at < lifetime

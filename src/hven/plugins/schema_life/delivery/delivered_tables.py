@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hven.adql import quote_adql_name
 from hven.model.errors import Fault, SourceError, TextPlace, TooLargeError, UsageError, suggest_spelling
-from hven.plugins.schema_life.column_places import locate_column
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
 from hven.plugins.schema_life.delivery.sexagesimal_columns import (
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from hven.model.resource import TableSpec
     from hven.model.table import Column, Table
     from hven.plugins.schema_life.delivery.fixed_width_columns import FixedWidthColumn
     from hven.site import PublishedState, Site
@@ -37,7 +38,15 @@ MAX_LABEL_CHARACTERS = 16
 PREFIXES_BY_ROLE = {"error": "e_", "origin": "r_", "confidence": "q_", "lower": "b_", "upper": "B_"}
 MAX_EXPORT_SECONDS = 24 * 3600.0
 BLOCK_ROWS = 65_536
+DEFAULT_MAX_WIDTH_BYTES = 256  # wider columns are texts that belong to notes
 _LABEL_GAP_PATTERN = re.compile(r"[^\x21-\x7e]+")
+
+
+class ExportDestination(StrEnum):
+    """Who gets the files."""
+
+    CDS = "cds"
+    MRT = "mrt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,20 +227,21 @@ class TableExporter:
         ]
 
     def _build_fault(self, table: Table, column_name: str, message: str, remedy: str) -> Fault:
-        resource = self._published_state.resources.get(table.schema)
         place = TextPlace()
-        if resource is not None:
-            place = locate_column(resource, table.name, column_name)
+        for table_spec in self._list_specs(table):
+            place = table_spec.column_places.get(column_name, place)
         return Fault(message=f"{table.qualified_name}: {message}", place=place, remedy=remedy)
+
+    def _list_specs(self, table: Table) -> list[TableSpec]:
+        """List what the descriptor says of a table; nothing if there is no descriptor."""
+        resource = self._published_state.resources.get(table.schema)
+        return [] if resource is None else [spec for spec in resource.tables if spec.table.name == table.name]
 
     def _find_flag_bits(self, table: Table) -> dict[str, dict[int, str]]:
         """Find the column of flags of a table, and what its bits mean."""
-        resource = self._published_state.resources.get(table.schema)
-        if resource is None:
-            return {}
-        for table_spec in resource.tables:
+        for table_spec in self._list_specs(table):
             flags = table_spec.flags
-            if table_spec.table.name == table.name and flags is not None:
+            if flags is not None:
                 messages = {rule.name: rule.message or rule.name for rule in table_spec.rules}
                 return {flags.column: {bit: messages.get(rule, rule) for rule, bit in flags.bits.items()}}
         return {}

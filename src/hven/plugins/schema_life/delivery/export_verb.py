@@ -6,7 +6,6 @@ import re
 import shutil
 import tempfile
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +15,13 @@ from hven.app.api import open_site, print_json
 from hven.model.errors import NotFoundError, StorageError, UsageError
 from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_header, write_cds_readme
 from hven.plugins.schema_life.delivery.delivered_tables import (
+    DEFAULT_MAX_WIDTH_BYTES,
     MAX_EXPORT_SECONDS,
+    ExportDestination,
     TableExporter,
     select_delivered_tables,
 )
-from hven.plugins.schema_life.delivery.delivery_checks import list_delivery_faults
-from hven.plugins.schema_life.delivery.private_rows import find_private_row_faults
+from hven.plugins.schema_life.delivery.delivery_checks import find_private_row_faults, list_delivery_faults
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     from hven.model.errors import Fault
     from hven.model.resource import CollectionSpec
     from hven.plugins.schema_life.delivery.delivered_tables import DeliveredTable
-
-DEFAULT_MAX_WIDTH_BYTES = 256  # wider columns are texts that belong to notes
-
-
-class ExportDestination(StrEnum):
-    """Who gets the files."""
-
-    CDS = "cds"
-    MRT = "mrt"
 
 
 def export_collection(

@@ -24,7 +24,6 @@ MAX_EXACT_INTEGER = 2**51  # scaled values below are exact, with room for the ro
 MAX_DECIMALS = 15
 FLOAT_TYPES = {pa.float32(), pa.float64()}
 EXPONENT_CHARACTERS = 6  # an exponent to e-324, and a point
-_BLANK, _ZERO, _MINUS, _POINT = (ord(character) for character in " 0-.")
 
 
 class FixedWidthColumn(ABC):
@@ -104,13 +103,12 @@ class FixedWidthColumn(ABC):
         offsets = np.frombuffer(padded_texts.buffers()[1], np.int64)[padded_texts.offset :][: len(texts) + 1]
         characters = np.frombuffer(padded_texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
         if len(characters) != len(texts) * self.width:
-            raise _create_changed_error(self.name)
+            raise self._create_changed_error()
         return characters.reshape(len(texts), self.width)
 
-
-def _create_changed_error(name: str) -> DataError:
-    message = f"the values of {name} changed during the export"
-    return DataError(message, remedy="export again while no program is writing to the table")
+    def _create_changed_error(self) -> DataError:
+        message = f"the values of {self.name} changed during the export"
+        return DataError(message, remedy="export again while no program is writing to the table")
 
 
 class IntegerColumn(FixedWidthColumn):
@@ -135,10 +133,7 @@ class IntegerColumn(FixedWidthColumn):
 
     def write_cells(self, values: pa.Array) -> Cells:
         """Write whole numbers."""
-        numbers = pc.fill_null(_to_integers(values), 0).to_numpy(zero_copy_only=False)
-        cells = _write_decimals(numbers, 0, self.width, self.name)
-        cells[find_nulls(values)] = _BLANK
-        return cells
+        return self._write_texts(_to_integers(values).cast(pa.string()), is_right_aligned=True)
 
 
 def _to_integers(values: pa.Array) -> pa.Array:
@@ -247,11 +242,12 @@ class FloatColumn(FixedWidthColumn):
         numbers = np.where(nulls, numbers.dtype.type(0), numbers)
         is_too_large = (np.abs(numbers) > self._max_magnitude).any()
         if is_too_large or not _is_exact(numbers, self._decimals).all():
-            raise _create_changed_error(self.name)
+            raise self._create_changed_error()
         scaled_numbers = np.rint(numbers.astype(np.float64) * 10.0**self._decimals).astype(np.int64)
-        cells = _write_decimals(scaled_numbers, self._decimals, self.width, self.name)
-        cells[nulls] = _BLANK
-        return cells
+        digits = pc.ascii_lpad(pa.array(np.abs(scaled_numbers)).cast(pa.string()), self._decimals + 1, "0")
+        texts = pc.utf8_replace_slice(digits, -self._decimals, -self._decimals, ".")
+        signs = pc.if_else(pa.array(scaled_numbers < 0, mask=nulls), "-", "")
+        return self._write_texts(pc.binary_join_element_wise(signs, texts, ""), is_right_aligned=True)
 
 
 def _is_exact(numbers: NDArray[Any], decimals: int) -> NDArray[np.bool_]:
@@ -263,37 +259,6 @@ def _is_exact(numbers: NDArray[Any], decimals: int) -> NDArray[np.bool_]:
     read_numbers = np.rint(numbers.astype(np.float64) * scale) / scale
     exact: NDArray[np.bool_] = read_numbers.astype(numbers.dtype) == numbers
     return exact
-
-
-def _write_decimals(numbers: NDArray[np.int64], decimals: int, width: int, name: str) -> Cells:
-    """Write whole numbers with a point before the last digits: a column of digits at a time, from the right."""
-    cells = np.full((len(numbers), width), _BLANK, np.uint8)
-    is_negative = numbers < 0
-    magnitudes = np.abs(numbers).astype(np.uint64)  # also of the lowest number, whose magnitude has no sign bit
-    position = width - 1
-    for digit_number in range(width - bool(decimals)):
-        if decimals and digit_number == decimals:
-            cells[:, position] = _POINT
-            position -= 1
-        is_required = digit_number <= decimals
-        if is_required:
-            is_written = np.ones(len(numbers), np.bool_)
-        else:
-            is_written = magnitudes > 0
-        if position < 0 or not is_written.any():
-            break
-        quotients = magnitudes // np.uint64(10)
-        digits = (magnitudes - quotients * np.uint64(10)).astype(np.uint8) + np.uint8(_ZERO)
-        cells[:, position] = np.where(is_written, digits, cells[:, position])
-        magnitudes = quotients
-        position -= 1
-        if position >= 0 and digit_number >= decimals:
-            is_first_digit = is_written & is_negative & (magnitudes == 0)
-            cells[is_first_digit, position] = _MINUS
-    is_sign_missing = is_negative & ~(cells == _MINUS).any(axis=1)
-    if magnitudes.any() or is_sign_missing.any():
-        raise _create_changed_error(name)
-    return cells
 
 
 class TextColumn(FixedWidthColumn):
@@ -315,7 +280,7 @@ class TextColumn(FixedWidthColumn):
 
     def measure(self, values: pa.Array) -> None:
         """Find the longest text, and count the texts that are changed."""
-        texts = values.cast(pa.string())
+        texts = self._to_texts(values)
         ascii_texts = to_stripped_ascii_texts(texts)
         self.changed_count += pc.sum(pc.not_equal(texts, ascii_texts)).as_py() or 0
         lengths = pc.binary_length(ascii_texts)
@@ -324,7 +289,10 @@ class TextColumn(FixedWidthColumn):
 
     def write_cells(self, values: pa.Array) -> Cells:
         """Write texts."""
-        return self._write_texts(to_stripped_ascii_texts(values.cast(pa.string())), is_right_aligned=False)
+        return self._write_texts(to_stripped_ascii_texts(self._to_texts(values)), is_right_aligned=False)
+
+    def _to_texts(self, values: pa.Array) -> pa.Array:
+        return values.cast(pa.string())
 
 
 def to_stripped_ascii_texts(texts: pa.Array) -> pa.Array:
@@ -343,43 +311,25 @@ def to_stripped_ascii_texts(texts: pa.Array) -> pa.Array:
     return pc.ascii_trim_whitespace(texts)
 
 
-class TimeColumn(FixedWidthColumn):
+class TimeColumn(TextColumn):
     """Times and dates in ISO 8601, with the fraction of a second that they need."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._unit = "s"
-        self._width = 1
-
-    @property
-    def width(self) -> int:
-        """Number of bytes of the longest time."""
-        return self._width
-
-    @property
-    def format_text(self) -> str:
-        """The format ``A``."""
-        return f"A{self._width}"
+    _unit = "s"
 
     def measure(self, values: pa.Array) -> None:
         """Find the fraction of a second and the longest text."""
-        self.has_nulls |= values.null_count > 0
         if pa.types.is_timestamp(values.type):
             microseconds = values.cast(pa.timestamp("us")).cast(pa.int64()).drop_null().to_numpy()
             if (microseconds % 1000).any():
                 self._unit = "us"
             elif self._unit == "s" and (microseconds % 1_000_000).any():
                 self._unit = "ms"
-        self._width = max(self._width, pc.max(pc.binary_length(self._write_iso_texts(values))).as_py() or 0)
+        super().measure(values)
 
-    def _write_iso_texts(self, values: pa.Array) -> pa.Array:
+    def _to_texts(self, values: pa.Array) -> pa.Array:
         if pa.types.is_timestamp(values.type):
             values = values.cast(pa.timestamp(self._unit))
         return pc.replace_substring(values.cast(pa.string()), " ", "T")
-
-    def write_cells(self, values: pa.Array) -> Cells:
-        """Write times."""
-        return self._write_texts(self._write_iso_texts(values), is_right_aligned=False)
 
 
 def create_fixed_width_column(name: str, value_type: pa.DataType) -> FixedWidthColumn:

@@ -544,7 +544,7 @@ def test_the_options_select_the_form(text: str) -> None:
 
 def test_without_the_package_the_options_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     metadata, batches = publish_document(SAMPLE)
-    packages = [package for package in list_plugin_packages() if package.name != "schema_life"]
+    packages = [package for package in list_plugin_packages() if package.name != "source_votables"]
     monkeypatch.setattr("hven.model.plugins.list_plugin_packages", lambda: packages)
     with pytest.raises(UserError, match="no package that writes the names of the source"):
         write_answer(metadata, batches, names="source")

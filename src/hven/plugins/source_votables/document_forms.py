@@ -12,14 +12,14 @@ from lxml import etree
 
 from hven.model.errors import ParamError
 from hven.model.types import ColumnType
-from hven.plugins.schema_life.votables.input_documents import (
+from hven.plugins.source_votables.input_documents import (
     InputDocument,
     SourceField,
     find_source_fields,
     find_table,
     parse_without_namespaces,
 )
-from hven.plugins.schema_life.votables.schema_rules import (
+from hven.plugins.source_votables.schema_rules import (
     fit_document,
     make_unique_id,
     remove_dangling_references,
