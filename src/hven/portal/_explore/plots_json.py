@@ -1,9 +1,10 @@
-"""Convert histograms, points and densities to plain values for the plots of browsers."""
+"""Convert histograms, points and densities to plain values for the plots of browsers, and densities to SVG paths."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +14,8 @@ from hven.portal._explore.search_fields import build_unit_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from hven.model.table import Column
     from hven.portal._explore.column_labels import ColumnLabels
@@ -204,3 +207,38 @@ def density_to_json(
     box = (x_low + x, x_high + x, y_low + y, y_high + y)
     plot_axes = axes_to_json(columns, labels, density_grid.scales)
     return {"axes": plot_axes, "density": {"box": box, "counts": density_grid.counts}, "total": total_rows}
+
+
+def write_svg_paths_of_shaded_cells(
+    counts: npt.NDArray[Any], tops: Sequence[int], *, shade_count: int, cell_size: int = 1
+) -> list[str]:
+    """Draw cells in shades of the logarithm of their counts; equal neighbours in a row are joined.
+
+    Parameters
+    ----------
+    counts
+        Counts, shape (rows, columns).
+    tops
+        Upper edge of each row in the drawing.
+    shade_count
+        Number of shades.
+    cell_size
+        Width and height of a cell in the drawing.
+
+    Returns
+    -------
+    paths
+        A path for each shade, that of the smallest counts first.
+    """
+    logs = np.log1p(counts.astype(np.float64))
+    numbers = (shade_count * logs / (logs.max(initial=0.0) or 1.0)).astype(np.int64)
+    shades = np.where(counts > 0, np.minimum(numbers, shade_count - 1), -1)
+    paths = [""] * shade_count
+    for row_shades, top in zip(shades, tops, strict=True):
+        edges = np.flatnonzero(np.diff(row_shades, prepend=-2, append=-2))
+        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            shade = int(row_shades[begin])
+            if shade >= 0:
+                width = (end - begin) * cell_size
+                paths[shade] += f"M{begin * cell_size} {top}h{width}v{cell_size}h-{width}z"
+    return paths

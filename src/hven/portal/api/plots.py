@@ -16,9 +16,14 @@ from hven.portal._explore.plots import (
     is_plottable,
     is_plotted_as_julian_date,
 )
-from hven.portal._explore.plots_json import axes_to_json, density_to_json, histogram_to_json, points_to_json
+from hven.portal._explore.plots_json import (
+    axes_to_json,
+    density_to_json,
+    histogram_to_json,
+    points_to_json,
+    write_svg_paths_of_shaded_cells,
+)
 from hven.portal._explore.search_fields import build_unit_scale
-from hven.portal._explore.shaded_cells import write_svg_paths_of_shaded_cells
 from hven.portal._explore.time_ranges import find_time_range, format_julian_date_as_day
 from hven.portal._views.plot_data import build_histogram_json, build_points_or_density_json, find_plot_column
 
