@@ -214,18 +214,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     both_methods = ["GET", "POST"]
     map_options = build_map_header_options(context.site.settings)
+    send_guarded_rows = wrap_endpoint_with_gates_and_errors(send_rows, build_error_responder(context))
+    show_guarded_page = build_page_endpoint(show_page, context, header_options=map_options)
     return [
         Route(f"{PATH}/rows", build_endpoint(_answer_rows)),
         Route(f"{PATH}/row", build_endpoint(_answer_row)),
         Route(f"{PATH}/count", build_endpoint(_answer_count)),
         *(Route(f"{PATH}/{name}", build_empty_endpoint(answer)) for name, answer in EMPTY_ANSWERS.items()),
         Route(f"{PATH}/take", build_json_endpoint(describe_downloads, context), methods=both_methods),
-        Route(
-            f"{PATH}/download",
-            wrap_endpoint_with_gates_and_errors(send_rows, build_error_responder(context)),
-            methods=both_methods,
-        ),
-        Route(PATH, build_page_endpoint(show_page, context, header_options=map_options)),
+        Route(f"{PATH}/download", send_guarded_rows, methods=both_methods),
+        Route(PATH, show_guarded_page),
     ]
 
 
@@ -342,10 +340,12 @@ def _answer_rows(remote_view: RemoteTableView, page_context: PageContext) -> dic
     row_count, row_page, _ = _fetch_page(remote_view, page_context, 100)
     headings = _build_headings(row_page, remote_view)
     cell_rows = _format_cells(row_page, remote_view, page_context)
+    json_rows = [[cell_to_json(cell) for cell in row] for row in cell_rows]
+    shown_names = [column.name for column in row_page.page.columns]
     return {
         "columns": columns_to_json(headings),
         "pairs": column_pairs_to_json(headings, remote_view.view.labels),
-        "rows": [[cell_to_json(cell) for cell in row] for row in cell_rows],
+        "rows": json_rows,
         "keys": list(row_page.page.keys),
         "from": row_page.page.offset,
         "more": row_page.page.has_more,
@@ -355,7 +355,7 @@ def _answer_rows(remote_view: RemoteTableView, page_context: PageContext) -> dic
         "exact": True,
         "adql": remote_view.search.write_adql(),
         "faults": remote_view.view.search.faults,
-        "drawn": [column.name for column in row_page.page.columns],
+        "drawn": shown_names,
     }
 
 
@@ -543,6 +543,9 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
     target = remote_view.remote_table.target
     offset = row_page.page.offset
     state = search.write_query_string()
+    other_parameters = [*search.list_parameters()]
+    if not view.labels.is_raw:
+        other_parameters.append(("_names", "raw"))
     page = RemoteTablePage(
         service_url=remote_view.remote_table.service.url,
         search_url=search_address,
@@ -595,7 +598,7 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
         state_pairs=search.list_parameters(),
         choosable=list_choosable_columns(view, shown_names, ()),
         raw=view.labels.is_raw,
-        other_names=urlencode([*search.list_parameters(), *(() if view.labels.is_raw else (("_names", "raw"),))]),
+        other_names=urlencode(other_parameters),
         here=remote_view.address,
         below="",
         searched=searched_part.write_query_string(),

@@ -75,7 +75,10 @@ class AreaAxis:
             if not is_plotted_as_julian_date(self.column):
                 raise
             moment = datetime.fromisoformat(text)
-            number = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() / DAY_SECONDS + UNIX_EPOCH_JD
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            days = moment.timestamp() / DAY_SECONDS
+            number = days + UNIX_EPOCH_JD
         if self.is_logarithmic:
             number = math.log10(number)
         if not math.isfinite(number):
@@ -130,7 +133,8 @@ def build_area_condition(table: Table, text: str) -> syntax_tree.Expr:
     axes = []
     for axis_name, column, unit in zip("xy", columns, fields[4:6], strict=True):
         is_logarithmic = axis_name in fields[3]
-        axes.append(AreaAxis(column=column, is_logarithmic=is_logarithmic, unit_scale=_find_unit_scale(column, unit)))
+        unit_scale = _find_unit_scale(column, unit)
+        axes.append(AreaAxis(column=column, is_logarithmic=is_logarithmic, unit_scale=unit_scale))
     corners = [_parse_corner(corner, axes) for corner in fields[2].split(",") if corner.strip()]
     if not MIN_CORNERS <= len(corners) <= MAX_CORNERS:
         message = format_message("the area has {count} corners; it needs 3 to {limit}", len(corners), MAX_CORNERS)
@@ -153,7 +157,8 @@ def _split_fields(text: str) -> list[str]:
     fields = next(csv.reader([text.replace("\n", " ")], delimiter=";", skipinitialspace=True), [])
     fields = [field.strip() for field in fields]
     if not 3 <= len(fields) <= 6:
-        raise UserError(format_message("{text!r} is not an area of a plot", text[:60]), remedy=_REMEDY)
+        message = format_message("{text!r} is not an area of a plot", text[:60])
+        raise UserError(message, remedy=_REMEDY)
     fields += [""] * (6 - len(fields))
     if not set(fields[3]) <= set("xy"):
         message = format_message("{text!r} does not name axes with logarithms", fields[3][:20])
@@ -167,7 +172,8 @@ def _find_column(table: Table, name: str) -> Column:
             return column
     message = format_message("the table has no column {name!r} of numbers or times", name[:60])
     names = ", ".join(column.name for column in table.columns if is_plottable(column))
-    raise UserError(message, remedy=format_message("use two of {names}", f"{names:.200}"))
+    remedy = format_message("use two of {names}", names[:200])
+    raise UserError(message, remedy=remedy)
 
 
 def _find_unit_scale(column: Column, unit: str) -> UnitScale | None:
@@ -176,9 +182,8 @@ def _find_unit_scale(column: Column, unit: str) -> UnitScale | None:
     unit_scale = build_unit_scale(column, unit)
     if unit_scale is None or unit_scale.is_sexagesimal:
         message = format_message("the column {name!r} has no values in {unit!r}", column.name, unit[:60])
-        raise UserError(
-            message, remedy=format_message("leave out the unit: numbers are in {unit!r}", column.unit or "")
-        )
+        remedy = format_message("leave out the unit: numbers are in {unit!r}", column.unit or "")
+        raise UserError(message, remedy=remedy)
     return unit_scale
 
 
@@ -198,8 +203,10 @@ def _build_polygon_condition(axes: list[AreaAxis], trapezoids: list[Trapezoid]) 
     parts: list[syntax_tree.Expr] = []
     for trapezoid in trapezoids:
         between = BetweenPredicate(x, Literal(trapezoid.left), Literal(trapezoid.right))
-        above = Comparison(">=", y, _build_height(trapezoid.lower_side, x))
-        below = Comparison("<=", y, _build_height(trapezoid.upper_side, x))
+        low = _build_height(trapezoid.lower_side, x)
+        high = _build_height(trapezoid.upper_side, x)
+        above = Comparison(">=", y, low)
+        below = Comparison("<=", y, high)
         parts.append(Conjunction((between, above, below)))
     if len(parts) == 1:
         return parts[0]

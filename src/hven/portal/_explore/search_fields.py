@@ -360,7 +360,15 @@ def list_display_units(column: Column) -> tuple[str, ...]:
 
 
 def build_unit_scale(column: Column, unit: str) -> UnitScale | None:
-    """Return the scale of a unit that a reader chose; None if it does not fit the column."""
+    """Return the scale of a unit that a reader chose; None if it does not fit the column.
+
+    Parameters
+    ----------
+    column
+        The column.
+    unit
+        The unit.
+    """
     if not _is_quantity_column(column) or is_time_column(column):
         return None
     if unit in SEXAGESIMAL_UNITS:
