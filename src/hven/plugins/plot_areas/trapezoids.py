@@ -98,7 +98,7 @@ def split_into_trapezoids(x: Numbers, y: Numbers) -> list[Trapezoid]:
     sides = _list_sides(x, y)
     cuts = np.unique(np.concatenate([x, _find_crossings(x, y)]))
     if len(cuts) > MAX_CUTS:
-        raise ValueError("the sides cross at too many places")
+        raise ValueError(len(cuts))
     trapezoids: list[Trapezoid] = []
     open_trapezoids: dict[tuple[PolygonSide, PolygonSide], int] = {}
     for left, right in pairwise(cuts.tolist()):
@@ -115,7 +115,7 @@ def split_into_trapezoids(x: Numbers, y: Numbers) -> list[Trapezoid]:
             places[pair] = place
         open_trapezoids = places
         if len(trapezoids) > MAX_TRAPEZOIDS:
-            raise ValueError("the polygon has too many trapezoids")
+            raise ValueError(len(trapezoids))
     return trapezoids
 
 
