@@ -44,8 +44,7 @@ class Client:
 
     def __init__(self, app: Any, *, repeats_answers: bool = False) -> None:
         self._app = app
-        if not repeats_answers and hasattr(app, "_repeater"):
-            app._repeater = None
+        self._repeats_answers = repeats_answers
 
     def get(self, path: str, **params: object) -> Answer:
         return self.ask("GET", path, urlencode(params).encode())
@@ -86,6 +85,9 @@ class Client:
             "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
             "query_string": given.encode() or query, "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
         }  # fmt: skip
+        middleware = getattr(self._app, "_application", None)  # it is built anew when settings change
+        if not self._repeats_answers and hasattr(middleware, "_repeater"):
+            middleware._repeater = None
         await self._app(scope, receive, send)
         found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
         challenges = [value.decode() for name, value in sent[0]["headers"] if name == b"www-authenticate"]

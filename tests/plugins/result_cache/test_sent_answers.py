@@ -218,6 +218,12 @@ def test_a_header_that_comes_twice_is_left_to_the_services(site: Site) -> None:
     assert SentAnswerCache(context).find_sent_answer(scope, dict(scope["headers"])) == (None, None)
 
 
+def test_other_tests_get_each_answer_from_its_service(site: Site, repeated: list[str]) -> None:
+    client = Client(create_and_start_application(site))
+    warm(client, REQUESTS[0])
+    assert not repeated
+
+
 def test_other_ways_to_identify_users_turn_it_off(site: Site, repeated: list[str]) -> None:
     client = Client(create_and_start_application(site, identify_principal=lambda _: Principal()), repeats_answers=True)
     warm(client, REQUESTS[0])
