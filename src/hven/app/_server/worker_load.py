@@ -248,8 +248,6 @@ class ConnectionBalancer:
 
     def count_request_and_decide_close(self, client: object) -> bool:
         """Count a request on a connection, and return whether to close the connection after the answer."""
-        if self.is_draining:
-            return True
         if not self._excess:
             self._active_clients[client] = None
             return False
