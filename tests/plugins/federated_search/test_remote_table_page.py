@@ -186,6 +186,15 @@ def test_the_page_works_without_scripts(pair: tuple[Client, list[str]]) -> None:
     assert "Lignes d'un autre service" in french.replace("&#39;", "'")
 
 
+def test_raw_names_are_switched_on_and_off(pair: tuple[Client, list[str]]) -> None:
+    client, _ = pair
+    assert (
+        f'href="http://vo.example{PAGE}?target_name=Mars&amp;_names=raw"' in client.get(PAGE, target_name="Mars").text
+    )
+    raw = client.get(PAGE, target_name="Mars", _names="raw").text
+    assert f'href="http://vo.example{PAGE}?target_name=Mars" data-names=""' in raw
+
+
 def test_a_form_without_scripts_has_an_address_of_its_own(pair: tuple[Client, list[str]]) -> None:
     answer = pair[0].get(PAGE, target_name="Mars", olivine="0.2", **{"_to.olivine": "0.4", "lang": "fr"})
     assert answer.status == 303

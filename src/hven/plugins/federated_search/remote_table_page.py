@@ -56,6 +56,7 @@ from hven.portal.api.table_pages import (
     build_page_links,
     list_choosable_columns,
     list_form_parameters,
+    write_label_switch_query,
 )
 from hven.portal.api.table_rows import (
     MAX_ROW_KEYS,
@@ -543,9 +544,6 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
     target = remote_view.remote_table.target
     offset = row_page.page.offset
     state = search.write_query_string()
-    other_parameters = [*search.list_parameters()]
-    if not view.labels.is_raw:
-        other_parameters.append(("_names", "raw"))
     page = RemoteTablePage(
         service_url=remote_view.remote_table.service.url,
         search_url=search_address,
@@ -598,7 +596,7 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
         state_pairs=search.list_parameters(),
         choosable=list_choosable_columns(view, shown_names, ()),
         raw=view.labels.is_raw,
-        other_names=urlencode(other_parameters),
+        other_names=write_label_switch_query(view),
         here=remote_view.address,
         below="",
         searched=searched_part.write_query_string(),

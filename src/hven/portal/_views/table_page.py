@@ -305,8 +305,19 @@ def list_form_parameters(search_form: SearchForm) -> set[str]:
     return form_fields
 
 
-def _write_label_switch_query(table_view: TableView) -> str:
-    """Write the query part of the address that switches between labels and raw names."""
+def write_label_switch_query(table_view: TableView) -> str:
+    """Write the query part of the address that switches between labels and raw names.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+
+    Returns
+    -------
+    query
+        Parameters, encoded; empty if there are none.
+    """
     parameters = [pair for pair in table_view.search.list_parameters() if pair[0] != LABELS_PARAMETER]
     if not table_view.labels.is_raw:
         parameters.append((LABELS_PARAMETER, RAW_LABELS))
@@ -416,7 +427,7 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
         state_pairs=search.list_parameters(),
         choosable=list_choosable_columns(table_view, shown_names, uninformative_names),
         raw=table_view.labels.is_raw,
-        other_names=_write_label_switch_query(table_view),
+        other_names=write_label_switch_query(table_view),
         here=table_address,
         below=build_table_path(table_view.table),
         searched=searched_part.write_query_string(),

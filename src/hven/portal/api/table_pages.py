@@ -10,6 +10,7 @@ from hven.portal._views.table_page import (
     build_page_links,
     list_choosable_columns,
     list_form_parameters,
+    write_label_switch_query,
 )
 from hven.portal._views.table_view import ConstantColumnSummary
 
@@ -22,4 +23,5 @@ __all__ = [
     "build_page_links",
     "list_choosable_columns",
     "list_form_parameters",
+    "write_label_switch_query",
 ]
