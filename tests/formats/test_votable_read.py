@@ -179,6 +179,12 @@ def test_any_namespace_or_none(namespace):
     assert values(table(cells("1"), namespace=namespace)) == [(1,)]
 
 
+def test_a_namespace_that_is_no_uri():
+    data = table(cells("1"), namespace=' xmlns="$http://www.ivoa.net/xml/VOTable/v1.3"')
+    with pytest.raises(SourceError, match="VOTABLE cannot be written again: Invalid namespace"):
+        read_votable(io.BytesIO(data))
+
+
 def test_prefixed_elements():
     data = table(cells("1"), namespace=' xmlns:v="http://www.ivoa.net/xml/VOTable/v1.3"').decode()
     data = data.replace("</", "</v:").replace("<", "<v:").replace("<v:?", "<?").replace("<v:/v:", "</v:")

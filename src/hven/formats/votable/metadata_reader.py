@@ -331,10 +331,19 @@ def write_head_document(places: list[Any]) -> str:
     ----------
     places
         The table and the elements around it, outermost first. Of other resources, only COOSYS and TIMESYS are kept.
+
+    Raises
+    ------
+    SourceError
+        A namespace is no URI: parsers accept it, but no document can be written with it.
     """
     head = parent = None
     for place in places:
-        copied_place = etree.Element(place.tag, place.attrib, nsmap=place.nsmap)
+        try:
+            copied_place = etree.Element(place.tag, place.attrib, nsmap=place.nsmap)
+        except ValueError as error:
+            message = f"{read_local_name(place)} cannot be written again: {error}"
+            raise SourceError(message) from error
         children = (child for child in place if read_local_name(child) not in {"RESOURCE", "TABLE", "DATA"})
         copied_place.extend(deepcopy(child) for child in children)
         if parent is None:
