@@ -424,6 +424,7 @@ def test_strings_in_binary():
         (struct.pack(">Bi", 0, -5), TEXT, "row 1 has a cell of negative length"),
         (struct.pack(">Bi", 0, 2**31 - 1) + b"abc", TEXT, "end in the middle of row 1"),
         ("AAAA*AAA", INT, "not base64"),
+        ("AAAAAAE=AAAAAAI=", INT, "padding before its end"),  # two rows; the second was lost without a word
         (b"\0X", '<FIELD name="a" datatype="boolean"/>', "not a value of type boolean"),
     ],
 )

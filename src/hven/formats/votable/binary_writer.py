@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import math
 import struct
 from operator import attrgetter
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pybase64
 
 from hven.formats.votable.document import choose_null_value
 from hven.model import literal
@@ -43,11 +43,12 @@ class Base64Encoder:
             self._pending_bytes += bytes(data[:start])
             if len(self._pending_bytes) < 3:
                 return
-            yield binascii.b2a_base64(self._pending_bytes, newline=False)
+            yield pybase64.b64encode(self._pending_bytes)
             self._pending_bytes = b""
         encodable_end = start + (len(data) - start) // 3 * 3
         for offset in range(start, encodable_end, _BASE64_LINE_BYTES):
-            yield binascii.b2a_base64(data[offset : min(offset + _BASE64_LINE_BYTES, encodable_end)])
+            yield pybase64.b64encode(data[offset : min(offset + _BASE64_LINE_BYTES, encodable_end)])
+            yield b"\n"
         self._pending_bytes = bytes(data[encodable_end:])
 
     def finish(self) -> bytes:
@@ -56,7 +57,7 @@ class Base64Encoder:
         self._pending_bytes = b""
         if not pending_bytes:
             return b""
-        return binascii.b2a_base64(pending_bytes)
+        return pybase64.b64encode(pending_bytes) + b"\n"
 
 
 class VotableBinaryEncoder:

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
+import pybase64
 from lxml import etree
 
 from hven.formats import ErrorDocumentError, TableMetadata, TableStream
@@ -620,9 +621,9 @@ def _estimate_value_bytes(arrow_type: pa.DataType) -> int:
 
 def _decode_base64(text: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(text, strict_mode=b"=" not in text)
+        return pybase64.b64decode(text, validate=True)
     except binascii.Error as error:
-        message = f"STREAM is not base64: {error}"
+        message = "STREAM is not base64: it has a character that base64 does not use, or padding before its end"
         raise SourceError(message) from error
 
 
