@@ -15,12 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from bench import sights
 from bench.measure import CACHE, HVEN, Journey, Server, against, measure_seconds, median, pairs, serve_site
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hven.model.table import Table
+    from hven.site import Site
 
 SITE = CACHE / "site-portal"
 ROWS = 1_153_779  # of the HFC
@@ -76,6 +82,7 @@ RECORD_QUERY = f"""SELECT i::BIGINT AS id, 'mission ' || m AS mission, 'instrume
 'set ' || m || '.' || (i % (m + 2)) || '.' || (i // 1000 % 5) AS data_set, h(i, 30000) AS size
 FROM (SELECT i, floor(7 * sqrt(h(i, 1000000) / 1e6))::INTEGER AS m FROM range({RECORDS}) t(i))"""
 TABLE = "/collections/regions/main"
+PAGES = {"home": "/", "collection": "/collections/regions", "table": TABLE, "table.21M": "/collections/archive/records"}
 MS = {
     "home": 50, "collection": 50, "table": 300, "rows.first": 300, "rows.end": 300, "rows.sorted": 300, "rows.sorted.end": 300, "rows.search": 300,
     "facets": 200, "histogram": 300, "tree": 200, "facets.21M": 200,
@@ -93,7 +100,7 @@ OF_DUCKDB = {
 
 NEEDS = dict.fromkeys(
     ("playwright", "chromium"),
-    (*(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in ("home", "collection", "table")),),
+    (*(f"portal.{kind}.{name}" for kind in ("weight", "paint") for name in PAGES),),
 )
 
 
@@ -409,11 +416,15 @@ def measure_tree_count() -> Journey:
     )
 
 
-def _arrow(site: Any, table: Any) -> Any:
+def _arrow(site: Site, table: Table) -> pa.Table:
     import pyarrow as pa
 
-    relation = site.get_published_state().find_relation(table)
-    return pa.Table.from_batches(site.engines.of(relation).read(relation, ["mission", "instrument", "data_set"]))
+    from hven.engines import Snapshot
+
+    snapshot = site.get_published_state().find_relation(table)
+    assert isinstance(snapshot, Snapshot)
+    batches = site.engines.find_engine(snapshot).read_rows(snapshot, ["mission", "instrument", "data_set"])
+    return pa.Table.from_batches(batches)
 
 
 def _first(tables: list[Any]) -> Any:
@@ -438,7 +449,7 @@ def measure_pages_in_chromium(server: Server, only: str) -> Iterator[Journey]:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, path in (("home", "/"), ("collection", "/collections/regions"), ("table", TABLE)):
+        for name, path in PAGES.items():
             looks = [_look(browser, f"http://127.0.0.1:{server.port}{path}") for _ in range(6)][1:]
             weight, paint = statistics.median(one[0] for one in looks), statistics.median(one[1] for one in looks)
             yield against(
