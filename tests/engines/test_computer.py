@@ -126,6 +126,10 @@ def test_what_is_dear() -> None:
     assert query_process.is_query_worth_delegating("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
         "a long text takes long to be planned"
     )
+    sample = RelationRows(big.table, is_reusable=False, is_sample=True)
+    assert not query_process.is_query_worth_delegating('SELECT x FROM "a"', {"a": sample}), (
+        "it is read faster than sent"
+    )
     much = pa.table({"x": pa.nulls(query_process.MAX_SENT_BYTES // 8 + 1, pa.float64())})
     assert not query_process.is_query_worth_delegating(
         'SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}

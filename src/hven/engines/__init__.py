@@ -101,12 +101,15 @@ class MemoryRelation:
         True if many queries read the same `rows` (TAP_SCHEMA): an engine may keep what it computed from them.
     is_stored
         True if they are rows of a snapshot, which contain no NaN.
+    is_sample
+        True if they are a sample of a snapshot, so few that they are read faster than sent to another process.
     """
 
     kind_name: ClassVar[str] = "memory"  # for messages
     rows: pa.Table
     is_reused: bool = False
     is_stored: bool = False
+    is_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

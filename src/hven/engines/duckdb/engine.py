@@ -269,7 +269,7 @@ class DuckEngine(StorageEngine):
                     selected_rows = relation.rows
                 else:
                     selected_rows = relation.rows.select(list(columns or relation.rows.schema.names[:1]))
-                return RelationRows(selected_rows, is_reusable=False)
+                return RelationRows(selected_rows, is_reusable=False, is_sample=relation.is_sample)
             if relation.is_reused:
                 return RelationRows(self._get_nan_free_rows(relation).rows, is_reusable=True)
             return RelationRows(replace_table_nan_with_null(relation.rows), is_reusable=False)
@@ -473,7 +473,8 @@ class DuckEngine(StorageEngine):
 
         Rows are stored by position or time, so the first rows are not like the others.
         """
-        return MemoryRelation(self.open_snapshot(snapshot).sample_rows(row_count, column_names), is_stored=True)
+        sample = self.open_snapshot(snapshot).sample_rows(row_count, column_names)
+        return MemoryRelation(sample, is_stored=True, is_sample=True)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; processes that have them mapped are not disturbed."""

@@ -28,6 +28,8 @@ class RelationRows:
         The rows, or a function that copies them.
     known_row_count
         Number of rows, if `table` is a function.
+    is_sample
+        Like `hven.engines.MemoryRelation.is_sample`.
     is_reusable
         True if later queries read the same rows, so that they are worth keeping registered.
     source
@@ -38,6 +40,7 @@ class RelationRows:
     is_reusable: bool
     source: tuple[Snapshot, tuple[str, ...] | None] | None = None
     known_row_count: int = 0
+    is_sample: bool = False
 
     def get_table(self) -> pa.Table:
         """Return the rows."""

@@ -91,7 +91,12 @@ def serialize_rows(rows: pa.Table) -> memoryview:
 
 
 def is_query_worth_delegating(sql: str, relations: Mapping[str, RelationRows]) -> bool:
-    """Return whether a query may compute for long, and the rows that must be sent along are not too many."""
+    """Return whether a query may compute for long, and the rows that must be sent along are not too many.
+
+    A sample is never sent: that takes longer than to read it here.
+    """
+    if any(relation.is_sample for relation in relations.values()):
+        return False
     if sum(relation.table.nbytes for relation in relations.values() if relation.source is None) > MAX_SENT_BYTES:
         return False
     pairs = 1

@@ -48,6 +48,7 @@ _MAX_EXACT_INTEGER = 2**53  # larger integers are not exact as doubles, and engi
 _MAX_CACHED_PROJECTIONS = 256  # sets of columns that are cached
 # consecutive rows in a sample; equal values are neighbours, so a sample needs many short stretches
 _SAMPLE_STRETCH_ROWS = 64
+_SAMPLE_CHUNK_ROWS = 122_880  # as many as a row group of DuckDB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +365,7 @@ class OpenSnapshot:
         self._region_indexes: dict[str, RegionIndex] = {}
         self._projections: dict[tuple[str, ...], ColumnProjection] = {}
         self._column_tables: dict[tuple[str, ...], pa.Table] = {}
-        self._samples: dict[tuple[int, str], pa.Array] = {}
+        self._samples: dict[tuple[int, str], pa.ChunkedArray] = {}
         self._file_sizes = self.manifest.file_sizes
         self._last_check_time = time.monotonic()
         for name, size in self._file_sizes.items():
@@ -493,18 +494,22 @@ class OpenSnapshot:
         schema = pa.schema([self.schema.field(name) for name in names])
         return pa.table({name: self._sample_column(row_count, name) for name in names}, schema=schema)
 
-    def _sample_column(self, row_count: int, column_name: str) -> pa.Array:
+    def _sample_column(self, row_count: int, column_name: str) -> pa.ChunkedArray:
         sample = self._samples.get((row_count, column_name))
         if sample is None:
             stretch_rows = min(_SAMPLE_STRETCH_ROWS, row_count)
             stretch_count = max(row_count // stretch_rows, 1)
             begins = np.linspace(0, self.rows - stretch_rows, stretch_count).astype(np.int64)
             column = self.table.column(column_name)
-            pieces = []
-            for begin in begins.tolist():
-                pieces += column.slice(begin, stretch_rows).chunks
-            # copied together, because thousands of short pieces are slow to read
-            sample = pa.concat_arrays(pieces)
+            chunks = []
+            # many stretches are copied together, because thousands of short pieces are slow to read; DuckDB's threads
+            # share chunks among them
+            for chunk_begins in np.array_split(begins, math.ceil(row_count / _SAMPLE_CHUNK_ROWS)):
+                pieces = []
+                for begin in chunk_begins.tolist():
+                    pieces += column.slice(begin, stretch_rows).chunks
+                chunks.append(pa.concat_arrays(pieces))
+            sample = pa.chunked_array(chunks)
             self._samples[row_count, column_name] = sample
         return sample
 

@@ -308,7 +308,7 @@ class PostgresEngine(PostgresEngineBase):
                 return None
             self._samples.store(cache_key, sample, int(sample.nbytes) + 1024)
         if sample.num_rows:
-            return MemoryRelation(sample, is_stored=True)
+            return MemoryRelation(sample, is_stored=True, is_sample=True)
         return None
 
     def read_differing_rows(
