@@ -82,6 +82,15 @@ def test_a_phone_shows_the_panes_below_each_other(phone_tab: BrowserTab) -> None
     assert phone_tab.find_accessibility_faults() == []
 
 
+def test_on_a_phone_no_card_covers_the_panes_that_open(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page(f"{CLUSTERS}?_panes=map,rows,card")
+    page.wait_for_selector(GRID_ROW)
+    page.wait_for_selector("details.map[open]")
+    page.wait_for_load_state("networkidle")
+    assert page.is_hidden(".detail")
+    assert "_row" not in page.url
+
+
 def test_without_scripts_the_rows_are_shown(scriptless_tab: BrowserTab) -> None:
     page = scriptless_tab.open_page(f"{CLUSTERS}?_panes=map")
     assert page.locator("tbody tr").count() > 10

@@ -75,7 +75,7 @@ class NearbyRows {
     const timeText = begin ? t("from {begin} to {end}", { begin: formatMinute(begin), end: formatMinute(end) }) : "";
     const leftOutText = leftOut ? t("{count} tables were not queried", { count: leftOut }) : "";
     const noneText = lines.length ? "" : t("Nothing else.");
-    this.element.hidden = !timeText && !place;
+    this.element.hidden = !lines.length && !leftOut; // nothing to say takes no place of the row's values
     this.message.textContent = [timeText, place ? t("at this place") : "", noneText, leftOutText]
       .filter(Boolean)
       .join(" · ");

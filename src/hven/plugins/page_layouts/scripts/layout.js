@@ -6,6 +6,7 @@ import { createButton, createElement, findElement } from "hven/dom.js";
 const PANES_PARAMETER = "_panes";
 const GALLERY = "gallery";
 const CARD = "card";
+const COVERED_PAGE_MEDIA_QUERY = "(max-width: 800px)"; // on such screens, the panel of a row covers the page
 
 /** The arrangement of the panes. */
 class PageLayout {
@@ -91,10 +92,10 @@ class PageLayout {
     this.markButtons();
   }
 
-  /** Choose the first row, unless a row is chosen. */
+  /** Choose the first row, unless a row is chosen, or its panel would cover the other panes. */
   chooseFirstRow() {
     const { selection, state } = this.workspace;
-    if (selection.chosen || state.has("_row")) return;
+    if (selection.chosen || state.has("_row") || matchMedia(COVERED_PAGE_MEDIA_QUERY).matches) return;
     const firstKey = findElement(this.results, "tr[data-key]")?.dataset.key;
     if (!firstKey) return;
     selection.set("chosen", firstKey);
