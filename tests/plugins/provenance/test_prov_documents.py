@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from asgi_client import Client
 from lxml import etree
 
-from hven.plugins.provenance.graph_drawing import MAX_MEMBER_BOXES, draw_graph
+from hven.plugins.provenance.graph_drawing import MAX_SIMILAR_BOXES, draw_graph
 from hven.plugins.provenance.prov_records import ACTIVITY, ENTITY, ProvGraph, ProvRecord, ProvRelation
 
 REQUESTS = (
@@ -104,9 +105,25 @@ def test_a_source_of_many_files_is_drawn_with_a_few() -> None:
     records = {record.id: record for record in (run, source, *files)}
     graph = ProvGraph(namespace="urn:", records=records, relations=tuple(relations), left_out={})
     titles = re.findall(r"<title>(\d+)\.csv", draw_graph(graph))
-    assert len(titles) == MAX_MEMBER_BOXES + 1
+    assert len(titles) == MAX_SIMILAR_BOXES + 1
     assert "49" in titles, "another relation leads to it"
-    assert "37 records or relations are not drawn" in draw_graph(graph)
+    assert f"{50 - MAX_SIMILAR_BOXES - 1} records or relations are not drawn" in draw_graph(graph)
+
+
+def test_lines_that_pass_records_take_little_height() -> None:
+    runs = [ProvRecord(id=f"run/{number}", kind=ACTIVITY, label=f"Run {number}") for number in range(3)]
+    relations = [
+        ProvRelation(kind="wasInformedBy", origin=later.id, target=earlier.id)
+        for earlier, later in itertools.pairwise(runs)
+    ]
+    relations += [
+        ProvRelation(kind="used", origin="run/2", target="run/0", role=f"input {number}") for number in range(20)
+    ]
+    records = {record.id: record for record in runs}
+    graph = ProvGraph(namespace="urn:", records=records, relations=tuple(relations), left_out={})
+    drawing = etree.fromstring(draw_graph(graph).encode())
+    assert len(drawing.findall(".//{*}path")) >= 22
+    assert float(drawing.get("height")) < 300
 
 
 def test_page(client: Client) -> None:

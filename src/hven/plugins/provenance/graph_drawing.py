@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from hven.plugins.provenance.prov_records import ProvGraph, ProvRecord, ProvRelation
 
 MAX_BOXES = 150
-MAX_MEMBER_BOXES = 12  # members of one collection that have no other relation, such as the files of a source
+MAX_SIMILAR_BOXES = 6  # records of one kind with the same relations, such as the files of a source
 MAX_LABEL_CHARACTERS = 30
 MAX_LABELLED_LINES = 60
 BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
 COLUMN_GAP, ROW_GAP, MARGIN = 90, 16, 12
+BEND_HEIGHT = 10  # of a line that passes a column
 ORDERING_SWEEPS = 6
 PLAN_LABEL = "plan"  # of lines to the plans of associations
 CREDIT_ROLES = frozenset({"creator", "publisher"})
@@ -48,7 +49,7 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     Parameters
     ----------
     graph
-        The graph; its first `MAX_BOXES` records are drawn, without most members of large collections.
+        The graph; its first `MAX_BOXES` records are drawn, and few of those with the same relations.
     is_inline
         Whether the drawing is part of a page, and so has the colours of its text.
 
@@ -66,16 +67,11 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     ]
     columns, lines = _assign_columns(ids, lines)
     _order_columns(columns, lines)
-    tallest = max(map(len, columns))
     width = 2 * MARGIN + len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP
-    row_height = BOX_HEIGHT + ROW_GAP
     undrawn_count = len(graph.records) - len(ids) + graph.left_out_count
-    height = 2 * MARGIN + tallest * row_height - ROW_GAP + (24 if undrawn_count else 0)
-    places: dict[str, tuple[float, float]] = {}
-    for number, column in enumerate(columns):
-        top = MARGIN + (tallest - len(column)) * row_height / 2
-        for row, record_id in enumerate(column):
-            places[record_id] = (MARGIN + number * (BOX_WIDTH + COLUMN_GAP), top + row * row_height)
+    places, height = _place_columns(columns)
+    if undrawn_count:
+        height += 24
     page_colour = "" if is_inline else ' color="#333"'
     parts = [
         (
@@ -102,15 +98,41 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
 
 
 def _choose_drawn_ids(graph: ProvGraph) -> list[str]:
-    relation_counts = Counter(end for relation in graph.relations for end in (relation.origin, relation.target))
-    member_counts: Counter[str] = Counter()
-    hidden_ids = set()
+    """Choose the records that are drawn: a few of those that have the same relations."""
+    relations_by_id: dict[str, set[tuple[str, str, str, bool]]] = defaultdict(set)
     for relation in graph.relations:
-        if relation.kind == "hadMember" and relation_counts[relation.target] == 1:
-            member_counts[relation.origin] += 1
-            if member_counts[relation.origin] > MAX_MEMBER_BOXES:
-                hidden_ids.add(relation.target)
-    return [record_id for record_id in graph.records if record_id not in hidden_ids][:MAX_BOXES]
+        relations_by_id[relation.origin].add((relation.kind, relation.role, relation.target, True))
+        relations_by_id[relation.target].add((relation.kind, relation.role, relation.origin, False))
+    similar_counts: Counter[tuple[str, frozenset[tuple[str, str, str, bool]]]] = Counter()
+    drawn_ids = []
+    for record_id, record in graph.records.items():
+        similarity_key = (record.kind, frozenset(relations_by_id[record_id]))
+        similar_counts[similarity_key] += 1
+        if similar_counts[similarity_key] <= MAX_SIMILAR_BOXES:
+            drawn_ids.append(record_id)
+    return drawn_ids[:MAX_BOXES]
+
+
+def _place_columns(columns: Sequence[Sequence[str]]) -> tuple[dict[str, tuple[float, float]], float]:
+    """Place columns beside each other.
+
+    Returns
+    -------
+    places, height
+        The left end and the vertical middle of each record and bend, and the height of the drawing.
+    """
+    row_height = BOX_HEIGHT + ROW_GAP
+    heights_by_column = [
+        [BEND_HEIGHT if place.startswith(BEND_PREFIX) else row_height for place in column] for column in columns
+    ]
+    tallest = max(map(sum, heights_by_column))
+    places: dict[str, tuple[float, float]] = {}
+    for number, (column, heights) in enumerate(zip(columns, heights_by_column, strict=True)):
+        top = MARGIN + (tallest - sum(heights) - ROW_GAP) / 2
+        for place, place_height in zip(column, heights, strict=True):
+            places[place] = (MARGIN + number * (BOX_WIDTH + COLUMN_GAP), top + place_height / 2)
+            top += place_height
+    return places, 2 * MARGIN + tallest - ROW_GAP
 
 
 def _derive_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
@@ -198,13 +220,12 @@ def _compute_mean_position(ids: Sequence[str], places: Mapping[str, float], defa
 
 def _draw_line(line: _RelationLine, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
     x, y = places[line.later]
-    y += BOX_HEIGHT / 2
     path = f"M{x:g} {y:g}"
     bend = COLUMN_GAP / 2
     label_x, label_y = x - bend, y
     for number, (_, place) in enumerate(line.list_segments()):
         left, next_y = places[place]
-        next_x, next_y = left + BOX_WIDTH, next_y + BOX_HEIGHT / 2
+        next_x = left + BOX_WIDTH
         path += f"C{x - bend:g} {y:g} {next_x + bend:g} {next_y:g} {next_x:g} {next_y:g}"
         if not number:
             label_y = (y + next_y) / 2 - 4
@@ -229,7 +250,7 @@ def _draw_line(line: _RelationLine, places: Mapping[str, tuple[float, float]], *
 
 
 def _draw_box(record: ProvRecord, place: tuple[float, float], namespace: str) -> str:
-    x, y = place
+    x, y = place[0], place[1] - BOX_HEIGHT / 2
     label = record.label
     if len(label) > MAX_LABEL_CHARACTERS:
         label = f"{label[: MAX_LABEL_CHARACTERS - 1]}…"
