@@ -49,6 +49,45 @@ def test_the_end_is_as_near_as_the_beginning(tab: BrowserTab) -> None:
     assert int(page.evaluate("document.activeElement.dataset.at")) > 10
 
 
+def hold_rows_of_earlier_search(tab: BrowserTab) -> list[Route]:
+    """Go back to an earlier search, whose rows do not come; return their requests."""
+    page = tab.open_page("/collections/stars/main?_sort=star")
+    page.wait_for_selector(GRID)
+    page.click("button.head:text-is('star')")  # descending
+    page.wait_for_selector("table.live:not(.waiting) tr[data-key='[5000]']")
+    held: list[Route] = []
+    page.route("**/collections/stars/main/rows?*", lambda route: held.append(route))  # noqa: PLW0108
+    page.go_back()
+    page.wait_for_selector("table.live.waiting")
+    return held
+
+
+def test_the_row_that_is_clicked_opens_while_other_rows_are_under_way(tab: BrowserTab) -> None:
+    """As right after *back*: the click is for the row that is there, not for the one that comes in its place."""
+    page = tab.page
+    held = hold_rows_of_earlier_search(tab)
+    page.locator('tr[data-key="[4997]"] td').nth(2).click()
+    page.wait_for_selector(".detail h2:text-is('4997')")
+    for route in held:
+        route.continue_()
+
+
+def test_a_row_that_disappears_while_it_is_pressed_opens(tab: BrowserTab) -> None:
+    """Browsers dispatch no click for it."""
+    page = tab.page
+    held = hold_rows_of_earlier_search(tab)
+    place = page.locator('tr[data-key="[4998]"] td').nth(2).bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + 5, place["y"] + 5)
+    page.mouse.down()
+    for route in held:
+        route.continue_()
+    page.wait_for_selector("table.live:not(.waiting) tr[data-key='[1]']", state="attached")
+    assert page.locator('tr[data-key="[4998]"]').count() == 0
+    page.mouse.up()
+    page.wait_for_selector(".detail h2:text-is('4998')")
+
+
 def test_a_row_is_chosen_and_shown_with_everything(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)

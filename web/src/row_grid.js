@@ -326,10 +326,11 @@ export class RowGrid {
   /**
    * Choose a row by its index.
    * @param {number} rowIndex
+   * @param {string} [drawnKey] of a row that is drawn; the rows of another search may be under way
    */
-  async chooseRow(rowIndex) {
-    const page = await this.pages.fetchPage(Math.floor(rowIndex / PAGE_ROWS)).catch(() => null);
-    const key = page?.keys?.[rowIndex % PAGE_ROWS];
+  async chooseRow(rowIndex, drawnKey) {
+    const page = drawnKey ? null : await this.pages.fetchPage(Math.floor(rowIndex / PAGE_ROWS)).catch(() => null);
+    const key = drawnKey ?? page?.keys?.[rowIndex % PAGE_ROWS];
     this.moveTo(rowIndex, !document.activeElement?.closest(".detail"));
     if (key) this.workspace.chooseRow(key);
   }

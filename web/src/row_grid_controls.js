@@ -31,19 +31,40 @@ export function listenToUser(grid) {
   matchMedia(PHONE_MEDIA_QUERY).addEventListener("change", () => grid.updateRowHeight());
   container.addEventListener("scroll", () => requestAnimationFrame(handleScroll), { passive: true });
   enableHoverZoom(body);
-  body.addEventListener("click", (event) => handleClick(grid, event));
+  body.addEventListener("click", (event) => handleClick(grid, getEventTarget(event), event));
+  listenToPresses(grid);
   body.addEventListener("pointerover", (event) => selection.set("hover", findKey(event)));
   body.addEventListener("pointerleave", () => selection.set("hover", null));
   listenToKeys(grid);
 }
 
 /**
- * Choose or mark the row of a click; links keep their effect.
+ * Handle presses on rows that new rows replace before the release: browsers dispatch no click for them.
  * @param {RowGrid} grid
+ */
+function listenToPresses(grid) {
+  const { body } = grid;
+  /** @type {HTMLElement | null} */
+  let pressedElement = null;
+  body.addEventListener("pointerdown", (event) => {
+    pressedElement = event.button ? null : getEventTarget(event);
+  });
+  body.addEventListener("pointercancel", () => {
+    pressedElement = null;
+  });
+  body.addEventListener("pointerup", (event) => {
+    if (pressedElement && !pressedElement.isConnected) handleClick(grid, pressedElement, event);
+    pressedElement = null;
+  });
+}
+
+/**
+ * Choose or mark the row of a click, also if the rows of another search are under way; links keep their effect.
+ * @param {RowGrid} grid
+ * @param {HTMLElement} element that was clicked
  * @param {MouseEvent} event
  */
-function handleClick(grid, event) {
-  const element = getEventTarget(event);
+function handleClick(grid, element, event) {
   const rowElement = /** @type {HTMLElement | null} */ (element.closest("tr[data-key]"));
   const link = element.closest("a");
   if (!rowElement || (link && (event.ctrlKey || event.metaKey || !link.matches(".thumbnail")))) return;
@@ -51,7 +72,7 @@ function handleClick(grid, event) {
   const isMarking =
     element.closest(".tick, input") || (element instanceof HTMLTableCellElement && element.cellIndex === 0);
   if (isMarking) grid.toggleRow(rowElement);
-  else grid.chooseRow(Number(rowElement.dataset.at));
+  else grid.chooseRow(Number(rowElement.dataset.at), rowElement.dataset.key);
 }
 
 /**

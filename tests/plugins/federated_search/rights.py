@@ -20,7 +20,14 @@ NO_REMOTE = "it asks services that the site file names, and no table of this sit
 REFUSED_WAYS = {
     "/search/{kind}/picture": "it fetches pictures of other sites, whose addresses a page has signed",
     **dict.fromkeys(
-        [REMOTE_TABLE, *(f"{REMOTE_TABLE}/{name}" for name in ("rows", "row", "count", "take", "download"))], NO_REMOTE
+        [
+            REMOTE_TABLE,
+            *(
+                f"{REMOTE_TABLE}/{name}"
+                for name in ("rows", "row", "count", "take", "download", "facets", "names", "place", "header", "else")
+            ),
+        ],
+        NO_REMOTE,
     ),
     **dict.fromkeys([f"POST {path}" for path in POST_BODIES], NO_REMOTE),
 }

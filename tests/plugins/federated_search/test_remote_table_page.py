@@ -15,12 +15,12 @@ from remote_servers import serve_pictures, serve_site
 from test_portal_everywhere import rows, table
 
 from hven.app._server import create_and_start_application
-from hven.model.errors import SourceError
 from hven.model.settings import RemoteTapService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.plugins.federated_search import remote_products, remote_queries, remote_table_rows
 from hven.site import Site
+from hven.sources.http_client import NoAnswerError
 from hven.testing.site import open_tiny_site
 
 NUMBER = 90
@@ -145,7 +145,7 @@ def test_pages_have_each_row_once_at_services_without_offset(
 
     def refuse_offset(service: object, adql: str, *rest: object, **options: object) -> object:
         if "OFFSET" in adql:
-            raise SourceError("good: syntax error at OFFSET")
+            raise remote_queries.RefusedQueryError("good: syntax error at OFFSET")
         return answer(service, adql, *rest, **options)  # type: ignore[arg-type]
 
     def list_keys() -> list[str]:
@@ -164,6 +164,74 @@ def test_pages_have_each_row_once_at_services_without_offset(
     assert refused.status == 400
     assert "cannot skip rows" in refused.text
     assert "narrow the search" in refused.text
+
+
+VOTABLE_ERROR = b"""<?xml version="1.0"?><VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">
+<INFO name="QUERY_STATUS" value="ERROR">line 1: OFFSET is not expected</INFO></RESOURCE></VOTABLE>"""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_asked_again"),
+    [
+        (400, VOTABLE_ERROR, True),
+        (400, b"no OFFSET here", True),
+        (500, VOTABLE_ERROR, True),
+        (200, VOTABLE_ERROR, True),
+        (503, VOTABLE_ERROR, False),
+        (500, b"<html>", False),
+        (429, b"slower", False),
+        (403, b"", False),
+        (None, b"", False),
+    ],
+)
+def test_the_status_of_an_answer_decides_whether_a_service_has_no_offset(
+    pair: tuple[Client, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int | None,
+    body: bytes,
+    is_asked_again: bool,
+) -> None:
+    """A service that is slow or busy is not asked for more rows, and is not told to lack OFFSET."""
+    client, _ = pair
+    send_query = remote_queries.send_tap_query
+    asked = []
+
+    def answer_offset(service: RemoteTapService, adql: str, *rest: Any, **options: Any) -> tuple[int, bytes]:
+        if "COUNT(" not in adql and "FROM far.epn_core" in adql:
+            asked.append(adql)
+        if "OFFSET" not in adql:
+            return send_query(service, adql, *rest, **options)
+        if status is None:
+            raise NoAnswerError("good did not finish within 1 s")
+        return status, body
+
+    monkeypatch.setattr(remote_queries, "send_tap_query", answer_offset)
+    answer = client.get(f"{PAGE}/rows", target_name="Mars", _from=50, _size=10, _sort="granule_uid")
+    assert len(asked) == (2 if is_asked_again else 1)
+    assert (answer.status == 200) == is_asked_again
+    assert "cannot skip rows" not in answer.text
+
+
+@pytest.mark.parametrize("part", ["place", "names", "facets", "header", "else", "rows"])
+def test_tables_that_are_not_searched_have_no_parts(pair: tuple[Client, list[str]], part: str) -> None:
+    assert pair[0].get(f"{PAGE}/{part}", target_name="Mars").status == 200
+    for path in (PAGE.replace("good", "none"), PAGE.replace("far.", "near."), PAGE.replace("epn/", "odd/")):
+        answer = pair[0].get(f"{path}/{part}", target_name="Mars")
+        assert answer.status == 404, path
+        assert "remedy" in answer.text
+
+
+def test_areas_and_polygons_are_conditions_of_remote_tables(pair: tuple[Client, list[str]], own: Client) -> None:
+    """Conditions of packages are plain ADQL, which any service runs."""
+    for condition in (
+        ("_area", "time_min;olivine;0 0.1, 1e7 0.1, 1e7 0.6, 0 0.5"),
+        ("_polygon", "0 0, 10 0, 5 9"),
+    ):
+        here = read_json(pair[0], f"{PAGE}/rows", _sort="granule_uid", **dict([condition]))
+        there = read_json(own, f"{OWN}/rows", _sort="granule_uid", **dict([condition]))
+        assert here["faults"] == there["faults"] == []
+        assert (here["keys"], here["total"]) == (there["keys"], there["total"])
+        assert here["total"] > 0
 
 
 def test_the_page_works_without_scripts(pair: tuple[Client, list[str]]) -> None:

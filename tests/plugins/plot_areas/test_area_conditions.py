@@ -14,13 +14,13 @@ from search_table import ROWS, TABLE
 from shapely import Polygon, contains_xy, distance, points
 
 from hven import query
+from hven.model import plugins
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP
 from hven.plugins.plot_areas.area_conditions import AREA, MAX_AREA_CHARACTERS
 from hven.portal._explore import TableSearch, parse_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.plots import MAX_POINTS, build_density_grid, fetch_plot_points
-from hven.portal._explore.search import load_search_conditions
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.site import open_tiny_site
@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def parse_area_search(area: str | list[str], table: Table = TABLE) -> TableSearch:
     areas = [area] if isinstance(area, str) else area
-    return parse_search([("_area", text) for text in areas], table, package_conditions=load_search_conditions())
+    return parse_search([("_area", text) for text in areas], table)
 
 
 def find_ids(site: Site, search: TableSearch) -> set[int]:
@@ -157,13 +157,13 @@ def test_several_areas_are_alternatives_and_other_conditions_narrow_them(site: S
     found = find_ids(site, parse_area_search(areas))
     assert found == {row["id"] for row in ROWS if not 90 < row["ra"] < 270}
     pairs = [("_area", areas[0]), ("size", "..2")]
-    narrowed = parse_search(pairs, TABLE, package_conditions=load_search_conditions())
+    narrowed = parse_search(pairs, TABLE)
     assert find_ids(site, narrowed) == {row["id"] for row in ROWS if row["ra"] <= 90 and (row["size"] or 9) <= 2}
 
 
 def test_the_address_is_written_as_it_was_read() -> None:
     search = parse_area_search(["RA; dec; 0 0, 1 0, 1 1", "ra;dec;5 5, 6 5, 6 6;;deg"])
-    assert parse_search(search.list_parameters(), TABLE, package_conditions=load_search_conditions()) == search
+    assert parse_search(search.list_parameters(), TABLE) == search
     assert [name for name, _ in search.list_parameters()] == ["_area", "_area"]
     assert "BETWEEN 0.0 AND 1.0" in search.write_adql()
 
@@ -238,7 +238,14 @@ def test_points_and_densities_show_what_is_in_the_area(site: Site) -> None:
     assert cells.counts.sum() == len(inside) < MAX_POINTS
 
 
-def test_other_pages_do_not_know_the_parameter() -> None:
-    search = parse_search(parse_qsl("_area=ra;dec;0 0, 1 0, 1 1"), TABLE)
-    assert [fault.field for fault in search.faults] == ["_area"]
+def test_each_search_reads_the_parameter_unless_the_site_leaves_the_package_out() -> None:
+    """Searches of other pages, too, such as those in the tables of other services."""
+    pairs = parse_qsl("_area=ra;dec;0 0, 1 0, 1 1", separator="&")
+    assert parse_search(pairs, TABLE).faults == ()
     assert AREA.label == "Area"
+    plugins.select_plugin_packages([])
+    try:
+        search = parse_search(pairs, TABLE)
+    finally:
+        plugins.select_plugin_packages(None)
+    assert [fault.field for fault in search.faults] == ["_area"]

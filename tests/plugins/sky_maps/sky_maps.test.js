@@ -17,6 +17,8 @@ import { MapLegend } from "../../../src/hven/plugins/sky_maps/scripts/drawing/ma
 import { parseBoxes, fitView, MapPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/map_plane.js";
 import { PolarPlane } from "../../../src/hven/plugins/sky_maps/scripts/drawing/polar_plane.js";
 import {
+  divideSides,
+  formatCorners,
   formatPolygon,
   parsePolygon,
   normalizeCorners,
@@ -283,6 +285,42 @@ test("a drawn polygon becomes a region whose long sides stay straight on the map
   const polygon = parsePolygon(text);
   assert.deepEqual([polygon.lonRange, polygon.south, polygon.north], [[350, 370], 10, 30]);
   assert.deepEqual(polygon.rings[0].slice(0, 2), polygon.rings[0].slice(-2), "the ring is closed");
+});
+
+test("a polygon on the disc of the Sun keeps its corners", () => {
+  const corners = [
+    [-350.12346, 10],
+    [200, -1000],
+    [0.5, 400],
+  ];
+  const text = formatCorners(corners, 0.5);
+  assert.equal(text, "-350.1 10, 200 -1000, 0.5 400");
+  assert.equal(formatCorners([[10.123456, -5]], 4000), "10.12346 -5");
+  const polygon = parsePolygon(text, false);
+  assert.deepEqual(polygon.lonRange, [-350.1, 200]);
+  assert.equal(polygon.rings[0].length, 8);
+});
+
+test("a polygon around a pole is closed along that edge of the map", () => {
+  const [ring] = parsePolygon("0 60, 90 60, 180 50, 270 60").rings;
+  assert.deepEqual(ring.slice(-6), [360, 90, 0, 90, 0, 60]);
+  const [south] = parsePolygon("270 -60, 180 -60, 90 -60, 0 -60").rings;
+  assert.deepEqual(south.slice(-6), [-90, -90, 270, -90, 270, -60]);
+});
+
+test("sides that are drawn from above a pole stay straight there", () => {
+  const plane = new PolarPlane(PLANET, 600, 600, null, "north");
+  const corners = [
+    [0, 60],
+    [120, 60],
+    [240, 60],
+  ];
+  const divided = divideSides(corners, plane);
+  assert.equal(divided.length, 120);
+  const [x, y] = plane.toPixel(...divided[20]);
+  const [from, to] = [plane.toPixel(0, 60), plane.toPixel(120, 60)];
+  assert.ok(Math.hypot(x - (from[0] + to[0]) / 2, y - (from[1] + to[1]) / 2) < 1e-9);
+  assert.ok(divided[20][1] > 74);
 });
 
 test("many corners give no more vertices than a search may have", () => {

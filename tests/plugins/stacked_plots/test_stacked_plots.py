@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -14,8 +15,9 @@ import pytest
 from asgi_client import Client
 from plot_samples import BURSTS, CHANNELS, SECOND, START, build_field
 
-from hven.plugins.stacked_plots import plot_addresses, plot_reading
+from hven.plugins.stacked_plots import plot_addresses, plot_drawing, plot_reading
 from hven.plugins.stacked_plots.plot_addresses import MAX_PANELS, PanelAddress, parse_panel, parse_plot_address
+from hven.plugins.stacked_plots.table_events import TableEvents, TimeFrequencyShape
 
 DAY = (("_from", "2003-10-28T00:00"), ("_to", "2003-10-29T00:00"))
 DAY_SECONDS = 86_400
@@ -110,6 +112,30 @@ def test_outlines_of_tfcat_are_drawn_too(client: Client) -> None:
     assert page.count('class="shape"') == 1
     assert 'class="shape"' not in ask(client, "waves;intensity", "-table:wind.bursts").text
     assert 'class="box"' not in ask(client, "field;bx", "table:wind.bursts").text
+
+
+def test_rows_outside_of_a_spectrogram_are_not_drawn_over_it() -> None:
+    """In pictures, lines along its edge stood for rows of other frequencies."""
+    bands = [(2e6, 3e6), (20e6, 30e6), (1e3, 2e3), (9e6, 20e6)]  # the axis has 1 to 10 MHz
+    instants = np.array([100, 100, 100, 100])
+    shapes = [
+        TimeFrequencyShape(np.array([100.0, 200.0, 150.0]), np.array([low, low, high]), is_closed=True, row=row)
+        for row, (low, high) in enumerate(bands)
+    ]
+    later = replace(shapes[0], instants=np.array([3000.0, 3100.0]), hertz=np.array([2e6, 3e6]))
+    events = TableEvents(
+        begins=instants,
+        ends=instants + 50,
+        labels=[""] * 4,
+        urls=[""] * 4,
+        boxes=(np.array([low for low, _ in bands]), np.array([high for _, high in bands])),
+        shapes=[*shapes, later],
+    )
+    axis = plot_drawing.PanelAxis(low=1.0, high=10.0, is_logarithmic=False)
+    boxes = plot_drawing.locate_boxes(events, axis, 1e6, (0, 1000), 180)
+    assert [round(upper) for _, _, upper, _ in boxes] == [140, -200]
+    visible = plot_drawing.list_visible_shapes(events, axis, 1e6, (0, 1000), 180)
+    assert [shape.row for shape in visible] == [0, 3]
 
 
 def test_gaps_stay_gaps_and_extremes_are_drawn(client: Client) -> None:

@@ -42,7 +42,6 @@ from hven.portal.api.pages import (
     TemplateContext,
     build_error_responder,
     build_page_endpoint,
-    build_redirect,
     find_package_page_address,
     load_page_translations,
     record_to_dict,
@@ -54,6 +53,7 @@ from hven.portal.api.search_forms import (
     join_form_field_parameters,
     translate_search_faults,
 )
+from hven.portal.api.table_pages import build_search_redirect
 from hven.portal.api.table_places import complete_body_name
 from hven.portal.api.table_rows import build_condition_chips
 from hven.query import resolver
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
+OWN_PARAMETERS = (TABLE_PARAMETER, WAIT_PARAMETER)
 MAP_PARAMETERS = ("_view_at", "_c", "_map")  # parameters of the map alone
 LOCAL_TIMEOUT_SECONDS = 2.0  # how long a page waits for the tables of its own site, if scripts fetch the rest
 TITLES = global_search.STANDARD_TITLES
@@ -242,7 +243,7 @@ def _read_conditions(page_context: PageContext) -> list[tuple[str, str]]:
 
 def _read_form_conditions(page_context: PageContext) -> tuple[list[tuple[str, str]], bool]:
     """Read the conditions; also return whether they came as the parts of a form."""
-    page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
+    page_parameters = {*SWITCH_PARAMETERS, *OWN_PARAMETERS}
     query_items = page_context.request.query_params.multi_items()
     parameters = [(name, value) for name, value in query_items if name not in page_parameters]
     return join_form_field_parameters(parameters)
@@ -282,7 +283,9 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     pairs, was_form = _read_form_conditions(page_context)
     search, sent_values = _parse_search(pairs, kind, page_context)
     if was_form:
-        return _redirect_to_search(search, kind, page_context)
+        return build_search_redirect(
+            search, f"{page_context.base}/search/{kind}", page_context, kept_parameters=OWN_PARAMETERS
+        )
     targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
     chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
@@ -375,16 +378,6 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         "lines": lines,
     }
     return PageContent(page=page, json_content=json_content)
-
-
-def _redirect_to_search(search: TableSearch, kind: str, page_context: PageContext) -> PageContent:
-    """Redirect the search of a form to its own address."""
-    page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
-    query_items = page_context.request.query_params.multi_items()
-    switches = [(name, value) for name, value in query_items if name in page_parameters]
-    query = urlencode([*search.list_parameters(), *search.wrong, *switches])
-    address = f"{page_context.base}/search/{kind}"
-    return build_redirect(f"{address}?{query}" if query else address)
 
 
 def _group_form_fields(

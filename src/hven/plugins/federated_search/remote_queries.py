@@ -26,7 +26,14 @@ MAX_QUERIES_PER_SERVICE = 4  # queries to one remote service at once: our reader
 MAX_CACHED_TABLES = 1000  # remote tables whose columns are cached
 COLUMN_CACHE_SECONDS = 3600.0  # how long the columns of a remote table are cached
 MAX_RESPONSE_BYTES = 16 * 1024**2  # of the response of a remote service
+# of answers that say nothing of the query: no permission, too slow, too many requests, a broken or busy server
+UNRELATED_STATUSES = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+ERROR_DOCUMENT_BYTES = 16_384  # of an answer in which its status must be
 KEY_COLUMNS = {"epn": "granule_uid", "obscore": "obs_publisher_did"}  # names of rows by the standards
+
+
+class RefusedQueryError(SourceError):
+    """A service answered that it does not run a query. The same query fails again, but another one may not."""
 
 
 def fetch_remote_table_columns(
@@ -110,6 +117,13 @@ def query_tap_service(
     -------
     rows, columns
         The rows, and the metadata of their columns.
+
+    Raises
+    ------
+    RefusedQueryError
+        The status of the answer is 400, or the answer is a VOTable with an error (DALI 1.1 section 4.4).
+    SourceError
+        The service does not answer, is busy, or its answer cannot be read.
     """
     status, body = send_tap_query(service, adql, settings, timeout_seconds)
     try:
@@ -121,13 +135,13 @@ def query_tap_service(
             message = error.message
         else:
             message = format_message("it returned status {status} without a VOTable", status)
-        raise SourceError(format_message("{name}: {message}", service.name, message)) from error
+        raise _build_answer_error(format_message("{name}: {message}", service.name, message), status, body) from error
     except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
         error_name = type(error).__name__
         message = format_message("{name}: its VOTable cannot be read ({error})", service.name, error_name)
         raise SourceError(message) from error
     if status != 200:
-        raise SourceError(format_message("{name} returned status {status}", service.name, status))
+        raise _build_answer_error(format_message("{name} returned status {status}", service.name, status), status, body)
     if is_complete and table_stream.is_truncated:
         raise SourceError(
             format_message("{name}: the description of its tables was truncated (QUERY_STATUS=OVERFLOW)", service.name)
@@ -137,6 +151,14 @@ def query_tap_service(
     else:
         schema = pa.schema([column.arrow_field for column in table_stream.metadata.columns])
     return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
+
+
+def _build_answer_error(message: str, status: int, body: bytes) -> SourceError:
+    """Build the error of an answer without rows: whether the service refused the query, or failed otherwise."""
+    is_error_document = b"QUERY_STATUS" in body[:ERROR_DOCUMENT_BYTES]
+    if status not in UNRELATED_STATUSES and (status == 400 or is_error_document):
+        return RefusedQueryError(message)
+    return SourceError(message)
 
 
 def send_tap_query(

@@ -35,7 +35,6 @@ from hven.portal.api.pages import (
     build_error_responder,
     build_page_context,
     build_page_endpoint,
-    build_redirect,
     read_whole_number_parameter,
     record_to_dict,
 )
@@ -54,6 +53,7 @@ from hven.portal.api.table_pages import (
     RowCount,
     TablePage,
     build_page_links,
+    build_search_redirect,
     list_choosable_columns,
     list_form_parameters,
     write_label_switch_query,
@@ -78,16 +78,20 @@ from hven.services.face import wrap_endpoint_with_gates_and_errors
 from hven.site import PublishedTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from starlette.requests import Request
 
+    from hven.model.settings import RemoteTapService
+    from hven.plugins.federated_search.global_search import SearchableTable
     from hven.plugins.federated_search.remote_table_rows import RemoteRowPage
     from hven.portal.api.pages import PageContext
     from hven.portal.api.table_rows import TextCell
     from hven.services.face import ServiceContext
 
 PATH = "/search/{kind}/tables/{remote}/{table}"
+# modules with build_routes(context), and list_row_pages(remote_view): titles and addresses for the page of a table
+ROW_PAGES_POINT = "federated_search.row_pages"
 ROW_PARAMETERS = ("_from", "_size", "_asof", "_after", "_of", "_like")  # they are no part of the search
 KEY_PARAMETER, WITH_KEYS_PARAMETER, FORMAT_PARAMETER = "_key", "_keyed", "_as"
 MAX_FORM_BYTES = 2 * 1024**2  # of a form: enough for thousands of keys
@@ -122,12 +126,15 @@ class RemoteTablePage(TablePage):
         Address of the service.
     search_url, search_title
         Address of the search over all tables, and the title of the standard.
+    row_pages
+        Titles and addresses of the pages that packages add for the rows of the search.
     """
 
     template = "federated_search/remote_table.html"
     service_url: str
     search_url: str
     search_title: str
+    row_pages: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,14 +195,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def build_endpoint(build_content: Callable[[RemoteTableView, PageContext], Mapping[str, Any]]) -> Any:
         async def answer_request(page_context: PageContext) -> PageContent:
             def build_answer() -> PageContent:
-                return PageContent(json_content=build_content(_read_view(page_context), page_context))
+                return PageContent(json_content=build_content(read_remote_view(page_context), page_context))
 
             return await anyio.to_thread.run_sync(build_answer, limiter=limiter)
 
         return build_json_endpoint(answer_request, context)
 
     def build_empty_endpoint(answer: Mapping[str, object]) -> Any:
-        async def answer_request(page_context: PageContext) -> PageContent:  # noqa: ARG001
+        async def answer_request(page_context: PageContext) -> PageContent:
+            await anyio.to_thread.run_sync(_find_searchable_table, page_context, limiter=limiter)
             return PageContent(json_content=answer)
 
         return build_json_endpoint(answer_request, context)
@@ -222,31 +230,60 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         Route(f"{PATH}/row", build_endpoint(_answer_row)),
         Route(f"{PATH}/count", build_endpoint(_answer_count)),
         *(Route(f"{PATH}/{name}", build_empty_endpoint(answer)) for name, answer in EMPTY_ANSWERS.items()),
+        *(route for module in plugins.load_extensions(ROW_PAGES_POINT) for route in module.build_routes(context)),
         Route(f"{PATH}/take", build_json_endpoint(describe_downloads, context), methods=both_methods),
         Route(f"{PATH}/download", send_guarded_rows, methods=both_methods),
         Route(PATH, show_guarded_page),
     ]
 
 
-def _read_view(page_context: PageContext) -> RemoteTableView:
-    """Read the remote table and the search of an address."""
+def _find_searchable_table(page_context: PageContext) -> tuple[SearchableTable, RemoteTapService]:
+    """Find the remote table that an address names, and its service, without a request to it.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such table of a remote service.
+    """
     path_params = page_context.request.path_params
     kind = str(path_params["kind"])
-    service_name = str(path_params["remote"])
-    table_name = str(path_params["table"]).removesuffix(".json")
     if kind not in global_search.STANDARD_KINDS:
         message = format_message("there is no search form {kind!r:.40}", kind)
         raise NotFoundError(message, remedy="use /search/epn or /search/obscore")
-    runner = build_query_runner(page_context)
-    targets = global_search.list_searchable_tables(kind, runner, [])
-    key = f"{service_name}/{table_name}"
+    key = f"{path_params['remote']}/{str(path_params['table']).removesuffix('.json')}"
+    targets = global_search.list_searchable_tables(kind, build_query_runner(page_context), [])
     target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None or target.service is None:
         message = format_message("{key!r} is not a table of this search", key[:80])
         raise NotFoundError(message, remedy=format_message("see /search/{kind} for the list", kind))
+    return target, target.service
+
+
+def read_remote_view(page_context: PageContext, ignored_parameters: Collection[str] = ()) -> RemoteTableView:
+    """Read the remote table and the search of an address.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page below the address of a remote table.
+    ignored_parameters
+        Parameters of that page that are no part of the search.
+
+    Returns
+    -------
+    remote_view
+        The table and the search.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such table of a remote service.
+    """
+    target, service = _find_searchable_table(page_context)
+    kind = str(page_context.request.path_params["kind"])
     site = page_context.context.site
-    table = global_search.fetch_remote_table(target, kind, site, target.service.seconds)
-    page_parameters = {*SWITCH_PARAMETERS, *ROW_PARAMETERS, *DOWNLOAD_PARAMETERS}
+    table = global_search.fetch_remote_table(target, kind, site, service.seconds)
+    page_parameters = {*SWITCH_PARAMETERS, *ROW_PARAMETERS, *DOWNLOAD_PARAMETERS, *ignored_parameters}
     query_items = page_context.request.query_params.multi_items()
     pairs, has_form_parts = join_form_field_parameters(
         [(name, value) for name, value in query_items if name not in page_parameters]
@@ -261,19 +298,30 @@ def _read_view(page_context: PageContext) -> RemoteTableView:
         table=table,
         published=PublishedTable(table=table, relation=None, updated=""),
         search=translate_search_faults(parse_search(pairs, table, locate=locate), page_context),
-        runner=runner,
+        runner=build_query_runner(page_context),
         labels=labels,
     )
     return RemoteTableView(
-        remote_table=RemoteTable(kind=kind, target=target, service=target.service, table=table),
+        remote_table=RemoteTable(kind=kind, target=target, service=service, table=table),
         view=view,
         has_form_parts=has_form_parts,
-        address=build_remote_table_address(page_context.base, kind, service_name, table_name),
+        address=build_remote_table_address(page_context.base, kind, service.name, target.name),
     )
 
 
-def _require_condition(remote_view: RemoteTableView) -> None:
-    """Refuse a search without a condition, as the search over all tables does."""
+def require_condition(remote_view: RemoteTableView) -> None:
+    """Refuse a search without a condition, as the search over all tables does.
+
+    Parameters
+    ----------
+    remote_view
+        The table and the search.
+
+    Raises
+    ------
+    UserError
+        The search has no condition.
+    """
     if remote_view.view.search.build_condition() is None:
         raise UserError(
             "the search has no condition",
@@ -298,7 +346,7 @@ def _fetch_page(
     remote_view: RemoteTableView, page_context: PageContext, default_size: int
 ) -> tuple[int, RemoteRowPage, int]:
     """Fetch the page of rows that an address names; return also the number of all rows and the size of pages."""
-    _require_condition(remote_view)
+    require_condition(remote_view)
     site = page_context.context.site
     offset = read_whole_number_parameter(page_context, "_from", 0, 10**9)
     size = read_whole_number_parameter(page_context, "_size", default_size, remote_table_rows.MAX_PAGE_ROWS)
@@ -392,7 +440,7 @@ def _answer_row(remote_view: RemoteTableView, page_context: PageContext) -> dict
 
 
 def _answer_count(remote_view: RemoteTableView, page_context: PageContext) -> dict[str, Any]:
-    _require_condition(remote_view)
+    require_condition(remote_view)
     view = remote_view.view
     row_count = remote_table_rows.count_remote_rows(
         remote_view.search, remote_view.remote_table, page_context.context.site
@@ -462,8 +510,8 @@ def _list_download_options(
 
 def _describe_downloads(page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Describe what can be downloaded, and the address that programs get by SAMP."""
-    remote_view = _read_view(page_context)
-    _require_condition(remote_view)
+    remote_view = read_remote_view(page_context)
+    require_condition(remote_view)
     search = _choose_rows(remote_view, keys, page_context)
     adql = write_adql(search.build_query())
     row_keys: list[str] = []
@@ -498,8 +546,8 @@ def _build_download(page_context: PageContext, keys: Sequence[str]) -> Response:
 
     Browsers let no form of a page lead to another site.
     """
-    remote_view = _read_view(page_context)
-    _require_condition(remote_view)
+    remote_view = read_remote_view(page_context)
+    require_condition(remote_view)
     format_name = page_context.request.query_params.get(FORMAT_PARAMETER, "votable")
     if format_name not in FORMATS:
         message = format_message("there is no format {name!r}", format_name[:40])
@@ -523,16 +571,13 @@ def _build_download(page_context: PageContext, keys: Sequence[str]) -> Response:
 
 
 def _build_page_or_redirect(page_context: PageContext) -> PageContent:
-    remote_view = _read_view(page_context)
+    remote_view = read_remote_view(page_context)
     view = remote_view.view
     search_address = f"{page_context.base}/search/{remote_view.remote_table.kind}"
-    query_items = page_context.request.query_params.multi_items()
-    switches = [(name, value) for name, value in query_items if name in SWITCH_PARAMETERS]
     if view.search.build_condition() is None and not view.search.faults:
-        return build_redirect(f"{search_address}?{urlencode(switches)}" if switches else search_address)
-    if remote_view.has_form_parts:  # after a form, the reader gets the search's own address
-        query = urlencode([*view.search.list_parameters(), *view.search.wrong, *switches])
-        return build_redirect(f"{remote_view.address}?{query}")
+        return build_search_redirect(TableSearch(table=view.table), search_address, page_context)
+    if remote_view.has_form_parts:
+        return build_search_redirect(view.search, remote_view.address, page_context)
     row_count, row_page, size = _fetch_page(remote_view, page_context, ROWS_PER_PAGE)
     headings = _build_headings(row_page, remote_view)
     cell_rows = _format_cells(row_page, remote_view, page_context)
@@ -548,6 +593,11 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
         service_url=remote_view.remote_table.service.url,
         search_url=search_address,
         search_title=STANDARD_TITLES[remote_view.remote_table.kind],
+        row_pages=[
+            row_page_link
+            for module in plugins.load_extensions(ROW_PAGES_POINT)
+            for row_page_link in module.list_row_pages(remote_view)
+        ],
         collection="",
         described=False,
         heading="",
@@ -586,6 +636,7 @@ def _build_page_or_redirect(page_context: PageContext) -> PageContent:
         chips=build_condition_chips(search, view.labels),
         without=(),
         faults=search.faults,
+        wrong=search.wrong,
         adql=remote_view.search.write_adql(),
         state=state,
         taken=_list_download_options(remote_view, _choose_rows(remote_view, (), page_context), page_context),

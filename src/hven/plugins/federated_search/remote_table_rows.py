@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hven.adql.adql_writer import write_adql
 from hven.model import LruCache
-from hven.model.errors import SourceError, UserError, format_message
+from hven.model.errors import UserError, format_message
 from hven.model.table import Table, set_column_epochs
 from hven.plugins.federated_search import remote_queries
 from hven.portal.api.page_rows import RowPage
@@ -117,7 +117,7 @@ def fetch_remote_page(
 ) -> RemoteRowPage:
     """Fetch the rows ``offset .. offset + limit`` of a search.
 
-    Services without OFFSET (ADQL 2.0) are asked for all rows up to the end of the page.
+    Services that refuse a query with OFFSET (ADQL 2.0) are asked for all rows up to the end of the page.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def fetch_remote_page(
     try:
         query = complete_search.build_query(limit=max(limit, 1), offset=offset or None)
         rows, columns = _fetch_rows(complete_search, query, remote_table, site, limit)
-    except SourceError:
+    except remote_queries.RefusedQueryError:
         if not offset:
             raise
         if offset + limit > MAX_SKIPPED_ROWS:

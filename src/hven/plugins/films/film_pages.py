@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from hven.portal.api.table_rows import TableView
     from hven.services.collection_files import OriginalFile
     from hven.services.face import ServiceContext
+    from hven.site import Site
 
 MIN_FRAMES, MAX_FRAMES = 2, 120
 MAX_CONTOURS = 500
@@ -148,6 +149,8 @@ class FilmPage(TemplateContext):
         Number of images, rows without one, and whether there are more than a film can have.
     sizes, rates
         The pixels and the frames a second that readers choose from.
+    left_out
+        Of rows of other services: why pictures are left out, and how many. None: the rows are those of this site.
     """
 
     template = "films/film.html"
@@ -163,6 +166,7 @@ class FilmPage(TemplateContext):
     max_frames: int = MAX_FRAMES
     sizes: Sequence[int] = SIZES
     rates: Sequence[int] = RATES
+    left_out: Sequence[tuple[str, int]] | None = None
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -175,13 +179,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_film(request: Request) -> Response:
         page_context = await anyio.to_thread.run_sync(build_page_context, request, context)
         body, headers = await anyio.to_thread.run_sync(_find_or_write_film, page_context, limiter=limiter)
-        if services.is_unchanged(request, headers["etag"]):
-            return services.answer_with_etag(request, headers, "video/mp4", b"")
-
-        async def stream_nothing(_begin: int, _end: int) -> AsyncGenerator[bytes]:
-            yield b""
-
-        return answer_file(request, len(body), stream_nothing, "video/mp4", headers, body=body)
+        return answer_film(request, body, headers)
 
     return [
         Route(
@@ -195,7 +193,48 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _read_options(page_context: PageContext) -> FilmOptions:
+def answer_film(request: Request, body: bytes, headers: dict[str, str]) -> Response:
+    """Answer with a film, or a part of it.
+
+    Parameters
+    ----------
+    request
+        The request.
+    body, headers
+        The film as MP4, and its headers.
+
+    Returns
+    -------
+    response
+        The answer.
+    """
+    if services.is_unchanged(request, headers["etag"]):
+        return services.answer_with_etag(request, headers, "video/mp4", b"")
+
+    async def stream_nothing(_begin: int, _end: int) -> AsyncGenerator[bytes]:
+        yield b""
+
+    return answer_file(request, len(body), stream_nothing, "video/mp4", headers, body=body)
+
+
+def read_film_options(page_context: PageContext) -> FilmOptions:
+    """Read what a reader chooses of a film.
+
+    Parameters
+    ----------
+    page_context
+        The request of the reader.
+
+    Returns
+    -------
+    options
+        The choices.
+
+    Raises
+    ------
+    ParamError
+        There is no such choice.
+    """
     query_params = page_context.request.query_params
     difference = query_params.get("_difference", "")
     if difference not in DIFFERENCES:
@@ -276,8 +315,19 @@ def _find_images(table_view: TableView, page_context: PageContext, *, is_taken: 
     )
 
 
-def _list_contour_tables(page_context: PageContext) -> list[tuple[str, str]]:
-    """List the tables whose rows are regions on the Sun, with times."""
+def list_contour_tables(page_context: PageContext) -> list[tuple[str, str]]:
+    """List the tables whose rows are regions on the Sun, with times.
+
+    Parameters
+    ----------
+    page_context
+        The request of the reader.
+
+    Returns
+    -------
+    tables
+        Qualified names and titles.
+    """
     tables = []
     for table in page_context.catalogue.iterate_tables():
         is_current = table.release is None and table.qualified_name in page_context.published_state.tables_by_name
@@ -289,8 +339,22 @@ def _list_contour_tables(page_context: PageContext) -> list[tuple[str, str]]:
     return tables
 
 
-def _read_contours(page_context: PageContext, name: str, instants: Sequence[int]) -> list[SunContour]:
+def read_contours(page_context: PageContext, name: str, instants: Sequence[int]) -> list[SunContour]:
     """Read the contours of a table around the times of the images.
+
+    Parameters
+    ----------
+    page_context
+        The request of the reader.
+    name
+        Qualified name of the table; empty: no contours.
+    instants
+        Times of the images in microseconds since 1970.
+
+    Returns
+    -------
+    contours
+        The contours.
 
     Raises
     ------
@@ -299,7 +363,7 @@ def _read_contours(page_context: PageContext, name: str, instants: Sequence[int]
     """
     if not name:
         return []
-    if name not in dict(_list_contour_tables(page_context)):
+    if name not in dict(list_contour_tables(page_context)):
         message = format_message("there is no table {name!r:.80} of contours on the Sun here", name)
         raise NotFoundError(message, remedy="choose a table from the list")
     table = next(table for table in page_context.catalogue.iterate_tables() if table.qualified_name == name)
@@ -335,7 +399,7 @@ def _read_contours(page_context: PageContext, name: str, instants: Sequence[int]
 
 
 def _build_film_page(page_context: PageContext) -> PageContent:
-    options = _read_options(page_context)
+    options = read_film_options(page_context)
     table_view = read_table_view(page_context, ignored_parameters=FILM_PARAMETERS)
     images = _find_images(table_view, page_context, is_taken=False)
     table = table_view.table
@@ -349,7 +413,7 @@ def _build_film_page(page_context: PageContext) -> PageContent:
         film=f"{base}/film.mp4?{query}" if has_frames else "",
         options=options,
         state=state,
-        contour_tables=_list_contour_tables(page_context),
+        contour_tables=list_contour_tables(page_context),
         frame_count=len(images.files),
         refused_count=images.refused_count,
         is_cut=images.is_cut,
@@ -371,20 +435,17 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
     HvenError
         There are too few images, or one cannot be drawn.
     """
-    options = _read_options(page_context)
+    options = read_film_options(page_context)
     table_view = read_table_view(page_context, ignored_parameters=FILM_PARAMETERS)
     images = _find_images(table_view, page_context, is_taken=True)
     if len(images.files) < MIN_FRAMES:
         message = format_message("a film needs two images, and this search finds {count}", len(images.files))
         raise NotFoundError(message, remedy="choose a longer time span, or a table whose files are on this site")
-    contours = _read_contours(page_context, options.contours, images.instants)
+    contours = read_contours(page_context, options.contours, images.instants)
     corners = [f"{contour.instant} {contour.lon.tolist()} {contour.lat.tolist()}" for contour in contours]
     facts = [FILM_VERSION, repr(options), *(file.etag for file in images.files), *map(str, images.instants), *corners]
     key = hashlib.sha256("\n".join(facts).encode()).hexdigest()
-    settings = page_context.context.site.settings
-    store: DerivedFileStore = page_context.context.site.get_or_create(
-        _FilmStore, settings.var_directory / "films", STORE_BYTES, READ_GRACE_SECONDS
-    )
+    store = open_film_store(page_context.context.site)
 
     def write_file(path: Path) -> None:
         frames = draw_frames(
@@ -399,8 +460,34 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
     body = store.get_or_write(f"{key}.mp4", write_file).read_bytes()
     record_sent_data(file_collections=sorted({file.collection for file in images.files}))
     is_public = page_context.access_key == "public" and all(file.is_public for file in images.files)
+    return body, build_film_headers(key, is_public=is_public)
+
+
+def build_film_headers(key: str, *, is_public: bool) -> dict[str, str]:
+    """Build the headers of a film.
+
+    Parameters
+    ----------
+    key
+        Name of the film in the store.
+    is_public
+        Whether everybody may take all of its images.
+    """
     headers = services.build_cache_headers(f'"{key}"', is_public=is_public)
-    return body, {**headers, "x-content-type-options": "nosniff", "accept-ranges": "bytes"}
+    return {**headers, "x-content-type-options": "nosniff", "accept-ranges": "bytes"}
+
+
+def open_film_store(site: Site) -> DerivedFileStore:
+    """Open the store of films of a site.
+
+    Parameters
+    ----------
+    site
+        The site.
+    """
+    directory = site.settings.var_directory / "films"
+    store: DerivedFileStore = site.get_or_create(_FilmStore, directory, STORE_BYTES, READ_GRACE_SECONDS)
+    return store
 
 
 class _FilmStore(DerivedFileStore):

@@ -10,6 +10,7 @@ PLUGIN = PluginPackage(
     uses=("image_regions", "previews", "series"),
     pages="hven.plugins.films.film_pages:PAGES",
     table_pages="hven.plugins.films.film_pages:TABLE_PAGES",
+    extensions={"federated_search.row_pages": ("hven.plugins.films.federated_search.remote_films",)},
     scripts="hven.plugins.films:scripts",
     translations="hven.plugins.films:texts",
 )

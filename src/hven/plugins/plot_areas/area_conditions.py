@@ -203,8 +203,8 @@ def _build_polygon_condition(axes: list[AreaAxis], trapezoids: list[Trapezoid]) 
     parts: list[syntax_tree.Expr] = []
     for trapezoid in trapezoids:
         between = BetweenPredicate(x, Literal(trapezoid.left), Literal(trapezoid.right))
-        low = _build_height(trapezoid.lower_side, x)
-        high = _build_height(trapezoid.upper_side, x)
+        low = build_side_height(trapezoid.lower_side, x)
+        high = build_side_height(trapezoid.upper_side, x)
         above = Comparison(">=", y, low)
         below = Comparison("<=", y, high)
         parts.append(Conjunction((between, above, below)))
@@ -215,8 +215,21 @@ def _build_polygon_condition(axes: list[AreaAxis], trapezoids: list[Trapezoid]) 
     return Conjunction((BetweenPredicate(x, Literal(left), Literal(right)), Disjunction(tuple(parts))))
 
 
-def _build_height(side: PolygonSide, x: syntax_tree.Expr) -> syntax_tree.Expr:
-    """Build the height of a side above a row."""
+def build_side_height(side: PolygonSide, x: syntax_tree.Expr) -> syntax_tree.Expr:
+    """Build the height of a side of a polygon above a row.
+
+    Parameters
+    ----------
+    side
+        The side.
+    x
+        The place of the row across.
+
+    Returns
+    -------
+    height
+        An expression of `x`, or a number if the side is level.
+    """
     if not side.slope:
         return Literal(side.left_height)
     distance = BinaryOperation("-", x, Literal(side.left))

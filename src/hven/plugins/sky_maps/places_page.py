@@ -1,4 +1,4 @@
-"""Serve ``/collections/NAME/TABLE/places``: where the rows of a search are, and how a map draws them."""
+"""Serve where the rows of a search are (``/collections/NAME/TABLE/places``), and forms for its region (``/forms``)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.routing import Route
 from hven.model.errors import ParamError, format_message
 from hven.model.sky import bodies
 from hven.plugins.sky_maps import row_marks, row_places
+from hven.plugins.sky_maps.region_rows import build_region_form_routes
 from hven.portal.api.page_rows import NEAR_PARAMETER, parse_search
 from hven.portal.api.pages import PortalPages
 from hven.portal.api.plots import find_plot_column
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the places of rows."""
+    """Route the places of rows, and the forms in which the region of a search can be entered."""
     endpoint = build_table_data_endpoint(_answer_row_places, context, ignored_parameters=("_view_at", "_c"))
-    return [Route("/collections/{name}/{table}/places", endpoint)]
+    return [
+        Route("/collections/{name}/{table}/places", endpoint),
+        *build_region_form_routes(context),
+    ]
 
 
 def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:

@@ -304,7 +304,8 @@ def _draw_shapes(
             f'<rect class="box" x="{left:.2f}" y="{top:.2f}" width="{max(right - left, 0.5):.2f}" '
             f'height="{max(bottom - top, 0.5):.2f}"/>'
         )
-    paths = [_write_shape_path(shape, axis, hertz, span, height) for shape in events.shapes]
+    shapes = list_visible_shapes(events, axis, hertz, span, height)
+    paths = [_write_shape_path(shape, axis, hertz, span, height) for shape in shapes]
     if paths:
         yield f'<path class="shape" d="{"".join(paths)}"/>'
 
@@ -321,14 +322,29 @@ def _write_shape_path(
 def locate_boxes(
     events: TableEvents, axis: PanelAxis, hertz: float, span: tuple[int, int], height: float
 ) -> list[tuple[float, float, float, float]]:
-    """Return the boxes of rows in time and frequency: left, right, top, bottom."""
+    """Return the visible boxes of rows in time and frequency: left, right, top, bottom."""
     if events.boxes is None:
         return []
     low, high = events.boxes
     is_known = np.isfinite(low) & np.isfinite(high)
     left, right = (locate_instants(times[is_known], *span) for times in (events.begins, events.ends))
     top, bottom = (axis.locate(frequencies[is_known] / hertz, height) for frequencies in (high, low))
-    return list(zip(left.tolist(), right.tolist(), top.tolist(), bottom.tolist(), strict=True))
+    is_visible = (right >= 0) & (left <= INSIDE_WIDTH) & (bottom >= 0) & (top <= height)
+    edges = (edge[is_visible].tolist() for edge in (left, right, top, bottom))
+    return list(zip(*edges, strict=True))
+
+
+def list_visible_shapes(
+    events: TableEvents, axis: PanelAxis, hertz: float, span: tuple[int, int], height: float
+) -> list[TimeFrequencyShape]:
+    """List the shapes of rows that reach into the times and frequencies of a spectrogram."""
+    visible_shapes = []
+    for shape in events.shapes:
+        x = locate_instants(shape.instants, *span)
+        y = axis.locate(shape.hertz / hertz, height)
+        if x.max() >= 0 and x.min() <= INSIDE_WIDTH and y.max() >= 0 and y.min() <= height:
+            visible_shapes.append(shape)
+    return visible_shapes
 
 
 def _choose_lanes(events: TableEvents, gap: int) -> list[int]:

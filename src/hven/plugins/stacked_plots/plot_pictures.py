@@ -13,6 +13,7 @@ from hven.plugins.stacked_plots.plot_drawing import (
     build_axis,
     choose_time_ticks,
     draw_panel,
+    list_visible_shapes,
     locate_boxes,
     locate_events,
     measure_panel,
@@ -216,7 +217,7 @@ def _draw_panel_on_canvas(
             for left, right, upper, lower in locate_boxes(item, axis, scale or 1.0, instants, height):
                 corners = [(left, upper), (right, upper), (right, lower), (left, lower), (left, upper)]
                 _draw_clipped_line(canvas, box, corners, BOX_COLOUR)
-            for shape in item.shapes:
+            for shape in list_visible_shapes(item, axis, scale or 1.0, instants, height):
                 _draw_clipped_line(canvas, box, _locate_shape(shape, axis, scale, instants, height), SHAPE_COLOUR)
         if area is not None and scale is not None:
             _draw_clipped_line(canvas, box, _locate_shape(area, axis, scale, instants, height), BOX_COLOUR)

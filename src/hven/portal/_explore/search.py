@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -318,9 +317,8 @@ def parse_search(
     *,
     locate: Callable[[str], tuple[float, float]] | None = None,
     find_radius_km: Callable[[], float | None] | None = None,
-    package_conditions: Mapping[str, SearchCondition] = MappingProxyType({}),
 ) -> TableSearch:
-    """Read the parameters of an address.
+    """Read the parameters of an address, also those of the conditions that packages add.
 
     Parameters
     ----------
@@ -332,15 +330,13 @@ def parse_search(
         Returns the position of a name, in degrees; it may raise a `UserError`.
     find_radius_km
         Returns the radius of the body of the table's positions (unit: km), for radii that are lengths.
-    package_conditions
-        Conditions of packages that the address can have, by their parameters.
 
     Returns
     -------
     search
         The search; its faults say what cannot be read.
     """
-    parser = _SearchParser(table, locate, find_radius_km, package_conditions)
+    parser = _SearchParser(table, locate, find_radius_km)
     for name, value in pairs:
         if value.strip():
             parser.read_parameter(name, value.strip())
@@ -371,10 +367,9 @@ class _SearchParser:
         table: Table,
         locate: Callable[[str], tuple[float, float]] | None,
         find_radius_km: Callable[[], float | None] | None,
-        package_conditions: Mapping[str, SearchCondition],
     ) -> None:
         self.table = table
-        self.package_conditions = package_conditions
+        self.package_conditions = load_search_conditions()
         self.locate = locate
         self.find_radius_km = find_radius_km
         visible_columns = [column for column in table.columns if not column.hidden]

@@ -53,8 +53,10 @@ PAGE_PLACES = {
         template="workspace.html", variables=("described", "kind", "state", "table_values")
     ),
     "table.downloads": PageExtensionPoint(template="workspace.html", variables=("below", "searched")),
-    "table.map": PageExtensionPoint(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
-    "table.plot": PageExtensionPoint(template="workspace.html", variables=("here", "state_pairs")),
+    "table.map": PageExtensionPoint(
+        template="workspace.html", variables=("map", "has_map", "surveys", "taken", "here", "state_pairs", "wrong")
+    ),
+    "table.plot": PageExtensionPoint(template="workspace.html", variables=("here", "state_pairs", "wrong")),
     "table.overview": PageExtensionPoint(template="workspace.html", variables=("here", "state", "table_values")),
     "table.row_values": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
     "table.ticks": PageExtensionPoint(template="workspace.html", variables=("below", "rows")),

@@ -137,9 +137,9 @@ class TablePage(TemplateContext):
         Its description for search engines (schema.org).
     form, known, known_choices
         The form, the names of its fields, and the choices that are known without counting.
-    chips, faults, without
-        Conditions of the search, as in `build_condition_chips`; parameters that cannot be read; searches that find
-        rows, if this one finds none.
+    chips, faults, wrong, without
+        Conditions of the search, as in `build_condition_chips`; parameters that cannot be read, and their values;
+        searches that find rows, if this one finds none.
     state, state_pairs, searched
         The search as a query, as parameters, and as a query of its conditions alone.
     adql
@@ -196,6 +196,7 @@ class TablePage(TemplateContext):
     known_choices: Sequence[Mapping[str, object]]
     chips: Sequence[Mapping[str, str]]
     faults: Sequence[SearchFault]
+    wrong: Sequence[tuple[str, str]]
     without: Sequence[Mapping[str, object]]
     state: str
     state_pairs: Sequence[tuple[str, str]]
@@ -324,15 +325,40 @@ def write_label_switch_query(table_view: TableView) -> str:
     return urlencode(parameters)
 
 
+def build_search_redirect(
+    search: TableSearch, address: str, page_context: PageContext, *, kept_parameters: Sequence[str] = ()
+) -> PageContent:
+    """Lead a reader who sent a form to the search's own address, which links and panes continue.
+
+    Parameters
+    ----------
+    search
+        The search; its invalid values stay.
+    address
+        Address of the page.
+    page_context
+        The request of the form.
+    kept_parameters
+        Parameters of the form that stay, besides those of the switches of pages.
+
+    Returns
+    -------
+    page_content
+        The redirect.
+    """
+    query_items = page_context.request.query_params.multi_items()
+    kept_names = {*SWITCH_PARAMETERS, *kept_parameters}
+    kept_items = [(name, value) for name, value in query_items if name in kept_names]
+    query = urlencode([*search.list_parameters(), *search.wrong, *kept_items])
+    if query:
+        address = f"{address}?{query}"
+    return build_redirect(address)
+
+
 def _build_table_page_or_redirect(table_view: TableView, page_context: PageContext) -> PageContent:
     search = table_view.search
-    # after a form, the reader gets the search's own address, which links and panes continue
     if table_view.has_form_parts:
-        query_items = page_context.request.query_params.multi_items()
-        switches = [(name, value) for name, value in query_items if name in SWITCH_PARAMETERS]
-        query = urlencode([*search.list_parameters(), *search.wrong, *switches])
-        address = _build_table_address(table_view, page_context)
-        return build_redirect(f"{address}?{query}" if query else address)
+        return build_search_redirect(search, _build_table_address(table_view, page_context), page_context)
     line_view = build_page_line_search(table_view)
     total = row_pages.count_rows(line_view.search, table_view.runner)
     total_count = row_pages.count_rows(line_view.build_all_lines_search(table_view), table_view.runner)
@@ -418,6 +444,7 @@ def _build_table_page_or_redirect(table_view: TableView, page_context: PageConte
         chips=build_condition_chips(search, table_view.labels),
         without=relaxed_searches,
         faults=search.faults,
+        wrong=search.wrong,
         adql=search.write_adql(),
         state=search.write_query_string(),
         taken=describe_download_options(table_view, page_context),

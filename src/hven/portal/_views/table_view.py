@@ -14,7 +14,6 @@ from hven.portal._explore import TableSearch, parse_search, place_names, search_
 from hven.portal._explore.column_pairs import find_range_column_pairs
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.search import load_search_conditions
 from hven.portal._explore.search_fields import list_display_units
 from hven.portal._pages import SWITCH_PARAMETERS
 from hven.portal._views.page_addresses import parse_table_name_from_address
@@ -188,13 +187,7 @@ def parse_table_search(
         place_names.locate_place_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
     )
     girth = partial(place_names.find_body_radius_km, table_view.table, pairs, table_view.runner)
-    search = parse_search(
-        pairs,
-        table_view.table,
-        locate=locate,
-        find_radius_km=girth,
-        package_conditions=load_search_conditions(),
-    )
+    search = parse_search(pairs, table_view.table, locate=locate, find_radius_km=girth)
     return translate_search_faults(search, page_context)
 
 

@@ -22,6 +22,8 @@ def test_all_tables_of_a_kind(tab: BrowserTab) -> None:
     if page.locator("details.map").count():  # the targets of a body have a map
         page.click("details.map > summary")
         page.wait_for_selector("details.map [data-pane][data-ready] .told:not(:empty)")
+        polygon_button = "[data-pane=body] button:text-is('Draw a polygon')"
+        assert page.locator(f"{polygon_button}:visible").count() == 0, "several tables have no polygon"
     assert tab.find_accessibility_faults() == []
     tab.save_screenshot("search-everywhere")
 

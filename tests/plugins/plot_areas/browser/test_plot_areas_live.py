@@ -257,6 +257,7 @@ def test_an_area_is_written_without_scripts(browser: Browser, lattice_server: Se
         page.fill("textarea[name=_area]", "x; z; 1 2")
         tab.follow_link(".plot-areas button:text-is('Search')")
         assert "no column 'z' of numbers or times" in page.inner_text("main")
+        assert page.input_value("textarea[name=_area]") == "x; z; 1 2", "the text stays for its correction"
 
 
 def test_a_finger_scrolls_until_a_tool_is_pressed(browser: Browser, lattice_server: Server) -> None:

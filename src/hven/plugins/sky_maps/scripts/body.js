@@ -77,7 +77,7 @@ export class BodyMap {
       () => this.repaintRows(),
     );
     this.gestures = new Gestures(canvas, this.listGestureHandlers());
-    this.polygon = new BodyPolygon(this);
+    this.polygon = new BodyPolygon(this, container);
     this.pictureSelect = createElement("select", { "aria-label": t("Picture of the body"), hidden: true });
     mapElement.before(this.createToolbar(), createLayerList(t, listLayers(this)));
     mapElement.after(this.legend.element);
@@ -199,7 +199,6 @@ export class BodyMap {
     }
     this.pictureSelect.title = pictures[0]?.notice ?? "";
     for (const button of this.viewButtons ?? []) button.hidden = Boolean(this.globe.frame.radius);
-    this.polygon.showButton();
     const countText = describeCount({ ...mapData, shown: this.boxes.length, cells: this.maxCount > 0 }, this.workspace);
     const isMissingPictures = mapData.uninstalled && mapData.body && !pictures.length;
     const hint = t("no pictures of bodies are installed: run scripts/web, or install a wheel of Hven");

@@ -1,8 +1,9 @@
-// Polygons that are drawn on the map of a body: corners as longitudes and latitudes, and the region of a search.
+// Polygons that are drawn on the map of a body: corners in the coordinates of the map, and the region of a search.
 import { createButton } from "hven/dom.js";
 import { REGION_COLOUR } from "./body_layers.js";
 import { normalizeAngle, parseBoxes } from "./map_plane.js";
 import { paintShape } from "./offscreen_layer.js";
+import { connectRegionForm } from "./region_form.js";
 /** @import {BodyMap} from "../body.js" */
 /** @import {Box, MapPlane} from "./map_plane.js" */
 
@@ -48,58 +49,108 @@ export function formatPolygon(corners) {
 }
 
 /**
- * Parse the polygon of a search as a shape of the map; null if it is none.
+ * Write corners as the polygon of a search on the map, to a tenth of a pixel.
+ * @param {number[][]} corners
+ * @param {number} scale pixels for a degree or an arcsecond
+ */
+export function formatCorners(corners, scale) {
+  const digits = Math.min(Math.max(Math.ceil(Math.log10(scale)) + 1, 0), 8);
+  return corners.map((corner) => corner.map((value) => Number(value.toFixed(digits))).join(" ")).join(", ");
+}
+
+/**
+ * Divide the sides of a polygon that is drawn from above a pole, where straight lines are no lines of the flat map.
+ * @param {number[][]} corners longitudes and latitudes
+ * @param {MapPlane} plane
+ */
+export function divideSides(corners, plane) {
+  const count = Math.max(Math.floor(MAX_VERTICES / corners.length), 1);
+  const pixels = corners.map(([lon, lat]) => plane.toPixel(lon, lat));
+  return pixels.flatMap(([x, y], index) => {
+    const [nextX, nextY] = pixels[(index + 1) % pixels.length];
+    return Array.from({ length: count }, (_, step) =>
+      plane.toCoordinates([x + ((nextX - x) * step) / count, y + ((nextY - y) * step) / count]),
+    );
+  });
+}
+
+/**
+ * Parse the polygon of a search, with or without commas, as a shape of the map; null if it is none.
  * @param {string | null} text
+ * @param {boolean} [isCyclic] whether its coordinates are longitudes and latitudes
  * @returns {Box | null}
  */
-export function parsePolygon(text) {
-  const numbers =
-    /^\s*POLYGON\s+([-+.\deE\s]+)$/i
-      .exec(text ?? "")?.[1]
-      .trim()
-      .split(/\s+/)
-      .map(Number) ?? [];
+export function parsePolygon(text, isCyclic = true) {
+  const numbers = (text ?? "")
+    .replace(/^\s*POLYGON\s/i, "")
+    .split(/[\s,]+/)
+    .filter(Boolean)
+    .map(Number);
   if (numbers.length < 2 * MIN_CORNERS || numbers.length % 2 || !numbers.every(Number.isFinite)) return null;
-  const corners = numbers.flatMap((lon, index) => (index % 2 ? [] : [[lon, numbers[index + 1]]]));
-  const ring = normalizeCorners([...corners, corners[0]]);
-  const [lons, lats] = [ring.map(([lon]) => lon), ring.map(([, lat]) => lat)];
-  const edges = [Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)].join(" ");
+  const corners = numbers.flatMap((x, index) => (index % 2 ? [] : [[x, numbers[index + 1]]]));
+  const closed = [...corners, corners[0]];
+  const ring = isCyclic ? closeAroundPole(normalizeCorners(closed)) : closed;
+  const [xs, ys] = [ring.map(([x]) => x), ring.map(([, y]) => y)];
+  const edges = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)].join(" ");
   return parseBoxes([edges], [""], [1], [[ring.flat()]])[0];
+}
+
+/**
+ * Close a ring that goes around a pole along that edge of the map, as the server does.
+ * @param {number[][]} ring
+ */
+function closeAroundPole(ring) {
+  const [first, last] = [ring[0], ring[ring.length - 1]];
+  if (Math.abs(last[0] - first[0]) < 180) return ring;
+  const pole = ring.reduce((sum, [, lat]) => sum + lat, 0) >= 0 ? 90 : -90;
+  return [...ring, [last[0], pole], [first[0], pole], first];
 }
 
 /** Draws a polygon on the map of a body, and searches in it. */
 export class BodyPolygon {
-  /** Longitudes and latitudes of the corners; null: no polygon is being drawn.
+  /** Coordinates of the corners; null: no polygon is being drawn.
    * @type {number[][] | null} */
   corners = null;
 
-  /** @param {BodyMap} map */
-  constructor(map) {
+  /**
+   * @param {BodyMap} map
+   * @param {HTMLElement} container of the map
+   */
+  constructor(map, container) {
     const { t } = map.workspace;
     this.map = map;
     this.button = createButton(t("Draw a polygon"), () => this.toggle());
     this.button.setAttribute("aria-pressed", "false");
+    this.button.hidden = !connectRegionForm(container, map.workspace);
     this.button.title = t("Click the corners, or press Enter for a corner in the middle; then press this button");
-    this.button.hidden = true;
-  }
-
-  /** Show the button, unless a search finds rows by boxes alone (c1 and c2). */
-  showButton() {
-    const { radius, fields } = this.map.globe.frame;
-    this.button.hidden = Boolean(radius) || !(this.map.hasFootprints || fields[0] !== "c1");
   }
 
   /** Begin a polygon, or search in the one that is drawn. */
   toggle() {
     const { corners } = this;
-    const { gestures, globe, workspace } = this.map;
+    const { gestures, globe } = this.map;
     this.corners = corners ? null : [];
     gestures.isDrawingPolygon = !corners;
     this.button.setAttribute("aria-pressed", String(!corners));
     globe.scheduleDraw();
     if (!corners) globe.canvas.focus({ preventScroll: true });
-    else if (corners.length >= MIN_CORNERS)
-      workspace.state.set({ _in: formatPolygon(corners), _near: null, _row: null });
+    else if (corners.length >= MIN_CORNERS) this.search(corners);
+  }
+
+  /**
+   * Search in a polygon: in the footprints of rows, or else in the coordinates of their boxes and points.
+   * @param {number[][]} corners
+   */
+  search(corners) {
+    const { globe, hasFootprints, workspace } = this.map;
+    const drawn = globe.pole ? divideSides(corners, globe.plane) : corners;
+    const isOnSphere = hasFootprints && !globe.frame.radius;
+    workspace.state.set({
+      _in: isOnSphere ? formatPolygon(drawn) : null,
+      _polygon: isOnSphere ? null : formatCorners(drawn, globe.plane.scale),
+      _near: null,
+      _row: null,
+    });
   }
 
   /**
@@ -128,9 +179,11 @@ export class BodyPolygon {
    * @param {number} ratio pixels of the canvas for a pixel of the page
    */
   draw(ctx, plane, ratio) {
-    const polygon = parsePolygon(this.map.workspace.state.get("_in"));
+    const { state } = this.map.workspace;
     const style = { fill: "rgba(157,240,157,.06)", stroke: REGION_COLOUR, width: 1.5 * ratio };
-    if (polygon) paintShape(ctx, plane, polygon, style);
+    const texts = [...(plane.isCyclic ? state.getAll("_in") : []), ...state.getAll("_polygon")];
+    for (const polygon of texts.map((text) => parsePolygon(text, plane.isCyclic)))
+      if (polygon) paintShape(ctx, plane, polygon, style);
     const pixels = (this.corners ?? []).map(([lon, lat]) => plane.toPixel(lon, lat));
     ctx.strokeStyle = REGION_COLOUR;
     ctx.lineWidth = 2 * ratio;

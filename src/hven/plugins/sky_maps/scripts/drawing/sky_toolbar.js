@@ -1,10 +1,11 @@
 // The toolbar of the sky map: search in a drawn region, or in the view.
 import { createButton, createElement } from "hven/dom.js";
 import { measureDistance } from "./geometry.js";
+import { connectRegionForm } from "./region_form.js";
 /** @import {SkyMap} from "../sky.js" */
 
 /**
- * Create the buttons that search in a drawn region or in the view.
+ * Create the buttons that search in a drawn region or in the view, and connect the form below the map.
  * @param {SkyMap} sky
  */
 export function createSkyToolbar(sky) {
@@ -18,6 +19,7 @@ export function createSkyToolbar(sky) {
     const { lon, lat, radius } = sky.view;
     sky.searchRegion({ _near: [lon, lat, radius].map((number) => number.toFixed(5)).join(","), _in: null });
   };
+  connectRegionForm(sky.container, sky.workspace);
   return createElement(
     "p",
     { className: "bar" },
