@@ -560,8 +560,8 @@ class RemoteRows(SourceRows):
                         received_rows += batch.num_rows
                         if received_rows > row_count:
                             break
+                        batch.validate(full=True)  # first, because a cast reads where damaged offsets lead
                         checked_batch = batch.select(wanted_schema.names).cast(wanted_schema)
-                        checked_batch.validate(full=True)
                         if self.lists_files:
                             self._check_paths(checked_batch, url)
                         yield checked_batch
