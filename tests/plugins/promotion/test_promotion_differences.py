@@ -62,6 +62,18 @@ def test_long_texts_are_shortened_to_what_differs(before: str, after: str, expec
     assert max(map(len, texts)) <= 168
 
 
+@pytest.mark.parametrize(("person", "expected"), [("anna", "anna as hven"), ("hven", "hven"), (None, "hven")])
+def test_the_person_behind_sudo_is_named(
+    sites: SitePair, monkeypatch: pytest.MonkeyPatch, person: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", "hven")
+    if person is None:
+        monkeypatch.delenv("SUDO_USER", raising=False)
+    else:
+        monkeypatch.setenv("SUDO_USER", person)
+    assert promote(sites).by == expected
+
+
 def publish_observing_log(pair: SitePair, table_keys: str = "") -> None:
     """Publish a table of visits: three columns have names of ObsCore, and t_min is a time instead of a number."""
     directory = pair.dev / "collections/stars"
