@@ -111,7 +111,11 @@ def test_an_earlier_state_with_other_columns_is_refused(sites: SitePair) -> None
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("stars@R9",), "has no state 'R9'"), (("stars@R1", "--back"), "omit @ and the state")],
+    [
+        (("stars@R9",), "has no state 'R9'"),
+        (("stars@R1", "--back"), "omit @ and the state"),
+        (("stars@R1", "stars"), "named twice"),
+    ],
 )
 def test_states_that_cannot_be_promoted_are_refused(sites: SitePair, arguments: tuple[str, ...], message: str) -> None:
     command = ("promote", *arguments, "--to", "gold", "--site", sites.dev)

@@ -170,9 +170,15 @@ def _check_options(
 ) -> None:
     """Refuse options that contradict each other."""
     used_options = [option for option, is_used in others.items() if is_used]
+    collection_names = {name.partition("@")[0] for name in names}
     faults = (
         ((sites[0] is None) == (sites[1] is None), "name one other site", "add --to TARGET, or --from TARGET"),
         (bool(names) == others["--all"], "name the collections", "add their names, or --all instead of names"),
+        (
+            len(collection_names) < len(names),
+            "a collection is named twice",
+            "name each collection once, with one state",
+        ),
         (
             must_return and bool(used_options),
             f"--back can't be combined with {', '.join(used_options)}",
