@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from promotion_sites import DESCRIPTOR, SitePair, create_sites
 
-from hven.model.errors import HvenError, UserError
+from hven.model.errors import HvenError, SourceError, UserError
 from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import SiteSource, promote_collections
@@ -281,3 +281,20 @@ def test_lists_of_files_have_no_paths_of_other_collections(pair: SitePair, path:
         with pytest.raises(UserError, match=r"^URL.*: a row of stars.files has the path .* is not below") as raised:
             list(collection.open_rows(record).read_batches())
     assert "run `hven ingest stars` there" in raised.value.remedy
+
+
+def test_rows_are_validated_before_they_are_converted(pair: SitePair) -> None:
+    """An offset leads two gigabytes behind the two characters that were sent."""
+    batch = pa.RecordBatch.from_pydict({"version": ["12"]})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    start, offsets, end = sink.getvalue().rpartition(bytes(4) + (2).to_bytes(4, "little"))
+    assert offsets
+    answer = SimpleNamespace(parts=iter([start + bytes(4) + (2**31 - 1).to_bytes(4, "little") + end]))
+    site: Any = SimpleNamespace(url="URL", open_answer=lambda *_: nullcontext(answer))
+    with pair.open_dev() as dev:
+        state = read_own_state(dev, "stars")
+        collection = RemoteCollection(name="stars", resource=state.resource, remote_site=site, site_id="1")
+        with pytest.raises(SourceError, match=r"is not a stream of rows of stars.facts: .*Offset"):
+            list(collection.open_rows(state.records["stars.facts"]).read_batches())

@@ -62,6 +62,67 @@ def test_long_texts_are_shortened_to_what_differs(before: str, after: str, expec
     assert max(map(len, texts)) <= 168
 
 
+@pytest.mark.parametrize(("person", "expected"), [("anna", "anna as hven"), ("hven", "hven"), (None, "hven")])
+def test_the_person_behind_sudo_is_named(
+    sites: SitePair, monkeypatch: pytest.MonkeyPatch, person: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", "hven")
+    if person is None:
+        monkeypatch.delenv("SUDO_USER", raising=False)
+    else:
+        monkeypatch.setenv("SUDO_USER", person)
+    assert promote(sites).by == expected
+
+
+def list_promoted_words(pair: SitePair) -> list[str]:
+    """Return the texts of the second table of the public site."""
+    with pair.open_gold() as gold:
+        return [str(row["version"]) for row in ask(gold, "SELECT version FROM stars.facts")]
+
+
+def test_an_earlier_state_is_promoted_with_the_present_descriptor(sites: SitePair) -> None:
+    run_hven("release", "add", "R1", "stars", "--site", sites.dev)
+    sites.publish_version(2)
+    text = run_hven("promote", "stars@R1", "--to", "gold", "--site", sites.dev).stdout
+    assert "stars is published in gold" in text
+    assert "hven --site" in text
+    assert "promote stars --to gold --back" in text
+    assert list_promoted_words(sites) == ["1"]
+    with sites.open_gold() as gold:
+        assert gold.get_published_state().resources["stars"].title == "Stars 2"
+    run_hven("promote", "stars", "--to", "gold", "--site", sites.dev)
+    assert list_promoted_words(sites) == ["2"]
+
+
+def test_an_earlier_state_with_other_columns_is_refused(sites: SitePair) -> None:
+    run_hven("release", "add", "R1", "stars", "--site", sites.dev)
+    sites.publish_version(
+        2,
+        DESCRIPTOR.replace(
+            "{{type: float64, unit: deg, ucd: pos.eq.dec", "{{type: float32, unit: deg, ucd: pos.eq.dec"
+        ),
+    )
+    arguments = ("promote", "stars@R1", "--to", "gold", "--site", sites.dev)
+    done = run_hven(*arguments, expected_code=1)
+    assert "since the state 'R1', stars.main got other columns" in done.stderr
+    with sites.open_gold() as gold:
+        assert not gold.published_records
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("stars@R9",), "has no state 'R9'"),
+        (("stars@R1", "--back"), "omit @ and the state"),
+        (("stars@R1", "stars"), "named twice"),
+    ],
+)
+def test_states_that_cannot_be_promoted_are_refused(sites: SitePair, arguments: tuple[str, ...], message: str) -> None:
+    command = ("promote", *arguments, "--to", "gold", "--site", sites.dev)
+    done = run_hven(*command, expected_code=1 if arguments == ("stars@R9",) else 2)
+    assert message in done.stderr
+
+
 def publish_observing_log(pair: SitePair, table_keys: str = "") -> None:
     """Publish a table of visits: three columns have names of ObsCore, and t_min is a time instead of a number."""
     directory = pair.dev / "collections/stars"

@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from promotion_sites import SitePair, create_sites
 
+from hven.model.errors import UserError
 from hven.plugins.lint.findings import LintFinding, LintReport
+from hven.plugins.promotion import service_validation, taplint_findings
 from hven.plugins.promotion.service_validation import select_promoted_findings
+from hven.plugins.promotion.taplint_findings import list_taplint_findings
 from process_runner import reserve_port, run_hven, serve_site
+
+TAPLINT_OUTPUT = """\
+Section MDQ: Check table query result columns against declared metadata
+E-MDQ-CTYP-1 Declared/result type mismatch for column ra in table stars.main (char != double)
+W-MDQ-XTYP-2x Non-DALI xtype value "old" in table planets.main
+F-CAP-GONE   No capabilities
+I-TMC-CLEN Columns: 4
+Totals: Errors: 1; Warnings: 1; Infos: 1; Summaries: 0; Failures: 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def absent_taplint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out taplint, which takes half a minute."""
+
+    def refuse_program(directory: Path, name: str) -> str:
+        raise UserError(f"there is no program {name!r}")
+
+    monkeypatch.setattr(taplint_findings, "find_program", refuse_program)
+
+
+def install_taplint(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let a script stand for STILTS."""
+    program = directory / "stilts"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(taplint_findings, "find_program", lambda *_: str(program))
 
 
 @pytest.fixture
@@ -38,9 +69,65 @@ def test_promoted_tables_are_validated_at_the_public_address(sites: SitePair) ->
         text = promote_with_lint(sites)
         assert "stars is published in gold" in text
         assert f"hven lint http://127.0.0.1:{port}/tap: 0 error," in text
+        assert "taplint was not run, because STILTS is not installed" in text
         document = json.loads(promote_with_lint(sites, "--json"))
         assert document["lint"]["judged"] is True
         assert document["lint"]["counts"]["error"] == 0
+
+
+def test_taplint_decides_on_the_exit_code_too(sites: SitePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = reserve_port()
+    set_public_url(sites, f"http://127.0.0.1:{port}")
+    install_taplint(tmp_path, monkeypatch, f"cat <<'END'\n{TAPLINT_OUTPUT}END")
+    with serve_site(sites.gold, port=port):
+        text = promote_with_lint(sites, expected_code=1)
+    assert "stars is published in gold" in text
+    assert "error: stars.main: Declared/result type mismatch for column ra in table stars.main" in text
+    assert "error: No capabilities [taplint.CAP-GONE]; see https://www.starlink.ac.uk/stilts/" in text
+
+
+def test_servers_have_time_to_notice_the_publication(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else, findings tell of tables that are in one document of the service, and not yet in another."""
+    calls: list[object] = []
+
+    def validate(url: str) -> LintReport:
+        calls.append(url)
+        return LintReport(url=url, is_judged=False)
+
+    monkeypatch.setattr(service_validation, "time", SimpleNamespace(sleep=calls.append), raising=False)
+    monkeypatch.setattr(service_validation, "validate_service", validate)
+    service_validation.validate_promoted_tables("http://127.0.0.1/tap", [], [])
+    assert calls == [2.0, "http://127.0.0.1/tap"]
+
+
+def test_findings_of_taplint_have_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_taplint(tmp_path, monkeypatch, f"cat <<'END'\n{TAPLINT_OUTPUT}END")
+    findings = list_taplint_findings("http://127.0.0.1/tap", ["tap_schema.tables", "planets.main", "STARS.main"])
+    assert [(finding.severity, finding.code, finding.table) for finding in findings] == [
+        ("error", "taplint.MDQ-CTYP", "stars.main"),
+        ("warning", "taplint.MDQ-XTYP", "planets.main"),
+        ("error", "taplint.CAP-GONE", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout_seconds", "words"),
+    [("echo E-MDQ-CTYP-1 cut; exit 1", 60.0, "or failed: E-MDQ-CTYP-1 cut"), ("exec sleep 600", 1.0, "within 1 s")],
+)
+def test_taplint_that_does_not_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, timeout_seconds: float, words: str
+) -> None:
+    monkeypatch.setattr(taplint_findings, "TAPLINT_TIMEOUT_SECONDS", timeout_seconds, raising=False)
+    install_taplint(tmp_path, monkeypatch, script)
+    (finding,) = list_taplint_findings("http://127.0.0.1/tap", [])
+    assert (finding.severity, finding.code) == ("warning", "taplint.incomplete")
+    assert words in finding.message
+
+
+def test_the_address_is_an_argument_of_taplint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_taplint(tmp_path, monkeypatch, "printf 'E-ARG-ARGS '; echo \"$@\"; echo Totals:")
+    (finding,) = list_taplint_findings("https://host.example/tap", [])
+    assert finding.message.startswith("taplint tapurl=https://host.example/tap stages=TMV TME")
 
 
 def test_a_service_that_does_not_answer_is_no_equality(sites: SitePair) -> None:

@@ -34,6 +34,7 @@ from hven.plugins.packages.package_members import (
 from hven.plugins.packages.package_reader import find_path_fault
 from hven.plugins.promotion.pinned_directories import list_own_files
 from hven.plugins.promotion.row_copies import open_rows
+from hven.plugins.promotion.transfers import write_record_json
 from hven.portal.api.pages import build_page_context
 from hven.services import collection_files, remote_files
 from hven.services.citations import collect_citation_metadata
@@ -151,10 +152,10 @@ class PackageContents:
 
 
 def _describe_record(record: SnapshotRecord, *, with_provenance: bool) -> dict[str, Any]:
-    facts: dict[str, Any] = {"id": record.id, "run": record.run, "created": record.created}
+    facts = write_record_json(record)
     if with_provenance:
-        facts |= {"rows": record.snapshot.rows, "bytes": record.snapshot.bytes, "provenance": record.provenance}
-    return facts
+        return facts
+    return {key: facts[key] for key in ("id", "run", "created")}
 
 
 def create_page_context(context: ServiceContext) -> PageContext:

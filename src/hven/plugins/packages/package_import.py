@@ -10,7 +10,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import hven
 from hven import descriptor
 from hven.descriptor.api.descriptor_sections import list_standards
-from hven.engines import Snapshot
 from hven.ingest.api.changes import create_run_id
 from hven.model.errors import ConflictError, NotFoundError, SourceError, StorageError, TooLargeError
 from hven.model.table import FILES_UTYPE, table_from_json
@@ -33,15 +32,17 @@ from hven.plugins.promotion.collection_states import (
     read_collection_state,
 )
 from hven.plugins.promotion.package_selection import select_packages_of
+from hven.plugins.promotion.pinned_directories import create_file, explain_write_errors, is_plain_path
 from hven.plugins.promotion.promotion import PromotionOptions, promote_collections
 from hven.plugins.promotion.row_copies import SourceRows
-from hven.site.store import SnapshotRecord
+from hven.plugins.promotion.transfers import read_record_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from hven.model.table import FileRoot
     from hven.site import Site
+    from hven.site.store import SnapshotRecord
 
 MIN_FREE_DISK_BYTES = 64 * 1024**2
 MAX_PART_BYTES = 1 << 30  # of a part with rows, packed or not: it is read into memory
@@ -191,7 +192,10 @@ class PackageSource:
             self.name = str(self.snapshot["collection"])
             self.expected_hash = str(self.snapshot["snapshot_hash"])
             self.tables = {name: table_from_json(facts) for name, facts in self.snapshot["tables"].items()}
-            self.records = {name: self._create_record(name, facts) for name, facts in self.snapshot["records"].items()}
+            self.records = {
+                name: read_record_json(facts, self.tables[name], self.name)
+                for name, facts in self.snapshot["records"].items()
+            }
             is_own = all(table.schema == self.name for table in self.tables.values()) and bool(self.records)
             is_plain = not find_path_fault(self.name) and "/" not in self.name and not self.name.startswith(".")
             has_equal_names = all(table.qualified_name == name for name, table in self.tables.items())
@@ -231,21 +235,6 @@ class PackageSource:
         self.notes += [f"left out {path}: it was changed while the package was written" for path in sorted(paths)]
         return {self._add_prefix(path) for path in paths}
 
-    def _create_record(self, name: str, facts: Mapping[str, Any]) -> SnapshotRecord:
-        row_count = int(facts["rows"])
-        byte_count = int(facts["bytes"])
-        if row_count < 0 or byte_count < 0:
-            raise ValueError("a negative number of rows or bytes")
-        snapshot = Snapshot(id=str(facts["id"]), table=name, path="", rows=row_count, bytes=byte_count, engine="")
-        return SnapshotRecord(
-            snapshot=snapshot,
-            table=self.tables[name],
-            collection=self.name,
-            run=str(facts["run"]),
-            created=str(facts["created"]),
-            provenance=dict(facts["provenance"]),
-        )
-
     def list_collections(self) -> PromotableCollections:
         """List the collection of the package."""
         return PromotableCollections([self.name], [])
@@ -260,7 +249,7 @@ class PackageSource:
     ) -> SourceCollection:
         """Unpack descriptor and files into a directory, and return what the package contains."""
         settings = target.site.settings
-        try:
+        with explain_write_errors(work_directory):
             work_directory.mkdir(parents=True)
             self._check_free_space(work_directory)
             self._unpack_standards(settings.directory / "standards")
@@ -275,11 +264,6 @@ class PackageSource:
             # a new directory for each run: the files of an earlier one may be published
             self._outside_directory = settings.directory / OUTSIDE_FOLDER / name / create_run_id()
             self._unpack_products(roots, work_directory, self._outside_directory)
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
-                remedy="free some space on this disk, or correct the permissions; nothing was published",
-            ) from error
         return PackageCollection(
             name=name,
             resource=resource,
@@ -311,8 +295,7 @@ class PackageSource:
         for path in self.reader.members:
             if path.startswith(prefix) and path not in self._changed_paths:
                 place = decode_path(path.removeprefix(prefix))
-                is_hidden = any(part.startswith(".") for part in place.split("/"))
-                if is_hidden or place.startswith("/") or "\0" in place or "" in place.split("/"):
+                if not is_plain_path(place):
                     raise SourceError(
                         f"{self.reader.path}: the path {place!r:.200} leads out of the package or is hidden",
                         remedy="ask the sender for another package; nothing was published",
@@ -325,10 +308,9 @@ class PackageSource:
 
     def _unpack_file(self, path: str, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         checksum = self._checksums.get(path, "")
         hasher = create_hasher(checksum)
-        with os.fdopen(os.open(place, flags, 0o666), "wb") as file:
+        with create_file(place) as file:
             for chunk in self.reader.iterate_bytes(path):
                 hasher.update(chunk)
                 file.write(chunk)

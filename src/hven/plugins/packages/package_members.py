@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.plugins.packages.snapshot_digests import TableDigest
+from hven.plugins.promotion.row_copies import split_batch
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
@@ -256,7 +257,9 @@ def _group_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.Record
     group: list[pa.RecordBatch] = []
     group_bytes = group_rows = 0
     for batch in batches:
-        for piece in _split_batch(batch):
+        for piece in split_batch(batch, PART_BYTES, PART_ROWS):
+            if not piece.num_rows:
+                continue
             group.append(piece)
             group_bytes += piece.nbytes
             group_rows += piece.num_rows
@@ -266,15 +269,3 @@ def _group_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.Record
                 group_bytes = group_rows = 0
     if group:
         yield group
-
-
-def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a batch in batches of at most `PART_BYTES`, or of one row."""
-    if not batch.num_rows:
-        return
-    if batch.num_rows == 1 or (batch.nbytes <= PART_BYTES and batch.num_rows <= PART_ROWS):
-        yield batch
-        return
-    half = batch.num_rows // 2
-    yield from _split_batch(batch.slice(0, half))
-    yield from _split_batch(batch.slice(half))

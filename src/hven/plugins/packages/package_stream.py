@@ -13,8 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hven.model.errors import ConflictError, HvenError, StorageUnavailableError
 from hven.plugins.packages import package_documents
 from hven.plugins.packages.package_members import (
@@ -30,6 +28,7 @@ from hven.plugins.packages.package_members import (
     create_text_member,
 )
 from hven.plugins.packages.snapshot_digests import combine_table_digests
+from hven.plugins.promotion.transfers import to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -333,13 +332,4 @@ def _write_manifest(records: list[MemberRecord], method: str) -> str:
 
 
 def _write_json(document: Any) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False, default=_convert_to_json) + "\n"
-
-
-def _convert_to_json(value: object) -> object:
-    """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    return str(value)
+    return json.dumps(document, indent=1, ensure_ascii=False, default=to_json_value) + "\n"

@@ -88,11 +88,18 @@ def _choose_publication_time(runs: Sequence[PromotionRun]) -> str:
 
 
 def _find_user_name() -> str:
-    """Return the name of the user who runs this process; in a container, a user may have only a number."""
+    """Return the name of the user who runs this process, with that of the person behind sudo.
+
+    In a container, a user may have only a number.
+    """
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
-        return f"user {os.getuid()}"
+        name = f"user {os.getuid()}"
+    person = os.environ.get("SUDO_USER", name)
+    if person == name:
+        return name
+    return f"{person} as {name}"
 
 
 class PromotionRun:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven.ingest import sync
 from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
-from hven.model.errors import NotFoundError, StorageError, UserError
+from hven.model.errors import ConflictError, NotFoundError, StorageError, UserError
 from hven.plugins.promotion.pinned_directories import list_changed_files, list_own_files
 from hven.plugins.promotion.row_copies import open_rows
 from hven.plugins.schema_life.described_columns import describe_tables
@@ -200,6 +200,47 @@ def read_own_state(site: Site, name: str) -> CollectionState:
         if damage.collection == name:
             raise StorageError(damage.owner_message)
     return state
+
+
+def select_earlier_rows(collection: CollectionState, state_name: str) -> CollectionState:
+    """Return a collection with the rows of an earlier state of its site, and the present descriptor and files.
+
+    Parameters
+    ----------
+    collection
+        What the site publishes now. Tables that the state does not have stay as they are.
+    state_name
+        As for `hven.ingest.sync.find_collection_state`.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such state, or its rows are not kept.
+    ConflictError
+        The present descriptor describes other columns.
+    """
+    records = dict(collection.records)
+    for name, earlier_record in sync.find_collection_state(collection.site, collection.name, state_name).items():
+        record = records.get(name)
+        if record is None or not has_same_columns(record.table, earlier_record.table):
+            raise ConflictError(
+                f"since the state {state_name!r}, {name} got other columns or another key, or was removed",
+                remedy="promote the present state, or put the earlier descriptor back and ingest the collection",
+            )
+        records[name] = replace(earlier_record, table=record.table)
+    return replace(collection, records=records)
+
+
+def has_same_columns(first: Table, second: Table) -> bool:
+    """Return whether the rows of two tables can be compared: they have the same columns, types and key.
+
+    Parameters
+    ----------
+    first, second
+        The tables.
+    """
+    first_schema, second_schema = (table.arrow_schema.remove_metadata() for table in (first, second))
+    return bool(first_schema == second_schema) and first.primary == second.primary
 
 
 def list_events_newest_first(target: CollectionState) -> list[PublicationEvent]:

@@ -10,10 +10,10 @@ import errno
 import filecmp
 import os
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -21,7 +21,7 @@ from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import ConflictError, StorageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
@@ -242,18 +242,64 @@ def find_own_file(resource: CollectionSpec, name: str) -> Path | None:
     """
     if name == f"{resource.name}.yaml":
         return resource.path
-    path = PurePosixPath(name)
-    is_hidden = any(part.startswith(".") for part in path.parts) or name.endswith(INCOMPLETE_SUFFIX)
-    if path.is_absolute() or str(path) != name or is_hidden or name == resource.path.name:
+    if not is_plain_path(name) or name.endswith(INCOMPLETE_SUFFIX) or name == resource.path.name:
         return None
     directory = resource.path.parent
     try:
-        if any((directory / parent).is_symlink() for parent in path.parents[:-1]):
+        if any((directory / parent).is_symlink() for parent in PurePosixPath(name).parents[:-1]):
             return None
-        place = directory / path
+        place = directory / name
         return place if place.is_symlink() or place.is_file() else None
     except OSError:  # the name is too long
         return None
+
+
+def is_plain_path(name: str) -> bool:
+    """Return whether a path cannot lead out of a directory, is not hidden, and has no other spelling.
+
+    Parameters
+    ----------
+    name
+        Path in the directory of a collection, as another site or a package writes it.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or any(part.startswith(".") for part in path.parts):
+        return False
+    return str(path) == name and "\0" not in name
+
+
+def create_file(place: Path) -> BinaryIO:
+    """Create a new file; what is there already, even a link, is an error.
+
+    Parameters
+    ----------
+    place
+        Path of the file.
+    """
+    return os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
+
+
+@contextmanager
+def explain_write_errors(directory: Path) -> Iterator[None]:
+    """Say of errors inside the block which file of a directory cannot be written, and why.
+
+    Parameters
+    ----------
+    directory
+        The directory.
+
+    Raises
+    ------
+    StorageError
+        A file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or directory} cannot be written: {(error.strerror or str(error)).lower()}",
+            remedy="free some space on this disk, or correct the permissions; nothing was published",
+        ) from error
 
 
 def copy_files(

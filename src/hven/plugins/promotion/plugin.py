@@ -18,6 +18,7 @@ PLUGIN = PluginPackage(
             examples=(
                 "hven promote stars --to gold --dry-run",
                 "hven promote stars --to gold",
+                "hven promote stars@R4 --to gold",
                 "hven promote stars --to gold --checksum --lint",
                 "hven promote stars --to gold --widen stars.main --overwrite --json",
                 "hven promote stars --to gold --back",

@@ -24,6 +24,7 @@ from hven.plugins.promotion.collection_states import (
     list_events_newest_first,
     read_collection_state,
     read_own_state,
+    select_earlier_rows,
 )
 from hven.plugins.promotion.metadata_differences import find_unusable_obscore_columns
 from hven.plugins.promotion.package_selection import select_packages_of
@@ -92,9 +93,16 @@ class PromotionSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSource:
-    """A site of this machine, from which collections are promoted."""
+    """A site of this machine, from which collections are promoted.
+
+    Attributes
+    ----------
+    states
+        Earlier states whose rows are promoted, by the names of collections.
+    """
 
     site: Site
+    states: Mapping[str, str] = field(default_factory=dict)
 
     def list_collections(self) -> PromotableCollections:
         """List the collections that can be promoted, and the others."""
@@ -111,8 +119,11 @@ class SiteSource:
         *,
         is_dry_run: bool,  # noqa: ARG002
     ) -> SourceCollection:
-        """Read what the site publishes of a collection."""
-        return read_own_state(self.site, name)
+        """Read what the site publishes of a collection, or has published."""
+        collection = read_own_state(self.site, name)
+        if name in self.states:
+            return select_earlier_rows(collection, self.states[name])
+        return collection
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.promotion.collection_states import CollectionState, SourceCollection, find_foreign_changes
+from hven.plugins.promotion.collection_states import (
+    CollectionState,
+    SourceCollection,
+    find_foreign_changes,
+    has_same_columns,
+)
 from hven.plugins.promotion.metadata_differences import MetadataDifference, compare_metadata
 from hven.plugins.promotion.row_copies import (
     RowDifference,
@@ -169,8 +174,7 @@ def _compare_table(
     promotion.target = target
     promotion.is_described_differently = record.table != target_record.table
     promotion.target_hashes = target.compute_hashes()
-    schema, target_schema = (table.arrow_schema.remove_metadata() for table in (origin.table, target.table))
-    if schema == target_schema and origin.table.primary == target.table.primary:
+    if has_same_columns(origin.table, target.table):
         promotion.difference = compare_rows(promotion.source_hashes, promotion.target_hashes).sample_rows(
             origin, target
         )

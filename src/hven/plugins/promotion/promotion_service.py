@@ -23,7 +23,7 @@ from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_own_state
 from hven.plugins.promotion.pinned_directories import find_own_file
 from hven.plugins.promotion.promotion import SiteSource
-from hven.plugins.promotion.row_copies import BLOCK_COUNT, StoredRows, open_rows
+from hven.plugins.promotion.row_copies import BLOCK_COUNT, StoredRows, open_rows, split_batch
 from hven.plugins.promotion.settings import list_targets
 from hven.services.face import ServiceContext, ServiceFace, create_route
 
@@ -231,21 +231,11 @@ def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
         sent_time = time.monotonic()
         for batch in rows.select_batches(mask, schema.names):
             if batch.num_rows or time.monotonic() - sent_time >= EMPTY_BATCH_INTERVAL_SECONDS:
-                for part in _split_batch(batch):
+                for part in split_batch(batch, MAX_SENT_BATCH_BYTES):
                     writer.write_batch(part)
                     yield _take_bytes(sink)
                 sent_time = time.monotonic()
     yield _take_bytes(sink)
-
-
-def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a batch in batches of at most `MAX_SENT_BATCH_BYTES`, or of one row."""
-    if batch.nbytes <= MAX_SENT_BATCH_BYTES or batch.num_rows <= 1:
-        yield batch
-        return
-    half = batch.num_rows // 2
-    yield from _split_batch(batch.slice(0, half))
-    yield from _split_batch(batch.slice(half))
 
 
 def _take_bytes(sink: io.BytesIO) -> bytes:

@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -36,6 +36,7 @@ from hven.plugins.promotion.collection_states import CollectionState, Promotable
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.row_copies import SourceRows
 from hven.sources import http_client
+from hven.sources.api.services import extract_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from hven.sources.http_client import StreamedAnswer
 
 MAX_MANIFEST_BYTES = 64 * 1024**2
-MAX_ERROR_BYTES = 4_000
 MAX_BATCH_BYTES = 512 * 1024**2  # of one message of rows, which is read into memory
 SILENCE_TIMEOUT_SECONDS = 300.0  # the other site reads whole tables before it answers
 MIN_BYTES_A_SECOND = 1_000  # an answer that is slower for a minute is given up
@@ -162,25 +162,20 @@ class RemoteSite:
             for name, facts in manifest.files.items()
             if "link" in facts
         }
-        try:
+        with pinned_directories.explain_write_errors(work_directory):
             work_directory.mkdir(parents=True)
             for name, facts in manifest.files.items():
                 place = work_directory / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if "link" not in facts and not _take_file(target_files.get(name), place, facts):
                     if is_dry_run and facts["checksum"] is None:
-                        with _create_file(place) as file:
+                        with pinned_directories.create_file(place) as file:
                             file.truncate(facts["size"])  # its size alone says that it differs
                     else:
                         self._download_file(f"{path}/files/{quote(name)}", place, facts)
                     os.utime(place, ns=(facts["modified"], facts["modified"]))
             for name, link_target in link_targets.items():  # after the files, so that none is written through a link
                 (work_directory / name).symlink_to(link_target)
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
-                remedy="free some space on this disk, or correct the permissions; nothing was published",
-            ) from error
 
     def _download_file(self, path: str, place: Path, facts: Mapping[str, Any]) -> None:
         free_bytes = shutil.disk_usage(place.parent).free
@@ -191,7 +186,7 @@ class RemoteSite:
             )
         digest = hashlib.sha256()
         byte_count = 0
-        with _create_file(place) as file, self.open_answer("GET", path) as answer:
+        with pinned_directories.create_file(place) as file, self.open_answer("GET", path) as answer:
             for part in _check_speed(answer.parts, f"{self.url}{path}"):
                 byte_count += len(part)
                 if byte_count > facts["size"]:
@@ -266,12 +261,6 @@ class RemoteSite:
 
 def _build_refusal(answer: StreamedAnswer, url: str) -> UserError:
     """Build the error of a status other than 200."""
-    text = bytearray()
-    for part in answer.parts:
-        text += part
-        if len(text) > MAX_ERROR_BYTES:
-            break
-    words = " ".join(bytes(text[:MAX_ERROR_BYTES]).decode("utf-8", "replace").split())[:500]
     if answer.location:
         return UserError(f"{url} redirects to {answer.location[:200]}", remedy="write the new address in `url`")
     remedies = {
@@ -281,7 +270,8 @@ def _build_refusal(answer: StreamedAnswer, url: str) -> UserError:
         429: "try again later",
         503: "try again later",
     }
-    return UserError(f"{url} answered with status {answer.status}: {words}", remedy=remedies.get(answer.status, ""))
+    message = f"{url} answered with status {answer.status}: {extract_error_text(answer)}"
+    return UserError(message, remedy=remedies.get(answer.status, ""))
 
 
 def _check_speed(parts: Iterator[bytes], url: str, scanned_bytes: int = 0) -> Iterator[bytes]:
@@ -435,11 +425,6 @@ def _check_column_types(resource: CollectionSpec, manifest: transfers.Manifest, 
                 )
 
 
-def _create_file(place: Path) -> BinaryIO:
-    """Create a new file; what is there already, even a link, is an error."""
-    return os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
-
-
 def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) -> bool:
     """Take a file that this site has already; return whether it has it."""
     if target_path is None or target_path.is_symlink():
@@ -455,7 +440,7 @@ def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) 
     data = target_path.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts["checksum"]:
         return False
-    with _create_file(place) as file:
+    with pinned_directories.create_file(place) as file:
         file.write(data)
     os.utime(place, ns=(facts["modified"], facts["modified"]))
     return True
@@ -560,8 +545,8 @@ class RemoteRows(SourceRows):
                         received_rows += batch.num_rows
                         if received_rows > row_count:
                             break
+                        batch.validate(full=True)  # first, because a cast reads where damaged offsets lead
                         checked_batch = batch.select(wanted_schema.names).cast(wanted_schema)
-                        checked_batch.validate(full=True)
                         if self.lists_files:
                             self._check_paths(checked_batch, url)
                         yield checked_batch

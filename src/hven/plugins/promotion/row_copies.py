@@ -109,6 +109,25 @@ def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
     return StoredRows(table=record.table, snapshot=record.snapshot, engine=engine)
 
 
+def split_batch(batch: pa.RecordBatch, byte_limit: int, row_limit: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in parts within two limits, or of one row.
+
+    Parameters
+    ----------
+    batch
+        The rows; without any, the batch itself is the only part.
+    byte_limit, row_limit
+        Bytes and rows of a part at most; None: any number of rows.
+    """
+    row_count = batch.num_rows
+    if row_count <= 1 or (batch.nbytes <= byte_limit and row_count <= (row_limit or row_count)):
+        yield batch
+        return
+    half = row_count // 2
+    yield from split_batch(batch.slice(0, half), byte_limit, row_limit)
+    yield from split_batch(batch.slice(half), byte_limit, row_limit)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRows:
     """Rows of some blocks.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UsageError
 from hven.plugins.lint.validation import SEVERITIES, LintReport, validate_service
+from hven.plugins.promotion.taplint_findings import list_taplint_findings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from hven.model.settings import Settings
 
+SERVER_DELAY_SECONDS = 2.0  # servers look for publications four times a second, and then build their pages
 JSON_KEYS = ("url", "judged", "reason", "counts", "findings")
 
 
@@ -37,8 +40,8 @@ def find_service_address(settings: Settings) -> str:
     return f"{settings.public_url.rstrip('/')}/tap"
 
 
-def validate_promoted_tables(url: str, table_names: Collection[str]) -> LintReport:
-    """Validate the TAP service that publishes promoted tables, as its users see it.
+def validate_promoted_tables(url: str, table_names: Collection[str], all_names: Iterable[str]) -> LintReport:
+    """Validate the TAP service that publishes promoted tables, as its users see it, also with taplint.
 
     Parameters
     ----------
@@ -46,8 +49,14 @@ def validate_promoted_tables(url: str, table_names: Collection[str]) -> LintRepo
         Address of the TAP service.
     table_names
         Qualified names of the promoted tables.
+    all_names
+        Those of all tables of the service.
     """
-    return select_promoted_findings(validate_service(url), table_names)
+    time.sleep(SERVER_DELAY_SECONDS)
+    report = validate_service(url)
+    if report.is_judged:
+        report = replace(report, findings=(*report.findings, *list_taplint_findings(url, all_names)))
+    return select_promoted_findings(report, table_names)
 
 
 def select_promoted_findings(report: LintReport, table_names: Collection[str]) -> LintReport:

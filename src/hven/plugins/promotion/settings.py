@@ -149,7 +149,8 @@ def _find_site_problem(target: PromotionTarget, settings: Settings) -> tuple[str
         return None if target.account else _find_address_problem(target)
     directory = target.locate_site(settings)
     if directory == settings.directory.resolve():
-        return "the target is this site itself", "set site to the directory of the other site"
+        remedy = "set site to the directory of the other site; for an earlier state of this site, run `hven rollback`"
+        return "the target is this site itself", remedy
     if not (directory / SETTINGS_FILE).is_file():
         return f"{directory} is not a site: it has no {SETTINGS_FILE}", f"create one with `hven init {directory}`"
     return None

@@ -12,7 +12,7 @@ import numpy as np
 from hven.engines import Snapshot
 from hven.model.errors import SourceError
 from hven.model.table import table_from_json, table_to_json
-from hven.plugins.promotion.pinned_directories import is_place_in_collection, locate_link
+from hven.plugins.promotion.pinned_directories import is_place_in_collection, is_plain_path, locate_link
 from hven.plugins.promotion.row_copies import BLOCK_COUNT, BlockRows, RowHashes
 from hven.site.store import SnapshotRecord
 
@@ -50,15 +50,24 @@ def write_manifest(collection: CollectionState) -> bytes:
         "site": collection.site_id,
         "collection": collection.name,
         "files": {name: describe_file(name, path) for name, path in collection.files.items()},
-        "records": {name: _record_to_json(record) for name, record in collection.records.items()},
+        "records": {
+            name: write_record_json(record) | {"table": table_to_json(record.table)}
+            for name, record in collection.records.items()
+        },
         "tables": {name: table_to_json(table) for name, table in collection.tables.items()},
         "descriptions": collection.compute_description_digests(),
     }
-    return json.dumps(document, default=_to_json_value).encode()
+    return json.dumps(document, default=to_json_value).encode()
 
 
-def _to_json_value(value: object) -> object:
-    """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date."""
+def to_json_value(value: object) -> object:
+    """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date.
+
+    Parameters
+    ----------
+    value
+        The value.
+    """
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (set, frozenset, tuple)):
@@ -85,14 +94,20 @@ def describe_file(name: str, path: Path) -> dict[str, Any]:
     return facts
 
 
-def _record_to_json(record: SnapshotRecord) -> dict[str, Any]:
+def write_record_json(record: SnapshotRecord) -> dict[str, Any]:
+    """Return for JSON what a record says of a snapshot, without its table.
+
+    Parameters
+    ----------
+    record
+        Record of a snapshot.
+    """
     return {
         "id": record.id,
         "run": record.run,
         "created": record.created,
         "rows": record.snapshot.rows,
         "bytes": record.snapshot.bytes,
-        "table": table_to_json(record.table),
         "provenance": record.provenance,
     }
 
@@ -129,7 +144,10 @@ class Manifest:
             }
             _check_parents(self.files)
             _check_inner_links(self.files)
-            self.records = {name: _record_from_json(facts, collection) for name, facts in document["records"].items()}
+            self.records = {
+                name: read_record_json(facts, table_from_json(facts["table"]), collection)
+                for name, facts in document["records"].items()
+            }
             self.tables: dict[str, Table] = {name: table_from_json(facts) for name, facts in document["tables"].items()}
             self.descriptions = {str(name): str(digest) for name, digest in document["descriptions"].items()}
             names = {record.table.qualified_name: record.collection for record in self.records.values()}
@@ -150,8 +168,23 @@ class Manifest:
         return [record.table for record in self.records.values()]
 
 
-def _record_from_json(facts: Mapping[str, Any], collection: str) -> SnapshotRecord:
-    table = table_from_json(facts["table"])
+def read_record_json(facts: Mapping[str, Any], table: Table, collection: str) -> SnapshotRecord:
+    """Read what `write_record_json` wrote; the snapshot is in no engine of this site.
+
+    Parameters
+    ----------
+    facts
+        What another site says of the snapshot.
+    table
+        Its table.
+    collection
+        Name of the collection.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        A value is missing, or cannot be true.
+    """
     row_count, byte_count = int(facts["rows"]), int(facts["bytes"])
     if row_count < 0 or byte_count < 0:
         raise ValueError("a negative number of rows or bytes")
@@ -181,10 +214,7 @@ def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(name: str) -> None:
-    path = PurePosixPath(name)
-    parts = path.parts
-    is_plain = str(path) == name and "\0" not in name
-    if path.is_absolute() or not parts or not is_plain or any(part.startswith(".") for part in parts):
+    if not is_plain_path(name):
         raise ValueError(f"the path {name!r:.80} is not allowed")
 
 

@@ -39,7 +39,11 @@ def promote(
     context: typer.Context,
     *,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME...", help="The collections. All of them change at one moment.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            help="The collections, perhaps with a state as for `hven diff` (stars@R4). All change at one moment.",
+        ),
     ] = None,
     target_name: Annotated[
         str | None,
@@ -97,29 +101,31 @@ def promote(
         may_merge=may_merge,
         must_compare_contents=must_compare_contents,
     )
+    collection_names = [name.partition("@")[0] for name in names or ()]
+    states = {collection: state for collection, mark, state in (name.partition("@") for name in names or ()) if mark}
     settings = load_site_settings(context)
     other_name = target_name or source_name or ""
     publisher_name = target_name or "this site"
     with ExitStack() as stack:
-        if must_compare_contents and find_target(settings, other_name).url:
-            raise UsageError(
-                f"--checksum works only if both sites are on this machine; {other_name} is read from its address",
-                remedy="omit --checksum; to copy a file again although its size is the same, run `touch` on it there",
-            )
-        source, target_site = _open_sites(stack, settings, target_name, source_name, is_source_needed=not must_return)
+        if find_target(settings, other_name).url:
+            _check_options_for_addresses(other_name, must_compare_contents=must_compare_contents, states=states)
+        source, target_site = _open_sites(
+            stack, settings, target_name, source_name, states=states, is_source_needed=not must_return
+        )
         if must_return:
-            returns = promotion.return_collections(target_site, names or [])
+            returns = promotion.return_collections(target_site, collection_names)
             _show_returns(returns, publisher_name, as_json=as_json)
             return
         service_url = ""
         if must_validate:
             service_url = find_service_address(target_site.settings)
-        promoted_names = names or _list_promoted_names(source)
+        promoted_names = collection_names or _list_promoted_names(source)
         reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
+        all_tables = list(target_site.get_published_state().tables_by_name)
     validation = None
     if must_validate:
         tables = [table.record.table.qualified_name for report in reports for table in report.tables]
-        validation = validate_promoted_tables(service_url, tables)
+        validation = validate_promoted_tables(service_url, tables, all_tables)
     if as_json:
         documents = [
             _report_to_json(report, validation)
@@ -164,9 +170,15 @@ def _check_options(
 ) -> None:
     """Refuse options that contradict each other."""
     used_options = [option for option, is_used in others.items() if is_used]
+    collection_names = {name.partition("@")[0] for name in names}
     faults = (
         ((sites[0] is None) == (sites[1] is None), "name one other site", "add --to TARGET, or --from TARGET"),
         (bool(names) == others["--all"], "name the collections", "add their names, or --all instead of names"),
+        (
+            len(collection_names) < len(names),
+            "a collection is named twice",
+            "name each collection once, with one state",
+        ),
         (
             must_return and bool(used_options),
             f"--back can't be combined with {', '.join(used_options)}",
@@ -178,10 +190,29 @@ def _check_options(
             "use one of them",
         ),
         (others["--merge"] and others["--overwrite"], "--merge and --overwrite exclude each other", "use one of them"),
+        (
+            must_return and any("@" in name for name in names),
+            "--back always returns to the state before the last promotion",
+            "omit @ and the state",
+        ),
     )
     for is_fault, message, remedy in faults:
         if is_fault:
             raise UsageError(message, remedy=remedy)
+
+
+def _check_options_for_addresses(other_name: str, *, must_compare_contents: bool, states: Mapping[str, str]) -> None:
+    """Refuse what needs both sites on this machine."""
+    if must_compare_contents:
+        raise UsageError(
+            f"--checksum works only if both sites are on this machine; {other_name} is read from its address",
+            remedy="omit --checksum; to copy a file again although its size is the same, run `touch` on it there",
+        )
+    for collection, state in states.items():
+        raise UsageError(
+            f"{collection}@{state} works only if both sites are on this machine; {other_name} is read from its address",
+            remedy=f"run `hven rollback {collection} SNAPSHOT` there first, and omit @{state} here",
+        )
 
 
 def _open_sites(
@@ -190,6 +221,7 @@ def _open_sites(
     target_name: str | None,
     source_name: str | None,
     *,
+    states: Mapping[str, str],
     is_source_needed: bool,
 ) -> tuple[PromotionSource, Site]:
     """Open the site from which collections come, and the site that publishes them."""
@@ -203,14 +235,14 @@ def _open_sites(
             )
         other_settings = load_target_settings_and_select_packages(other.locate_site(settings), settings)
         target_site = stack.enter_context(Site(other_settings))
-        return SiteSource(site=stack.enter_context(Site(settings))), target_site
+        return SiteSource(site=stack.enter_context(Site(settings)), states=states), target_site
     target_site = stack.enter_context(Site(settings))
     if other.url:
         return stack.enter_context(RemoteSite(other, settings)), target_site
     if not is_source_needed:
         return SiteSource(site=target_site), target_site
     other_settings = load_target_settings_and_select_packages(other.locate_site(settings), settings)
-    return SiteSource(site=stack.enter_context(Site(other_settings))), target_site
+    return SiteSource(site=stack.enter_context(Site(other_settings)), states=states), target_site
 
 
 def _promote(

@@ -12,7 +12,7 @@ from hven.model.table import parse_column_lines
 from hven.plugins.schema_life.schema_comparison import MISSING_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,21 +50,22 @@ def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch
     place_texts = pa.concat_tables([comparison.texts.select(absences.column_names), absences])
     first_absence = len(comparison.texts)
     places_by_label = {label: first_absence + number for number, label in enumerate(labels)}
-    places_by_models: dict[int, list[int]] = {}  # most groups share the list of their models
+    places_by_models: dict[int, NDArray[np.int64]] = {}  # most groups share the list of their models
     shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
-    places: list[Sequence[int] | NDArray[np.int64]] = []
+    places: list[NDArray[np.int64]] = []
     row_counts: list[int] = []
     for group in comparison.groups:
         if group.missing_count and comparison.lists_missing_models:
             if id(group.models) not in places_by_models:
-                places_by_models[id(group.models)] = [places_by_label[label] for label in group.missing_models]
+                absent_places = np.array([places_by_label[label] for label in group.missing_models])
+                places_by_models[id(group.models)] = absent_places
             missing_id = comparison.compute_missing_id(group)
             shared_texts.append((group.key, MISSING_KIND, "", missing_id, comparison.notes.get(missing_id, "")))
             places.append(places_by_models[id(group.models)])
             row_counts.append(group.missing_count)
         elif group.missing_count:
             shared_texts.append((group.key, MISSING_KIND, f"{group.missing_count} models", "", ""))
-            places.append([first_absence + len(labels)])
+            places.append(np.array([first_absence + len(labels)]))
             row_counts.append(1)
         for conflict in group.conflicts:
             for value in conflict.values:

@@ -95,18 +95,25 @@ class ColumnRows(Sequence[DescribedColumn]):
         Numbers of these columns; None: all.
     """
 
-    __slots__ = ("rows", "texts")
+    __slots__ = ("_are_all", "rows", "texts")
 
     def __init__(self, texts: pa.Table, rows: NDArray[np.int64] | None = None) -> None:
         self.texts = texts
         self.rows = np.arange(len(texts)) if rows is None else rows
+        self._are_all = rows is None
+
+    def take_texts(self) -> pa.Table:
+        """Return the texts of these columns, without those of others."""
+        if self._are_all:
+            return self.texts
+        return self.texts.take(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[DescribedColumn]:
         """Build the columns."""
-        for *texts, choices in zip(*self.texts.take(self.rows).to_pydict().values(), strict=True):
+        for *texts, choices in zip(*self.take_texts().to_pydict().values(), strict=True):
             pairs = tuple((code, label) for code, label in orjson.loads(choices or "[]"))
             yield DescribedColumn._make((*texts, pairs))
 

@@ -235,8 +235,7 @@ def compare_models(
         There is no such grouping.
     """
     check_grouping(grouping)
-    columns_of_models = [to_column_rows(model.columns) for model in models]
-    selected_texts = [columns.texts.take(columns.rows) for columns in columns_of_models]
+    selected_texts = [to_column_rows(model.columns).take_texts() for model in models]
     texts = pa.concat_tables([TEXTS_SCHEMA.empty_table(), *selected_texts]).combine_chunks()
     search = _ConflictSearch(texts, grouping, notes or {})
     labels = [model.label for model in models]

@@ -79,8 +79,7 @@ class SchemaCopies:
         model
             The schema, without a fault.
         """
-        columns = to_column_rows(model.columns)
-        table = columns.texts.take(columns.rows)
+        table = to_column_rows(model.columns).take_texts()
         if table.nbytes > MAX_COPY_BYTES:
             return
         table = table.replace_schema_metadata({_LABEL_KEY: model.label, _TIME_KEY: model.read_at.isoformat()})
