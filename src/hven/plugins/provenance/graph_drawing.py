@@ -69,7 +69,7 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     _order_columns(columns, lines)
     width = 2 * MARGIN + len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP
     undrawn_count = len(graph.records) - len(ids) + graph.left_out_count
-    places, height = _place_columns(columns)
+    places, height = _compute_places(columns)
     if undrawn_count:
         height += 24
     page_colour = "" if is_inline else ' color="#333"'
@@ -113,7 +113,7 @@ def _choose_drawn_ids(graph: ProvGraph) -> list[str]:
     return drawn_ids[:MAX_BOXES]
 
 
-def _place_columns(columns: Sequence[Sequence[str]]) -> tuple[dict[str, tuple[float, float]], float]:
+def _compute_places(columns: Sequence[Sequence[str]]) -> tuple[dict[str, tuple[float, float]], float]:
     """Place columns beside each other.
 
     Returns
