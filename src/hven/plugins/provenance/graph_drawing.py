@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BOXES = 150
 MAX_MEMBER_BOXES = 12  # members of one collection that have no other relation, such as the files of a source
-MAX_LABEL_CHARACTERS = 30
+MAX_LABEL_CHARACTERS = 25
 MAX_LABELLED_LINES = 60
 BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
 COLUMN_GAP, ROW_GAP, MARGIN = 90, 16, 12
