@@ -75,3 +75,37 @@ def test_a_field_beside_its_choices_has_its_label_once(tab: BrowserTab) -> None:
     widths = labels.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
     assert len(widths) == 2, "the second one is heard"
     assert sum(width > 1 for width in widths) == 1
+
+
+def test_what_is_hidden_takes_no_place(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/sz/clusters")
+    page.wait_for_selector(GRID)
+    tab.wait_for_panes("compare", "form")
+    shown = page.eval_on_selector_all("[hidden]", "all => all.filter((one) => one.getClientRects().length).length")
+    assert shown == 0
+
+
+def test_keywords_on_a_phone_stand_beside_their_values(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/aia/images?_row=%5B%22aia_20140910T000004_0193%22%5D")
+    page.click(".detail button:text-is('Header')")
+    page.wait_for_selector("dialog .cards-of tbody tr")
+    overlaps = page.eval_on_selector_all(
+        "dialog .cards-of tbody tr",
+        """all => all.filter((row) => {
+            const [name, value] = [row.cells[0], row.cells[1]].map((one) => {
+                const range = document.createRange();
+                range.selectNodeContents(one);
+                return range.getBoundingClientRect();
+            });
+            return value.width && name.right > value.left + 1 && name.bottom > value.top + 1;
+        }).length""",
+    )
+    assert overlaps == 0
+
+
+def test_empty_values_leave_no_gap_in_the_card_of_a_row(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/stars/main")
+    page.wait_for_selector(GRID)
+    empty = page.locator(f"{GRID} td[data-label]:nth-child(n + 3):empty")
+    assert empty.count() > 0
+    assert not empty.first.is_visible()
