@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
