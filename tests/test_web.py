@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,36 @@ def _find_template_text(texts: dict[Path, str], name: str) -> str:
     return next(
         text for path, text in texts.items() if path.name == file_name and path.parents[1].name == (package or "portal")
     )
+
+
+STYLES = [*sorted(WEB.glob("src/styles/*.css")), *PACKAGE_STYLES]
+FONT_SIZES_PIXELS = {12, 13, 15, 18, 24, 32}  # 12: labels in drawings and above the values of cards
+CORNERS_PIXELS = {3, 6, 999}  # small marks, boxes, pills
+HALF_STEPS_PIXELS = {2, 3}  # within a line; 3 with the border of a control
+
+
+def find_lengths(pattern: str, *, is_allowed: Callable[[int], bool]) -> list[str]:
+    """List the lengths of a property in the styles that are not allowed."""
+    return [
+        f"{path.name}: {line.strip()}"
+        for path in STYLES
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if re.match(rf"\s*(?:{pattern}):", line)
+        for length in re.findall(r"(?<![\w.])(\d+)px", line)
+        if not is_allowed(int(length))
+    ]
+
+
+def test_texts_have_one_scale_of_sizes() -> None:
+    assert find_lengths("font-size", is_allowed=FONT_SIZES_PIXELS.__contains__) == []
+
+
+def test_spaces_are_on_the_grid_of_four_pixels() -> None:
+    def is_on_grid(length: int) -> bool:
+        return length % 4 == 0 or length in HALF_STEPS_PIXELS
+
+    assert find_lengths(r"(?:padding|margin|gap|row-gap|column-gap)(?:-\w+)*", is_allowed=is_on_grid) == []
+
+
+def test_corners_have_one_radius() -> None:
+    assert find_lengths("border-radius", is_allowed=CORNERS_PIXELS.__contains__) == []

@@ -72,3 +72,14 @@ def test_the_sentence_of_a_table_describes_all_its_rows(changed: dict[str, Any],
 def test_there_is_none_where_nothing_may_be_told_or_names_are_wanted() -> None:
     assert write_common_value_sentence(ColumnLabels(table=TABLE)) == ""
     assert write_common_value_sentence(ColumnLabels(table=TABLE, statistics=ALL, is_raw=True)) == ""
+
+
+def test_events_have_the_name_of_their_group() -> None:
+    columns = (*COLUMNS, Column(name="granule_gid", type=STRING))
+    table = Table(schema="a", name="b", standard="epn-2.0", columns=columns)
+    statistics = {**ALL, "dataproduct_type": build_statistics("ev"), "granule_gid": build_statistics("active region")}
+    labels = ColumnLabels(table=table, statistics=statistics)
+    assert write_common_value_sentence(labels).startswith("Uraniborg / Sextant, active region, Mars, Venus")
+    assert write_common_value_sentence(
+        ColumnLabels(table=table, statistics={**statistics, "granule_gid": build_statistics("a", 2)})
+    ).startswith("Uraniborg / Sextant, events, Mars, Venus")

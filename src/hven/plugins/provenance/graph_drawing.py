@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_BOXES = 150
 MAX_SIMILAR_BOXES = 6  # records of one kind with the same relations, such as the files of a source
-MAX_LABEL_CHARACTERS = 30
+MAX_LABEL_CHARACTERS = 25
 MAX_LABELLED_LINES = 60
 BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
 COLUMN_GAP, ROW_GAP, MARGIN = 90, 16, 12

@@ -391,7 +391,7 @@ def _build_panel_view(
     if content.spectrum is not None:
         traces = [(content.spectrum.name, content.spectrum.unit)]
         low, high, _ = find_colour_limits(content.spectrum)
-        colours = (format_number(low), format_number(high))
+        colours = (format_number(float(f"{low:.3g}")), format_number(float(f"{high:.3g}")))
         hertz = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
         if hertz is not None:
             limits = f"{content.spectrum.low * hertz:.9g} {content.spectrum.high * hertz:.9g}"

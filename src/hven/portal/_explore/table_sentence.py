@@ -24,6 +24,8 @@ MAX_VALUE_CHARACTERS = 60  # a longer value is left out
 HOST_COLUMNS = ("instrument_host_name", "facility_name")
 INSTRUMENT_COLUMNS = ("instrument_name",)
 PRODUCT_TYPE_COLUMNS = ("dataproduct_type",)
+EVENT_CODE = "ev"  # the group of the rows says what kind of events they are: active regions
+GROUP_COLUMNS = ("granule_gid",)
 LEVEL_COLUMNS = ("processing_level", "calib_level")
 TARGET_COLUMNS = ("target_name",)
 SPECTRAL_COLUMNS = ("spectral_range_min", "em_min")
@@ -42,6 +44,9 @@ def write_common_value_sentence(labels: ColumnLabels) -> str:
     origin_names = dict.fromkeys(name for name in (host, instrument) if name)
     origin = " / ".join(origin_names)
     kind = _find_value_common_to_rows(PRODUCT_TYPE_COLUMNS, labels, is_plural=True)
+    group = _find_value_common_to_rows(GROUP_COLUMNS, labels)
+    if kind and group and labels.statistics.get(PRODUCT_TYPE_COLUMNS[0], {}).get("minimum") == EVENT_CODE:
+        kind = group
     level = _find_value_common_to_rows(LEVEL_COLUMNS, labels)
     if not (origin or kind):
         return ""
