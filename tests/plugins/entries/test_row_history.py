@@ -147,7 +147,8 @@ def test_lists_lead_to_all_entries(people: dict[str, Person], monkeypatch: pytes
         found, address = set(), f"/entries{table}"
         while address and not names <= found:
             page = read_entry(people[person].get(address))
-            assert len(page[kind]) <= 2
+            # a moderator's own drafts, such as those of other tests, stand above the first page
+            assert len([entry for entry in page[kind] if entry["state"] != "draft"]) <= 2
             found |= {name for name in names for entry in page[kind] if name in entry["title"].split(", ")}
             address = page[more].removeprefix("http://vo.example")
         assert names <= found, (person, table)
