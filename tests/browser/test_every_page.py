@@ -58,6 +58,7 @@ def test_pages_speak_french(tab: BrowserTab) -> None:
         page = tab.open_page(path)
         assert page.get_attribute("html", "lang") == "fr"
         assert page.locator("header nav a", has_text="Aide").count() == 1
+        assert tab.find_accessibility_faults() == [], path
     page = tab.open_page("/collections/hfc1ar/epn_core")
     page.wait_for_selector("table.live tr[data-key]")
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
