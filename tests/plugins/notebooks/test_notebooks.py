@@ -148,3 +148,8 @@ def test_whole_notebooks_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
         assert "hapi(" in cells[-1]
         variables = run_cells(cells)
         assert len(variables["data"]) == 60  # type: ignore[arg-type]
+        _, _, body = server.get("/collections/stars/main/row", _row="[7]")
+        (link,) = [link["href"] for link in json.loads(body)["links"] if "/notebook?" in link["href"]]
+        _, _, body = server.get(link.partition(f":{server.port}")[2])
+        variables = run_cells(list_code_cells(body))
+        assert [int(number) for number in variables["table"]["id"]] == [7]  # type: ignore[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import io
 import json
@@ -21,7 +22,8 @@ from test_stacked_plots import DAY, ask
 from hven.plugins.stacked_plots import plot_files
 from hven.plugins.stacked_plots.cdf_writer import CdfVariable, write_cdf
 from hven.plugins.stacked_plots.plot_files import convert_to_tt2000
-from process_runner import run_hven
+from hven.site import Site
+from process_runner import run_hven, serve_site
 
 # attributes that the ISTP Metadata Guidelines require
 GLOBAL_ATTRIBUTES = ("Data_type", "Data_version", "Descriptor", "Discipline", "Instrument_type", "Logical_file_id", "Logical_source", "Logical_source_description", "Mission_group", "PI_affiliation", "PI_name", "Project", "Source_name", "TEXT")  # fmt: skip
@@ -176,11 +178,27 @@ def test_wrong_computed_parameters_are_errors_of_hapi(client: Client, data_set: 
     assert '"HAPI"' in answer.text
 
 
+@pytest.mark.slow
+def test_the_cells_of_a_page_of_a_series_read_its_samples(site: Site) -> None:
+    pytest.importorskip("hapiclient", reason="hapiclient (dependency group test-all) reads HAPI")
+    with serve_site(site.settings.directory) as server:
+        _, _, page = server.send("GET", "/series/field", headers={"accept": "text/html,application/xhtml+xml"})
+        link = re.search(r'href="[^"]*(/plots/plot\.ipynb\?[^"]*)"', page.decode())
+        assert link is not None
+        _, _, body = server.get(link[1].replace("&amp;", "&"))
+        variables: dict[str, Any] = {}
+        with contextlib.redirect_stdout(io.StringIO()):
+            for cell in json.loads(body)["cells"]:
+                if cell["cell_type"] == "code":
+                    exec("".join(cell["source"]), variables)
+        assert len(variables["data"]) > 0
+
+
 def test_a_plot_is_a_notebook_whose_cells_run(client: Client) -> None:
     cells = json.loads(get_file(client, "ipynb").body)["cells"]
     series, rows = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert "'field;bx;b;total=VECTOR_LENGTH(b)'" in series
-    compile(series, "series", "exec")
+    compile(series, "series", "exec")  # the next test runs it
     query = re.search(r"search\((.*)\)\.to_table", rows)
     assert query is not None
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=ast.literal_eval(query[1]), RESPONSEFORMAT="csv")
