@@ -12,6 +12,7 @@ modules that execute a rarer function of the same file.
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import math
 import re
@@ -98,7 +99,7 @@ class CoverageMap:
         modules = list(said["tests"])
         sources = {}
         for name, row in said["sources"].items():
-            bits = int(row["tests"] or "0", 16)
+            bits = int.from_bytes(base64.b64decode(row["tests"]), "little")
             tests = {module for number, module in enumerate(modules) if bits >> number & 1}
             sources[name] = Source(set(row["common"].split()), tests)
         return cls(said["commit"], sources, said["tests"], slow=set(said["slow"]))
@@ -123,7 +124,8 @@ class CoverageMap:
         rows = {}
         for name, source in sorted(self.sources.items()):
             bits = sum(1 << number for number, module in enumerate(modules) if module in source.tests)
-            rows[name] = {"common": " ".join(sorted(source.common)), "tests": f"{bits:x}"}
+            packed_bits = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+            rows[name] = {"common": " ".join(sorted(source.common)), "tests": base64.b64encode(packed_bits).decode()}
         lines = [json.dumps({name: row})[1:-1] for name, row in rows.items()]
         tests = [json.dumps({name: seconds})[1:-1] for name, seconds in self.seconds.items()]
         sections = (",\n".join(lines), ",\n".join(tests), json.dumps(sorted(self.slow), indent=0))
