@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from hven.formats.media import Place
     from hven.model.table import Table
+    from hven.plugins.films.film_frames import FilmFrame
     from hven.portal.api.pages import PageContext
     from hven.portal.api.table_rows import TableView
     from hven.services.collection_files import OriginalFile
@@ -122,11 +124,6 @@ class FilmImages:
     instants: Sequence[int]
     refused_count: int
     is_cut: bool
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the files."""
-        return [file.name for file in self.files]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -448,19 +445,44 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
     store = open_film_store(page_context.context.site)
 
     def write_file(path: Path) -> None:
-        frames = draw_frames(
-            lambda number: read_film_frame(images.files[number].path, images.files[number].name, options.width),
-            images.instants,
-            images.labels,
-            options.difference,
-            contours,
-        )
-        write_film(path, frames, options.rate)
+        named_files = [(file.path, file.name) for file in images.files]
+        write_film_of_files(path, named_files, images.instants, options, contours)
 
     body = store.get_or_write(f"{key}.mp4", write_file).read_bytes()
     record_sent_data(file_collections=sorted({file.collection for file in images.files}))
     is_public = page_context.access_key == "public" and all(file.is_public for file in images.files)
     return body, build_film_headers(key, is_public=is_public)
+
+
+def write_film_of_files(
+    path: Path,
+    named_files: Sequence[tuple[Place, str]],
+    instants: Sequence[int],
+    options: FilmOptions,
+    contours: Sequence[SunContour],
+) -> None:
+    """Write a film of files.
+
+    Parameters
+    ----------
+    path
+        The film.
+    named_files
+        The files of its frames, with the names that stand below them.
+    instants
+        Their times, in microseconds since 1970.
+    options
+        What the reader chose.
+    contours
+        Contours that are drawn over the frames.
+    """
+
+    def read_frame(number: int) -> FilmFrame:
+        return read_film_frame(*named_files[number], options.width)
+
+    labels = [name for _, name in named_files]
+    frames = draw_frames(read_frame, instants, labels, options.difference, contours)
+    write_film(path, frames, options.rate)
 
 
 def build_film_headers(key: str, *, is_public: bool) -> dict[str, str]:

@@ -27,10 +27,11 @@ from hven.model.table import find_begin_and_end_time_columns
 from hven.plugins.federated_search import remote_table_rows
 from hven.plugins.federated_search.remote_products import find_row_file
 from hven.plugins.federated_search.remote_table_page import PATH, read_remote_view, require_condition
+from hven.plugins.federated_search.remote_thumbnails import PICTURE_SIGNATURES
 from hven.plugins.films import film_pages
 from hven.plugins.films.film_frames import read_film_frame
 from hven.plugins.films.film_pages import FILM_PARAMETERS, FILM_VERSION, MIN_FRAMES, FilmPage
-from hven.plugins.films.film_writer import can_write_films, draw_frames, write_film
+from hven.plugins.films.film_writer import can_write_films
 from hven.plugins.series.column_times import to_instants
 from hven.portal.api.pages import PageContent, build_error_responder, build_page_context, build_page_endpoint
 from hven.portal.api.table_downloads import require_faultless_search
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.plugins.federated_search.remote_table_page import RemoteTableView
-    from hven.plugins.films.film_frames import FilmFrame
     from hven.plugins.films.film_pages import FilmOptions
     from hven.plugins.films.turned_contours import SunContour
     from hven.portal.api.pages import PageContext
@@ -66,14 +66,7 @@ FILM_CACHE_SECONDS = 3600  # then the pictures are fetched again
 CHECK_PIXELS = 16  # of a side: whether a picture can be read
 PICTURE_COLUMN = "thumbnail_url"
 FILE_COLUMNS = ("access_url", "access_format", "access_estsize")
-FILE_EXTENSIONS = {
-    b"\xff\xd8\xff": "jpg",
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"GIF8": "gif",
-    b"RIFF": "webp",
-    b"SIMPLE  =": "fits",
-    b"\x00\x00\x00\x0cjP  ": "jp2",
-}
+FILE_SIGNATURES = (*PICTURE_SIGNATURES, (b"SIMPLE  =", "fits"), (b"\x00\x00\x00\x0cjP  ", "jp2"))
 SMALL_FILE_FORMATS = ("image/", "application/fits")
 NO_ANSWER = "no answer in time"
 NOT_REACHED = "not reached"
@@ -324,8 +317,7 @@ class _PictureFetcher:
             with self._lock:
                 self._byte_count += len(body)
                 byte_count = self._byte_count
-            extensions = (name for begin, name in FILE_EXTENSIONS.items() if body.startswith(begin))
-            extension = next(extensions, "")
+            extension = next((name for begin, name in FILE_SIGNATURES if body.startswith(begin)), "")
             if not extension or byte_count > MAX_FILM_BYTES:
                 return None
             stem = hashlib.sha256(picture.url.encode()).hexdigest()
@@ -410,19 +402,13 @@ def _write_film_of_files(
     contours: Sequence[SunContour],
 ) -> None:
     """Write a film of the pictures that were fetched; the files of the others are None."""
-    frame_files = [file for file in files if file is not None]
-    if len(frame_files) < MIN_FRAMES:
-        message = format_message("a film needs two images, and this search finds {count}", len(frame_files))
+    frames = [(file, picture) for file, picture in zip(files, pictures, strict=True) if file is not None]
+    if len(frames) < MIN_FRAMES:
+        message = format_message("a film needs two images, and this search finds {count}", len(frames))
         raise NotFoundError(message, remedy="choose a longer time span, or another table")
-    frame_pictures = [picture for file, picture in zip(files, pictures, strict=True) if file is not None]
-    labels = [picture.label for picture in frame_pictures]
-    instants = [picture.instant for picture in frame_pictures]
-
-    def read_frame(number: int) -> FilmFrame:
-        return read_film_frame(frame_files[number], labels[number], options.width)
-
-    images = draw_frames(read_frame, instants, labels, options.difference, contours)
-    write_film(path, images, options.rate)
+    named_files = [(file, picture.label) for file, picture in frames]
+    instants = [picture.instant for _, picture in frames]
+    film_pages.write_film_of_files(path, named_files, instants, options, contours)
 
 
 def _create_state_cache() -> LruCache[tuple[float, str]]:
