@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -210,6 +212,48 @@ def test_the_status_of_an_answer_decides_whether_a_service_has_no_offset(
     assert len(asked) == (2 if is_asked_again else 1)
     assert (answer.status == 200) == is_asked_again
     assert "cannot skip rows" not in answer.text
+
+
+def test_queries_to_a_busy_service_wait_for_a_turn(
+    pair: tuple[Client, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a remote table sends rows, choices and map at once, and the earlier ones when its order changes."""
+    client, _ = pair
+    count = 2 * remote_queries.MAX_QUERIES_PER_SERVICE
+    running, most = 0, 0
+    lock, are_full = threading.Lock(), threading.Event()
+    stream_answer = remote_queries.http_client.stream_answer
+
+    @contextlib.contextmanager
+    def stream_late(*words: Any, **options: Any) -> Iterator[Any]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == remote_queries.MAX_QUERIES_PER_SERVICE:
+                are_full.set()
+        assert are_full.wait(60)
+        try:
+            with stream_answer(*words, **options) as response:
+                yield response
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(remote_queries.http_client, "stream_answer", stream_late)
+
+    def ask_page(number: int) -> int:
+        return client.get(f"{PAGE}/rows", target_name="Mars", _from=number, _size=1).status
+
+    with ThreadPoolExecutor(count) as pool:
+        assert set(pool.map(ask_page, range(count))) == {200}
+    assert most == remote_queries.MAX_QUERIES_PER_SERVICE
+    monkeypatch.setattr(remote_queries, "MAX_QUERIES_PER_SERVICE", 0)
+    monkeypatch.setattr(remote_queries, "MAX_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote_queries, "_semaphores", {})
+    refused = client.get(f"{PAGE}/rows", target_name="Mars", _from=count, _size=1)
+    assert refused.status == 503
+    assert "is busy with other users' queries" in refused.text
 
 
 @pytest.mark.parametrize("part", ["place", "names", "facets", "header", "else", "rows"])

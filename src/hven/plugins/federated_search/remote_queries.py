@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 MAX_QUERIES_PER_SERVICE = 4  # queries to one remote service at once: our readers shall not overload it
+MAX_WAIT_SECONDS = 5.0  # until fewer queries to the service run; one page of a remote table sends several at once
 MAX_CACHED_TABLES = 1000  # remote tables whose columns are cached
+MIN_TIMEOUT_SECONDS = 0.1  # of a query whose time passed while it waited
 COLUMN_CACHE_SECONDS = 3600.0  # how long the columns of a remote table are cached
 MAX_RESPONSE_BYTES = 16 * 1024**2  # of the response of a remote service
 # of answers that say nothing of the query: no permission, too slow, too many requests, a broken or busy server
@@ -187,16 +189,16 @@ def send_tap_query(
     Raises
     ------
     OverloadedError
-        As many queries to this service run as may run at once.
+        As many queries to this service ran for `MAX_WAIT_SECONDS` as may run at once.
     TooLargeError
         The answer has more than `MAX_RESPONSE_BYTES` bytes.
     """
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
-    if not semaphore.acquire(blocking=False):
+    end = time.monotonic() + timeout_seconds
+    if not semaphore.acquire(timeout=min(timeout_seconds, MAX_WAIT_SECONDS)):
         message = format_message("{name} is busy with other users' queries", service.name)
         raise OverloadedError(message, remedy="try again in a few seconds")
-    end = time.monotonic() + timeout_seconds
     form_fields = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),
@@ -210,7 +212,7 @@ def send_tap_query(
             f"{service.url.rstrip('/')}/sync",
             form_fields=form_fields,
             headers={"User-Agent": "hven (portal)"},
-            timeout_seconds=timeout_seconds,
+            timeout_seconds=max(end - time.monotonic(), MIN_TIMEOUT_SECONDS),
             allow_private=settings.allow_private,
         ) as response:
             body = bytearray()
