@@ -1,5 +1,8 @@
 """Arrays of the match: positions, pairs, groups and the six outcomes of SearchCal."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import astropy.units as u
@@ -47,6 +50,27 @@ def test_rigorous_motion_agrees_with_astropy():
         expected = coordinates.apply_space_motion(new_obstime=Time(2016.0, format="jyear", scale="tcb"))
     expected_vectors = build_unit_vectors(np.asarray(expected.ra.deg), np.asarray(expected.dec.deg))
     assert compute_separations(moved, expected_vectors).max() < 1e-4
+
+
+SEPARATIONS_PROGRAM = """
+import math
+import numpy as np
+from hven.plugins.matching.star_positions import ARCSEC_PER_RADIAN, compute_separations
+first, second = np.random.default_rng(3).normal(0, 1, (2, 20_000, 3))
+first, second = (vectors / np.linalg.norm(vectors, axis=1)[:, None] for vectors in (first, second))
+halves = np.linalg.norm(first - second, axis=1) / 2
+expected = [2 * math.asin(min(half, 1.0)) * ARCSEC_PER_RADIAN for half in halves.tolist()]
+print(int((compute_separations(first, second) != expected).sum()))
+"""
+
+
+def test_separations_are_the_same_on_each_processor():
+    """Numpy's arcsine has other last digits with AVX-512, which `conftest` excludes."""
+    environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", SEPARATIONS_PROGRAM], env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "0"
 
 
 def test_linear_motion_is_jmmcs_formula():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -140,9 +142,11 @@ def compute_separations(first: Floats, second: Floats) -> Floats:
     separations
         Arcseconds, shape (n,).
     """
-    chords = np.linalg.norm(first - second, axis=1)
-    separations: Floats = 2 * np.arcsin(np.minimum(chords / 2, 1)) * ARCSEC_PER_RADIAN
-    return separations
+    half_chords = np.minimum(np.linalg.norm(first - second, axis=1) / 2, 1)
+    # Arrow calls the C library. The arcsine of numpy has other last digits on processors with AVX-512, and a match
+    # must be the same on each machine.
+    half_angles: Floats = pc.asin(pa.array(half_chords)).to_numpy()
+    return 2 * half_angles * ARCSEC_PER_RADIAN
 
 
 def compute_coordinates(vectors: Floats) -> tuple[Floats, Floats]:
