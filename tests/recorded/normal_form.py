@@ -57,6 +57,7 @@ MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 # the end of the name of a built script or style sheet, which changes with its content
 ASSET_DIGEST = re.compile(r"(/assets/[\w/.-]+?)(?:[-.][0-9A-Za-z_]{8,})?(\.\w+)(?:\?\S*)?$")
+ASSET_NAME = re.compile(r"(?<=/)[\w.-]+-[0-9A-Z]{8}(?=\.(?:css|js)\b)")  # in running text
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
 MAX_DIGITS = 12  # of a number; the last ones of longer ones differ from one processor to another
@@ -174,7 +175,8 @@ def describe_body(media_type: str, body: bytes, replaced: Mapping[str, str] = {}
     if kind.startswith(SKIPPED_TYPES):
         return []
     if len(body) > MAX_TEXT_BYTES and (kind.startswith("text/") or kind.endswith("json")):
-        return [*describe_rows(body[:KEPT_BYTES], replaced)[:-1], f"... of {body.count(NEWLINE)} lines"]
+        kept = [ASSET_NAME.sub("", line) for line in describe_rows(body[:KEPT_BYTES], replaced)[:-1]]
+        return [*kept, f"... of {body.count(NEWLINE)} lines"]
     for pattern, describe in DESCRIBERS:
         if re.fullmatch(pattern, kind):
             try:
