@@ -33,11 +33,11 @@ import site_probes
 from source_faults import Fault, draw_faults, read_old_faults, run_git
 
 import tiers
+from coverage_map import CoverageMap
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")
 PAGE = ROOT / "docs/proofs/tests.md"
-COVERAGE = "tests/coverage.json"
 SEED = 41
 FAULT_COUNT = 100
 MIN_CAUGHT_PERCENT = 90  # of a hundred
@@ -183,14 +183,10 @@ def list_modules(directory: Path) -> list[str]:
 def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[str]]:
     """Order the test modules that may catch a fault in batches, the likeliest and cheapest first."""
     known = list_modules(directory)
-    path = directory / COVERAGE
-    seconds: dict[str, float] = {}
-    covering: list[str] = []
-    if path.exists():
-        said = json.loads(path.read_text(encoding="utf-8"))
-        seconds = said["tests"]
-        bits = int(said["sources"].get(fault.path, {}).get("tests") or "0", 16)
-        covering = [name for at, name in enumerate(seconds) if bits >> at & 1]
+    recorded = CoverageMap.read(directory / tiers.COVERAGE_PATH) or CoverageMap("", {}, {})
+    seconds = recorded.seconds
+    source = recorded.sources.get(fault.path)
+    covering = source.tests if source else set()
     stem, folder = Path(fault.path).stem.strip("_"), fault.path.split("/")[2].removesuffix(".py")
     dotted = fault.path.removeprefix("src/").removesuffix(".py").replace("/", ".")
     importing = [name for name in known if dotted in (directory / name).read_text(encoding="utf-8")]
