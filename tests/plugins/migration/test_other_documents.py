@@ -415,6 +415,21 @@ def test_layers_of_a_mapfile(settings: Settings) -> None:
     assert 'path = "/cgi-bin/mapserv"\nto = "/wms/mars"' in report
 
 
+def test_rasters_and_layers_with_one_name_stay_apart(settings: Settings) -> None:
+    layers = "".join(
+        f'LAYER NAME "{name}" TYPE RASTER DATA "{file}" END\n'
+        for name, file in [("dust", "2001/map.tif"), ("dust", "2002/map.tif"), ("ice", "2001/map.tif")]
+    )
+    path = settings.directory / "documents/mapserver/years.map"
+    path.write_text(f'MAP\nSHAPEPATH "rasters"\n{layers}END\n')
+    site_files = convert(settings, "years", path)
+    files = {name: layer["file"] for name, layer in site_files.load_descriptor("years")["layers"].items()}
+    assert files == {"dust": "maps/map.tif", "dust_2": "maps/2/map.tif", "ice": "maps/map.tif"}
+    report = site_files.read_report("years")
+    assert "line 4: another layer is also called dust: this one is dust_2" in report
+    assert f"{path.parent}/rasters/2002 (it is not there) to collections/years/maps/2" in report
+
+
 def test_an_extent_without_numbers_is_a_decision(settings: Settings) -> None:
     text = 'MAP\n LAYER\n NAME a\n TYPE RASTER\n DATA "a.png"\n EXTENT %minx% 0 1 1\n END\nEND\n'
     site_files = convert_text_file(settings, "mars", "runtime.map", text)
