@@ -36,7 +36,7 @@ from hven.descriptor._package_keys import (
     load_package_collection_keys,
     load_package_table_keys,
 )
-from hven.descriptor._published_files import build_files_table, find_restricting_table
+from hven.descriptor._published_files import FILES_TABLE_NAME, build_files_table, find_restricting_table
 from hven.descriptor._python_functions import read_python_functions
 from hven.descriptor._registry_keys import read_registry_section
 from hven.descriptor._simulated_rows import add_data_source_column
@@ -358,6 +358,12 @@ def _compile_table_over_source(
 ) -> tuple[Table | None, list[Fault]]:
     """Compile a table over one source; return the table, if the source's columns are known, and the warnings."""
     traits = find_source_kind_traits(source.kind)
+    if spec.table.name == FILES_TABLE_NAME and traits.list_queries is not None:
+        for query in traits.list_queries(source.options):
+            try:
+                derived_tables.find_query_columns(query, resource)
+            except HvenError as error:
+                return None, [Fault(message=f"files.from: {error.message}", place=source.place, remedy=error.remedy)]
     if is_local_file_source(source) or traits.has_declared_columns:
         opened_source = open_file_source(source, resource, settings)
         columns = list_source_and_added_columns(opened_source.list_columns(), source.additions)

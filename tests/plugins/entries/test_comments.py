@@ -78,6 +78,16 @@ def test_a_report_leads_to_its_value(people: dict[str, Person], row: list[int]) 
     assert list_shown(people[""], row) == [], "only a moderator shows a report"
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("mag", "7.4"), ("seen", "1899-12-31T12:00:00"), ("name", "1.50"), ("note", "")]
+)
+def test_a_report_keeps_the_value_as_readers_see_it(people: dict[str, Person], column: str, value: str) -> None:
+    star = {"name": "1.50", "mag": 7.4, "seen": "1899-12-31T12:00:00"}
+    row = json.loads(people["mia"].send("/push/bad.stars", star).body)["ids"]
+    report = read_entry(write(people["bob"], row, "wrong", kind="report", column=column), 201)
+    assert report["value"] == value
+
+
 def test_a_report_reveals_no_value_that_the_row_hides(people: dict[str, Person]) -> None:
     """The author sees the address of a file; neither readers nor a moderator without this right do."""
     pushed = people["mia"].send("/push/others.shots", {"access_url": "https://example.org/zqsecret", "n": 7})

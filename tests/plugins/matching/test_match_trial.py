@@ -155,9 +155,9 @@ def test_nobody_tries_tables_without_access(client):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sr": "180"}, "'180' is not a number from 0 to 5"),
-        ({"ra": "nan"}, "'nan' is not a number from 0 to 360"),
-        ({"dec": "north"}, "'north' is not a number"),
+        ({"sr": "180"}, "sr='180' is not a number from 0 to 5"),
+        ({"ra": "nan"}, "ra='nan' is not a number from 0 to 360"),
+        ({"dec": "north"}, "dec='north' is not a number"),
         ({"reach": "1e9"}, "is not a number from 0.001 to 60"),
         ({"radius": "-1"}, "is not a number from 0 to 5"),
         ({"first_epoch": "20160"}, "Julian year from 1000 to 3000"),

@@ -30,6 +30,7 @@ TABLE = '<table id="main" onDisk="True"><column name="a" type="integer"/></table
     [
         ("<resource schema='sky'>\n  <meta name='title'>x</meat>\n</resource>", r"q\.rd:2:\d+: not well-formed XML"),
         ("<resource schema='sky'>", "not well-formed XML"),
+        ("<resource schema='sky'>\0</resource>", r"q\.rd:1:\d+: not well-formed XML: .* out of allowed range; correct"),
         ("<!DOCTYPE r [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><resource schema='s'>&e;</resource>", "document type"),
         ("<resource schema='sky'>" + "<a>" * 250 + "</a>" * 250 + "</resource>", "nested more than"),
         (

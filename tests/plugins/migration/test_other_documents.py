@@ -260,6 +260,75 @@ def test_packing_of_erddap_that_is_no_number_is_a_decision(settings: Settings) -
     assert "temp has scale_factor x and add_offset 0: write them as `map`" in site_files.read_report("buoy")
 
 
+def _list_rows(settings: Settings, collection: str) -> list[dict[str, object]]:
+    with Site(settings) as site:
+        ingest_collection(site, collection)
+        result = run_query(f"SELECT * FROM {collection}.{collection}", site=site, principal=ANONYMOUS_PRINCIPAL)
+        rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("units", "number", "expected"),
+    [
+        ("seconds since 1970-01-01T00:00:00Z", 60, "1970-01-01 00:01:00"),
+        ("seconds since 1970-01-01T12:00:00Z", 60, "1970-01-01 12:01:00"),
+        ("days since 1970-01-15", 1.5, "1970-01-16 12:00:00"),
+        ("day since 1950-1-1 00:00", -0.5, "1949-12-31 12:00:00"),
+        ("hours since 1899-12-31 01:00:00 +1:00", 24, "1900-01-01 00:00:00"),
+        ("minutes since 2000-01-01 00:00:00.0 UTC", 1, "2000-01-01 00:01:00"),
+        ("milliseconds since 2000-01-01", 1500, "2000-01-01 00:00:01.500000"),
+    ],
+)
+def test_times_of_erddap_count_from_any_day(settings: Settings, units: str, number: float, expected: str) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    path.write_text(path.read_text().replace("seconds since 1970-01-01T00:00:00Z", units))
+    (path.parent / "buoy/buoy_2004.csv").write_text(f"t,temp\n{number},1\n{number},2\n")
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    assert {str(row["time_column"])[: len(expected)] for row in _list_rows(settings, "buoy")} == {expected}
+
+
+@pytest.mark.parametrize("units", ["months since 1970-01-01", "days since 0001-01-01", "days since 1970-13-01"])
+def test_units_of_times_without_a_length_are_a_decision(settings: Settings, units: str) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    path.write_text(path.read_text().replace("seconds since 1970-01-01T00:00:00Z", units))
+    site_files = convert(settings, "buoy", path)
+    assert f"t has the unit '{units}': write its time as `map`" in site_files.read_report("buoy")
+
+
+def test_a_record_of_units_in_a_text_file_of_erddap(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    text = path.read_text().replace("</columnNamesRow>", "</columnNamesRow><firstDataRow>3</firstDataRow>")
+    text = text.replace("seconds since", "days since").replace(
+        '<att name="missing_value" type="float">-99</att>',
+        '<att name="missing_value" type="float">-99</att><att name="_FillValue" type="float">-98</att>',
+    )
+    path.write_text(text.replace("=54.5</sourceName><destinationName>latitude</destinationName><dataType>double", "=54</sourceName><destinationName>latitude</destinationName><dataType>int"))  # fmt: skip
+    (path.parent / "buoy/buoy_2004.csv").write_text("t,temp\nd,C\n1,10\n2,-99\n3,-98\n")
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    rows = sorted(_list_rows(settings, "buoy"), key=lambda row: str(row["time_column"]))
+    assert [str(row["time_column"])[:10] for row in rows] == ["1970-01-02", "1970-01-03", "1970-01-04"]
+    assert [row["temperature"] for row in rows] == [pytest.approx(283.15), None, None]
+    assert {row["latitude"] for row in rows} == {54}
+
+
+def test_missing_values_of_a_database_of_erddap(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    fill_values = '<att name="missing_value">none</att><att name="_FillValue">-1</att>'
+    variable = "<sourceName>name</sourceName><dataType>String</dataType>"
+    path.write_text(path.read_text().replace(variable, f"{variable}<addAttributes>{fill_values}</addAttributes>"))
+    tables = convert(settings, "sea", path).load_descriptor("sea")["tables"]
+    assert tables["ships"]["map"] == {"name": """NULLIF(NULLIF("name", 'none'), '-1')"""}
+
+
+@pytest.mark.parametrize(("word", "expected"), [("ushort", "int32"), ("uint", "int64"), ("ubyte", "int16")])
+def test_unsigned_types_hold_all_their_numbers(word: str, expected: str) -> None:
+    assert find_type(word) == expected
+
+
 # --- SITools2 --------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +413,21 @@ def test_layers_of_a_mapfile(settings: Settings) -> None:
     assert "line 13: the layer places (POSTGIS) is no raster file" in report
     assert "line albedo.layer:10: PROCESSING DITHER has no counterpart" in report
     assert 'path = "/cgi-bin/mapserv"\nto = "/wms/mars"' in report
+
+
+def test_rasters_and_layers_with_one_name_stay_apart(settings: Settings) -> None:
+    layers = "".join(
+        f'LAYER NAME "{name}" TYPE RASTER DATA "{file}" END\n'
+        for name, file in [("dust", "2001/map.tif"), ("dust", "2002/map.tif"), ("ice", "2001/map.tif")]
+    )
+    path = settings.directory / "documents/mapserver/years.map"
+    path.write_text(f'MAP\nSHAPEPATH "rasters"\n{layers}END\n')
+    site_files = convert(settings, "years", path)
+    files = {name: layer["file"] for name, layer in site_files.load_descriptor("years")["layers"].items()}
+    assert files == {"dust": "maps/map.tif", "dust_2": "maps/2/map.tif", "ice": "maps/map.tif"}
+    report = site_files.read_report("years")
+    assert "line 4: another layer is also called dust: this one is dust_2" in report
+    assert f"{path.parent}/rasters/2002 (it is not there) to collections/years/maps/2" in report
 
 
 def test_an_extent_without_numbers_is_a_decision(settings: Settings) -> None:

@@ -146,6 +146,17 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     assert '[[alias]]\npath = "/plates/q/images/siap.xml"\nto = "/sia/plates.plates"' in report
 
 
+def test_delimited_names_of_columns_have_no_prefix(tmp_path: Path) -> None:
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><table id='main' onDisk='True'><column name='quoted/Flux (Jy)' type='real'/></table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'><rowmaker idmaps='*'/></make></data>"
+        "</resource>",
+        rows__csv="Flux (Jy)\n1\n",
+    )
+    assert list(site_files.load_descriptor("sky")["tables"]["main"]["columns"]) == ["Flux (Jy)"]
+
+
 def test_files_under_embargo_stay_locked_without_columns_for_it(tmp_path: Path) -> None:
     """DaCHS keeps owner and embargo in a table of its own, and opens a file on the day after its embargo."""
     site_files = convert_text(

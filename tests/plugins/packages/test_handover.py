@@ -275,3 +275,20 @@ def test_the_verbs(old_site: Path, tmp_path: Path) -> None:
     result = runner.invoke(build_typer_app(), ["rebuild", str(tmp_path / "new"), "--from", str(old_site)])
     assert result.exit_code == 0, result.output
     assert "pushed rows: sent.main" in result.output
+
+
+def test_the_access_of_tables_is_that_of_the_tables(tmp_path: Path) -> None:
+    directory = create_site(tmp_path / "site", row_count=3)
+    folder = directory / "collections/mixed"
+    folder.mkdir()
+    (folder / "rows.csv").write_text("id,owner\n1,tycho\n")
+    tables = "".join(
+        f"  {name}: {{source: rows.csv, access: {access}}}\n"
+        for name, access in [("open", "public"), ("closed", "private"), ("own", "{rows: owner = reader}")]
+    )
+    (folder / "mixed.yaml").write_text(f"collection: mixed\ntitle: Mixed\ntables:\n{tables}")
+    with Site(load_settings(directory)) as site:
+        ingest_collection(site, "mixed")
+        sections = {section.title: section for section in collect_handover(site)}
+    access = {row[0]: row[2] for row in sections["Collections"].rows}
+    assert access["mixed"] == "public; closed: private; own: conditions"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from package_sites import DESCRIPTOR, FRAMES, PUBLIC_DESCRIPTOR, create_site, pack, read_members
 
-from hven.model.errors import ConflictError, NotFoundError
+from hven.model.errors import ConflictError, NotFoundError, StorageError
 from hven.model.settings import load_settings
 from hven.plugins.packages import package_contents, package_members, package_output, package_stream
 from hven.plugins.packages.package_contents import collect_contents
@@ -310,3 +310,10 @@ def test_the_digest_of_rows_depends_on_values_only() -> None:
     assert compute_row_digest(schema, rows.take([0, 1, 3, 3]).to_batches()) != digest
     other_schema = pa.schema([("a", pa.int64()), ("c", pa.string())])
     assert TableDigest(schema).to_text() != TableDigest(other_schema).to_text(), "without rows, columns count"
+
+
+def test_a_directory_that_is_not_there_is_no_full_disk(tmp_path: Path) -> None:
+    directory = create_site(tmp_path / "site", row_count=3)
+    with pytest.raises(StorageError, match="no such file or directory") as raised:
+        pack(directory, tmp_path / "missing/night.tar")
+    assert "in a directory that exists" in raised.value.remedy

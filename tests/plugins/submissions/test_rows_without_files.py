@@ -17,6 +17,7 @@ from submission_site import Person, make_file, make_image, open_submission_site,
 
 from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
+from hven.plugins import submissions
 from hven.plugins.submissions import file_checkers, submission_pages, submission_store
 from hven.plugins.submissions.submission_section_keys import SUBMISSIONS_SECTION, SubmissionSettings, get_upload_limit
 from hven.site import Site
@@ -158,3 +159,25 @@ def test_faults_of_the_keys(tmp_path: Path, keys: str, fault: str) -> None:
     ]
     assert len(messages) == bool(fault), messages
     assert not fault or fault in messages[0]
+
+
+def test_a_path_that_is_not_published_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "d.yaml"
+    path.write_text(
+        "collection: d\ntitle: D\nfiles: [{from: t, path: '{p}', sha256: s}]\ntables:\n  t:\n"
+        "    source: {kind: push, columns: {id: int64, p: string, s: string}, ids: id, writers: [mia]}\n"
+        "    submissions: {path: p, sha256: s}\n    primary: id\n    columns: {id: int64, s: string}\n"
+    )
+    faults = [each for each in check_descriptor(path, Settings(directory=tmp_path)) if each.severity == "error"]
+    assert [(each.message, each.remedy) for each in faults] == [
+        ("files.from: no column 'p' in target", "use one of id, s")
+    ]
+    assert faults[0].place.line == 3
+
+
+def test_the_example_of_the_how_to_is_complete(tmp_path: Path) -> None:
+    document = (Path(submissions.__file__).parent / "docs/submit-files.md").read_text("utf-8")
+    path = tmp_path / "oidb.yaml"
+    path.write_text(document.split("```yaml\n")[1].partition("```")[0])
+    faults = check_descriptor(path, Settings(directory=tmp_path))
+    assert [each.message for each in faults if each.severity in {"error", "warning"}] == []

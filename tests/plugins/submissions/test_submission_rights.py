@@ -50,6 +50,11 @@ def take(person: Person, submission: dict[str, Any], step: str) -> int:
     return person.take(submission, step, reason="because", **more).status
 
 
+@pytest.mark.parametrize("number", [999_999, 2**63 - 1, 2**63, 10**30])
+def test_numbers_of_no_submission(people: dict[str, Person], number: int) -> None:
+    assert people["anna"].get(f"/submissions/lists.images/{number}").status == 404
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_who_may_take_which_step(people: dict[str, Person], state: str) -> None:
     submission = make_submission(people, state)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import numpy as np
 import orjson
+import pyarrow as pa
 
 from hven import services
 from hven.model.errors import (
@@ -205,9 +208,18 @@ def read_visible_row(page_context: PageContext, table: Table, row_key: str) -> t
         raise NotFoundError(message, remedy="open the table, and choose a row there")
     values = {}
     for number, column in enumerate(page.columns):
-        value = page.rows.column(number)[0].as_py()
-        values[column.name] = "" if value is None else str(value)
+        values[column.name] = _format_value(page.rows.column(number)[0])
     return format_row_key(json.loads(row_key)), values
+
+
+def _format_value(scalar: pa.Scalar) -> str:
+    """Write a value as readers see it: numbers with the digits of their type, and times in ISO 8601."""
+    value = scalar.as_py()
+    if value is None:
+        return ""
+    if pa.types.is_float32(scalar.type):
+        return str(np.float32(value))
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
 
 
 def build_older_address(

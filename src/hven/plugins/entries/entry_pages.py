@@ -77,6 +77,7 @@ from hven.portal.api.pages import (
     build_redirect,
     is_json_requested,
     load_page_translations,
+    read_path_number,
 )
 from hven.query.resolver import can_resolve_names, resolve_object_position
 
@@ -442,12 +443,12 @@ class _EntryEndpoints:
     async def show_entry(self, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
             entry_view = _EntryView(self.site, page_context)
-            return entry_view.build_page(entry_view.workflow.find_entry(page_context.request.path_params["number"]))
+            return entry_view.build_page(entry_view.workflow.find_entry(read_path_number(page_context)))
 
         return await anyio.to_thread.run_sync(build_page)
 
     async def change_entry(self, page_context: PageContext) -> PageContent:
-        number = page_context.request.path_params["number"]
+        number = read_path_number(page_context)
         entry_view = await anyio.to_thread.run_sync(_EntryView, self.site, page_context)
         entry = await anyio.to_thread.run_sync(entry_view.workflow.find_entry, number)
         contribution = await read_contribution(page_context)

@@ -238,7 +238,11 @@ def _read_number(fields: Mapping[str, str], name: str, low: float, high: float) 
         value = float("nan")
     if not low <= value <= high:
         message = format_message(
-            "{text!r} is not a number from {low} to {high}", fields[name][:40], f"{low:g}", f"{high:g}"
+            "{name}={text!r} is not a number from {low} to {high}",
+            name,
+            fields[name][:40],
+            f"{low:g}",
+            f"{high:g}",
         )
         raise ParamError(message, name=name, remedy="write a number such as 1.5")
     return value

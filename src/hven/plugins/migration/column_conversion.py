@@ -35,6 +35,7 @@ COLUMN_TYPES = {
     "spoly": "polygon",
     "smoc": "moc",
 }
+DELIMITED_PREFIX = "quoted/"  # before names that SQL must write in double quotes
 DEFAULT_RANK = 20  # verbLevel of columns that state none
 DISPLAY_WORDS = {"dms": "sexagesimal", "hms": "sexagesimal", "time": "sexagesimal", "humanDate": "iso"}
 
@@ -64,6 +65,7 @@ class ColumnConverter:
         for element in table.list_children("column", "param"):
             if element.tag == "column":
                 name = element.get_value("name") or element.get_value("original").rpartition(".")[2]
+                name = name.removeprefix(DELIMITED_PREFIX)
                 if name:
                     columns[name] = self.convert_column(element, table)
         indexed_names = {index.get_value("columns").strip().lower() for index in table.list_children("index")}

@@ -23,9 +23,9 @@ MAX_LISTED_PARTS = 12
 # types of SQL, VOTable, TAP, Java and Felis
 TYPE_WORDS = {
     **dict.fromkeys(("boolean", "bool"), "bool"),
-    **dict.fromkeys(("unsignedbyte", "byte", "ubyte", "short", "smallint", "int2", "tinyint", "ushort"), "int16"),
-    **dict.fromkeys(("int", "integer", "int4", "mediumint", "serial", "uint"), "int32"),
-    **dict.fromkeys(("long", "bigint", "int8", "bigserial", "ulong"), "int64"),
+    **dict.fromkeys(("unsignedbyte", "byte", "ubyte", "short", "smallint", "int2", "tinyint"), "int16"),
+    **dict.fromkeys(("int", "integer", "int4", "mediumint", "serial", "ushort"), "int32"),
+    **dict.fromkeys(("long", "bigint", "int8", "bigserial", "uint", "ulong"), "int64"),
     **dict.fromkeys(("float", "real", "float4"), "float32"),
     **dict.fromkeys(("double", "double precision", "float8", "numeric", "decimal"), "float64"),
     **dict.fromkeys(("timestamp", "timestamptz", "datetime", "date"), "timestamp"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hven.plugins.migration.document_parts import (
     read_head,
     set_value,
 )
+from hven.plugins.migration.python_expressions import quote_text
 from hven.plugins.migration.resource_xml import Element, read_xml
 
 if TYPE_CHECKING:
@@ -22,9 +24,18 @@ if TYPE_CHECKING:
     from hven.plugins.migration.draft_building import DraftBuilder
 
 _SIGNATURE_PATTERN = re.compile(rb"<erddapDatasets\b|<dataset\s[^>]*\btype\s*=\s*[\"']EDD")
-_TIME_PATTERN = re.compile(r"(seconds|minutes|hours|days)\s+since\s+1970-0?1-0?1", re.IGNORECASE)
+# units of times such as `days since 1950-01-01 12:00:00 +1:00`; without an offset, ERDDAP assumes UTC
+_TIME_PATTERN = re.compile(
+    r"""(?P<unit>milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|hours?|hrs?|h|days?|d)
+    \s+since\s+(?P<year>\d{1,4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})
+    (?:(?:T|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:\.0*)?)?)?
+    \s*(?:Z|UTC|GMT|(?P<sign>[-+])(?P<offset_hours>\d{1,2}):?(?P<offset_minutes>\d{2})?)?""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-SECONDS_OF_UNIT = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+# seconds of the units of `_TIME_PATTERN`, by their beginnings
+SECONDS_OF_UNIT = {"mil": 0.001, "ms": 0.001, "mi": 60, "h": 3600, "d": 86400, "s": 1}
+FIRST_GREGORIAN_YEAR = 1583  # programs count the days before the reform of the calendar in different ways
 DATABASE_TYPE = "EDDTableFromDatabase"
 TEXT_TYPES = ("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles", "EDDTableFromAsciiServiceNOS")
 # data sets of files that say the types of their columns, and the kind of source that reads them
@@ -32,6 +43,7 @@ SOURCE_KINDS = {
     **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), "product"),
     "EDDTableFromParquetFiles": "parquet",
 }
+KINDS_WITH_NULLS = ("csv", "product")  # sources with the option `null`
 SEPARATORS = {"\\t": "tab", "\t": "tab", ",": "comma", ";": "semicolon", " ": "whitespace", "|": "pipe"}
 # units of UDUNITS that VOUnits writes in another way
 UNIT_WORDS = {
@@ -99,6 +111,23 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             _DatasetConverter(builder, request, datasets[name], name).convert_dataset(is_only=len(names) == 1)
         drafts.append(builder.build_draft([request.path.name]))
     return drafts
+
+
+def _find_unix_time(units: str) -> tuple[float, int] | None:
+    """Find the seconds of a unit of times, and the seconds from 1970 to its zero."""
+    match = _TIME_PATTERN.fullmatch(units.strip())
+    if match is None or int(match["year"]) < FIRST_GREGORIAN_YEAR:
+        return None
+    fields = [int(match[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
+    offset = dt.timedelta(hours=int(match["offset_hours"] or 0), minutes=int(match["offset_minutes"] or 0))
+    try:
+        zone = dt.timezone(-offset if match["sign"] == "-" else offset)
+        zero = dt.datetime(*fields, tzinfo=zone)  # type: ignore[arg-type, misc]
+    except ValueError:
+        return None
+    unit = match["unit"].lower()
+    seconds = next(value for beginning, value in SECONDS_OF_UNIT.items() if unit.startswith(beginning))
+    return seconds, int(zero.timestamp())
 
 
 def _list_attributes(element: Element) -> dict[str, str]:
@@ -169,6 +198,7 @@ class _DatasetConverter:
             skipped = dataset.get_value("columnNamesRow")
             if skipped.isdigit() and int(skipped) > 1:
                 source["skip"] = int(skipped) - 1
+            self._convert_first_row(source)
             set_value(source, "encoding", dataset.get_value("charset").lower())
             return source
         if self._type in SOURCE_KINDS:
@@ -180,6 +210,21 @@ class _DatasetConverter:
             reason = f"Hven has no source for it: draft one with `hven new NAME --from {remote_address or 'ADDRESS'}`"
         self._report.add_decision(dataset, f"{self._name} ({self._type}): {reason}")
         return None
+
+    def _convert_first_row(self, source: dict[str, Any]) -> None:
+        """Write how many rows are between the names and the data."""
+        rows = [self._dataset.get_value(name) for name in ("columnNamesRow", "firstDataRow")]
+        if not all(row.isdigit() for row in rows):
+            return
+        count = int(rows[1]) - int(rows[0]) - 1
+        if count == 1:
+            source["units"] = True
+        elif count > 1:
+            self._report.add_decision(
+                self._dataset.find_child("firstDataRow"),
+                f"the data begin at row {rows[1]}: remove the rows between the names and the data, or skip them by "
+                "`skip` with `names`",
+            )
 
     def _find_files(self) -> str:
         """Find the pattern of the files: extension and folder, because regular expressions are no patterns."""
@@ -225,33 +270,62 @@ class _DatasetConverter:
             name = choose_name(wanted_name or source_name, "column")
             attributes = _list_attributes(variable)
             columns[name] = self._convert_column(variable, attributes)
-            quoted = f'"{source_name}"'
+            quoted = self._convert_missing_values(source, source_name, attributes, columns[name]["type"])
             units = attributes.get("units", "")
-            missing = attributes.get("missing_value") or attributes.get("_FillValue") or "NaN"
-            if missing != "NaN" and self._type == DATABASE_TYPE:
-                quoted = f"NULLIF({quoted}, {missing})"
-            elif missing != "NaN":
-                source.setdefault("null", {})[source_name] = [missing]
             quoted = self._unpack_value(variable, attributes, quoted, columns[name])
             if wanted_name and name.lower() != wanted_name.lower():
                 self._report.add_decision(variable, f"{wanted_name} is no name in ADQL: the column is {name}")
-            match = _TIME_PATTERN.match(units)
             if source_name.startswith("="):
-                self._convert_constant(variable, name, source_name[1:].strip(), sections)
-            elif columns[name]["type"] == "timestamp" and match and self._type != DATABASE_TYPE:
-                factor = SECONDS_OF_UNIT[match[1].lower()]
-                sections["map"][name] = f"from_unix({quoted}{f' * {factor}' if factor > 1 else ''})"
+                is_whole = columns[name]["type"].startswith("int")
+                self._convert_constant(variable, name, source_name[1:].strip(), sections, is_whole=is_whole)
+            elif columns[name]["type"] == "timestamp" and " since " in units:
+                expression = self._convert_time(variable, source_name, quoted, units)
+                if expression:
+                    sections["map"][name] = expression
             elif columns[name]["type"] == "timestamp" and self._is_text:
                 sections["map"][name] = f"parse_time({quoted})"
                 text_names.append(source_name)
             elif UNIT_WORDS.get(units) == "K":
-                sections["map"][name] = f"{quoted} + 273.15"
+                sections["map"][name] = f"without_unit({quoted}) + 273.15"
                 self._report.add_decision(variable, f"{name} is in K instead of {units}: 273.15 is added")
             elif quoted != f'"{name}"':
                 sections["map"][name] = quoted
         if text_names:
             source["types"] = dict.fromkeys(text_names, "string")
         return {"columns": columns, **{key: value for key, value in sections.items() if value}}
+
+    def _convert_missing_values(
+        self, source: dict[str, Any], source_name: str, attributes: dict[str, str], column_type: str
+    ) -> str:
+        """Write the values that mark missing values to the source or, if it cannot know them, to the expression."""
+        quoted = f'"{source_name}"'
+        stated = (attributes.get(name, "NaN") for name in ("missing_value", "_FillValue"))
+        missing_values = [value for value in dict.fromkeys(stated) if value != "NaN"]
+        if not missing_values or source_name.startswith("="):
+            return quoted
+        if source["kind"] in KINDS_WITH_NULLS:
+            source.setdefault("null", {})[source_name] = missing_values
+            return quoted
+        for value in missing_values:
+            literal = value if column_type != "string" and _NUMBER_PATTERN.fullmatch(value) else quote_text(value)
+            quoted = f"NULLIF({quoted}, {literal})"
+        return quoted
+
+    def _convert_time(self, variable: Element, source_name: str, value: str, units: str) -> str:
+        """Write how numbers that count from a time become times; empty: the source has times, or it is a decision."""
+        found = _find_unix_time(units)
+        seconds, zero = found or (0.0, 0)
+        if self._type == DATABASE_TYPE and seconds == 1 and not zero:
+            return "" if value == f'"{source_name}"' else value  # ERDDAP itself converts times of databases
+        if found is None or self._type == DATABASE_TYPE:
+            self._report.add_decision(variable, f"{source_name} has the unit '{units}': write its time as `map`")
+            return ""
+        expression = f"without_unit({value})"
+        if seconds != 1:
+            expression += f" * {seconds}"
+        if zero:
+            expression += f" {'-' if zero < 0 else '+'} {abs(zero)}"
+        return f"from_unix({expression})"
 
     def _unpack_value(self, variable: Element, attributes: dict[str, str], value: str, column: dict[str, Any]) -> str:
         """Write how the value of a packed variable is computed."""
@@ -271,11 +345,17 @@ class _DatasetConverter:
             variable,
             f"{source_name} is multiplied by {scale}, and {offset} is added: check that the files do not say so too",
         )
-        return f"({value} * {numbers[0]!r} + {numbers[1]!r})"
+        return f"(without_unit({value}) * {numbers[0]!r} + {numbers[1]!r})"
 
-    def _convert_constant(self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]]) -> None:
+    def _convert_constant(
+        self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]], *, is_whole: bool
+    ) -> None:
         try:
-            sections["set"][name] = value[1:-1] if value[:1] in {'"', "'"} else float(value)
+            if value[:1] in {'"', "'"}:
+                sections["set"][name] = value[1:-1]
+            else:
+                number = float(value)
+                sections["set"][name] = int(number) if is_whole and number.is_integer() else number
         except ValueError:
             self._report.add_decision(variable, f"{name} = {value} is a script: write it as `map`")
 

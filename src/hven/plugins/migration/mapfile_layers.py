@@ -98,10 +98,11 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
         set_value(builder.draft, "description", _find_metadata(metadata, "abstract"))
         folder = request.path.parent / root.get_keyword_text("SHAPEPATH")
         layers: dict[str, dict[str, Any]] = {}
+        raster_paths: dict[str, Path] = {}
         for block in root.list_blocks("LAYER"):
-            layer = _convert_layer(builder, block, folder, _find_frame(root))
+            layer = _convert_layer(builder, block, folder, _find_frame(root), raster_paths)
             if layer:
-                layers[choose_name(block.get_keyword_text("NAME"), "layer")] = layer
+                _add_layer(builder, layers, layer, block)
         if layers:
             builder.draft["files"] = sorted({layer["file"] for layer in layers.values()})
             builder.draft["layers"] = layers
@@ -114,6 +115,19 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             )
         drafts.append(builder.build_draft([request.path.name]))
     return drafts
+
+
+def _add_layer(builder: DraftBuilder, layers: dict[str, dict[str, Any]], layer: dict[str, Any], block: Block) -> None:
+    """Add a layer under a name that no other layer has."""
+    stated_name = block.get_keyword_text("NAME")
+    name = chosen_name = choose_name(stated_name, "layer")
+    number = 2
+    while name in layers:
+        name = f"{chosen_name}_{number}"
+        number += 1
+    if name != chosen_name:
+        builder.report.add_decision(block.place, f"another layer is also called {stated_name}: this one is {name}")
+    layers[name] = layer
 
 
 def _find_metadata(metadata: dict[str, str], word: str) -> str:
@@ -197,7 +211,19 @@ def _find_frame(block: Block) -> str:
     return ""
 
 
-def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame: str) -> dict[str, Any]:
+def _choose_file(path: Path, raster_paths: dict[str, Path]) -> str:
+    """Choose where a raster is copied to, so that rasters of several folders with one name stay apart."""
+    file = f"maps/{path.name}"
+    number = 2
+    while raster_paths.setdefault(file, path) != path:
+        file = f"maps/{number}/{path.name}"
+        number += 1
+    return file
+
+
+def _convert_layer(
+    builder: DraftBuilder, block: Block, folder: Path, map_frame: str, raster_paths: dict[str, Path]
+) -> dict[str, Any]:
     name = block.get_keyword_text("NAME") or f"line {block.place.line}"
     report = builder.report
     if block.get_keyword_text("TYPE").upper() != "RASTER" or not block.get_keyword_text("DATA"):
@@ -208,10 +234,12 @@ def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame:
         return {}
     metadata = block.get_metadata()
     path = folder / block.get_keyword_text("DATA")
-    layer: dict[str, Any] = {"file": f"maps/{path.name}"}
+    layer: dict[str, Any] = {"file": _choose_file(path, raster_paths)}
+    target = layer["file"].rpartition("/")[0]
     missing = "" if path.is_file() else " (it is not there)"
     report.add_decision(
-        block.words["DATA"][0][1], f"copy {path.name} from {path.parent}{missing} to collections/{builder.name}/maps"
+        block.words["DATA"][0][1],
+        f"copy {path.name} from {path.parent}{missing} to collections/{builder.name}/{target}",
     )
     set_value(layer, "title", _find_metadata(metadata, "title"))
     set_value(layer, "description", _find_metadata(metadata, "abstract"))

@@ -111,7 +111,7 @@ def read_xml(path: Path, name: str, root_tags: Collection[str]) -> Element:
     except etree.XMLSyntaxError as error:
         place = TextPlace(file=name, line=error.lineno, column=error.offset)
         raise SourceError(
-            f"not well-formed XML: {str(error.msg).partition(', line ')[0]}",
+            f"not well-formed XML: {' '.join(str(error.msg).partition(', line ')[0].split())}",
             place=place,
             remedy="correct this place in a copy of the file",
         ) from error

@@ -151,6 +151,18 @@ def _describe_site(site: Site) -> HandoverSection:
     return HandoverSection(title="The site", intro="What runs, and where.", columns=("Fact", "Value"), rows=rows)
 
 
+def _describe_access(resource: CollectionSpec) -> str:
+    """Write the access of a collection, and of its tables that differ from it or have conditions."""
+    parts = [str(resource.access)]
+    for spec in resource.tables:
+        table = spec.table
+        if table.access != resource.access:
+            parts.append(f"{table.name}: {table.access}")
+        if table.policy is not None:
+            parts.append(f"{table.name}: conditions")
+    return "; ".join(parts)
+
+
 def _describe_collections(site: Site, status: SiteStatus) -> HandoverSection:
     states = {item.collection: item for item in status.collections}
     rows = []
@@ -167,7 +179,7 @@ def _describe_collections(site: Site, status: SiteStatus) -> HandoverSection:
             (
                 name,
                 resource.title,
-                resource.access,
+                _describe_access(resource),
                 row_count,
                 published_time,
                 _format_owner(resource),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ def write_package(contents: PackageContents, form: str, path: Path) -> WrittenPa
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         remedy = "free some space on the disk, and run the command again: it continues"
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EISDIR, errno.EROFS}:
+            remedy = "write `--output` with a file in a directory that exists, and in which you may write"
         raise StorageError(f"{part_path} cannot be written: {reason}", remedy=remedy) from error
     return WrittenPackage(
         path=path,

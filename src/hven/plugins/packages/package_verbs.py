@@ -118,7 +118,8 @@ def unpack(
         return
     if not check.is_valid:
         faults = [*check.problems, *(f"{name} is missing" for name in check.missing)]
-        raise SourceError(f"{path} is not valid ({len(faults):,} faults): {faults[0]}", remedy=CUT_REMEDY)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
+        raise SourceError(f"{path} is not valid ({count}): {faults[0]}", remedy=CUT_REMEDY)
     with open_site(context) as site:
         options = PromotionOptions(may_widen=may_widen, may_overwrite=may_overwrite)
         report = import_package(site, reader, options)

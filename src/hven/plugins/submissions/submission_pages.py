@@ -70,6 +70,7 @@ from hven.portal.api.pages import (
     build_page_endpoint,
     build_redirect,
     is_json_requested,
+    read_path_number,
     read_whole_number_parameter,
 )
 from hven.site.store import format_current_time
@@ -301,7 +302,7 @@ class _SubmissionView:
         self.table_link = build_table_link(page_context, table)
 
     def find_submission(self) -> Submission:
-        return self.workflow.find_submission(self.page_context.request.path_params["number"])
+        return self.workflow.find_submission(read_path_number(self.page_context))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

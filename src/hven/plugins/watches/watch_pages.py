@@ -48,6 +48,7 @@ from hven.portal.api.pages import (
     build_redirect,
     is_json_requested,
     load_page_translations,
+    read_path_number,
 )
 from hven.portal.api.table_downloads import require_faultless_search
 from hven.portal.api.table_links import TableLink, TableLinkKind
@@ -402,7 +403,7 @@ class _WatchPages:
 
     def write_voevent(self, page_context: PageContext) -> Response:
         watch, principal = self._find_feed_watch(page_context)
-        is_wanted = watch_matches.c.number == page_context.request.path_params["number"]
+        is_wanted = watch_matches.c.number == read_path_number(page_context)
         matches = self._store.list_matches([watch.name], is_wanted)
         for match in select_visible_rows(self._site, principal, watch.table_name, matches):
             writer = MatchWriter(site=self._site, watch=watch, base_url=page_context.base)

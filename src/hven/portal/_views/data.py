@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     TableDataBuilder = Callable[[TableView, PageContext], Mapping[str, Any]]
 
 MAX_FACETS = 12
+MAX_STORED_NUMBER = 2**63 - 1  # of a database
 PICTURE_SEMANTICS = ("#preview", "#thumbnail")  # DataLink semantics of pictures
 SERVICE = "#proc"  # DataLink semantics of services
 MAX_HEADER_CARDS = 2000  # of one header
@@ -109,6 +110,23 @@ def build_table_data_endpoint(
         return PageContent(json_content=await run_while_connected(page_context.request, build_answer))
 
     return build_json_endpoint(answer_request, context)
+
+
+def read_path_number(page_context: PageContext) -> int:
+    """Read the number in the path of a page.
+
+    Parameters
+    ----------
+    page_context
+        The request of the page, whose route has the part ``{number:int}``.
+
+    Returns
+    -------
+    number
+        The number. Numbers that no database can store become the largest one that it can, which nothing has.
+    """
+    number: int = page_context.request.path_params["number"]
+    return min(number, MAX_STORED_NUMBER)
 
 
 def read_whole_number_parameter(page_context: PageContext, name: str, default: int, max_value: int) -> int:

@@ -19,7 +19,7 @@ from hven.portal._pages.package_pages import PAGE_PLACES, PageExtensionPoint, Po
 from hven.portal._pages.template_contexts import PageLink, TemplateContext, record_to_dict
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
 from hven.portal._pages.translation import MessageTranslator
-from hven.portal._views.data import read_whole_number_parameter
+from hven.portal._views.data import read_path_number, read_whole_number_parameter
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_formats import (
     CollectionFile,
@@ -65,6 +65,7 @@ __all__ = [
     "is_json_requested",
     "list_languages",
     "load_page_translations",
+    "read_path_number",
     "read_whole_number_parameter",
     "record_to_dict",
     "render_page",
