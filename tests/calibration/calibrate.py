@@ -3,14 +3,15 @@
 The program draws faults with a fixed seed (`source_faults.py`) and tries them in a clone. One run of the first tier
 finds the tests that execute the place of each fault (`site_probes.py`). For each fault it then runs these tests with
 ``-x``, those that the fixing commit changed first, and after them the whole modules of these tests, because a server
-may execute the place for several tests. A place that is executed only by an import is tried with the modules that are
-likely to catch it. A failing test counts if it passes without the fault. Outcomes are stored, and the next run
+may execute the place for several tests. A place outside functions, which an import executes, is tried with the modules
+that are likely to catch it. A failing test counts if it passes without the fault. Outcomes are stored, and the next run
 continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import compileall
 import json
 import os
@@ -180,6 +181,13 @@ def list_modules(directory: Path) -> list[str]:
     return sorted(path for path in paths if not path.startswith(EXCLUDED_FOLDERS))
 
 
+def is_in_function(path: Path, line: int) -> bool:
+    """Return whether a line is in a function; other lines are executed by the test that imports the module first."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_bytes())
+    return any(isinstance(node, functions) and node.lineno <= line <= (node.end_lineno or 0) for node in ast.walk(tree))
+
+
 def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[str]]:
     """Order the test modules that may catch a fault in batches, the likeliest and cheapest first."""
     known = list_modules(directory)
@@ -225,7 +233,9 @@ def try_fault(clone: Clone, fault: Fault, tests: set[str], *, whole: bool) -> Ou
     """Run the tests that may catch a fault until one fails."""
     begun, count, by = time.monotonic(), 0, ""
     unstable: list[str] = []
-    batches = order_tests(fault, tests) if tests else order_modules(clone.directory, fault, whole=whole)
+    batches = order_tests(fault, tests) if tests else []
+    if not tests or not is_in_function(clone.directory / fault.path, fault.line):
+        batches += order_modules(clone.directory, fault, whole=whole)
     for batch in batches:
         count += len(batch)
         while not by and len(unstable) < MAX_UNSTABLE_TESTS:
