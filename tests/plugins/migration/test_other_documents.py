@@ -178,14 +178,35 @@ def test_schemas_of_felis(settings: Settings) -> None:
     assert "line 30: oracle:storage of columns has no counterpart" in report
 
 
+def test_schemas_of_felis_take_columns_from_others(settings: Settings) -> None:
+    folder = settings.directory / "documents/felis"
+    text = """\
+name: products
+tables:
+- name: Detection
+  columnRefs: {base: {Star: {number: {ref_name: starId, overrides: {description: Number of the star}}, ra: }}}
+resources: {base: {uri: survey.yaml}}
+"""
+    site_files = convert_text_file(settings, "products", "felis/products.yaml", text)
+    assert folder.joinpath("survey.yaml").is_file()
+    columns = site_files.load_descriptor("products")["tables"]["Detection"]["columns"]
+    assert columns["number"]["description"] == "Number of the star"
+    assert columns["ra"] == {
+        "type": "float64",
+        "unit": "deg",
+        "ucd": "pos.eq.ra;meta.main",
+        "description": "Right ascension",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tables:\n- columns:\n  - datatype: int\n  - {", "not plain YAML"),
+        ("tables:\n- columns:\n  - datatype: int\n  - {", "not YAML"),
         ("tables: &a\n- datatype: int\nmore: *a\n", "aliases"),
-        ("tables:\n  datatype: !!python/object/apply:os.system ['touch /tmp/ran']\n", "not plain YAML"),
-        (f"tables:\n- datatype: {'[' * 3000}\n", "not plain YAML"),
-        ("- name: a\n  datatype: int\n\ntables:\n", "not plain YAML"),
+        ("tables:\n  datatype: !!python/object/apply:os.system ['touch /tmp/ran']\n", "not YAML"),
+        (f"tables:\n- datatype: {'[' * 3000}\n", "not YAML"),
+        ("- name: a\n  datatype: int\n\ntables:\n", "not YAML"),
     ],
 )
 def test_bad_yaml(settings: Settings, text: str, message: str) -> None:
