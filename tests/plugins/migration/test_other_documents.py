@@ -65,6 +65,8 @@ def test_addresses_of_jdbc(address: str, user: str, password: str, expected: str
         ("timestamp without time zone", "timestamp"),
         ("numeric(8,2)", "float64"),
         ("int2", "int16"),
+        ("ushort", "int32"),
+        ("uint", "int64"),
         ("", "string"),
     ],
 )
@@ -134,6 +136,24 @@ def test_tables_of_two_schemas_of_vollt_can_have_one_name(settings: Settings) ->
         "STARS_2": "more.STARS",
     }
     assert "more.STARS is the table STARS_2, because STARS is there already" in site_files.read_report("archive")
+
+
+@pytest.mark.parametrize(("collection", "expected"), [("*", ["buoy_1", "buoy_1_2"]), ("sea", ["sea"])])
+def test_data_sets_whose_names_are_equal_in_adql_are_all_kept(
+    settings: Settings, collection: str, expected: list[str]
+) -> None:
+    data_sets = "".join(
+        f"<dataset type='EDDTableFromParquetFiles' datasetID='{name}'><fileDir>.</fileDir>"
+        "<fileNameRegex>a.parquet</fileNameRegex><dataVariable><sourceName>a</sourceName><dataType>int</dataType>"
+        "</dataVariable></dataset>"
+        for name in ("buoy-1", "buoy 1")
+    )
+    text = f"<erddapDatasets>{data_sets}</erddapDatasets>"
+    site_files = convert_text_file(settings, collection, "datasets.xml", text)
+    assert [draft.name for draft in site_files.drafts] == expected
+    if collection != "*":
+        assert list(site_files.load_descriptor("sea")["tables"]) == ["buoy_1", "buoy_1_2"]
+        assert "is the table buoy_1_2, because buoy_1 is there already" in site_files.read_report("sea")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
 from hven.plugins.migration.document_parts import (
+    add_table,
     build_place,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     read_head,
@@ -113,8 +113,7 @@ def _convert_table(builder: DraftBuilder, schema: FelisSchema, table: FelisTable
     for group in table.groups:
         group_columns = {"columns": _find_columns(schema, group.columns)}
         keys.setdefault("groups", {})[choose_name(group.name, "group")] = group_columns
-    builder.tables[choose_name(table.name, "main")] = keys
-    builder.report.add_result(build_place(table.line), f"the table {table.name} with {count_columns(columns)}")
+    add_table(builder, table.name, keys, build_place(table.line), f"the table {table.name}")
 
 
 def _find_columns(schema: FelisSchema, references: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.migration.document_parts import (
+    add_table,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     keep_jdbc_address,
@@ -148,8 +148,7 @@ def _convert_dataset(
         builder.report.add_result(
             dataset.find_child("sitoolsAttachementForUsers"), f"the address {path} answers as before"
         )
-    builder.tables[choose_name(name, "main")] = keys
-    builder.report.add_result(dataset, f"the data set {name} with {count_columns(columns)}")
+    add_table(builder, name, keys, dataset, f"the data set {name}")
 
 
 def _write_reference(element: Element) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlunsplit
+from urllib.parse import unquote
 
 from hven.model import split_address
 from hven.plugins.drafts.column_guesses import to_adql_identifier
-from hven.plugins.migration.metadata_conversion import LICENCES, MAX_SHORT_NAME_CHARACTERS, WAVEBANDS
+from hven.plugins.migration.metadata_conversion import MAX_SHORT_NAME_CHARACTERS, WAVEBANDS, find_licence
 from hven.plugins.migration.service_conversion import quote_toml, write_alias_lines
-from hven.plugins.service_migration.service_survey import TAP_PROGRAMS
+from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,13 +57,11 @@ class RecordConverter:
         self._collections = {schema.lower(): name for schema, name in collections.items()}
         self._epn_tables = set(epn_tables)
         self._report = report
-        parts = split_address(survey.url)
-        self._root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        self._root = build_server_url(survey.url)
         self.authority = _find_authority(survey.records)
         self.keys: dict[str, dict[str, Any]] = {}
         self.site_ids: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
         for record in survey.records:
             self._convert_record(record)
         self._add_site_aliases(survey)
@@ -250,8 +248,7 @@ def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> 
     contact = {name: value for name, value in record["contact"].items() if value}
     if contact:
         keys["contact"] = {"name": contact.get("email", ""), **contact}
-    wavebands = {name.lower(): name for name in WAVEBANDS}
-    known_wavebands = [wavebands[word.lower()] for word in record["wavebands"] if word.lower() in wavebands]
+    known_wavebands = [WAVEBANDS[word.lower()] for word in record["wavebands"] if word.lower() in WAVEBANDS]
     if known_wavebands:
         keys["waveband"] = known_wavebands
     if record["type"]:
@@ -263,9 +260,8 @@ def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> 
 def _add_licence(keys: dict[str, Any], record: Mapping[str, Any], report: MigrationReport) -> None:
     texts = []
     for text, address in record["rights"]:
-        place = f"{address} {text}".lower().rstrip("/")
-        licence = next((name for part, name in LICENCES.items() if part in place), None)
-        if licence:
+        licence = find_licence(f"{address} {text}")
+        if licence is not None:
             keys["licence"] = licence
             return
         texts.append(text or address)

@@ -14,6 +14,7 @@ from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.log_replay.request_logs import LoggedRequest
+from hven.plugins.migration.column_conversion import list_position_columns
 from hven.plugins.service_migration.collection_drafts import choose_column_name
 
 if TYPE_CHECKING:
@@ -222,8 +223,8 @@ class _QueryWriter:
         return f"SELECT {name}, COUNT(*) AS n FROM {{table}} GROUP BY {name}"
 
     def _draw_circle(self) -> str:
-        position = [_find_position_column(self._columns, axis) for axis in ("ra", "dec")]
-        if not all(name in self._numbers for name in position):
+        position = list_position_columns(self._columns)
+        if not position or not set(position) <= set(self._numbers):
             if self._numbers:
                 return self._draw_range()
             return self._draw_null()
@@ -257,11 +258,6 @@ def _is_number(attributes: Mapping[str, Any]) -> bool:
     text = str(attributes["type"])
     # a condition on a float32 compares a rounded literal, which programs do in different ways
     return text.startswith(NUMBER_TYPES) and "[" not in text and text != "float32"
-
-
-def _find_position_column(columns: Mapping[str, Mapping[str, Any]], axis: str) -> str:
-    ucd = f"pos.eq.{axis};meta.main"
-    return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")
 
 
 def _build_target(query: str) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
-from urllib.parse import urlunsplit
 
-from hven.model import split_address
 from hven.model.errors import UsageError, UserError
 from hven.plugins.log_replay.replay import LogReplay, ReplayReport, collect_distinct_requests
 from hven.plugins.service_migration.collection_drafts import SurveyConverter
 from hven.plugins.service_migration.comparison_queries import QueryGenerator
 from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
 from hven.plugins.service_migration.service_drafts import create_source_context
-from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_migration_directory, read_survey
-from hven.plugins.service_migration.sitools_requests import draw_sitools_requests, find_sitools_root
+from hven.plugins.service_migration.service_survey import (
+    TAP_PROGRAMS,
+    build_migration_directory,
+    build_server_url,
+    read_survey,
+)
+from hven.plugins.service_migration.sitools_requests import draw_sitools_requests
+from hven.plugins.service_migration.sitools_survey import find_sitools_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,10 +90,8 @@ def compare_services(
     report = ReplayReport(requests=[], unrepeatable=Counter())
     new_url = new_url.rstrip("/")
     if log is not None:
-        parts = split_address(survey.url)
-        root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
         recorded, report.unrepeatable = collect_distinct_requests(log, prefix="", request_limit=query_count)
-        replay = LogReplay(new_url, root, requests_per_second=requests_per_second)
+        replay = LogReplay(new_url, build_server_url(survey.url), requests_per_second=requests_per_second)
         report.requests += replay.repeat_requests(recorded, report_progress)
     remaining_count = query_count - len(report.requests)
     if remaining_count > 0 and survey.program in TAP_PROGRAMS:

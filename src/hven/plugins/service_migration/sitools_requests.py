@@ -11,27 +11,16 @@ from urllib.parse import urlencode
 from hven.model.errors import HvenError
 from hven.plugins.log_replay.request_logs import LoggedRequest
 from hven.plugins.service_migration.comparison_queries import MAX_ROUNDS, NUMBER_TYPES
-from hven.plugins.service_migration.sitools_survey import PAGE_ROWS
+from hven.plugins.service_migration.sitools_survey import PAGE_ROWS, find_sitools_root, list_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
     from hven.plugins.service_migration.service_survey import ServiceSurvey, SurveyedTable
 
 MAX_VALUE_CHARACTERS = 100
 _VALUE_PATTERN = re.compile(r"[^|*\x00-\x1f]+")  # a filter divides its values by bars, and knows the asterisk
-
-
-def find_sitools_root(url: str) -> str:
-    """Find the address of the server, to which the paths of data sets are relative.
-
-    Parameters
-    ----------
-    url
-        Address of SITools2, as it was given.
-    """
-    return re.sub(r"/sitools(/.*)?$", "", url.rstrip("/"))
 
 
 def draw_sitools_requests(
@@ -95,18 +84,12 @@ def _draw_targets(
             yield _build_target(table, "count")
 
 
-def _read_records(url: str, documents: RemoteDocumentReader) -> list[dict[str, Any]]:
+def _read_records(url: str, documents: RemoteDocumentReader) -> list[Mapping[str, Any]]:
     """Read the first records; without them, requests have no conditions."""
     try:
-        answer = documents.fetch(url).parse_json()
+        return list_objects(documents.fetch(url).parse_json(), "data")
     except HvenError:
         return []
-    records = None
-    if isinstance(answer, dict):
-        records = answer.get("data")
-    if isinstance(records, list):
-        return [record for record in records if isinstance(record, dict)]
-    return []
 
 
 def _build_target(table: SurveyedTable, subpath: str, **parameters: str) -> str:
