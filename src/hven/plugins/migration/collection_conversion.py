@@ -17,6 +17,7 @@ from hven.plugins.migration.column_conversion import (
     is_epn_table,
     list_position_columns,
 )
+from hven.plugins.migration.document_parts import set_primary_key
 from hven.plugins.migration.draft_building import CODE_FILE, DraftBuilder, list_paths, order_keys
 from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
@@ -395,7 +396,7 @@ class _ResourceConverter:
                 attributes.pop("required", None)
         else:
             if not is_epn:
-                _add_primary_key(table, keys, names)
+                set_primary_key(keys, _find_listed_columns(table.get_value("primary"), names))
             _add_indexes(table, keys, names)
         self._convert_position(table, keys, columns, is_epn=is_epn)
         self._report_mixins(table)
@@ -503,12 +504,6 @@ def _is_probably_published(table: Element) -> bool:
     return table.is_true("adql") or any(
         name.startswith(("//epntap2#", "//scs#", "//siap", "//products#")) for name in mixins
     )
-
-
-def _add_primary_key(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
-    columns = _find_listed_columns(table.get_value("primary"), names)
-    if columns:
-        keys["primary"] = columns[0] if len(columns) == 1 else columns
 
 
 def _add_indexes(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:

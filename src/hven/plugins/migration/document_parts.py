@@ -186,3 +186,9 @@ def set_value(values: dict[str, Any], key: str, value: str) -> None:
     """Set a key to a text in which runs of blanks are one, unless the text is empty."""
     if value.strip():
         values[key] = " ".join(value.split())
+
+
+def set_primary_key(keys: dict[str, Any], columns: Sequence[str]) -> None:
+    """Set the primary key of a table, unless it has no columns."""
+    if columns:
+        keys["primary"] = columns[0] if len(columns) == 1 else list(columns)

@@ -13,6 +13,7 @@ from hven.plugins.migration.document_parts import (
     create_builders,
     find_type,
     read_head,
+    set_primary_key,
     set_value,
 )
 from hven.plugins.schema_documents.felis import read_felis_schema
@@ -95,9 +96,7 @@ def _convert_table(builder: DraftBuilder, schema: FelisSchema, table: FelisTable
     set_value(keys, "description", table.description or "")
     if table.table_index is not None:
         keys["index"] = table.table_index
-    primary = _find_columns(schema, table.primary)
-    if primary:
-        keys["primary"] = primary[0] if len(primary) == 1 else primary
+    set_primary_key(keys, _find_columns(schema, table.primary))
     for index in table.indexes:
         indexed = [name for name in _find_columns(schema, index.columns) if name in columns]
         if len(indexed) == 1:

@@ -35,7 +35,7 @@ _STRING_PATTERN = re.compile(
 _VARIABLE_PATTERN = re.compile(r"(?<![\w)\]])@([A-Za-z_]\w*)(\.sourceToken)?")
 
 
-def substitute_macros(
+def expand_macros(
     pattern: re.Pattern[str], text: str, find_value: Callable[[re.Match[str]], str | None], max_characters: int
 ) -> str:
     """Replace the macros of a text; those without a value stay.
@@ -110,7 +110,7 @@ class MacroValues:
             return self._find_value(match[1], re.findall(r"\{([^{}]*)\}", match[2]), table, columns)
 
         for _ in range(4):  # macros inside the values of others
-            replaced = substitute_macros(_MACRO_PATTERN, text, find_value, MAX_MACRO_CHARACTERS)
+            replaced = expand_macros(_MACRO_PATTERN, text, find_value, MAX_MACRO_CHARACTERS)
             if replaced == text:
                 break
             text = replaced

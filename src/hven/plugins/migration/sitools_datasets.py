@@ -13,6 +13,7 @@ from hven.plugins.migration.document_parts import (
     find_type,
     keep_jdbc_address,
     read_head,
+    set_primary_key,
     set_value,
 )
 from hven.plugins.migration.resource_xml import Element, read_xml
@@ -136,8 +137,7 @@ def _convert_dataset(
         if element.get_value("primaryKey") == "true"
     ]
     primary = [name for name in primary if name in columns]
-    if primary:
-        keys["primary"] = primary[0] if len(primary) == 1 else primary
+    set_primary_key(keys, primary)
     distinct = "DISTINCT " if dataset.get_value("distinct") == "true" else ""
     query = f"SELECT {distinct}{', '.join(selections)} {_write_sql_after_select_list(builder, dataset)}"
     keys["source"] = {"kind": "sql", "url": _find_database(builder, request, dataset, sources_folder), "query": query}

@@ -13,7 +13,7 @@ from collections import ChainMap
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, TextPlace
-from hven.plugins.migration.python_macros import substitute_macros
+from hven.plugins.migration.python_macros import expand_macros
 from hven.plugins.migration.resource_xml import Element, copy_element, read_resource_xml
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def replace_macros(text: str, macros: Mapping[str, str]) -> str:
     r"""Replace the macros whose values are given; the others stay, and ``\\name`` becomes ``\name``."""
     if "\\" not in text:
         return text
-    replaced = substitute_macros(_MACRO_PATTERN, text, lambda match: macros.get(match[1]), MAX_EXPANDED_CHARACTERS)
+    replaced = expand_macros(_MACRO_PATTERN, text, lambda match: macros.get(match[1]), MAX_EXPANDED_CHARACTERS)
     if not macros:
         return replaced
     return re.sub(r"\\\\(?=\w)", r"\\", replaced.replace("\\+", ""))

@@ -16,7 +16,7 @@ from hven.plugins.migration.column_conversion import (
     replace_epn_columns,
 )
 from hven.plugins.migration.descriptor_text import write_descriptor_text
-from hven.plugins.migration.document_parts import choose_free_name
+from hven.plugins.migration.document_parts import choose_free_name, set_primary_key
 from hven.plugins.migration.draft_pruning import prune_draft
 from hven.plugins.migration.migration_report import MigrationReport
 from hven.plugins.service_migration.collection_metadata import RecordConverter
@@ -238,9 +238,8 @@ def _build_key_constraints(table: SurveyedTable, neighbours: Sequence[SurveyedTa
     keys: dict[str, Any] = {}
     paging_key = table.source.get("key")
     primary = table.primary or ([paging_key] if paging_key else [])
-    if primary and all(name in table.columns for name in primary):
-        names = [choose_column_name(name) for name in primary]
-        keys["primary"] = names[0] if len(names) == 1 else names
+    if all(name in table.columns for name in primary):
+        set_primary_key(keys, [choose_column_name(name) for name in primary])
     targets = {neighbour.local_name.lower(): neighbour for neighbour in neighbours}
     for key, value in table.foreign_keys.items():
         target = targets.get(str(value["target"]).lower())

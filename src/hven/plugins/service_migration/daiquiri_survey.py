@@ -102,23 +102,30 @@ def _harvest_data_records(url: str, context: SourceContext, directory: Path) -> 
 
 def _read_keys(element: etree._Element) -> dict[str, Any]:
     """Read the keys of a collection from a DataCite record."""
-    identifier = " ".join(join_text(part).strip() for part in element.iterfind(".//{*}resource/{*}identifier"))
+    identifier = _join_texts(element, "resource/identifier")
     rights = element.find(".//{*}rightsList/{*}rights")
     description = element.find(".//{*}descriptions/{*}description")
     keys: dict[str, Any] = {
-        "title": " ".join(join_text(part).strip() for part in element.iterfind(".//{*}titles/{*}title")),
+        "title": _join_texts(element, "titles/title"),
         "description": "" if description is None else clean_text(join_text(description)),
-        "creators": [_read_person(part, "creator") for part in element.iterfind(".//{*}creators/{*}creator")],
-        "contributors": [
-            _read_person(part, "contributor") for part in element.iterfind(".//{*}contributors/{*}contributor")
-        ],
+        "creators": _list_people(element, "creator"),
+        "contributors": _list_people(element, "contributor"),
         "doi": identifier if identifier.startswith(DOI_PREFIX) else "",
         "licence": "" if rights is None else rights.get("rightsIdentifier", ""),
-        "publisher": " ".join(join_text(part).strip() for part in element.iterfind(".//{*}resource/{*}publisher")),
+        "publisher": _join_texts(element, "resource/publisher"),
     }
-    keys["creators"] = [person for person in keys["creators"] if person["name"]]
-    keys["contributors"] = [person for person in keys["contributors"] if person["name"]]
     return {name: value for name, value in keys.items() if value}
+
+
+def _join_texts(element: etree._Element, path: str) -> str:
+    """Join the texts of all descendants with a path of two names."""
+    parent, name = path.split("/")
+    return " ".join(join_text(part).strip() for part in element.iterfind(f".//{{*}}{parent}/{{*}}{name}"))
+
+
+def _list_people(element: etree._Element, kind: str) -> list[dict[str, str]]:
+    people = (_read_person(part, kind) for part in element.iterfind(f".//{{*}}{kind}s/{{*}}{kind}"))
+    return [person for person in people if person["name"]]
 
 
 def _read_person(element: etree._Element, kind: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from lxml import etree
 from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS
 from hven.plugins.directories.oai_harvest import XSI_TYPE_ATTRIBUTE, HarvestOptions, OaiHarvest
 from hven.plugins.migration.metadata_conversion import BIBCODE_PATTERN, clean_text
+from hven.plugins.migration.service_conversion import format_test_request
 from hven.plugins.service_migration.remote_documents import find_text, join_text
 from hven.plugins.service_migration.vosi_documents import list_interfaces
 
@@ -138,7 +138,4 @@ def _read_test_query(resource: etree._Element) -> str:
     element = resource.find(".//{*}testQuery")
     if element is None:
         return ""
-    values = {name: find_text(element, name) for name in ("ra", "dec", "sr")}
-    if all(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", value) for value in values.values()):
-        return "RA={ra}&DEC={dec}&SR={sr}".format(**values)
-    return ""
+    return format_test_request({name: find_text(element, name) for name in ("ra", "dec", "sr")})

@@ -226,7 +226,9 @@ def list_objects(answer: Any, name: str) -> list[Mapping[str, Any]]:
     SourceError
         It is missing, or is no list of objects.
     """
-    entries = answer.get(name) if isinstance(answer, dict) else None
+    entries = None
+    if isinstance(answer, dict):
+        entries = answer.get(name)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"`{name}` is not a list of objects")
     return entries
