@@ -65,6 +65,8 @@ def test_addresses_of_jdbc(address: str, user: str, password: str, expected: str
         ("timestamp without time zone", "timestamp"),
         ("numeric(8,2)", "float64"),
         ("int2", "int16"),
+        ("ushort", "int32"),
+        ("uint", "int64"),
         ("", "string"),
     ],
 )
@@ -136,6 +138,24 @@ def test_tables_of_two_schemas_of_vollt_can_have_one_name(settings: Settings) ->
     assert "more.STARS is the table STARS_2, because STARS is there already" in site_files.read_report("archive")
 
 
+@pytest.mark.parametrize(("collection", "expected"), [("*", ["buoy_1", "buoy_1_2"]), ("sea", ["sea"])])
+def test_data_sets_whose_names_are_equal_in_adql_are_all_kept(
+    settings: Settings, collection: str, expected: list[str]
+) -> None:
+    data_sets = "".join(
+        f"<dataset type='EDDTableFromParquetFiles' datasetID='{name}'><fileDir>.</fileDir>"
+        "<fileNameRegex>a.parquet</fileNameRegex><dataVariable><sourceName>a</sourceName><dataType>int</dataType>"
+        "</dataVariable></dataset>"
+        for name in ("buoy-1", "buoy 1")
+    )
+    text = f"<erddapDatasets>{data_sets}</erddapDatasets>"
+    site_files = convert_text_file(settings, collection, "datasets.xml", text)
+    assert [draft.name for draft in site_files.drafts] == expected
+    if collection != "*":
+        assert list(site_files.load_descriptor("sea")["tables"]) == ["buoy_1", "buoy_1_2"]
+        assert "is the table buoy_1_2, because buoy_1 is there already" in site_files.read_report("sea")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -178,14 +198,35 @@ def test_schemas_of_felis(settings: Settings) -> None:
     assert "line 30: oracle:storage of columns has no counterpart" in report
 
 
+def test_schemas_of_felis_take_columns_from_others(settings: Settings) -> None:
+    folder = settings.directory / "documents/felis"
+    text = """\
+name: products
+tables:
+- name: Detection
+  columnRefs: {base: {Star: {number: {ref_name: starId, overrides: {description: Number of the star}}, ra: }}}
+resources: {base: {uri: survey.yaml}}
+"""
+    site_files = convert_text_file(settings, "products", "felis/products.yaml", text)
+    assert folder.joinpath("survey.yaml").is_file()
+    columns = site_files.load_descriptor("products")["tables"]["Detection"]["columns"]
+    assert columns["number"]["description"] == "Number of the star"
+    assert columns["ra"] == {
+        "type": "float64",
+        "unit": "deg",
+        "ucd": "pos.eq.ra;meta.main",
+        "description": "Right ascension",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tables:\n- columns:\n  - datatype: int\n  - {", "not plain YAML"),
+        ("tables:\n- columns:\n  - datatype: int\n  - {", "not YAML"),
         ("tables: &a\n- datatype: int\nmore: *a\n", "aliases"),
-        ("tables:\n  datatype: !!python/object/apply:os.system ['touch /tmp/ran']\n", "not plain YAML"),
-        (f"tables:\n- datatype: {'[' * 3000}\n", "not plain YAML"),
-        ("- name: a\n  datatype: int\n\ntables:\n", "not plain YAML"),
+        ("tables:\n  datatype: !!python/object/apply:os.system ['touch /tmp/ran']\n", "not YAML"),
+        (f"tables:\n- datatype: {'[' * 3000}\n", "not YAML"),
+        ("- name: a\n  datatype: int\n\ntables:\n", "not YAML"),
     ],
 )
 def test_bad_yaml(settings: Settings, text: str, message: str) -> None:

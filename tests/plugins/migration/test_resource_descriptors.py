@@ -194,7 +194,7 @@ def test_a_limit_with_faults_closes_the_table(tmp_path: Path, limit: str) -> Non
     draft = {"collection": "sky", "title": "Sky", "description": "Stars", "tables": {"main": table}}
     table.update(yaml.safe_load(limit))
     report = MigrationReport()
-    prune_draft(draft, settings=settings, files={}, write_text=yaml.safe_dump, report=report, lines={})
+    prune_draft(draft, settings=settings, report=report)
     assert table["access"] == "private"
     assert not table.keys() & {"where", "map"}
     assert any("so the table is private" in text for text in report.decisions) == ("nothing" in limit)
@@ -258,6 +258,16 @@ def test_descriptors_of_one_schema_become_one_collection(settings: Settings) -> 
         )
     site_files = convert(settings, "zones", settings.directory / "inputs")
     assert list(site_files.load_descriptor("zones")["tables"]) == ["north", "south"]
+
+
+def test_a_table_that_two_descriptors_define_is_a_decision(settings: Settings) -> None:
+    for name in ("north", "south"):
+        (settings.directory / f"inputs/{name}.rd").write_text(
+            '<resource schema="zones"><table id="main" onDisk="True"><column name="a"/></table></resource>'
+        )
+    site_files = convert(settings, "zones", settings.directory / "inputs")
+    report = site_files.read_report("zones")
+    assert "south.rd:1: another descriptor has a table main, too: only that one was converted" in report
 
 
 def test_options_for_single_tables_are_refused(settings: Settings) -> None:

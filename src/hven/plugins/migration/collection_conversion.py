@@ -15,7 +15,9 @@ from hven.plugins.migration.column_conversion import (
     ColumnConverter,
     apply_epn_standard,
     is_epn_table,
+    list_position_columns,
 )
+from hven.plugins.migration.document_parts import set_primary_key
 from hven.plugins.migration.draft_building import CODE_FILE, DraftBuilder, list_paths, order_keys
 from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.plugins.drafts.document_drafts import CollectionDraft
-    from hven.plugins.migration.migration_report import MigrationReport
     from hven.plugins.migration.python_expressions import TranslatedExpression
     from hven.plugins.migration.resource_xml import Element
 
@@ -125,25 +126,17 @@ class CollectionConverter:
                 resource, f"the schema was {schema!r}: queries that name it need `hven new {schema.lower()}` instead"
             )
         converter = _ResourceConverter(
-            collection=self._name,
-            settings=self._settings,
+            builder=self._builder,
             resource=resource,
             resource_directory=_find_resource_directory(path, resource),
             macros=macros,
             code_file=self._code_file,
-            report=self._report,
-            format_path=self._builder.format_path,
             store_connection=self._keep_connection,
             find_table=lambda reference: expander.find_table(reference, path),
         )
         converter.convert_tables()
-        for table_name, table in converter.tables.items():
-            self._builder.tables.setdefault(table_name, table)
-        for table_name, notes in converter.notes.items():
-            self._builder.table_notes.setdefault(table_name, []).extend(notes)
-        self._builder.mapping_lines |= converter.mapping_lines
         services = ServiceConverter(self._name, descriptor_id, self._report)
-        services.convert_services(resource, list(converter.tables), converter.epn_tables)
+        services.convert_services(resource, converter.table_names, converter.epn_tables)
         for key, value in services.registry.items():
             registry = self._draft.setdefault("registry", {})
             if isinstance(value, dict):
@@ -177,41 +170,35 @@ class _ResourceConverter:
     def __init__(
         self,
         *,
-        collection: str,
-        settings: Settings,
+        builder: DraftBuilder,
         resource: Element,
         resource_directory: Path,
         macros: MacroValues,
         code_file: MovedCodeFile,
-        report: MigrationReport,
-        format_path: Callable[[Path], str],
         store_connection: Callable[[Path], str],
         find_table: Callable[[str], Element | None],
     ) -> None:
-        self._collection = collection
-        self._settings = settings
+        self._builder = builder
+        self._report = builder.report
         self._resource = resource
         self._macros = macros
         self._code_file = code_file
-        self._report = report
         self._table_elements = _map_elements_by_id(resource, "table")
         self._procedures = _map_elements_by_id(resource, "procDef")
         self._rowmakers = _map_elements_by_id(resource, "rowmaker")
         self._columns = ColumnConverter(
-            lambda reference: self._table_elements.get(reference) or find_table(reference), report
+            lambda reference: self._table_elements.get(reference) or find_table(reference), self._report
         )
         self._sources: dict[int, ConvertedSource | None] = {}
         self._grammars = GrammarConverter(
             resource_directory=resource_directory,
-            format_path=format_path,
+            format_path=builder.format_path,
             code_file=code_file,
             store_connection=store_connection,
-            report=report,
+            report=self._report,
         )
-        self.tables: dict[str, dict[str, Any]] = {}
-        self.notes: dict[str, list[str]] = {}
+        self.table_names: list[str] = []
         self.epn_tables: list[str] = []
-        self.mapping_lines: dict[tuple[str, str], Element] = {}
 
     def convert_tables(self) -> None:
         """Convert all tables on disk."""
@@ -277,8 +264,8 @@ class _ResourceConverter:
             if mapping.condition:
                 keys["where"] = mapping.condition
         title = keys.get("set", {}).get("service_title") if is_epn else None
-        if title is not None and title != self._collection:  # a rule of EPN-TAP
-            keys["set"]["service_title"] = self._collection
+        if title is not None and title != self._builder.name:  # a rule of EPN-TAP
+            keys["set"]["service_title"] = self._builder.name
             self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
         self._convert_table_keys(table, keys, columns, is_epn=is_epn)
         if columns and keys.get("view", "no view"):
@@ -286,7 +273,7 @@ class _ResourceConverter:
         self._convert_file_access(keys, columns, mapping)
         self._convert_preview(keys, mapping)
         filled_columns = mapping.filled_columns if source is not None else {column.lower() for column in columns}
-        obscore = build_obscore_keys(table, filled_columns, self._collection)
+        obscore = build_obscore_keys(table, filled_columns, self._builder.name)
         if obscore and "view" not in keys and "obs_id" in obscore.get("map", {}):
             keys["obscore"] = obscore
             self._report.add_decision(
@@ -294,8 +281,11 @@ class _ResourceConverter:
                 f"{name} is in ivoa.obscore, which SIA and SSA search: check `obscore`, and write what is missing",
             )
         for column, element in mapping.lines.items():
-            self.mapping_lines[name, column] = element
-        self.tables[name] = order_keys(keys, TABLE_KEY_ORDER)
+            self._builder.mapping_lines[name, column] = element
+        if name in self._builder.tables:
+            self._report.add_decision(table, f"another descriptor has a table {name}, too: only that one was converted")
+        self._builder.tables.setdefault(name, order_keys(keys, TABLE_KEY_ORDER))
+        self.table_names.append(name)
 
     def _convert_table_metadata(self, table: Element) -> dict[str, Any]:
         keys: dict[str, Any] = {}
@@ -307,7 +297,7 @@ class _ResourceConverter:
                 keys["description"] = clean_text(value)
         if "utype" in table.attributes and "epn" not in table.attributes["utype"].lower():
             keys["utype"] = table.attributes["utype"]
-        return {key: _replace_placeholders(value, self._settings) for key, value in keys.items()}
+        return {key: _replace_placeholders(value, self._builder.settings) for key, value in keys.items()}
 
     def _convert_imports(
         self, name: str, types: dict[str, str], imports: list[tuple[Element, Element]]
@@ -377,7 +367,7 @@ class _ResourceConverter:
         if source is not None:
             keys["source"] = source.options
             return
-        keys["source"] = build_database_source(self._collection, name)
+        keys["source"] = build_database_source(self._builder.name, name)
         self._report.add_decision(
             table,
             f"no data element fills {name}: its rows are read from DaCHS's database; put its address into the secret "
@@ -406,7 +396,7 @@ class _ResourceConverter:
                 attributes.pop("required", None)
         else:
             if not is_epn:
-                _add_primary_key(table, keys, names)
+                set_primary_key(keys, _find_listed_columns(table.get_value("primary"), names))
             _add_indexes(table, keys, names)
         self._convert_position(table, keys, columns, is_epn=is_epn)
         self._report_mixins(table)
@@ -427,8 +417,8 @@ class _ResourceConverter:
     def _convert_position(
         self, table: Element, keys: dict[str, Any], columns: Mapping[str, dict[str, Any]], *, is_epn: bool
     ) -> None:
-        position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
-        if all(position) and not is_epn and "view" not in keys:
+        position = list_position_columns(columns)
+        if position and not is_epn and "view" not in keys:
             keys["position"] = position
             self._report.add_result(table, "positions are indexed; cone searches use them")
 
@@ -516,12 +506,6 @@ def _is_probably_published(table: Element) -> bool:
     )
 
 
-def _add_primary_key(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
-    columns = _find_listed_columns(table.get_value("primary"), names)
-    if columns:
-        keys["primary"] = columns[0] if len(columns) == 1 else columns
-
-
 def _add_indexes(table: Element, keys: dict[str, Any], names: Mapping[str, str]) -> None:
     """Add the indexes of several columns."""
     groups = [_find_listed_columns(index.get_value("columns"), names) for index in table.list_children("index")]
@@ -536,10 +520,6 @@ def _find_listed_columns(text: str, names: Mapping[str, str]) -> list[str]:
     if not all(word in names for word in words):
         return []
     return [names[word] for word in words]
-
-
-def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:
-    return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")
 
 
 def _replace_placeholders(value: Any, settings: Settings) -> Any:

@@ -7,36 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.descriptor_sections import map_standard_column_optionality, map_standard_column_units
 from hven.model import units
+from hven.plugins.migration.document_parts import TYPE_WORDS
 from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS, ColumnFacts
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from hven.plugins.migration.migration_report import MigrationReport
 
 EPN_TAP_STANDARD = "epn-tap-2.0"
 EPN_TAP_MARKERS = {"granule_uid", "granule_gid", "obs_id", "dataproduct_type"}  # of version 2, by hand
-COLUMN_TYPES = {
-    "real": "float32",
-    "float": "float32",
-    "double precision": "float64",
-    "double": "float64",
-    "smallint": "int16",
-    "integer": "int32",
-    "int": "int32",
-    "bigint": "int64",
-    "bytea": "int16",
-    "boolean": "bool",
-    "date": "timestamp",
-    "timestamp": "timestamp",
-    "spoint": "point",
-    "scircle": "circle",
-    "spoly": "polygon",
-    "smoc": "moc",
-}
 DELIMITED_PREFIX = "quoted/"  # before names that SQL must write in double quotes
-DEFAULT_RANK = 20  # verbLevel of columns that state none
+ACCESS_COLUMNS = {"access_url", "access_format", "access_estsize"}
 DISPLAY_WORDS = {"dms": "sexagesimal", "hms": "sexagesimal", "time": "sexagesimal", "humanDate": "iso"}
 
 
@@ -125,7 +108,7 @@ class ColumnConverter:
         base = "" if match is None else match[1]
         if base in {"text", "unicode", "char", "varchar", "raw", "file", "unicodechar"}:
             return "string"
-        column_type = COLUMN_TYPES.get(base)
+        column_type = TYPE_WORDS.get(base)
         if match is None or column_type is None:
             self._report.add_decision(element, f"the type {text!r} became string")
             return "string"
@@ -174,7 +157,21 @@ def find_epn_mixin(table: Element) -> Element | None:
 
 def is_epn_table(table: Element, columns: Mapping[str, Any]) -> bool:
     """Return whether a table is one of EPN-TAP 2, by its mixin or by its columns."""
-    return find_epn_mixin(table) is not None or {name.lower() for name in columns} >= EPN_TAP_MARKERS
+    return find_epn_mixin(table) is not None or has_epn_columns(columns)
+
+
+def has_epn_columns(columns: Mapping[str, Any]) -> bool:
+    """Return whether a table has the columns by which tables of EPN-TAP 2 are recognised."""
+    return {name.lower() for name in columns} >= EPN_TAP_MARKERS
+
+
+def list_position_columns(columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """List the columns with the main right ascension and declination, by their UCDs; empty: one of them is missing."""
+    names: dict[str, str] = {}
+    for name, attributes in columns.items():
+        names.setdefault(str(attributes.get("ucd", "")).lower(), name)
+    position = [names.get(f"pos.eq.{axis};meta.main", "") for axis in ("ra", "dec")]
+    return position if all(position) else []
 
 
 def _is_same_unit(unit: str, other_unit: str) -> bool:
@@ -226,31 +223,48 @@ def apply_epn_standard(
     keys
         Keys of the table.
     """
-    standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
     mixin = find_epn_mixin(table)
-    frame = "" if mixin is None else mixin.get_value("spatial_frame_type")
-    optional_text = "" if mixin is None else mixin.get_value("optional_columns")
-    optional_names = {name.strip().lower() for name in optional_text.replace(",", " ").split()}
-    if mixin is not None and "localfile" in mixin.text:
-        optional_names |= {"access_url", "access_format", "access_estsize"}
-    own_names = {name.lower() for name in columns} & standard_columns.keys()
-    optional_names |= own_names | (used_names & standard_columns.keys())
+    frame = ""
+    optional_names: set[str] = set()
+    if mixin is not None:
+        frame = mixin.get_value("spatial_frame_type")
+        optional_names = set(mixin.get_value("optional_columns").lower().replace(",", " ").split())
+        if "localfile" in mixin.text:
+            optional_names |= ACCESS_COLUMNS
     for text in find_unit_differences(columns):
         report.add_decision(table, text)
-    for name in [name for name in columns if name.lower() in standard_columns]:
-        del columns[name]
-    unknown_names = sorted(optional_names - standard_columns.keys())
-    for name in unknown_names:
+    for name in sorted(optional_names - map_standard_column_optionality(EPN_TAP_STANDARD).keys()):
         report.add_decision(mixin, f"the optional column {name} is none of EPN-TAP 2.0: describe it under `columns`")
-    keys: dict[str, Any] = {"standard": EPN_TAP_STANDARD}
-    optional_list = [name for name, is_optional in standard_columns.items() if is_optional and name in optional_names]
-    access_names = {"access_url", "access_format", "access_estsize"}
-    if access_names & set(optional_list):
-        optional_list = [name for name in optional_list if name not in access_names]
-        optional_list.insert(0, "access")
-    if optional_list:
-        keys["optional"] = optional_list
-    if frame:
-        keys["frame"] = frame.lower()
+    keys = replace_epn_columns(columns, optional_names | used_names, frame)
     report.add_result(mixin or table, f"{table.get_value('id')}: {EPN_TAP_STANDARD} with {len(columns)} own columns")
     return keys
+
+
+def replace_epn_columns(
+    columns: dict[str, dict[str, Any]], optional_names: Collection[str], frame: str
+) -> dict[str, Any]:
+    """Replace columns of EPN-TAP by the standard.
+
+    Parameters
+    ----------
+    columns
+        Columns of the table; those of the standard are removed.
+    optional_names
+        Columns of the standard that the table has beside its own, in lower case.
+    frame
+        Frame of its coordinates; empty: none is stated.
+
+    Returns
+    -------
+    keys
+        Keys of the table.
+    """
+    standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
+    names = {*optional_names, *(name.lower() for name in columns)}
+    for name in [name for name in columns if name.lower() in standard_columns]:
+        del columns[name]
+    optional = [name for name, is_optional in standard_columns.items() if is_optional and name in names]
+    if not ACCESS_COLUMNS.isdisjoint(optional):
+        optional = ["access", *(name for name in optional if name not in ACCESS_COLUMNS)]
+    keys = {"standard": EPN_TAP_STANDARD, "optional": optional, "frame": frame.lower()}
+    return {key: value for key, value in keys.items() if value}

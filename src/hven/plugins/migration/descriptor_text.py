@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.yaml_text import (
@@ -34,7 +35,9 @@ MAX_KEY_WIDTH = 28
 
 
 def write_descriptor_text(
-    draft: Mapping[str, Any], heading: Sequence[str], table_notes: Mapping[str, list[str]]
+    draft: Mapping[str, Any],
+    heading: Sequence[str] = (),
+    table_notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """Write a descriptor.
 

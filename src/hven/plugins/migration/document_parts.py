@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
@@ -13,25 +14,26 @@ from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE, DraftB
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from hven.plugins.drafts.document_drafts import DocumentDraftRequest
 
 SIGNATURE_BYTES = 64 << 10
 MAX_LISTED_PARTS = 12
-# types of SQL, VOTable, TAP, Java and Felis
+# types of SQL, VOTable, TAP, pgSphere, Java and Felis
 TYPE_WORDS = {
     **dict.fromkeys(("boolean", "bool"), "bool"),
-    **dict.fromkeys(("unsignedbyte", "byte", "ubyte", "short", "smallint", "int2", "tinyint"), "int16"),
+    **dict.fromkeys(("unsignedbyte", "byte", "ubyte", "short", "smallint", "int2", "tinyint", "bytea"), "int16"),
     **dict.fromkeys(("int", "integer", "int4", "mediumint", "serial", "ushort"), "int32"),
     **dict.fromkeys(("long", "bigint", "int8", "bigserial", "uint", "ulong"), "int64"),
     **dict.fromkeys(("float", "real", "float4"), "float32"),
     **dict.fromkeys(("double", "double precision", "float8", "numeric", "decimal"), "float64"),
     **dict.fromkeys(("timestamp", "timestamptz", "datetime", "date"), "timestamp"),
-    "point": "point",
-    "circle": "circle",
-    "polygon": "polygon",
+    **dict.fromkeys(("point", "spoint"), "point"),
+    **dict.fromkeys(("circle", "scircle"), "circle"),
+    **dict.fromkeys(("polygon", "spoly"), "polygon"),
+    "smoc": "moc",
 }
 _JDBC_PATTERN = re.compile(r"jdbc:(postgresql|mysql|mariadb):(?://([^/?]*)/)?([^?]*)(?:\?(.*))?")
 
@@ -58,9 +60,39 @@ def choose_name(name: str, default: str) -> str:
     return name if identifier == name.lower() else identifier
 
 
-def count_columns(columns: Mapping[str, Any]) -> str:
-    """Write how many columns there are."""
-    return "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+def choose_free_name(name: str, used_names: Iterable[str]) -> str:
+    """Choose a name, with a number behind it if others have it; case does not matter."""
+    lower_names = {used_name.lower() for used_name in used_names}
+    numbers = itertools.count(2)
+    chosen_name = name
+    while chosen_name.lower() in lower_names:
+        chosen_name = f"{name}_{next(numbers)}"
+    return chosen_name
+
+
+def add_table(builder: DraftBuilder, name: str, keys: dict[str, Any], place: Element, noun: str) -> None:
+    """Add a table, under another name if two names of the document become one in ADQL.
+
+    Parameters
+    ----------
+    builder
+        The collection.
+    name
+        Name of the table in the document.
+    keys
+        Keys of the table.
+    place
+        Where the document describes it.
+    noun
+        What the document calls a table, and its whole name, for the report.
+    """
+    base = choose_name(name, "main")
+    table_name = choose_free_name(base, builder.tables)
+    if table_name != base:
+        builder.report.add_decision(place, f"{noun} is the table {table_name}, because {base} is there already")
+    builder.tables[table_name] = keys
+    count = len(keys["columns"])
+    builder.report.add_result(place, f"{noun} with {count} column{'' if count == 1 else 's'}")
 
 
 def build_place(line: int, file: str = "") -> Element:
@@ -100,7 +132,9 @@ def create_builders(
     if not parts:
         raise UsageError(f"{request.path.name} describes no {noun}", remedy="check the file")
     names_by_collection: dict[str, list[str]] = {request.name: list(parts)}
-    lower_names = {to_adql_identifier(name, noun).lower(): name for name in parts}
+    lower_names: dict[str, str] = {}
+    for name in parts:
+        lower_names[choose_free_name(to_adql_identifier(name, noun), lower_names)] = name
     if request.name == ALL_COLLECTIONS:
         names_by_collection = {lower_name: [name] for lower_name, name in lower_names.items()}
     elif request.name.lower() in lower_names:
@@ -152,3 +186,9 @@ def set_value(values: dict[str, Any], key: str, value: str) -> None:
     """Set a key to a text in which runs of blanks are one, unless the text is empty."""
     if value.strip():
         values[key] = " ".join(value.split())
+
+
+def set_primary_key(keys: dict[str, Any], columns: Sequence[str]) -> None:
+    """Set the primary key of a table, unless it has no columns."""
+    if columns:
+        keys["primary"] = columns[0] if len(columns) == 1 else list(columns)

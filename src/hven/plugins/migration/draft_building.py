@@ -41,8 +41,6 @@ class DraftBuilder:
         The keys of the descriptor, except the tables.
     tables
         The tables by their names.
-    table_notes
-        Comments of tables by their names.
     report
         What was understood and what not.
     notes
@@ -58,7 +56,6 @@ class DraftBuilder:
         self.settings = settings
         self.draft: dict[str, Any] = {"collection": name}
         self.tables: dict[str, dict[str, Any]] = {}
-        self.table_notes: dict[str, list[str]] = {}
         self.report = MigrationReport()
         self.notes: list[str] = []
         self.settings_lines: list[str] = []
@@ -94,9 +91,8 @@ class DraftBuilder:
         prune_draft(
             self.draft,
             settings=self.settings,
-            files={CODE_FILE: code_text} if code_text else {},
-            write_text=lambda draft: write_descriptor_text(draft, (), self.table_notes),
             report=self.report,
+            files={CODE_FILE: code_text} if code_text else {},
             lines=self.mapping_lines,
         )
         if self.settings_lines:
@@ -116,7 +112,7 @@ class DraftBuilder:
         )
         return CollectionDraft(
             name=self.name,
-            text=write_descriptor_text(self.draft, self._write_heading(origin), self.table_notes),
+            text=write_descriptor_text(self.draft, self._write_heading(origin)),
             files=files,
             notes=[*self.notes, f"{summary}: read {REPORT_FILE}"],
         )

@@ -10,12 +10,14 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor import check_descriptor
+from hven.plugins.migration.descriptor_text import write_descriptor_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from hven.model.settings import Settings
     from hven.plugins.migration.migration_report import MigrationReport
@@ -35,10 +37,9 @@ def prune_draft(
     draft: dict[str, Any],
     *,
     settings: Settings,
-    files: Mapping[str, str],
-    write_text: Callable[[Mapping[str, Any]], str],
     report: MigrationReport,
-    lines: Mapping[tuple[str, str], Element],
+    files: Mapping[str, str] = MappingProxyType({}),
+    lines: Mapping[tuple[str, str], Element] = MappingProxyType({}),
 ) -> None:
     """Check a draft and remove the entries with errors, which the report then lists.
 
@@ -50,12 +51,10 @@ def prune_draft(
         The descriptor; changed.
     settings
         Settings of the site.
-    files
-        Files beside it.
-    write_text
-        Writes the text of a draft.
     report
         Where removed entries are noted.
+    files
+        Files beside it.
     lines
         Lines of the resource descriptor from which mappings come, by table and column.
     """
@@ -65,7 +64,8 @@ def prune_draft(
             (directory / file_name).write_text(text, encoding="utf-8")
         path = directory / f"{name}.yaml"
         for _ in range(MAX_CHECK_ROUNDS):
-            path.write_text(write_text(_move_paths(draft, f"../../{name}")), encoding="utf-8")
+            text = write_descriptor_text(_move_paths(draft, f"../../{name}"))
+            path.write_text(text, encoding="utf-8")
             errors = [fault for fault in check_descriptor(path, settings) if fault.severity == "error"]
             if not any(
                 _close_table(draft, fault.message, report) or _remove_faulty_entry(draft, fault.message, report, lines)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.plugins.migration.document_parts import (
+    add_table,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     keep_jdbc_address,
@@ -177,8 +177,7 @@ class _DatasetConverter:
         minutes = dataset.get_value("reloadEveryNMinutes")
         if minutes.isdigit() and int(minutes):
             self._builder.draft.setdefault("sync", {"every": f"{int(minutes)} min"})
-        self._builder.tables[choose_name(self._name, "main")] = keys
-        self._report.add_result(dataset, f"the data set {self._name} ({self._type}): {count_columns(keys['columns'])}")
+        add_table(self._builder, self._name, keys, dataset, f"the data set {self._name} ({self._type})")
 
     def _convert_source(self) -> dict[str, Any] | None:
         dataset = self._dataset

@@ -5,57 +5,36 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from hven.model.errors import SourceError, TextPlace
+from hven.descriptor.api.table_descriptions import TableDescriptionRequest
 from hven.plugins.migration.document_parts import (
+    add_table,
     build_place,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     read_head,
+    set_primary_key,
     set_value,
 )
-from hven.plugins.migration.resource_xml import read_document
+from hven.plugins.schema_documents.felis import read_felis_schema
+from hven.sources import SourceContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from hven.plugins.drafts.document_drafts import CollectionDraft, DocumentDraftRequest
     from hven.plugins.migration.draft_building import DraftBuilder
+    from hven.plugins.schema_documents.felis import FelisColumn, FelisConstraint, FelisObject, FelisSchema, FelisTable
 
-LINE_KEY = "\0line"  # no key of YAML text
-MAX_DEPTH = 40
-MAX_NODES = 1_000_000
 _FELIS_KEYS = re.compile(rb"^\s*-?\s*[\"']?(@id|datatype|tap:table_index|ivoa:ucd|columnRefs)[\"']?\s*:", re.MULTILINE)
 _TABLES_KEY = re.compile(rb"^tables\s*:", re.MULTILINE)
 _HVEN_KEY = re.compile(rb"^collection\s*:", re.MULTILINE)
 # keys that say nothing to Hven
-IGNORED_KEYS = {
-    LINE_KEY,
-    "@id",
-    "name",
-    "description",
-    "columns",
-    "columnGroups",
-    "columnRefs",
-    "constraints",
-    "indexes",
-    "primaryKey",
-    "tables",
-    "version",
-    "resources",
-    "tap:table_index",
-    "mysql:engine",
-    "mysql:charset",
-}
-COLUMN_KEYS = {
-    LINE_KEY,
-    *("@id", "name", "description", "datatype", "length", "precision", "nullable", "value", "autoincrement"),
-    *("ivoa:ucd", "ivoa:unit", "fits:tunit", "tap:column_index", "tap:principal", "tap:std", "votable:datatype"),
-    *("votable:arraysize", "votable:xtype", "votable:utype", "mysql:datatype", "postgresql:datatype"),
+IGNORED_KEYS = {"version", "mysql:engine", "mysql:charset"}
+IGNORED_COLUMN_KEYS = {
+    *("precision", "value", "autoincrement", "tap:column_index"),
+    *("votable:datatype", "votable:xtype", "mysql:datatype", "postgresql:datatype"),
 }
 PRINCIPAL_RANK = 5
 
@@ -88,161 +67,94 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
     Raises
     ------
     SourceError
-        The file cannot be read, or is no YAML.
+        The file cannot be read, or is no schema as Felis defines it.
     ConflictError
         A file exists that would be written.
     """
-    schema = read_yaml(request.path)
+    schema = read_felis_schema(TableDescriptionRequest(name=request.name, path=request.path, context=SourceContext()))
     drafts: list[CollectionDraft] = []
-    for builder, _ in create_builders(request, {str(schema.get("name", "schema")): schema}, "Felis", "schema").values():
-        set_value(builder.draft, "description", str(schema.get("description") or ""))
+    for builder, _ in create_builders(request, {schema.name: schema}, "Felis", "schema").values():
+        set_value(builder.draft, "description", schema.description or "")
         _note_unknown_keys(builder, schema, IGNORED_KEYS, "the schema")
         secret = f"${builder.name.upper()}_DB"
         builder.report.add_decision(None, f"Felis names no database: put its address into the secret {secret[1:]}")
-        for table in _iterate_mappings(schema.get("tables")):
-            _convert_table(builder, table, f"{schema.get('name')}", secret)
+        for table in schema.tables:
+            _convert_table(builder, schema, table, secret)
         drafts.append(builder.build_draft([request.path.name]))
     return drafts
 
 
-class _LineLoader(yaml.SafeLoader):
-    """Reads plain YAML: no aliases, and in each mapping its line."""
-
-    node_count = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.node_count += 1
-        if self.check_event(yaml.AliasEvent) or self.node_count > MAX_NODES:
-            mark = self.get_mark()
-            raise yaml.MarkedYAMLError(problem="aliases, or more than a million values", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        mapping[LINE_KEY] = node.start_mark.line + 1
-        return mapping
+def _note_unknown_keys(builder: DraftBuilder, item: FelisObject, ignored_keys: Collection[str], what: str) -> None:
+    for key in (item.model_extra or {}).keys() - ignored_keys:
+        builder.report.add_omission(build_place(item.line), f"{key} of {what} has no counterpart")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping of YAML; each mapping has its line as `LINE_KEY`.
-
-    Raises
-    ------
-    SourceError
-        The file is no YAML, has aliases, or is no mapping.
-    """
-    text = read_document(path, path.name).decode("utf-8", errors="replace")
-    try:
-        value = yaml.load(text, _LineLoader)  # noqa: S506  (a safe loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        place, problem = TextPlace(file=path.name, line=1, column=1), "too many levels"
-        if isinstance(error, yaml.MarkedYAMLError):
-            problem = error.problem or "not YAML"
-            if error.problem_mark is not None:
-                mark = error.problem_mark
-                place = TextPlace(file=path.name, line=mark.line + 1, column=mark.column + 1)
-        raise SourceError(f"not plain YAML: {problem}", place=place, remedy="correct the file") from error
-    if not isinstance(value, dict):
-        raise SourceError(f"{path.name} is not a schema: it is a list or a text", remedy="check the file")
-    return value
-
-
-def _iterate_mappings(value: Any) -> Iterator[dict[str, Any]]:
-    for item in value if isinstance(value, list) else []:
-        if isinstance(item, dict):
-            yield item
-
-
-def _note_unknown_keys(builder: DraftBuilder, mapping: Mapping[str, Any], known_keys: set[str], what: str) -> None:
-    place = build_place(int(mapping.get(LINE_KEY, 0)))
-    for key in mapping:
-        if key not in known_keys:
-            builder.report.add_omission(place, f"{key} of {what} has no counterpart")
-
-
-def _convert_table(builder: DraftBuilder, table: dict[str, Any], schema: str, secret: str) -> None:
-    place = build_place(int(table[LINE_KEY]))
-    name = str(table.get("name", "main"))
+def _convert_table(builder: DraftBuilder, schema: FelisSchema, table: FelisTable, secret: str) -> None:
     _note_unknown_keys(builder, table, IGNORED_KEYS, "tables")
+    columns = {choose_name(column.name, "column"): _convert_column(builder, column) for column in table.columns}
     keys: dict[str, Any] = {}
-    set_value(keys, "description", str(table.get("description") or ""))
-    if isinstance(table.get("tap:table_index"), int):
-        keys["index"] = table["tap:table_index"]
-    names_by_id: dict[str, str] = {}
-    columns: dict[str, dict[str, Any]] = {}
-    for column in _iterate_mappings(table.get("columns")):
-        column_name = choose_name(str(column.get("name", "")), "column")
-        names_by_id[str(column.get("@id", "")).removeprefix("#")] = column_name
-        columns[column_name] = _convert_column(builder, column)
-    if table.get("columnRefs"):
-        builder.report.add_decision(place, f"columnRefs of {name}: copy these columns from the other schema")
-
-    def find_columns(references: Any) -> list[str]:
-        listed = references if isinstance(references, list) else [references]
-        ids = [str(item).removeprefix("#") for item in listed if item]
-        return [names_by_id.get(item, item.rpartition(".")[2]) for item in ids]
-
-    primary = [item for item in find_columns(table.get("primaryKey")) if item in columns]
-    if primary:
-        keys["primary"] = primary[0] if len(primary) == 1 else primary
-    for index in _iterate_mappings(table.get("indexes")):
-        indexed = [item for item in find_columns(index.get("columns")) if item in columns]
+    set_value(keys, "description", table.description or "")
+    if table.table_index is not None:
+        keys["index"] = table.table_index
+    set_primary_key(keys, _find_columns(schema, table.primary))
+    for index in table.indexes:
+        indexed = [name for name in _find_columns(schema, index.columns) if name in columns]
         if len(indexed) == 1:
             columns[indexed[0]]["indexed"] = True
         elif indexed:
             keys.setdefault("indexes", []).append(indexed)
         else:
-            builder.report.add_omission(build_place(int(index[LINE_KEY])), "an index of expressions")
-    keys["source"] = {"kind": "sql", "url": secret, "table": f"{schema}.{name}"}
+            builder.report.add_omission(build_place(index.line), "an index of expressions")
+    keys["source"] = {"kind": "sql", "url": secret, "table": f"{schema.name}.{table.name}"}
     keys["columns"] = columns
-    for constraint in _iterate_mappings(table.get("constraints")):
-        _convert_constraint(builder, constraint, keys, find_columns)
-    for group in _iterate_mappings(table.get("columnGroups")):
-        group_name = choose_name(str(group.get("name", "group")), "group")
-        keys.setdefault("groups", {})[group_name] = {"columns": find_columns(group.get("columns"))}
-    builder.tables[choose_name(name, "main")] = keys
-    builder.report.add_result(place, f"the table {name} with {count_columns(columns)}")
+    for constraint in table.constraints:
+        _convert_constraint(builder, schema, constraint, keys)
+    for group in table.groups:
+        group_columns = {"columns": _find_columns(schema, group.columns)}
+        keys.setdefault("groups", {})[choose_name(group.name, "group")] = group_columns
+    add_table(builder, table.name, keys, build_place(table.line), f"the table {table.name}")
+
+
+def _find_columns(schema: FelisSchema, references: Sequence[str]) -> list[str]:
+    return [choose_name(schema.resolve_column(reference)[1], "column") for reference in references]
 
 
 def _convert_constraint(
-    builder: DraftBuilder, constraint: dict[str, Any], keys: dict[str, Any], find_columns: Any
+    builder: DraftBuilder, schema: FelisSchema, constraint: FelisConstraint, keys: dict[str, Any]
 ) -> None:
-    place = build_place(int(constraint[LINE_KEY]))
-    kind = constraint.get("@type")
-    columns = find_columns(constraint.get("columns"))
-    if kind == "Unique" and len(columns) == 1 and columns[0] in keys["columns"]:
+    columns = _find_columns(schema, constraint.columns)
+    if constraint.kind == "Unique" and len(columns) == 1 and columns[0] in keys["columns"]:
         keys["columns"][columns[0]]["unique"] = True
-    elif kind == "ForeignKey":
-        references = [str(item).removeprefix("#") for item in constraint.get("referencedColumns") or ()]
-        target = references[0].partition(".")[0] if references else ""
-        name = choose_name(str(constraint.get("name", "key")), "key")
-        keys.setdefault("keys", {})[name] = {
+    elif constraint.kind == "ForeignKey" and constraint.referenced_columns:
+        keys.setdefault("keys", {})[choose_name(constraint.name, "key")] = {
             "columns": columns,
-            "target": choose_name(target, "main"),
-            "target_columns": [item.rpartition(".")[2] for item in references],
+            "target": choose_name(schema.resolve_column(constraint.referenced_columns[0])[0], "main"),
+            "target_columns": _find_columns(schema, constraint.referenced_columns),
         }
     else:
-        stated = constraint.get("expression") or ", ".join(columns)
-        builder.report.add_decision(place, f"a constraint {kind} ({stated}): write it as `rules`")
+        stated = constraint.expression or ", ".join(columns)
+        builder.report.add_decision(
+            build_place(constraint.line), f"a constraint {constraint.kind} ({stated}): write it as `rules`"
+        )
 
 
-def _convert_column(builder: DraftBuilder, column: dict[str, Any]) -> dict[str, Any]:
-    _note_unknown_keys(builder, column, COLUMN_KEYS, "columns")
-    place = build_place(int(column[LINE_KEY]))
-    word = str(column.get("datatype", ""))
-    size = str(column.get("votable:arraysize", ""))
-    attributes: dict[str, Any] = {"type": find_type(word)}
-    if attributes["type"] == "string" and word not in {"char", "string", "unicode", "text", ""}:
-        builder.report.add_decision(place, f"the type {word!r} has no counterpart: string")
+def _convert_column(builder: DraftBuilder, column: FelisColumn) -> dict[str, Any]:
+    _note_unknown_keys(builder, column, IGNORED_COLUMN_KEYS, "columns")
+    place = build_place(column.line)
+    attributes: dict[str, Any] = {"type": find_type(column.datatype)}
+    if attributes["type"] == "string" and column.datatype not in {"char", "string", "unicode", "text"}:
+        builder.report.add_decision(place, f"the type {column.datatype!r} has no counterpart: string")
+    size = str(column.arraysize or "")
     if re.fullmatch(r"\d+|\*", size) and size != "1" and attributes["type"] not in {"string", "timestamp"}:
         attributes["type"] += f"[{size}]"
-    for key, names in (("unit", ("ivoa:unit", "fits:tunit")), ("ucd", ("ivoa:ucd",)), ("utype", ("votable:utype",))):
-        set_value(attributes, key, next((str(column[name]) for name in names if column.get(name)), ""))
-    set_value(attributes, "description", str(column.get("description") or ""))
-    if column.get("tap:principal") == 1:
+    set_value(attributes, "unit", column.unit or column.fits_unit or "")
+    set_value(attributes, "ucd", column.ucd or "")
+    set_value(attributes, "utype", column.utype or "")
+    set_value(attributes, "description", column.description or "")
+    if column.principal == 1:
         attributes["rank"] = PRINCIPAL_RANK
-    if column.get("nullable") is False:
+    if column.nullable is False:
         attributes["required"] = True
-    if "value" in column:
+    if "value" in (column.model_extra or {}):
         builder.report.add_omission(place, "default values (`value`): the database has filled them")
     return attributes

@@ -27,7 +27,9 @@ LICENCES = {
     "spdx.org/licenses/cc-by-4.0": "CC-BY-4.0",
     "spdx.org/licenses/cc0-1.0": "CC0-1.0",
 }
-WAVEBANDS = ("Radio", "Millimeter", "Infrared", "Optical", "UV", "EUV", "X-ray", "Gamma-ray")
+WAVEBANDS = {  # by their names in lower case
+    name.lower(): name for name in ("Radio", "Millimeter", "Infrared", "Optical", "UV", "EUV", "X-ray", "Gamma-ray")
+}
 # meta items that may occur several times, and the key that has all of them
 JOINED_KEYS = {"facility": "facility", "instrument": "instrument", "contentlevel": "content_level"}
 # meta items that Hven computes, or that only DaCHS uses, with the reason
@@ -68,6 +70,11 @@ def clean_text(text: str) -> str:
     text = re.sub(r"</?\w+[^<>]*>", "", text)
     paragraphs = re.split(r"\n\s*\n", textwrap.dedent(text).strip())
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip())
+
+
+def find_licence(text: str) -> str | None:
+    """Find the licence whose address is in a text; None: there is none."""
+    return next((name for address, name in LICENCES.items() if address in text.lower()), None)
 
 
 class MetadataConverter:
@@ -187,9 +194,8 @@ class MetadataConverter:
         self._keys["publisher"] = " ".join(text.split())
 
     def _convert_rights(self, text: str) -> None:
-        address = text.lower().rstrip("/")
-        licence = next((name for place, name in LICENCES.items() if place in address), None)
-        if licence:
+        licence = find_licence(text)
+        if licence is not None:
             self._keys["licence"] = licence
             return
         self._keys.setdefault("acknowledgement", clean_text(text))
@@ -214,8 +220,8 @@ class MetadataConverter:
 
     def _convert_coverage_waveband(self, text: str) -> None:
         for word in re.split(r"[,;#]\s*", text):
-            waveband = next((name for name in WAVEBANDS if name.lower() == word.strip().lower()), None)
-            if waveband:
+            waveband = WAVEBANDS.get(word.strip().lower())
+            if waveband is not None:
                 self._add_list_member("waveband", waveband)
             else:
                 self._report.add_omission(

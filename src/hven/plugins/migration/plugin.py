@@ -7,7 +7,7 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="migration",
     title="Draft descriptors from those of DaCHS, vollt, Felis, ERDDAP, SITools2 and MapServer, with a report",
-    uses=("drafts",),
+    uses=("drafts", "schema_documents"),
     extensions={
         "drafts.documents": (
             "hven.plugins.migration.resource_descriptors",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_MACRO_CHARACTERS = 1 << 20  # that macros put into one text
 VARIABLE_PREFIX = "hven_var_"  # before names of variables of a rowmaker
@@ -33,6 +33,44 @@ _STRING_PATTERN = re.compile(
     r"(?P<body>'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")"
 )
 _VARIABLE_PATTERN = re.compile(r"(?<![\w)\]])@([A-Za-z_]\w*)(\.sourceToken)?")
+
+
+def expand_macros(
+    pattern: re.Pattern[str], text: str, find_value: Callable[[re.Match[str]], str | None], max_characters: int
+) -> str:
+    """Replace the macros of a text; those without a value stay.
+
+    Parameters
+    ----------
+    pattern
+        How macros are written.
+    text
+        The text.
+    find_value
+        Finds the value of a macro; None: it has none.
+    max_characters
+        Number of characters that macros put into the text: macros inside macros may grow without end.
+
+    Raises
+    ------
+    SourceError
+        There are more.
+    """
+    character_count = 0
+
+    def replace_macro(match: re.Match[str]) -> str:
+        nonlocal character_count
+        value = find_value(match)
+        value = match[0] if value is None else value
+        character_count += len(value)
+        if character_count > max_characters:
+            raise SourceError(
+                f"the macros of one text expand to more than {max_characters >> 20} MiB: {text[:40]!r}",
+                remedy="correct the macros in a copy of the file",
+            )
+        return value
+
+    return pattern.sub(replace_macro, text)
 
 
 class MacroValues:
@@ -67,22 +105,12 @@ class MacroValues:
         if "\\" not in text:
             return text
         text = re.sub(r"\\\n\s*", " ", text)
-        character_count = 0
 
-        def replace_macro(match: re.Match[str]) -> str:
-            nonlocal character_count
-            value = self._find_value(match[1], re.findall(r"\{([^{}]*)\}", match[2]), table, columns)
-            value = match[0] if value is None else value
-            character_count += len(value)
-            if character_count > MAX_MACRO_CHARACTERS:  # macros inside macros may grow without end
-                raise SourceError(
-                    f"the macros of one text expand to more than {MAX_MACRO_CHARACTERS >> 20} MiB: {text[:40]!r}",
-                    remedy="correct the macros in a copy of the file",
-                )
-            return value
+        def find_value(match: re.Match[str]) -> str | None:
+            return self._find_value(match[1], re.findall(r"\{([^{}]*)\}", match[2]), table, columns)
 
         for _ in range(4):  # macros inside the values of others
-            replaced = _MACRO_PATTERN.sub(replace_macro, text)
+            replaced = expand_macros(_MACRO_PATTERN, text, find_value, MAX_MACRO_CHARACTERS)
             if replaced == text:
                 break
             text = replaced

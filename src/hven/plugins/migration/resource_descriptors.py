@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import SourceError, UsageError
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS, CollectionDraft
 from hven.plugins.migration.collection_conversion import CollectionConverter
+from hven.plugins.migration.document_parts import read_head
 from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE
 from hven.plugins.migration.resource_xml import read_resource_xml
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from hven.plugins.drafts.document_drafts import DocumentDraftRequest
 
-SIGNATURE_BYTES = 64 << 10
 MAX_DESCRIPTORS = 500  # of one folder
 MAX_SEARCHED_FILES = 100_000
 MAX_LISTED_SCHEMAS = 12
@@ -36,11 +36,7 @@ def is_collection_document(path: Path) -> bool:
     """
     if path.is_dir():
         return bool(_list_descriptors(path))
-    try:
-        with path.open("rb") as file:
-            head = file.read(SIGNATURE_BYTES)
-    except OSError:
-        return False
+    head = read_head(path)
     if path.suffix == ".rd":
         return b"<resource" in head or b"<" not in head
     return _SIGNATURE_PATTERN.search(head) is not None and b"<" in head

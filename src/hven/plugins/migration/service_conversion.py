@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 from hven.plugins.migration.metadata_conversion import list_meta_items
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hven.plugins.migration.migration_report import MigrationReport
     from hven.plugins.migration.resource_xml import Element
 
-PROTOCOLS = {  # renderer -> (name of the service in registry keys, path of the service)
-    "scs.xml": ("cone", "/cone/{table}"),
-    "siap.xml": ("sia", "/sia/{table}"),
-    "siap2.xml": ("sia2", "/sia2/{table}"),
-    "ssap.xml": ("ssa", "/ssa/{table}"),
+PROTOCOLS = {  # renderer -> protocol of Hven, which is the first part of the path of a service
+    "scs.xml": "cone",
+    "siap.xml": "sia",
+    "siap2.xml": "sia2",
+    "ssap.xml": "ssa",
 }
 WITHOUT_CODE_CORES = {"dbCore", "scsCore", "ssapCore", "siapCutoutCore", "productCore", "nullCore"}
 OTHER_RECORD_TEXT = "ivo://AUTHORITY/{} is another record of the collection: keep it as `registry: {{also: [..]}}`"
@@ -102,8 +104,8 @@ class ServiceConverter:
         for renderer in sorted(renderers):
             path = f"/{self._descriptor_id}/{name}/{renderer}"
             if renderer in PROTOCOLS and table in table_names:
-                protocol, target = PROTOCOLS[renderer]
-                self.aliases[path] = target.format(table=f"{self._collection}.{table}")
+                protocol = PROTOCOLS[renderer]
+                self.aliases[path] = f"/{protocol}/{self._collection}.{table}"
                 if renderer in published or not publications:
                     test = _find_test_request(service) if protocol == "cone" else ""
                     self._add_service_identifier(f"{table}.{protocol}", f"{self._descriptor_id}/{name}", test)
@@ -164,7 +166,23 @@ def _find_test_request(service: Element) -> str:
         for name, text, _ in list_meta_items(service)
         if name.lower().startswith("testquery.")
     }
+    return format_test_request(values)
+
+
+def format_test_request(values: Mapping[str, str]) -> str:
+    """Write the request by which validators test a cone search.
+
+    Parameters
+    ----------
+    values
+        ``ra``, ``dec`` and ``sr``.
+
+    Returns
+    -------
+    request
+        Its parameters; empty: one of the values is no number.
+    """
     numbers = [values.get(name, "") for name in ("ra", "dec", "sr")]
-    if not all(re.fullmatch(r"[-+]?\d+(\.\d*)?", number) for number in numbers):
+    if not all(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", number) for number in numbers):
         return ""
     return "RA={}&DEC={}&SR={}".format(*numbers)

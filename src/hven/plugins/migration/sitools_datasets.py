@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
 from hven.plugins.migration.document_parts import (
+    add_table,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     keep_jdbc_address,
     read_head,
+    set_primary_key,
     set_value,
 )
 from hven.plugins.migration.resource_xml import Element, read_xml
@@ -136,8 +137,7 @@ def _convert_dataset(
         if element.get_value("primaryKey") == "true"
     ]
     primary = [name for name in primary if name in columns]
-    if primary:
-        keys["primary"] = primary[0] if len(primary) == 1 else primary
+    set_primary_key(keys, primary)
     distinct = "DISTINCT " if dataset.get_value("distinct") == "true" else ""
     query = f"SELECT {distinct}{', '.join(selections)} {_write_sql_after_select_list(builder, dataset)}"
     keys["source"] = {"kind": "sql", "url": _find_database(builder, request, dataset, sources_folder), "query": query}
@@ -148,8 +148,7 @@ def _convert_dataset(
         builder.report.add_result(
             dataset.find_child("sitoolsAttachementForUsers"), f"the address {path} answers as before"
         )
-    builder.tables[choose_name(name, "main")] = keys
-    builder.report.add_result(dataset, f"the data set {name} with {count_columns(columns)}")
+    add_table(builder, name, keys, dataset, f"the data set {name}")
 
 
 def _write_reference(element: Element) -> str:

@@ -13,6 +13,7 @@ from collections import ChainMap
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, TextPlace
+from hven.plugins.migration.python_macros import expand_macros
 from hven.plugins.migration.resource_xml import Element, copy_element, read_resource_xml
 
 if TYPE_CHECKING:
@@ -274,21 +275,7 @@ def replace_macros(text: str, macros: Mapping[str, str]) -> str:
     r"""Replace the macros whose values are given; the others stay, and ``\\name`` becomes ``\name``."""
     if "\\" not in text:
         return text
-
-    character_count = 0
-
-    def replace_macro(match: re.Match[str]) -> str:
-        nonlocal character_count
-        value = macros.get(match[1], match[0])
-        character_count += len(value)
-        if character_count > MAX_EXPANDED_CHARACTERS:
-            raise SourceError(
-                f"the macros of one text expand to more than {MAX_EXPANDED_CHARACTERS >> 20} MiB",
-                remedy="correct the macros in a copy of the file",
-            )
-        return value
-
-    replaced = _MACRO_PATTERN.sub(replace_macro, text)
+    replaced = expand_macros(_MACRO_PATTERN, text, lambda match: macros.get(match[1]), MAX_EXPANDED_CHARACTERS)
     if not macros:
         return replaced
     return re.sub(r"\\\\(?=\w)", r"\\", replaced.replace("\\+", ""))

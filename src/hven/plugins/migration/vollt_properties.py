@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hven.model.errors import UserError
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS
 from hven.plugins.migration.document_parts import (
+    add_table,
     build_place,
     choose_name,
-    count_columns,
     create_builders,
     find_type,
     keep_jdbc_address,
@@ -105,6 +105,7 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             builder.report.add_decision(settings[names_of_metadata[0]][1] if names_of_metadata else start, fault)
         place = settings["jdbc_url"][1] if "jdbc_url" in settings else start
         secret = keep_jdbc_address(builder, request, address, place)
+        builder.report.add_result(place, "the rows of all tables stay in their database")
         for name in names:
             for table in schemas[name].list_children("table"):
                 _convert_table(builder, table, name, secret)
@@ -210,16 +211,7 @@ def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: s
             "target": key.get_value("targetTable"),
             "target_columns": [pair.get_value("targetColumn") for pair in pairs],
         }
-    base = name = choose_name(full_name.rpartition(".")[2], "main")
-    used_names = {used_name.lower() for used_name in builder.tables}
-    number = 2
-    while name.lower() in used_names:
-        name = f"{base}_{number}"
-        number += 1
-    if name != base:
-        builder.report.add_decision(table, f"{database_label} is the table {name}, because {base} is there already")
-    builder.tables[name] = keys
-    builder.report.add_result(table, f"the table {database_label} with {count_columns(columns)} stays in its database")
+    add_table(builder, full_name.rpartition(".")[2], keys, table, f"the table {database_label}")
 
 
 def _convert_column(column: Element) -> dict[str, Any]:

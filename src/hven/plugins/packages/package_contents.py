@@ -7,7 +7,7 @@ import json
 import os
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -109,11 +109,6 @@ class PackageContents:
         """The descriptor."""
         return self.citation.resource
 
-    @property
-    def modified(self) -> float:
-        """When the rows were last published, in seconds since 1970."""
-        return max((table.modified for table in self.row_tables), default=0.0)
-
     def compute_identity(self, form: str) -> str:
         """Return a digest of the published state: two packages with the same digest have the same bytes.
 
@@ -145,15 +140,15 @@ class PackageContents:
             # with their policies, which are the owner's; other packages can't be imported anyway
             "tables": {table.qualified_name: table_to_json(table) for table in self.tables if self.is_whole},
             "records": {
-                table.name: _describe_record(self.records[table.name], with_provenance=self.is_whole)
+                table.name: _describe_record(self.records[table.name], is_whole=self.is_whole)
                 for table in self.row_tables
             },
         }
 
 
-def _describe_record(record: SnapshotRecord, *, with_provenance: bool) -> dict[str, Any]:
+def _describe_record(record: SnapshotRecord, *, is_whole: bool) -> dict[str, Any]:
     facts = write_record_json(record)
-    if with_provenance:
+    if is_whole:
         return facts
     return {key: facts[key] for key in ("id", "run", "created")}
 
@@ -234,10 +229,9 @@ def collect_contents(
         if table.qualified_name not in records:
             reason = "its rows are computed when they are queried, so only its description is in the package"
             collector.lacking.append(LackingItem(path=table.qualified_name, status=LEFT_OUT, reason=reason))
-    if is_whole:
-        row_tables = [collector.create_whole_table(records[table.qualified_name]) for table in stored_tables]
-    else:
-        row_tables = [collector.create_reader_table(table, records[table.qualified_name]) for table in stored_tables]
+    row_tables = [
+        collector.create_row_table(table, records[table.qualified_name], is_whole=is_whole) for table in stored_tables
+    ]
     collector.add_products()
     if is_whole:
         collector.add_collection_files(citation.resource)
@@ -258,19 +252,6 @@ def collect_contents(
     )
 
 
-def _parse_time(text: str) -> float:
-    return datetime.fromisoformat(text).astimezone(UTC).timestamp()
-
-
-@dataclass(kw_only=True)
-class _Products:
-    """Products of a collection that a reader may know of."""
-
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    local_paths: set[str] = field(default_factory=set)
-    normal_paths: set[str] = field(default_factory=set)
-
-
 class _ContentCollector:
     """Collects tables and files of a collection with the rights of a reader."""
 
@@ -283,26 +264,16 @@ class _ContentCollector:
         self._principal = principal
         self._state = state
         self._name = name
-        self._products = _Products()
+        self._local_paths: set[str] = set()
+        self._normal_paths: set[str] = set()  # of products, to find those that differ only in their spelling
 
-    def create_whole_table(self, record: SnapshotRecord) -> RowTable:
-        """Create a table with all rows of a snapshot."""
-        rows = open_rows(self._site, record)
-        return RowTable(
-            table=record.table,
-            schema=record.table.arrow_schema,
-            open_batches=rows.read_batches,
-            modified=_parse_time(record.created),
-        )
-
-    def create_reader_table(self, table: Table, record: SnapshotRecord) -> RowTable:
-        """Create a table with the rows and columns that the reader may see."""
-        return RowTable(
-            table=table,
-            schema=table.arrow_schema,
-            open_batches=partial(self._query_rows, table),
-            modified=_parse_time(record.created),
-        )
+    def create_row_table(self, table: Table, record: SnapshotRecord, *, is_whole: bool) -> RowTable:
+        """Create a table with all rows of a snapshot, or with the rows and columns that the reader may see."""
+        created = datetime.fromisoformat(record.created).astimezone(UTC).timestamp()
+        if is_whole:
+            rows = open_rows(self._site, record)
+            return RowTable(table=record.table, open_batches=rows.read_batches, modified=created)
+        return RowTable(table=table, open_batches=partial(self._query_rows, table), modified=created)
 
     def _query_rows(self, table: Table) -> Iterator[pa.RecordBatch]:
         columns = ", ".join(adql.quote_adql_name(column.name) for column in table.columns)
@@ -371,9 +342,9 @@ class _ContentCollector:
         package_path = _name_product(path)
         fault = find_path_fault(f"{self._name}{LONGEST_PREFIX}{package_path}")
         normal_path = unicodedata.normalize("NFC", package_path)
-        if not fault and normal_path in self._products.normal_paths:
+        if not fault and normal_path in self._normal_paths:
             return "has the same name as another product, written with other Unicode characters"
-        self._products.normal_paths.add(normal_path)
+        self._normal_paths.add(normal_path)
         return fault
 
     def _add_lacking(self, path: str, status: str, error: HvenError) -> None:
@@ -383,7 +354,7 @@ class _ContentCollector:
     def _note_local_path(self, row: Mapping[str, Any]) -> None:
         path = locate_in_collection(row["path"], row["roots"])
         if path is not None:
-            self._products.local_paths.add(path)
+            self._local_paths.add(path)
 
     def _add_product(self, found_files: collection_files.FoundFiles, row: dict[str, Any]) -> None:
         read_range = collection_files.create_file_reader(self._context, row)
@@ -410,7 +381,7 @@ class _ContentCollector:
     def add_collection_files(self, resource: CollectionSpec) -> None:
         """Add the descriptor and the files beside it, without the products, and the standards of the site."""
         files = {f"collection/{name}": path for name, path in list_own_files(resource).items()}
-        for name in self._products.local_paths:
+        for name in self._local_paths:
             files.pop(f"collection/{name}", None)
         files |= self._list_site_standards(resource)
         for name, path in files.items():

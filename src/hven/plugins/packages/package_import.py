@@ -256,11 +256,7 @@ class PackageSource:
             self._unpack_folder("collection/", work_directory)
             with select_packages_of(settings):
                 resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", settings)
-            tables = [spec.table for spec in resource.tables if spec.table.utype == FILES_UTYPE]
-            if tables:
-                roots = tables[0].roots
-            else:
-                roots = ()
+            roots = next((spec.table.roots for spec in resource.tables if spec.table.utype == FILES_UTYPE), ())
             # a new directory for each run: the files of an earlier one may be published
             self._outside_directory = settings.directory / OUTSIDE_FOLDER / name / create_run_id()
             self._unpack_products(roots, work_directory, self._outside_directory)

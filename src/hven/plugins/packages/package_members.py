@@ -190,8 +190,6 @@ class RowTable:
     ----------
     table
         The table.
-    schema
-        Columns.
     open_batches
         Reads the rows in their stored order.
     modified
@@ -203,14 +201,13 @@ class RowTable:
     """
 
     table: Table
-    schema: pa.Schema
     open_batches: Callable[[], Iterator[pa.RecordBatch]]
     modified: float
     digest: TableDigest = field(init=False)
     sent_rows: SentRows = field(init=False)
 
     def __post_init__(self) -> None:
-        self.digest = TableDigest(self.schema)
+        self.digest = TableDigest(self.table.arrow_schema)
         self.sent_rows = SentRows(tables=(self.table,))
 
     @property
@@ -240,7 +237,7 @@ class RowTable:
             path=path,
             size=None,
             modified=self.modified,
-            read=lambda: iter((_write_parquet(self.schema, batches),)),
+            read=lambda: iter((_write_parquet(self.table.arrow_schema, batches),)),
             row_checksum=checksum,
             note_download=partial(self.sent_rows.count_rows, sum(batch.num_rows for batch in batches)),
         )

@@ -118,15 +118,12 @@ class PackageReader:
             self._list_tar()
         else:
             raise SourceError(f"there is no package {path}", remedy="write the path of a .tar file or a directory")
-        if "bagit.txt" in self.members:
-            self.form = BAGIT
+        is_bag = "bagit.txt" in self.members
+        if is_bag:
+            self.form, self.payload_prefix = BAGIT, "data/"
         else:
-            self.form = RO_CRATE
-        if self.form == BAGIT:
-            self.payload_prefix = "data/"
-        else:
-            self.payload_prefix = ""
-        if "bagit.txt" not in self.members and PLAN_MEMBER not in self.members:
+            self.form, self.payload_prefix = RO_CRATE, ""
+        if not is_bag and PLAN_MEMBER not in self.members:
             raise SourceError(
                 f"{path} is not a package of Hven: it has neither bagit.txt nor {PLAN_MEMBER}",
                 remedy="write the path of a .tar file that `hven package` has written, or of its unpacked top folder",
@@ -345,11 +342,8 @@ class PackageReader:
             if unlisted:
                 check.problems.append(f"{name} does not list {unlisted[0]} and {len(unlisted) - 1} more files")
         listed_paths = {path for lines in manifests.values() for path in lines}
+        own_names = {*manifests, PLAN_MEMBER}  # of an RO-Crate; in a bag, they are not in the folder of the payload
         payload = [path for path in self.members if path.startswith(self.payload_prefix)]
-        if self.form == RO_CRATE:
-            own_names = {*manifests, PLAN_MEMBER}
-        else:
-            own_names = set()
         extra = sorted(path for path in payload if path not in listed_paths and path not in own_names)
         if extra:
             check.problems.append(f"{extra[0]} and {len(extra) - 1} more files are in no manifest")

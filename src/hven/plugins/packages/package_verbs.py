@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,9 +68,7 @@ def write_collection_package(
                 "continued": written.continued_bytes,
                 "snapshot_hash": written.snapshot_hash,
                 "rows": written.row_counts,
-                "lacking": [
-                    {"path": item.path, "status": item.status, "reason": item.reason} for item in written.lacking
-                ],
+                "lacking": [asdict(item) for item in written.lacking],
             }
         )
     else:

@@ -17,7 +17,6 @@ from hven.ingest.api.ledgers import compute_row_fingerprints
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import numpy.typing as npt
     import pyarrow as pa
 
 DIGEST_METHOD = "hven-rows-1"  # part of each digest; a change of the method changes its name
@@ -58,17 +57,9 @@ class TableDigest:
         blocks = first >> _BLOCK_SHIFT
         self.row_count += batch.num_rows
         self._block_rows += np.bincount(blocks.astype(np.int64), minlength=BLOCK_COUNT)
-        self._add_to_blocks(self._first_sums, blocks, first)
-        self._add_to_blocks(self._second_sums, blocks, second)
-        if batch.num_rows:
-            return int(np.bitwise_xor(first, second).sum(dtype=np.uint64))
-        return 0
-
-    @staticmethod
-    def _add_to_blocks(
-        sums: npt.NDArray[np.uint64], blocks: npt.NDArray[np.uint64], words: npt.NDArray[np.uint64]
-    ) -> None:
-        np.add.at(sums, blocks.astype(np.intp), words)
+        for sums, words in ((self._first_sums, first), (self._second_sums, second)):
+            np.add.at(sums, blocks.astype(np.intp), words)
+        return int(np.bitwise_xor(first, second).sum(dtype=np.uint64))
 
     def to_text(self) -> str:
         """Return the digest of all rows so far, as hexadecimal SHA-256."""

@@ -6,7 +6,8 @@ The rows of its tables are read from that database.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -42,6 +43,7 @@ FELIS_TYPES = {
     "unicode": "string",
     "text": "string",
 }
+LINE_KEY: Final = "\0line"  # no key of YAML text
 ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}  # types of which there are arrays
 MINOR_COLUMN_RANK, DEFAULT_RANK = 15, 10  # ranks of columns that TAP does not call principal, and of others
 
@@ -55,17 +57,24 @@ def _wrap_in_list(value: object) -> object:
 Names = Annotated[list[str], BeforeValidator(_wrap_in_list)]
 
 
-class _FelisObject(BaseModel):
-    """An object with a name; keys that only one database understands (``mysql:engine``) are ignored."""
+class FelisObject(BaseModel):
+    """An object with a name; keys that only one database understands (``mysql:engine``) are its `model_extra`.
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    Attributes
+    ----------
+    line
+        Its line in the document.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
     name: str
     id: str = Field("", alias="@id")
     description: str | None = None
+    line: int = Field(0, alias=LINE_KEY)
 
 
-class FelisColumn(_FelisObject):
+class FelisColumn(FelisObject):
     """A column."""
 
     datatype: str
@@ -87,21 +96,22 @@ class FelisColumnReference(BaseModel):
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
-class FelisConstraint(_FelisObject):
-    """A condition on a table; only foreign keys are used."""
+class FelisConstraint(FelisObject):
+    """A condition on a table, or a foreign key."""
 
     kind: str = Field(alias="@type")
     columns: Names = Field(default_factory=list)
     referenced_columns: Names = Field(default_factory=list, alias="referencedColumns")
+    expression: str = ""
 
 
-class FelisIndex(_FelisObject):
-    """An index of the database."""
+class FelisColumnList(FelisObject):
+    """An index of the database, or a group of columns."""
 
     columns: Names = Field(default_factory=list)
 
 
-class FelisTable(_FelisObject):
+class FelisTable(FelisObject):
     """A table."""
 
     columns: list[FelisColumn] = Field(default_factory=list)
@@ -110,7 +120,8 @@ class FelisTable(_FelisObject):
     )
     primary: Names = Field(default_factory=list, alias="primaryKey")
     constraints: list[FelisConstraint] = Field(default_factory=list)
-    indexes: list[FelisIndex] = Field(default_factory=list)
+    indexes: list[FelisColumnList] = Field(default_factory=list)
+    groups: list[FelisColumnList] = Field(default_factory=list, alias="columnGroups")
     table_index: int | None = Field(None, alias="tap:table_index")
 
 
@@ -120,11 +131,31 @@ class FelisResource(BaseModel):
     uri: str
 
 
-class FelisSchema(_FelisObject):
+class FelisSchema(FelisObject):
     """A schema."""
 
     resources: dict[str, FelisResource] = Field(default_factory=dict)
     tables: list[FelisTable]
+
+    @cached_property
+    def _columns_by_id(self) -> dict[str, tuple[str, str]]:
+        return {column.id: (table.name, column.name) for table in self.tables for column in table.columns}
+
+    def resolve_column(self, reference: str) -> tuple[str, str]:
+        """Return table and name of a column that is referred to by ``@id`` or as ``#Table.column``."""
+        table_name = reference.lstrip("#").partition(".")[0]
+        column_name = reference.rpartition(".")[2].lstrip("#")
+        return self._columns_by_id.get(reference, (table_name, column_name))
+
+
+class _LineLoader(yaml.CSafeLoader):
+    """Reads plain YAML, and notes the lines of objects with a name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if isinstance(mapping.get("name"), str):
+            mapping[LINE_KEY] = node.start_mark.line + 1
+        return mapping
 
 
 def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
@@ -135,15 +166,10 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     SourceError
         The file is no YAML, or no schema as Felis defines it; the message names the line or the key.
     """
-    schema = _parse_felis_schema(request)
+    schema = read_felis_schema(request)
     secret = f"{request.name.upper()}_DB"
-    columns_by_id = {}
-    for table in schema.tables:
-        for column in table.columns:
-            if column.id:
-                columns_by_id[column.id] = (table.name, column.name)
     tables = [
-        _DescribedTableBuilder(table, schema.name, columns_by_id).build_description(secret)
+        _DescribedTableBuilder(table, schema).build_description(secret)
         for table in sorted(schema.tables, key=_build_sort_key)
         if table.columns
     ]
@@ -163,8 +189,21 @@ def _build_sort_key(table: FelisTable) -> int:
     return table.table_index
 
 
-def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...] = ()) -> FelisSchema:
-    """Parse a schema, with the columns that it takes from others; `chain` are the schemas that refer to it."""
+def read_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...] = ()) -> FelisSchema:
+    """Read a schema, with the columns that it takes from others.
+
+    Parameters
+    ----------
+    request
+        The document.
+    chain
+        The schemas that refer to it.
+
+    Raises
+    ------
+    SourceError
+        As in `read_table_set_description`.
+    """
     text = request.read_document_file()
     file_name = request.path.name
     try:
@@ -175,7 +214,7 @@ def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...
                 place=TextPlace(file=file_name),
                 remedy="replace each alias with its value",
             )
-        document = yaml.load(text, yaml.CSafeLoader)
+        document = yaml.load(text, _LineLoader)  # noqa: S506  (a safe loader)
     except yaml.MarkedYAMLError as error:
         line = None
         if error.problem_mark:
@@ -183,7 +222,7 @@ def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...
         raise SourceError(
             f"the file is not YAML: {error.problem}", place=TextPlace(file=file_name, line=line)
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise SourceError(f"the file is not YAML: {error}", place=TextPlace(file=file_name)) from error
     try:
         schema = FelisSchema.model_validate(document)
@@ -247,7 +286,7 @@ class _ReferenceResolver:
                 remedy="put the file there, or write the columns into the schema with `felis dump "
                 "--dereference-resources`",
             )
-        return _parse_felis_schema(replace(self._request, path=path), self._chain)
+        return read_felis_schema(replace(self._request, path=path), self._chain)
 
 
 def _format_error_path(steps: Any, document: Any) -> list[str]:
@@ -266,12 +305,11 @@ def _format_error_path(steps: Any, document: Any) -> list[str]:
 
 
 class _DescribedTableBuilder:
-    """Builds the description of one table; `columns_by_id` has table and name of each column with an ``@id``."""
+    """Builds the description of one table of a schema."""
 
-    def __init__(self, table: FelisTable, schema: str, columns_by_id: dict[str, tuple[str, str]]) -> None:
+    def __init__(self, table: FelisTable, schema: FelisSchema) -> None:
         self._table = table
         self._schema = schema
-        self._columns_by_id = columns_by_id
 
     def build_description(self, secret: str) -> DescribedTable:
         """Build the description; `secret` names the database."""
@@ -287,7 +325,7 @@ class _DescribedTableBuilder:
         indexes = [self._resolve_columns(index.columns) for index in table.indexes]
         return DescribedTable(
             name=table.name,
-            source={"kind": "sql", "url": f"${secret}", "table": f"{self._schema}.{table.name}"},
+            source={"kind": "sql", "url": f"${secret}", "table": f"{self._schema.name}.{table.name}"},
             columns=columns,
             description=table.description,
             primary=self._resolve_columns(table.primary),
@@ -298,20 +336,12 @@ class _DescribedTableBuilder:
 
     def _resolve_columns(self, references: list[str]) -> list[str]:
         """Return the names of columns that are referred to by ``@id`` or as ``#Table.column``."""
-        return [self._resolve_column(reference)[1] for reference in references]
-
-    def _resolve_column(self, reference: str) -> tuple[str, str]:
-        """Return table and name of a column."""
-        if reference in self._columns_by_id:
-            return self._columns_by_id[reference]
-        table_name = reference.lstrip("#").partition(".")[0]
-        column_name = reference.rpartition(".")[2].lstrip("#")
-        return table_name, column_name
+        return [self._schema.resolve_column(reference)[1] for reference in references]
 
     def _build_foreign_keys(self) -> dict[str, DescribedForeignKey]:
         keys: dict[str, DescribedForeignKey] = {}
         for constraint in self._table.constraints:
-            targets = {self._resolve_column(reference)[0] for reference in constraint.referenced_columns}
+            targets = {self._schema.resolve_column(reference)[0] for reference in constraint.referenced_columns}
             if constraint.kind == "ForeignKey" and constraint.columns and len(targets) == 1:
                 keys[constraint.name] = DescribedForeignKey(
                     target=targets.pop(),

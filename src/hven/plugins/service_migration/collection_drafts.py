@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.column_names import REGULAR_IDENTIFIER_PATTERN
-from hven.descriptor.api.descriptor_sections import map_standard_column_optionality
 from hven.model import units
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.drafts.document_drafts import CollectionDraft
-from hven.plugins.migration.column_conversion import find_unit_differences
+from hven.plugins.migration.column_conversion import (
+    find_unit_differences,
+    has_epn_columns,
+    list_position_columns,
+    replace_epn_columns,
+)
 from hven.plugins.migration.descriptor_text import write_descriptor_text
+from hven.plugins.migration.document_parts import choose_free_name, set_primary_key
 from hven.plugins.migration.draft_pruning import prune_draft
 from hven.plugins.migration.migration_report import MigrationReport
 from hven.plugins.service_migration.collection_metadata import RecordConverter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from hven.model.settings import Settings
     from hven.plugins.service_migration.service_survey import ServiceSurvey, SurveyedTable
 
-EPN_TAP_STANDARD = "epn-tap-2.0"
-EPN_TAP_MARKERS = {"granule_uid", "granule_gid", "obs_id", "dataproduct_type"}
-ACCESS_COLUMNS = ("access_url", "access_format", "access_estsize")
 # schemas that Hven fills itself, or that only the old program uses, with the reason
 OMITTED_SCHEMAS = {
     "ivoa": "Hven fills ivoa.obscore from `obscore` in the descriptors",
@@ -61,7 +62,7 @@ class SurveyConverter:
         for schema in self._tables_by_schema:
             name = to_adql_identifier(schema, "data")
             self.names_by_schema[schema] = choose_free_name(name, self.names_by_schema.values())
-        epn_tables = [table.name.lower() for table in survey.readable_tables if is_epn_table(table)]
+        epn_tables = [table.name.lower() for table in survey.readable_tables if has_epn_columns(table.columns)]
         self.records = RecordConverter(survey, self.names_by_schema, epn_tables, self.report)
         for problem in survey.problems:
             self.report.add_decision(None, problem)
@@ -117,14 +118,7 @@ class SurveyConverter:
         if examples:
             draft["examples"] = examples
         draft["tables"] = table_drafts
-        prune_draft(
-            draft,
-            settings=self._settings,
-            files={},
-            write_text=lambda value: write_descriptor_text(value, (), notes),
-            report=self.report,
-            lines={},
-        )
+        prune_draft(draft, settings=self._settings, report=self.report)
         heading = [
             f"A first descriptor, from {self._survey.url} ({self._survey.program}). Correct what is wrong;",
             f"`hven check {name}` reports every error, `hven ingest {name}` copies the rows.",
@@ -158,7 +152,7 @@ class SurveyConverter:
             self.report.add_decision(
                 None, f"{table.name} has the DOI {data_keys['doi']}: one DOI names a collection, so choose `doi`"
             )
-        if is_epn_table(table):
+        if has_epn_columns(table.columns):
             keys |= self._apply_epn_standard(collection, table, columns)
         else:
             if table.utype and "obscore" not in table.utype.lower():
@@ -170,8 +164,8 @@ class SurveyConverter:
                     self.report.add_decision(
                         None, f"{table.name}: the foreign key {key} leads to {value['target']}, in another collection"
                     )
-            position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
-            if all(position):
+            position = list_position_columns(columns)
+            if position:
                 keys["position"] = position
         keys["source"] = self._build_source(table)
         if table.endpoint:
@@ -208,20 +202,9 @@ class SurveyConverter:
         self, collection: str, table: SurveyedTable, columns: dict[str, dict[str, Any]]
     ) -> dict[str, Any]:
         """Replace columns of EPN-TAP by the standard."""
-        standard_columns = map_standard_column_optionality(EPN_TAP_STANDARD)
-        names = {name.lower() for name in columns}
         for text in find_unit_differences(columns):
             self.report.add_decision(None, f"{table.name}: {text}")
-        for name in [name for name in columns if name.lower() in standard_columns]:
-            del columns[name]
-        keys: dict[str, Any] = {"standard": EPN_TAP_STANDARD}
-        optional = [name for name, is_optional in standard_columns.items() if is_optional and name in names]
-        if set(ACCESS_COLUMNS) & set(optional):
-            optional = ["access", *(name for name in optional if name not in ACCESS_COLUMNS)]
-        if optional:
-            keys["optional"] = optional
-        if table.sample.get("spatial_frame_type"):
-            keys["frame"] = table.sample["spatial_frame_type"].lower()
+        keys = replace_epn_columns(columns, (), table.sample.get("spatial_frame_type", ""))
         title = table.sample.get("service_title")
         if title is not None and title != collection:
             keys["set"] = {"service_title": collection}
@@ -237,17 +220,6 @@ class SurveyConverter:
         return text
 
 
-def is_epn_table(table: SurveyedTable) -> bool:
-    """Return whether a table is one of EPN-TAP 2.
-
-    Parameters
-    ----------
-    table
-        The table.
-    """
-    return {name.lower() for name in table.columns} >= EPN_TAP_MARKERS
-
-
 def choose_column_name(name: str) -> str:
     """Choose the name of a column: that in the service, if it is a regular identifier, even a reserved word.
 
@@ -261,31 +233,13 @@ def choose_column_name(name: str) -> str:
     return to_adql_identifier(name)
 
 
-def choose_free_name(name: str, used_names: Collection[str]) -> str:
-    """Choose a name, with a number behind it if others have it: names of a service may differ in their signs alone.
-
-    Parameters
-    ----------
-    name
-        The name.
-    used_names
-        Names of others.
-    """
-    numbers = itertools.count(2)
-    chosen_name = name
-    while chosen_name in used_names:
-        chosen_name = f"{name}_{next(numbers)}"
-    return chosen_name
-
-
 def _build_key_constraints(table: SurveyedTable, neighbours: Sequence[SurveyedTable]) -> dict[str, Any]:
     """Build the primary key, and the foreign keys to tables of the same collection."""
     keys: dict[str, Any] = {}
     paging_key = table.source.get("key")
     primary = table.primary or ([paging_key] if paging_key else [])
-    if primary and all(name in table.columns for name in primary):
-        names = [choose_column_name(name) for name in primary]
-        keys["primary"] = names[0] if len(names) == 1 else names
+    if all(name in table.columns for name in primary):
+        set_primary_key(keys, [choose_column_name(name) for name in primary])
     targets = {neighbour.local_name.lower(): neighbour for neighbour in neighbours}
     for key, value in table.foreign_keys.items():
         target = targets.get(str(value["target"]).lower())
@@ -309,7 +263,3 @@ def _rename_columns(columns: dict[str, dict[str, Any]]) -> dict[str, str]:
             columns[name] = {"label": source_name, **attributes}
             renamed[name] = '"' + source_name.replace('"', '""') + '"'
     return renamed
-
-
-def _find_column_by_ucd(columns: Mapping[str, Mapping[str, Any]], ucd: str) -> str:
-    return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlunsplit
+from urllib.parse import unquote
 
 from hven.model import split_address
 from hven.plugins.drafts.column_guesses import to_adql_identifier
-from hven.plugins.migration.metadata_conversion import LICENCES, MAX_SHORT_NAME_CHARACTERS, WAVEBANDS
+from hven.plugins.migration.metadata_conversion import MAX_SHORT_NAME_CHARACTERS, WAVEBANDS, find_licence
 from hven.plugins.migration.service_conversion import quote_toml, write_alias_lines
-from hven.plugins.service_migration.service_survey import TAP_PROGRAMS
+from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_server_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     from hven.plugins.service_migration.service_survey import ServiceSurvey
 
 CONE_STANDARD = "ivo://ivoa.net/std/conesearch"
-# standard (lower case, without version) -> name of the service in registry keys, and path of the service
-SERVICE_PATHS = {
-    CONE_STANDARD: ("cone", "/cone/{table}"),
-    "ivo://ivoa.net/std/sia": ("sia", "/sia/{table}"),
-    "ivo://ivoa.net/std/ssa": ("ssa", "/ssa/{table}"),
-}
+# standard (lower case, without version) -> protocol of Hven, which is the first part of the path of a service
+PROTOCOLS = {CONE_STANDARD: "cone", "ivo://ivoa.net/std/sia": "sia", "ivo://ivoa.net/std/ssa": "ssa"}
 TAP_STANDARD = "ivo://ivoa.net/std/tap"
 SIA2_STANDARD = "ivo://ivoa.net/std/sia#query-2.0"
 OWN_PATH = "/collections"  # the pages of Hven, which no alias may hide
@@ -57,13 +53,11 @@ class RecordConverter:
         self._collections = {schema.lower(): name for schema, name in collections.items()}
         self._epn_tables = set(epn_tables)
         self._report = report
-        parts = split_address(survey.url)
-        self._root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        self._root = build_server_url(survey.url)
         self.authority = _find_authority(survey.records)
         self.keys: dict[str, dict[str, Any]] = {}
         self.site_ids: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
-        self.titles: dict[str, str] = {}
         for record in survey.records:
             self._convert_record(record)
         self._add_site_aliases(survey)
@@ -157,8 +151,8 @@ class RecordConverter:
     def _add_interface_aliases(self, record: Mapping[str, Any], collection: str, tables: Sequence[str]) -> None:
         """Add aliases for the addresses of services and web pages of one table; report those of several tables."""
         for standard, url in record["interfaces"]:
-            service = _find_service(standard)
-            if service is None and standard:  # neither a service of Hven nor a web page
+            protocol = _find_protocol(standard)
+            if protocol is None and standard:  # neither a service of Hven nor a web page
                 continue
             if len(tables) != 1:
                 self._report.add_decision(
@@ -166,10 +160,10 @@ class RecordConverter:
                 )
                 continue
             local_name = _get_local_name(tables[0])
-            if service is None:
+            if protocol is None:
                 self._add_alias(url, f"/collections/{collection}/{local_name}")
             else:
-                self._add_alias(url, service[1].format(table=f"{collection}.{local_name}"))
+                self._add_alias(url, f"/{protocol}/{collection}.{local_name}")
 
     def _add_alias(self, url: str, target: str) -> None:
         path = split_address(url).path
@@ -216,11 +210,11 @@ def _strip_version(standard: str) -> str:
     return standard.partition("#")[0]
 
 
-def _find_service(standard: str) -> tuple[str, str] | None:
-    """Find the name and the path of Hven's service with a standard."""
+def _find_protocol(standard: str) -> str | None:
+    """Find the protocol by which Hven has a service with a standard."""
     if standard.lower() == SIA2_STANDARD:
-        return "sia2", "/sia2/{table}"
-    return SERVICE_PATHS.get(_strip_version(standard.lower()))
+        return "sia2"
+    return PROTOCOLS.get(_strip_version(standard.lower()))
 
 
 def _get_local_name(table: str) -> str:
@@ -231,31 +225,25 @@ def _list_service_names(record: Mapping[str, Any], tables: Sequence[str]) -> lis
     """List the services of a record, as registry keys name them; none if it belongs to several tables."""
     if len(tables) != 1:
         return []
-    services = [_find_service(standard) for standard, _ in record["interfaces"]]
-    return [f"{_get_local_name(tables[0])}.{service[0]}" for service in services if service is not None]
+    protocols = [_find_protocol(standard) for standard, _ in record["interfaces"]]
+    return [f"{_get_local_name(tables[0])}.{protocol}" for protocol in protocols if protocol is not None]
 
 
 def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> dict[str, Any]:
     """Build the keys of a collection from its record."""
-    keys: dict[str, Any] = {name: record[name] for name in CONTENT_KEYS if record[name]}
-    if record["short_name"]:
-        keys["short_name"] = record["short_name"][:MAX_SHORT_NAME_CHARACTERS].strip()
-    if record["subjects"]:
-        keys["subjects"] = record["subjects"]
     people = [name for text in record["creators"] for name in re.split(r"\s*;\s*", text) if name]
-    if people:
-        keys["creators"] = [{"name": name} for name in dict.fromkeys(people)]
-    if record["contributors"]:
-        keys["contributors"] = [{"name": name} for name in record["contributors"]]
     contact = {name: value for name, value in record["contact"].items() if value}
-    if contact:
-        keys["contact"] = {"name": contact.get("email", ""), **contact}
-    wavebands = {name.lower(): name for name in WAVEBANDS}
-    known_wavebands = [wavebands[word.lower()] for word in record["wavebands"] if word.lower() in wavebands]
-    if known_wavebands:
-        keys["waveband"] = known_wavebands
-    if record["type"]:
-        keys["type"] = record["type"]
+    values: dict[str, Any] = {
+        **{name: record[name] for name in CONTENT_KEYS},
+        "short_name": record["short_name"][:MAX_SHORT_NAME_CHARACTERS].strip(),
+        "subjects": record["subjects"],
+        "creators": [{"name": name} for name in dict.fromkeys(people)],
+        "contributors": [{"name": name} for name in record["contributors"]],
+        "contact": {"name": contact.get("email", ""), **contact} if contact else {},
+        "waveband": [WAVEBANDS[word.lower()] for word in record["wavebands"] if word.lower() in WAVEBANDS],
+        "type": record["type"],
+    }
+    keys = {name: value for name, value in values.items() if value}
     _add_licence(keys, record, report)
     return keys
 
@@ -263,9 +251,8 @@ def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> 
 def _add_licence(keys: dict[str, Any], record: Mapping[str, Any], report: MigrationReport) -> None:
     texts = []
     for text, address in record["rights"]:
-        place = f"{address} {text}".lower().rstrip("/")
-        licence = next((name for part, name in LICENCES.items() if part in place), None)
-        if licence:
+        licence = find_licence(f"{address} {text}")
+        if licence is not None:
             keys["licence"] = licence
             return
         texts.append(text or address)

@@ -14,6 +14,7 @@ from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.log_replay.request_logs import LoggedRequest
+from hven.plugins.migration.column_conversion import list_position_columns
 from hven.plugins.service_migration.collection_drafts import choose_column_name
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SYNC_PATH = "/sync"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedRequests:
-    """Requests to a TAP service.
+    """Requests to both services.
 
     Attributes
     ----------
@@ -46,6 +47,34 @@ class GeneratedRequests:
 
     requests: list[tuple[LoggedRequest, int]]
     new_targets: dict[str, str]
+
+
+def draw_distinct_requests(
+    drawers: Sequence[Iterator[tuple[str, str]]], count: int, first_targets: Mapping[str, str]
+) -> GeneratedRequests:
+    """Draw different requests, one of each table in turn.
+
+    Parameters
+    ----------
+    drawers
+        Of each table: targets of the old and the new service, without end.
+    count
+        Number of requests; fewer if there are no more different ones.
+    first_targets
+        Requests that come first.
+    """
+    targets = dict(first_targets)
+    for old_target, new_target in itertools.islice(
+        itertools.chain.from_iterable(zip(*drawers, strict=True)), MAX_ROUNDS
+    ):
+        if len(targets) >= count:
+            break
+        targets.setdefault(old_target, new_target)
+    chosen = list(targets.items())[:count]
+    return GeneratedRequests(
+        requests=[(LoggedRequest(target=target, status=None), 1) for target, _ in chosen],
+        new_targets={target: new_target for target, new_target in chosen if target != new_target},
+    )
 
 
 class QueryGenerator:
@@ -79,28 +108,15 @@ class QueryGenerator:
         count
             Number of queries; fewer if there are no more different ones.
         """
-        targets: dict[str, str] = {}
-        for example in self._survey.examples:
-            target = _build_target(example["query"])
-            targets.setdefault(target, target)
-        drawers = [self._draw_query_pairs(table) for table in self._survey.readable_tables if self._is_migrated(table)]
-        # drawers have no end: one query of each table in turn
-        drawn: Iterator[tuple[str, str]] = itertools.chain.from_iterable(zip(*drawers, strict=True))
-        for old_query, new_query in itertools.islice(drawn, MAX_ROUNDS):
-            if len(targets) >= count:
-                break
-            targets.setdefault(_build_target(old_query), _build_target(new_query))
-        chosen = list(targets.items())[:count]
-        return GeneratedRequests(
-            requests=[(LoggedRequest(target=target, status=None), 1) for target, _ in chosen],
-            new_targets={target: new_target for target, new_target in chosen if target != new_target},
-        )
+        examples = [_build_target(example["query"]) for example in self._survey.examples]
+        drawers = [self._draw_targets(table) for table in self._survey.readable_tables if self._is_migrated(table)]
+        return draw_distinct_requests(drawers, count, dict(zip(examples, examples, strict=True)))
 
     def _is_migrated(self, table: SurveyedTable) -> bool:
         return table.source.get("kind") == "tap" and (table.schema or "main") in self._collections
 
-    def _draw_query_pairs(self, table: SurveyedTable) -> Iterator[tuple[str, str]]:
-        """Draw queries of a table without end, as pairs of the old and the new text."""
+    def _draw_targets(self, table: SurveyedTable) -> Iterator[tuple[str, str]]:
+        """Draw queries of a table without end, as pairs of targets of the old and the new service."""
         new_name = f"{self._collections[table.schema or 'main']}.{to_adql_identifier(table.local_name, 'table')}"
         samples = self._read_samples(table)
         columns = {name: attributes for name, attributes in table.columns.items() if choose_column_name(name) == name}
@@ -113,7 +129,8 @@ class QueryGenerator:
             may_overflow=table.row_count is None or table.row_count > row_limit,
         )
         for query in writer.draw_queries():
-            yield query.replace("{table}", table.name), query.replace("{table}", new_name)
+            old_query, new_query = query.replace("{table}", table.name), query.replace("{table}", new_name)
+            yield _build_target(old_query), _build_target(new_query)
 
     def _read_samples(self, table: SurveyedTable) -> dict[str, list[Any]]:
         """Read values of some rows. Without them, queries have no conditions on values."""
@@ -154,7 +171,7 @@ class _QueryWriter:
         self._columns = columns
         self._samples = samples
         self._random = generator
-        self._numbers = [name for name in columns if _is_number(columns[name]) and samples.get(name)]
+        self._numbers = [name for name in columns if is_number(columns[name]) and samples.get(name)]
         self._texts = [name for name in columns if columns[name]["type"] == "string" and samples.get(name)]
 
     def draw_queries(self) -> Iterator[str]:
@@ -182,20 +199,17 @@ class _QueryWriter:
 
     def _draw_row(self) -> str:
         value = self._random.choice(self._samples[self._key])
-        if isinstance(value, str):
-            literal = _quote_text(value)
-        else:
-            literal = repr(value)
         if isinstance(value, str) and not value.isprintable():
             return self._draw_null()
+        literal = repr(value)
+        if isinstance(value, str):
+            literal = _quote_text(value)
         names = ", ".join(map(quote_adql_name, list(self._columns)[:MAX_SELECTED_COLUMNS]))
         return f"SELECT {names} FROM {{table}} WHERE {quote_adql_name(self._key)} = {literal}"
 
     def _draw_text(self) -> str:
         if not self._texts:
-            if self._numbers:
-                return self._draw_range()
-            return self._draw_null()
+            return self._draw_range()
         name = self._random.choice(self._texts)
         value = str(self._random.choice(self._samples[name]))
         if not value or len(value) > MAX_TEXT_CHARACTERS or not value.isprintable():
@@ -215,18 +229,14 @@ class _QueryWriter:
         if self._may_overflow:
             repeated = [name for name in repeated if group_counts[name] <= MAX_GROUPS_OF_SAMPLE]
         if not repeated:
-            if self._numbers:
-                return self._draw_range()
-            return self._draw_null()
+            return self._draw_range()
         name = quote_adql_name(self._random.choice(repeated))
         return f"SELECT {name}, COUNT(*) AS n FROM {{table}} GROUP BY {name}"
 
     def _draw_circle(self) -> str:
-        position = [_find_position_column(self._columns, axis) for axis in ("ra", "dec")]
-        if not all(name in self._numbers for name in position):
-            if self._numbers:
-                return self._draw_range()
-            return self._draw_null()
+        position = list_position_columns(self._columns)
+        if not position or not set(position) <= set(self._numbers):
+            return self._draw_range()
         ra, dec = (self._random.choice(self._samples[name]) for name in position)
         if not (math.isfinite(ra) and -90 <= dec <= 90):
             return self._draw_null()
@@ -240,10 +250,10 @@ class _QueryWriter:
     def _draw_columns(self, *names: str) -> str:
         """Draw what a query selects: columns, or what an answer without the rows can tell."""
         if self._may_overflow:
-            name = ""
-            if self._numbers:
-                name = quote_adql_name(self._random.choice(self._numbers))
-            return f"COUNT(*) AS n, MIN({name}) AS low, MAX({name}) AS high" if name else "COUNT(*) AS n"
+            if not self._numbers:
+                return "COUNT(*) AS n"
+            name = quote_adql_name(self._random.choice(self._numbers))
+            return f"COUNT(*) AS n, MIN({name}) AS low, MAX({name}) AS high"
         others = [name for name in self._columns if name not in names]
         count = min(len(others), MAX_SELECTED_COLUMNS, self._random.randint(1, 6))
         return ", ".join(map(quote_adql_name, [*names, *self._random.sample(others, count)]))
@@ -253,15 +263,17 @@ def _quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _is_number(attributes: Mapping[str, Any]) -> bool:
+def is_number(attributes: Mapping[str, Any]) -> bool:
+    """Return whether values of a column can be compared with numbers in the same way by all programs.
+
+    Parameters
+    ----------
+    attributes
+        Attributes of the column.
+    """
     text = str(attributes["type"])
     # a condition on a float32 compares a rounded literal, which programs do in different ways
     return text.startswith(NUMBER_TYPES) and "[" not in text and text != "float32"
-
-
-def _find_position_column(columns: Mapping[str, Mapping[str, Any]], axis: str) -> str:
-    ucd = f"pos.eq.{axis};meta.main"
-    return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")
 
 
 def _build_target(query: str) -> str:

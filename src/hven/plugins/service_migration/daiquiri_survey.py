@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlunsplit
 
-from lxml import etree
-
-from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS
 from hven.model import split_address
 from hven.model.errors import HvenError, SourceError
-from hven.plugins.directories.oai_harvest import HarvestOptions, OaiHarvest
 from hven.plugins.migration.metadata_conversion import clean_text
-from hven.plugins.service_migration.harvested_records import (
-    ATTEMPT_COUNT,
-    MAX_HARVEST_BYTES,
-    MAX_HARVEST_SECONDS,
-    SILENCE_SECONDS,
-)
+from hven.plugins.service_migration.harvested_records import harvest_elements
 from hven.plugins.service_migration.remote_documents import find_text, join_text
+from hven.plugins.service_migration.service_survey import build_server_url
 from hven.plugins.service_migration.tap_survey import choose_longer_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from lxml import etree
 
     from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
     from hven.plugins.service_migration.service_survey import ServiceSurvey
@@ -54,9 +45,7 @@ def add_daiquiri_metadata(
     directory
         Directory that keeps the harvest.
     """
-    parts = split_address(survey.url)
-    folder = parts.path.rstrip("/").rpartition("/")[0]
-    root = urlunsplit((parts.scheme, parts.netloc, folder, "", ""))
+    root = build_server_url(survey.url, split_address(survey.url).path.rstrip("/").rpartition("/")[0])
     document = documents.find(f"{root}/{SCHEMAS_PATH}")
     if document is None:
         return
@@ -103,47 +92,40 @@ def _read_text(described: Mapping[str, Any]) -> str:
 
 def _harvest_data_records(url: str, context: SourceContext, directory: Path) -> list[dict[str, Any]]:
     """Harvest the records of schemas and tables."""
-    options = HarvestOptions(
-        url=[url],
-        prefix=DATACITE_PREFIX,
-        set=None,
-        bytes=MAX_HARVEST_BYTES,
-        total=MAX_HARVEST_SECONDS,
-        seconds=SILENCE_SECONDS,
-        tries=ATTEMPT_COUNT,
-        overlap=86_400.0,
-        full=0.0,
-    )
-    harvest = OaiHarvest(options, replace(context, run_name=secrets.token_hex(8)), directory)
     records = []
-    for file in harvest.harvest_and_list_files():
-        root = etree.parse(file.path, etree.XMLParser(**{**SAFE_PARSER_OPTIONS, "huge_tree": True})).getroot()
-        for element in root.iterchildren("record"):
-            kind, _, name = element.get("identifier", "").rpartition(":")[2].partition("/")
-            if kind in RECORD_KINDS and name:
-                records.append({"kind": kind, "name": name, "keys": _read_keys(element)})
+    for element in harvest_elements(url, DATACITE_PREFIX, context, directory):
+        kind, _, name = element.get("identifier", "").rpartition(":")[2].partition("/")
+        if kind in RECORD_KINDS and name:
+            records.append({"kind": kind, "name": name, "keys": _read_keys(element)})
     return sorted(records, key=lambda record: (record["kind"], record["name"]))
 
 
 def _read_keys(element: etree._Element) -> dict[str, Any]:
     """Read the keys of a collection from a DataCite record."""
-    identifier = " ".join(join_text(part).strip() for part in element.iterfind(".//{*}resource/{*}identifier"))
+    identifier = _join_texts(element, "resource/identifier")
     rights = element.find(".//{*}rightsList/{*}rights")
     description = element.find(".//{*}descriptions/{*}description")
     keys: dict[str, Any] = {
-        "title": " ".join(join_text(part).strip() for part in element.iterfind(".//{*}titles/{*}title")),
+        "title": _join_texts(element, "titles/title"),
         "description": "" if description is None else clean_text(join_text(description)),
-        "creators": [_read_person(part, "creator") for part in element.iterfind(".//{*}creators/{*}creator")],
-        "contributors": [
-            _read_person(part, "contributor") for part in element.iterfind(".//{*}contributors/{*}contributor")
-        ],
+        "creators": _list_people(element, "creator"),
+        "contributors": _list_people(element, "contributor"),
         "doi": identifier if identifier.startswith(DOI_PREFIX) else "",
         "licence": "" if rights is None else rights.get("rightsIdentifier", ""),
-        "publisher": " ".join(join_text(part).strip() for part in element.iterfind(".//{*}resource/{*}publisher")),
+        "publisher": _join_texts(element, "resource/publisher"),
     }
-    keys["creators"] = [person for person in keys["creators"] if person["name"]]
-    keys["contributors"] = [person for person in keys["contributors"] if person["name"]]
     return {name: value for name, value in keys.items() if value}
+
+
+def _join_texts(element: etree._Element, path: str) -> str:
+    """Join the texts of all descendants with a path of two names."""
+    parent, name = path.split("/")
+    return " ".join(join_text(part).strip() for part in element.iterfind(f".//{{*}}{parent}/{{*}}{name}"))
+
+
+def _list_people(element: etree._Element, kind: str) -> list[dict[str, str]]:
+    people = (_read_person(part, kind) for part in element.iterfind(f".//{{*}}{kind}s/{{*}}{kind}"))
+    return [person for person in people if person["name"]]
 
 
 def _read_person(element: etree._Element, kind: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.descriptor.api.table_descriptions import name_matches_pattern
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.migration.document_parts import find_type
 from hven.plugins.service_migration.service_survey import SurveyedTable
 from hven.sources import http_client
 
@@ -17,22 +18,11 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
-    from hven.plugins.service_migration.service_survey import ServiceSurvey
+from hven.plugins.service_migration.service_survey import ServiceSurvey
 
 MAX_DATA_SETS = 500
 MAX_DATA_BYTES = 4 << 30  # of the rows of a data set
 MAX_DOWNLOAD_SECONDS = 3600.0
-ERDDAP_TYPES = {
-    "byte": "int16",
-    "ubyte": "int16",
-    "short": "int16",
-    "ushort": "int32",
-    "int": "int32",
-    "uint": "int64",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-}
 SERVICE_DATA_SET = "allDatasets"  # ERDDAP's own list
 TIME_UNIT = "seconds since 1970-01-01T00:00:00Z"  # answers have ISO 8601 instead
 
@@ -128,7 +118,7 @@ class ErddapSurveyor:
         for row in rows:
             variable = row.get("Variable Name", "")
             if row.get("Row Type") == "variable":
-                table.columns[variable] = {"type": ERDDAP_TYPES.get(row.get("Data Type", ""), "string")}
+                table.columns[variable] = {"type": find_type(row.get("Data Type", ""))}
             elif row.get("Row Type") == "attribute":
                 attributes.setdefault(variable, {})[row.get("Attribute Name", "")] = row.get("Value", "")
         for variable, column in table.columns.items():

@@ -11,12 +11,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlunsplit
+from urllib.parse import unquote
 
 from hven.model import plugins, split_address
 from hven.model.errors import HvenError, StorageError
 from hven.plugins.migration.service_conversion import write_alias_lines
 from hven.plugins.service_migration.service_drafts import create_source_context
+from hven.plugins.service_migration.service_survey import build_server_url
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class FileCopier:
         self._settings = settings
         self._report_progress = report_progress
         self._survey = survey
-        parts = split_address(survey.url)
-        self._root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        self._root = build_server_url(survey.url)
         self._context = create_source_context(settings)
         self.report = FileCopyReport()
 

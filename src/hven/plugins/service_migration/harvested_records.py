@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,12 @@ from lxml import etree
 from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS
 from hven.plugins.directories.oai_harvest import XSI_TYPE_ATTRIBUTE, HarvestOptions, OaiHarvest
 from hven.plugins.migration.metadata_conversion import BIBCODE_PATTERN, clean_text
+from hven.plugins.migration.service_conversion import format_test_request
 from hven.plugins.service_migration.remote_documents import find_text, join_text
 from hven.plugins.service_migration.vosi_documents import list_interfaces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hven.sources import SourceContext
@@ -25,6 +26,33 @@ MAX_HARVEST_SECONDS = 3600.0
 SILENCE_SECONDS = 30.0
 ATTEMPT_COUNT = 3
 REPOSITORY_PATHS = ("oai.xml", "oai")  # of DaCHS, and of others
+
+
+def harvest_elements(url: str, prefix: str, context: SourceContext, directory: Path) -> Iterator[etree._Element]:
+    """Harvest a repository, and yield its active records.
+
+    Parameters
+    ----------
+    url, context, directory
+        As in `harvest_records`.
+    prefix
+        The format of the records (``metadataPrefix``).
+    """
+    options = HarvestOptions(
+        url=[url],
+        prefix=prefix,
+        set=None,
+        bytes=MAX_HARVEST_BYTES,
+        total=MAX_HARVEST_SECONDS,
+        seconds=SILENCE_SECONDS,
+        tries=ATTEMPT_COUNT,
+        overlap=86_400.0,
+        full=0.0,  # a registry that stops listing a record need not report it as deleted
+    )
+    harvest = OaiHarvest(options, replace(context, run_name=secrets.token_hex(8)), directory)
+    for file in harvest.harvest_and_list_files():
+        parser = etree.XMLParser(**{**SAFE_PARSER_OPTIONS, "huge_tree": True})  # its parts were checked one by one
+        yield from etree.parse(file.path, parser).getroot().iterchildren("record")
 
 
 def harvest_records(url: str, context: SourceContext, directory: Path) -> list[dict[str, Any]]:
@@ -49,23 +77,7 @@ def harvest_records(url: str, context: SourceContext, directory: Path) -> list[d
     SourceError
         It is no registry, its list does not end, or it sends too much.
     """
-    options = HarvestOptions(
-        url=[url],
-        prefix="ivo_vor",
-        set=None,
-        bytes=MAX_HARVEST_BYTES,
-        total=MAX_HARVEST_SECONDS,
-        seconds=SILENCE_SECONDS,
-        tries=ATTEMPT_COUNT,
-        overlap=86_400.0,
-        full=0.0,  # a registry that stops listing a record need not report it as deleted
-    )
-    harvest = OaiHarvest(options, replace(context, run_name=secrets.token_hex(8)), directory)
-    records = []
-    for file in harvest.harvest_and_list_files():
-        parser = etree.XMLParser(**{**SAFE_PARSER_OPTIONS, "huge_tree": True})  # its parts were checked one by one
-        root = etree.parse(file.path, parser).getroot()
-        records += [_read_record(element) for element in root.iterchildren("record")]
+    records = [_read_record(element) for element in harvest_elements(url, "ivo_vor", context, directory)]
     return sorted(records, key=lambda record: str(record["ivoid"]).lower())
 
 
@@ -104,7 +116,6 @@ def _read_record(element: etree._Element) -> dict[str, Any]:
         "interfaces": list_interfaces(resource),
         "test_query": _read_test_query(resource),
         "tables": _list_texts(resource, "tableset/schema/table/name"),
-        "managed_authorities": _list_texts(resource, "managedAuthority"),
     }
 
 
@@ -127,7 +138,4 @@ def _read_test_query(resource: etree._Element) -> str:
     element = resource.find(".//{*}testQuery")
     if element is None:
         return ""
-    values = {name: find_text(element, name) for name in ("ra", "dec", "sr")}
-    if all(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", value) for value in values.values()):
-        return "RA={ra}&DEC={dec}&SR={sr}".format(**values)
-    return ""
+    return format_test_request({name: find_text(element, name) for name in ("ra", "dec", "sr")})

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
-from urllib.parse import urlunsplit
 
-from hven.model import split_address
 from hven.model.errors import UsageError, UserError
 from hven.plugins.log_replay.replay import LogReplay, ReplayReport, collect_distinct_requests
 from hven.plugins.service_migration.collection_drafts import SurveyConverter
 from hven.plugins.service_migration.comparison_queries import QueryGenerator
 from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
 from hven.plugins.service_migration.service_drafts import create_source_context
-from hven.plugins.service_migration.service_survey import TAP_PROGRAMS, build_migration_directory, read_survey
-from hven.plugins.service_migration.sitools_requests import draw_sitools_requests, find_sitools_root
+from hven.plugins.service_migration.service_survey import (
+    TAP_PROGRAMS,
+    build_migration_directory,
+    build_server_url,
+    read_survey,
+)
+from hven.plugins.service_migration.sitools_requests import draw_sitools_requests
+from hven.plugins.service_migration.sitools_survey import find_sitools_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,30 +90,28 @@ def compare_services(
     report = ReplayReport(requests=[], unrepeatable=Counter())
     new_url = new_url.rstrip("/")
     if log is not None:
-        parts = split_address(survey.url)
-        root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
         recorded, report.unrepeatable = collect_distinct_requests(log, prefix="", request_limit=query_count)
-        replay = LogReplay(new_url, root, requests_per_second=requests_per_second)
+        replay = LogReplay(new_url, build_server_url(survey.url), requests_per_second=requests_per_second)
         report.requests += replay.repeat_requests(recorded, report_progress)
     remaining_count = query_count - len(report.requests)
-    if remaining_count > 0 and survey.program in TAP_PROGRAMS:
-        collections = SurveyConverter(survey, settings).names_by_schema
-        generator = QueryGenerator(survey, collections, create_source_context(settings), seed=seed)
-        generated = generator.draw_requests(remaining_count)
+    if remaining_count > 0 and survey.program in {*TAP_PROGRAMS, "SITools2"}:
+        context = create_source_context(settings)
+        if survey.program == "SITools2":
+            root = find_sitools_root(survey.url)
+            addresses = new_url, root
+            generated = draw_sitools_requests(survey, RemoteDocumentReader(root, context), remaining_count, seed)
+        else:
+            addresses = f"{new_url}/tap", survey.url
+            collections = SurveyConverter(survey, settings).names_by_schema
+            generator = QueryGenerator(survey, collections, context, seed=seed)
+            generated = generator.draw_requests(remaining_count)
         replay = LogReplay(
-            f"{new_url}/tap",
-            survey.url,
+            *addresses,
             requests_per_second=requests_per_second,
             new_targets=generated.new_targets,
             expects_refusals=False,  # each is a query that a service must answer
         )
         report.requests += replay.repeat_requests(generated.requests, report_progress)
-    if remaining_count > 0 and survey.program == "SITools2":
-        root = find_sitools_root(survey.url)
-        documents = RemoteDocumentReader(root, create_source_context(settings))
-        requests = draw_sitools_requests(survey, documents, remaining_count, seed)
-        replay = LogReplay(new_url, root, requests_per_second=requests_per_second, expects_refusals=False)
-        report.requests += replay.repeat_requests(requests, report_progress)
     if not report.requests:
         raise UserError(
             f"there is no query that both {survey.url} and {new_url} can answer",

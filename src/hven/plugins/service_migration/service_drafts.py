@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
-from urllib.parse import urlunsplit
 
-from hven.model import split_address
 from hven.model.errors import HvenError, SourceError, UsageError
 from hven.model.settings import resolve_secret
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS, DocumentDraftRequest, write_collection_drafts
@@ -20,6 +18,7 @@ from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
 from hven.plugins.service_migration.service_survey import (
     ServiceSurvey,
     build_migration_directory,
+    build_server_url,
     read_survey,
     write_survey,
 )
@@ -129,12 +128,10 @@ def inspect_service(settings: Settings, url: str, *, table: str = "*", registry_
 
 def _inspect_registry(survey: ServiceSurvey, registry_url: str, context: SourceContext, directory: Path) -> None:
     """Harvest the registry of the service. It need not have one, unless its address was given."""
-    parts = split_address(survey.url)
-    root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
     if registry_url:
         candidates = [registry_url]
     else:
-        candidates = [f"{root}/{path}" for path in REPOSITORY_PATHS]
+        candidates = [build_server_url(survey.url, path) for path in REPOSITORY_PATHS]
     reasons = []
     for candidate in candidates:
         try:

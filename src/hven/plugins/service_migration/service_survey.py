@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlunsplit
 
 from hven.model import split_address
 from hven.model.errors import UserError
@@ -123,6 +124,20 @@ class ServiceSurvey:
             Its name in `tables`.
         """
         return name in self.tables and not self.tables[name].failure
+
+
+def build_server_url(url: str, path: str = "") -> str:
+    """Build the address of the server of a service, or of a path there.
+
+    Parameters
+    ----------
+    url
+        Address of the service.
+    path
+        The path; empty: none.
+    """
+    parts = split_address(url)
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def build_migration_directory(site_directory: Path, url: str) -> Path:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import random
 import re
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.model.errors import HvenError
-from hven.plugins.log_replay.request_logs import LoggedRequest
-from hven.plugins.service_migration.comparison_queries import MAX_ROUNDS, NUMBER_TYPES
-from hven.plugins.service_migration.sitools_survey import PAGE_ROWS
+from hven.plugins.service_migration.comparison_queries import GeneratedRequests, draw_distinct_requests, is_number
+from hven.plugins.service_migration.sitools_survey import PAGE_ROWS, find_sitools_root, list_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
     from hven.plugins.service_migration.service_survey import ServiceSurvey, SurveyedTable
@@ -23,20 +21,9 @@ MAX_VALUE_CHARACTERS = 100
 _VALUE_PATTERN = re.compile(r"[^|*\x00-\x1f]+")  # a filter divides its values by bars, and knows the asterisk
 
 
-def find_sitools_root(url: str) -> str:
-    """Find the address of the server, to which the paths of data sets are relative.
-
-    Parameters
-    ----------
-    url
-        Address of SITools2, as it was given.
-    """
-    return re.sub(r"/sitools(/.*)?$", "", url.rstrip("/"))
-
-
 def draw_sitools_requests(
     survey: ServiceSurvey, documents: RemoteDocumentReader, count: int, seed: int
-) -> list[tuple[LoggedRequest, int]]:
+) -> GeneratedRequests:
     """Generate different requests for the data sets: their records, and how many fulfil conditions.
 
     Parameters
@@ -53,25 +40,26 @@ def draw_sitools_requests(
     generator = random.Random(seed)  # noqa: S311  (nothing secret)
     root = find_sitools_root(survey.url)
     drawers = [_draw_targets(table, root, documents, generator) for table in survey.readable_tables]
-    drawn = chain.from_iterable(zip(*drawers, strict=True))
-    targets: dict[str, None] = {}
-    for target in islice(drawn, MAX_ROUNDS):
-        if len(targets) >= count:
-            break
-        targets.setdefault(target)
-    return [(LoggedRequest(target=target, status=None), 1) for target in targets]
+    return draw_distinct_requests(drawers, count, {})
 
 
 def _draw_targets(
     table: SurveyedTable, root: str, documents: RemoteDocumentReader, generator: random.Random
+) -> Iterator[tuple[str, str]]:
+    """Draw requests for a data set without end; both services have the same targets."""
+    for target in _draw_paths(table, root, documents, generator):
+        yield target, target
+
+
+def _draw_paths(
+    table: SurveyedTable, root: str, documents: RemoteDocumentReader, generator: random.Random
 ) -> Iterator[str]:
-    """Draw requests for a data set without end."""
     yield _build_target(table, "count")
     records = _read_records(f"{root}{_build_target(table, 'records', start='0', limit=str(PAGE_ROWS))}", documents)
     if table.row_count is not None and table.row_count <= PAGE_ROWS:  # the order of longer lists is not defined
         yield _build_target(table, "records", start="0", limit=str(PAGE_ROWS))
     samples = {name: [record[name] for record in records if record.get(name) is not None] for name in table.columns}
-    numbers = [name for name in table.columns if _is_number(table.columns[name]) and _are_numbers(samples[name])]
+    numbers = [name for name in table.columns if is_number(table.columns[name]) and _are_numbers(samples[name])]
     texts = [
         name
         for name in table.columns
@@ -95,27 +83,16 @@ def _draw_targets(
             yield _build_target(table, "count")
 
 
-def _read_records(url: str, documents: RemoteDocumentReader) -> list[dict[str, Any]]:
+def _read_records(url: str, documents: RemoteDocumentReader) -> list[Mapping[str, Any]]:
     """Read the first records; without them, requests have no conditions."""
     try:
-        answer = documents.fetch(url).parse_json()
+        return list_objects(documents.fetch(url).parse_json(), "data")
     except HvenError:
         return []
-    records = None
-    if isinstance(answer, dict):
-        records = answer.get("data")
-    if isinstance(records, list):
-        return [record for record in records if isinstance(record, dict)]
-    return []
 
 
 def _build_target(table: SurveyedTable, subpath: str, **parameters: str) -> str:
     return f"{table.name.rstrip('/')}/{subpath}?{urlencode({'media': 'json', **parameters})}"
-
-
-def _is_number(attributes: dict[str, Any]) -> bool:
-    text = str(attributes["type"])
-    return text.startswith(NUMBER_TYPES) and text != "float32"  # a filter compares a rounded text
 
 
 def _are_numbers(values: list[Any]) -> bool:

@@ -10,6 +10,7 @@ from hven.descriptor.api.table_descriptions import name_matches_pattern
 from hven.model import split_address
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.migration.document_parts import find_type
 from hven.plugins.service_migration.service_survey import SurveyedTable
 
 if TYPE_CHECKING:
@@ -22,28 +23,18 @@ PROJECTS_PATH = "sitools/portal/projects"
 PAGE_ROWS = 300  # SITools2's own limit of a page
 MAX_DATA_SETS = 500
 MAX_SAMPLE_BYTES = 4 << 20
-SQL_TYPES = {
-    "bool": "bool",
-    "boolean": "bool",
-    "int2": "int16",
-    "smallint": "int16",
-    "int4": "int32",
-    "integer": "int32",
-    "int": "int32",
-    "serial": "int32",
-    "int8": "int64",
-    "bigint": "int64",
-    "bigserial": "int64",
-    "float4": "float32",
-    "real": "float32",
-    "float8": "float64",
-    "double precision": "float64",
-    "numeric": "float64",
-    "timestamp": "timestamp",
-    "timestamptz": "timestamp",
-    "date": "timestamp",
-}
 HIDING_BEHAVIOURS = {"noClientAccess"}
+
+
+def find_sitools_root(url: str) -> str:
+    """Find the address of the server, to which the paths of data sets are relative.
+
+    Parameters
+    ----------
+    url
+        Address of SITools2, as it was given.
+    """
+    return re.sub(r"/sitools(/.*)?$", "", url.rstrip("/"))
 
 
 def find_sitools_projects(url: str, documents: RemoteDocumentReader) -> list[Mapping[str, Any]] | None:
@@ -56,20 +47,13 @@ def find_sitools_projects(url: str, documents: RemoteDocumentReader) -> list[Map
     documents
         Fetches documents.
     """
-    base = re.sub(r"/sitools(/.*)?$", "", url.rstrip("/"))
-    document = documents.find(f"{base}/{PROJECTS_PATH}?media=json")
+    document = documents.find(f"{find_sitools_root(url)}/{PROJECTS_PATH}?media=json")
     if document is None:
         return None
     try:
-        answer = document.parse_json()
+        return list_objects(document.parse_json(), "data")
     except SourceError:
         return None
-    projects = None
-    if isinstance(answer, dict):
-        projects = answer.get("data")
-    if not isinstance(projects, list):
-        return None
-    return [project for project in projects if isinstance(project, dict)]
 
 
 class SitoolsSurveyor:
@@ -86,7 +70,7 @@ class SitoolsSurveyor:
     def __init__(self, survey: ServiceSurvey, documents: RemoteDocumentReader) -> None:
         self._survey = survey
         self._documents = documents
-        self._base = re.sub(r"/sitools(/.*)?$", "", survey.url.rstrip("/"))
+        self._base = find_sitools_root(survey.url)
 
     def inspect_projects(self, projects: list[Mapping[str, Any]], pattern: str, save: Callable[[], None]) -> None:
         """Ask about the data sets of the projects. A project becomes a collection.
@@ -119,7 +103,7 @@ class SitoolsSurveyor:
             return
         url = f"{self._base}{address if address.startswith('/sitools') else '/sitools' + address}"
         try:
-            entries = _list_objects(self._fetch_json(f"{url}/datasets?media=json"), "data")
+            entries = list_objects({"data": [], **self._fetch_json(f"{url}/datasets?media=json")}, "data")
         except HvenError as error:
             self._survey.problems.append(f"the project {project.get('name')} was not read: {error.message}")
             return
@@ -175,7 +159,7 @@ class SitoolsSurveyor:
     def _add_columns(self, table: SurveyedTable, data_set: Mapping[str, Any]) -> list[str]:
         """Add the columns; return the primary key."""
         primary = []
-        for entry in _list_objects(data_set, "columnModel"):
+        for entry in list_objects({"columnModel": [], **data_set}, "columnModel"):
             name = str(entry.get("columnAlias") or entry.get("dataIndex") or "")
             if not name:
                 continue
@@ -187,8 +171,7 @@ class SitoolsSurveyor:
             if behaviour in HIDING_BEHAVIOURS:
                 table.problems.append(f"the column {name} is hidden from clients, so its values cannot be copied")
                 continue
-            sql_type = str(entry.get("sqlColumnType") or "").lower().partition("(")[0].strip()
-            attributes: dict[str, Any] = {"type": SQL_TYPES.get(sql_type, "string")}
+            attributes: dict[str, Any] = {"type": find_type(str(entry.get("sqlColumnType") or ""))}
             label, text = str(entry.get("header") or ""), str(entry.get("toolTip") or "")
             if label and label != name:
                 attributes["label"] = label
@@ -209,12 +192,7 @@ class SitoolsSurveyor:
     def _compare_with_records(self, table: SurveyedTable, url: str) -> None:
         """Compare the columns and the number of rows with the first records."""
         document = self._documents.fetch(f"{url}/records?media=json&start=0&limit={PAGE_ROWS}", MAX_SAMPLE_BYTES)
-        answer = document.parse_json()
-        records = None
-        if isinstance(answer, dict):
-            records = answer.get("data")
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise SourceError(f"{url}/records has no list `data`")
+        records = list_objects(document.parse_json(), "data")
         if records:
             sent = set().union(*records)
         else:
@@ -233,9 +211,24 @@ class SitoolsSurveyor:
             )
 
 
-def _list_objects(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """List the objects in a member of an answer, which may be missing."""
-    entries = answer.get(name) or []
+def list_objects(answer: Any, name: str) -> list[Mapping[str, Any]]:
+    """List the objects in a member of an answer.
+
+    Parameters
+    ----------
+    answer
+        The answer, as it was parsed.
+    name
+        Name of the member.
+
+    Raises
+    ------
+    SourceError
+        It is missing, or is no list of objects.
+    """
+    entries = None
+    if isinstance(answer, dict):
+        entries = answer.get(name)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SourceError(f"`{name}` is not a list of objects")
     return entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
@@ -162,14 +163,7 @@ class TapSurveyor:
             description=choose_longer_text(described.description or "", vosi_table.description),
             utype=vosi_table.utype,
             primary=list(described.primary),
-            foreign_keys={
-                key: {
-                    "columns": list(value.columns),
-                    "target": value.target,
-                    "target_columns": list(value.target_columns),
-                }
-                for key, value in described.keys.items()
-            },
+            foreign_keys={key: asdict(value) for key, value in described.keys.items()},
         )
         if not schema_parts and table.schema:
             table.problems.append(
