@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.search_fields import FormField
 
 FORM_PARAMETERS = (WORDS_PARAMETER, NEAR_PARAMETER, CADENCE_PARAMETER)  # fields of the form that are no columns
+MAX_MAIN_FIELDS = 16  # of the main section, besides those with values and those that a descriptor or a standard lists
 MAX_LISTED_CODES = 60  # codes of a selection list
 MIN_INITIAL_FIELDS = 5  # a form with fewer fields has space for a further one
 
@@ -502,7 +503,10 @@ def _build_condition_chip(name: str, value: str, other_parameters: Sequence[tupl
 def _group_fields_by_section(
     form_fields: Sequence[SearchFormField], initial_names: Sequence[str] = ()
 ) -> list[FormSection]:
-    """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others."""
+    """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others.
+
+    The main section is always open, so further fields without values are in a closed one.
+    """
     order = {name.lower(): place for place, name in enumerate(initial_names)}
     fields_by_section: dict[tuple[str, bool], list[SearchFormField]] = {}
     has_sections = any(form_field.section for form_field in form_fields)
@@ -514,7 +518,18 @@ def _group_fields_by_section(
             is_listed_section = bool(has_sections and form_field.section)
             key = (form_field.section, form_field.principal or is_listed_section)
         fields_by_section.setdefault(key, []).append(form_field)
-    fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field.name.lower(), len(order)))
+    main_fields = fields_by_section.get(("", True), [])
+    main_fields.sort(key=lambda form_field: order.get(form_field.name.lower(), len(order)))
+    kept_fields = []
+    more_fields = []
+    for place, form_field in enumerate(main_fields):
+        if place < max(MAX_MAIN_FIELDS, len(order)) or form_field.asked:
+            kept_fields.append(form_field)
+        else:
+            more_fields.append(form_field)
+    if more_fields:
+        fields_by_section["", True] = kept_fields
+        fields_by_section["", False] = more_fields + fields_by_section.get(("", False), [])
     sections = []
     for (name, principal), section_fields in fields_by_section.items():
         is_main = not name and principal
