@@ -197,6 +197,19 @@ def test_statistics_spare_columns_that_are_not_needed(runner: QueryRunner, kind:
     assert list_columns("empty") == (position,)
 
 
+def test_an_index_finds_outlines_of_tables_whose_rows_have_points_too(runner: QueryRunner) -> None:
+    """A condition beside OR would read the outlines of all rows: 2 s for 200,000 of them, and 10 ms with the index."""
+    table = ROWS["mixed_bodyrc"][0]
+    search = parse_search([("_near", "15,5,2")], table)
+    assert "IN (SELECT" not in search.write_adql(), "other services have their own keys"
+    adql = search.copy_with(place_columns=list_used_place_columns(table, runner)).write_adql()
+    assert "id IN (SELECT id FROM a.mixed_bodyrc WHERE 1 = INTERSECTS(s_region," in " ".join(adql.split())
+    full = ROWS["full_bodyrc"][0]
+    full_search = parse_search([("_near", "15,5,2")], full)
+    full_search = full_search.copy_with(place_columns=list_used_place_columns(full, runner))
+    assert "SELECT id FROM" not in full_search.write_adql().partition("WHERE")[2]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_any_position_are_counted(runner: QueryRunner, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constant_columns, "COUNT_TIMEOUT_SECONDS", 60.0)

@@ -761,7 +761,12 @@ def parse_region(text: str) -> SearchShape:
 def _build_place_condition(
     table: Table, shape: SearchShape, place_columns: tuple[tuple[str, ...], ...] | None = None
 ) -> syntax_tree.Expr:
-    """Build the condition that the places of rows touch a shape. A point finds the rows that contain it."""
+    """Build the condition that the places of rows touch a shape. A point finds the rows that contain it.
+
+    An index cannot find rows that meet one of two conditions. If `place_columns` are known, the rows of the site that
+    an index can find are therefore found by their key, in a subquery.
+    """
+    has_own_keys = place_columns is not None and len(table.primary) == 1
     if place_columns is None:
         place_columns = list_place_columns(table)
         if table.position is not None:
@@ -778,10 +783,21 @@ def _build_place_condition(
     missing_places: list[syntax_tree.Expr] = []
     for names in place_columns:
         test = _build_touch_condition(names, shape)
+        is_indexed = len(names) == 1 or names == table.position
+        if has_own_keys and is_indexed and len(place_columns) > 1:
+            test = _build_key_condition(table, test)
         alternative = syntax_tree.join_conditions_with_and(*missing_places, test)
         alternatives.append(alternative or test)
         missing_places.append(syntax_tree.NullPredicate(build_column_ref(names[0])))
     return _join_alternatives(alternatives)
+
+
+def _build_key_condition(table: Table, condition: syntax_tree.Expr) -> syntax_tree.Expr:
+    """Build the condition that the key of a row is among those of the rows that meet a condition."""
+    key = build_column_ref(table.primary[0])
+    from_item = TableSearch(table=table).build_from_item()
+    select = syntax_tree.Select((syntax_tree.SelectItem(key),), from_item, where=condition)
+    return syntax_tree.InPredicate(key, syntax_tree.Subquery(syntax_tree.Query(select)))
 
 
 def _build_touch_condition(names: tuple[str, ...], shape: SearchShape) -> syntax_tree.Expr:
