@@ -20,7 +20,7 @@ from hven.adql.syntax_tree import (
     FunctionCall,
     Literal,
 )
-from hven.model.sky import Polygon
+from hven.model.sky import Circle, Polygon
 from hven.plugins.sky_maps.map_polygons import (
     TURN_DEGREES,
     build_corner_condition,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.adql.syntax_tree import Expr
-    from hven.model.sky import Circle, Point
+    from hven.model.sky import Point
 
     Bounds = tuple[str, str, str, str]
     Numbers = npt.NDArray[np.float64]
@@ -71,7 +71,9 @@ def build_box_condition(bounds: Bounds, shape: Point | Circle | Polygon) -> Expr
         x, y = divide_polygon_sides(np.array(shape.lons), np.array(shape.lats))
         x, y = compute_continuous_longitudes(x, y)
         return build_corner_condition(bounds, x, y, is_cyclic=True)
-    radius = getattr(shape, "radius", 0.0)
+    radius = 0.0
+    if isinstance(shape, Circle):
+        radius = shape.radius
     return _build_circle_condition(bounds, shape.lon % TURN_DEGREES, shape.lat, radius)
 
 
