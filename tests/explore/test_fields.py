@@ -159,6 +159,26 @@ def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
     return [one.name for one in first.fields]
 
 
+def test_a_form_of_many_columns_folds_most_of_them() -> None:
+    columns = tuple(Column(name=f"own{number}", type=INT32, rank=1) for number in range(400))
+    table = Table(schema="a", name="wide", columns=columns)
+
+    def list_sections(table: Table, *pairs: tuple[str, str]) -> list[tuple[str, bool, list[str]]]:
+        form = drawn.build_search_form(parse_search(pairs, table), None, ColumnLabels(table=table))
+        return [(one.name, one.open, [field.name for field in one.fields]) for one in form.sections]
+
+    names = [column.name for column in columns]
+    shown = names[: drawn.MAX_MAIN_FIELDS]
+    assert list_sections(table) == [("main", True, shown), ("more", False, names[len(shown) :])]
+    # fields with values stay in sight, also invalid ones
+    (main, more) = list_sections(table, ("own300", "1..2"), ("own200", "abc"))
+    assert main == ("main", True, [*shown, "own200", "own300"])
+    assert len(more[2]) == 400 - len(main[2])
+    # a descriptor chooses by itself
+    (main, _) = list_sections(table.copy_with(form=tuple(reversed(names[:30]))))
+    assert main == ("main", True, names[29::-1])
+
+
 def test_a_form_with_few_fields_begins_with_light_too() -> None:
     own = [Column(name=f"own{at}", type=INT32, rank=1) for at in range(3)]
     wave = Column(name="wavelength", type=FLOAT64, unit="nm", ucd="em.wl", rank=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
+from hven.services.remote_files import MAX_CONCURRENT_CALLS, call_concurrently
 from hven.site import Site
 from hven.site.auth.local import build_principal
 
@@ -177,3 +179,25 @@ def test_groups_that_others_stated_count(site: Site) -> None:
     assert build_principal("sophie", site.store, site.settings).groups == {"user:sophie"}
     site.store.grants.add_grant("observer", subject="sophie", object="x", actor="observatory")
     assert build_principal("sophie", site.store, site.settings).groups == {"user:sophie", "Hven-readers"}
+
+
+def test_servers_are_called_side_by_side_and_late_ones_are_not_awaited() -> None:
+    everybody = threading.Barrier(MAX_CONCURRENT_CALLS)
+    release = threading.Event()
+
+    def call(number: int) -> str:
+        if number == MAX_CONCURRENT_CALLS:
+            release.wait(60)
+            return "too late"
+        everybody.wait(60)
+        return str(number)
+
+    numbers = range(MAX_CONCURRENT_CALLS + 1)
+    try:
+        answers = call_concurrently(call, numbers, timeout_seconds=2.0, late_answer="late")
+    finally:
+        release.set()
+    assert answers[-1] == "late"
+    assert set(answers[:-1]) <= {"late", *map(str, numbers)}
+    assert call_concurrently(str, numbers, timeout_seconds=60.0) == list(map(str, numbers))
+    assert call_concurrently(str, numbers) == list(map(str, numbers))

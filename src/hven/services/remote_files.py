@@ -12,7 +12,7 @@ row
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -422,7 +422,13 @@ def is_temporary_failure(error: HvenError) -> bool:
     return isinstance(error, UpstreamError) and error.remedy == LATER_REMEDY
 
 
-def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+def call_concurrently(
+    call: Callable[[Item], Answer],
+    items: Sequence[Item],
+    *,
+    timeout_seconds: float | None = None,
+    late_answer: Any = None,
+) -> list[Answer]:
     """Call a function that waits for other servers for several items at once.
 
     Parameters
@@ -431,14 +437,23 @@ def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> 
         Thread-safe function of one item.
     items
         Items of the calls.
+    timeout_seconds
+        Seconds to wait for all calls; None: until all have ended.
+    late_answer
+        What stands for the result of a call that takes longer.
 
     Returns
     -------
     answers
         Results in the order of the items.
     """
-    with ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "hven-elsewhere") as pool:
-        return list(pool.map(call, items))
+    pool = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "hven-elsewhere")
+    try:
+        futures = [pool.submit(call, item) for item in items]
+        ended_futures, _ = wait(futures, timeout=timeout_seconds)
+        return [future.result() if future in ended_futures else late_answer for future in futures]
+    finally:
+        pool.shutdown(wait=timeout_seconds is None, cancel_futures=True)
 
 
 def request_file_state_key(context: ServiceContext, row: dict[str, Any]) -> str:

@@ -86,18 +86,64 @@ def test_taplint_decides_on_the_exit_code_too(sites: SitePair, tmp_path: Path, m
     assert "error: No capabilities [taplint.CAP-GONE]; see https://www.starlink.ac.uk/stilts/" in text
 
 
-def test_servers_have_time_to_notice_the_publication(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else, findings tell of tables that are in one document of the service, and not yet in another."""
-    calls: list[object] = []
+class TagServer:
+    """Answers with the entity tags of a list, and then with the last one; it notes when the service is validated."""
 
-    def validate(url: str) -> LintReport:
-        calls.append(url)
+    def __init__(self, tags: list[str]) -> None:
+        self.tags = tags
+        self.events: list[str] = []
+
+    def send_request(self, method: str, url: str, **_options: object) -> SimpleNamespace:
+        tag = self.tags[min(len(self.events), len(self.tags) - 1)]
+        if not tag:
+            raise UserError("no answer")
+        self.events.append(f"{method} {url}")
+        return SimpleNamespace(headers={"etag": tag})
+
+    def validate(self, url: str) -> LintReport:
+        self.events.append("validation")
         return LintReport(url=url, is_judged=False)
 
-    monkeypatch.setattr(service_validation, "time", SimpleNamespace(sleep=calls.append), raising=False)
-    monkeypatch.setattr(service_validation, "validate_service", validate)
-    service_validation.validate_promoted_tables("http://127.0.0.1/tap", [], [])
-    assert calls == [2.0, "http://127.0.0.1/tap"]
+
+OLD_TAG, NEW_TAG = 'W/"1.0-aaaa-public"', 'W/"1.0-bbbb~stars-public"'
+
+
+@pytest.mark.parametrize(
+    ("tags", "request_count"),
+    [
+        ([OLD_TAG, OLD_TAG, NEW_TAG], 6),
+        ([NEW_TAG, NEW_TAG, OLD_TAG, NEW_TAG], 7),  # one of several processes is late
+        ([NEW_TAG], 4),
+        ([""], 0),
+    ],
+)
+def test_servers_have_time_to_notice_the_publication(
+    tags: list[str], request_count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else, findings tell of tables that are in one document of the service, and not yet in another."""
+    server = TagServer(tags)
+    monkeypatch.setattr(service_validation.http_client, "send_request_once", server.send_request)
+    monkeypatch.setattr(service_validation, "validate_service", server.validate)
+    monkeypatch.setattr(service_validation, "POLL_INTERVAL_SECONDS", 0.0)
+    service_validation.validate_promoted_tables("http://127.0.0.1/tap", [], [], "bbbb")
+    assert server.events == ["HEAD http://127.0.0.1/tap/tables"] * request_count + ["validation"]
+
+
+def test_servers_that_never_show_the_publication_are_not_awaited_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = TagServer([OLD_TAG])
+    monkeypatch.setattr(service_validation.http_client, "send_request_once", server.send_request)
+    monkeypatch.setattr(service_validation, "MAX_WAIT_SECONDS", 0.3)
+    assert not service_validation.wait_for_published_state("http://127.0.0.1/tap", "bbbb")
+    assert len(server.events) > 1
+
+
+def test_a_server_shows_the_state_of_its_site(sites: SitePair) -> None:
+    port = reserve_port()
+    url = f"http://127.0.0.1:{port}/tap"
+    with sites.open_gold() as site:
+        version = site.get_published_state().version
+    with serve_site(sites.gold, port=port):
+        assert service_validation.wait_for_published_state(url, version)
 
 
 def test_findings_of_taplint_have_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,19 @@ def test_documents_of_vosi_are_compared_without_a_site(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_collections_are_compared_without_modules_that_read_documents(directory: Path) -> None:
+    code = (
+        "import contextlib, runpy, sys; "
+        "sys.argv = ['hven', 'compare', 'stars', 'stars', '--site', '.']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_module('hven', run_name='__main__')\n"
+        "slow_modules = {'hven.formats.votable', 'hven.ingest.sync', 'hven.query'}\n"
+        "print(sorted(slow_modules & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, check=True)
+    assert "columns" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
 def test_states_of_a_collection_are_compared(tmp_path: Path) -> None:
     descriptor = "collection: s\ntitle: S\ntables:\n  t: {source: a.csv, columns: {ra: {type: float64, unit: deg}}}\n"
     with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": "ra\n1\n"}) as site:

@@ -16,7 +16,7 @@ from test_map_frames import BOXES, DATA, DISC, SPOTS, build_whole_discs, column,
 
 from hven import query
 from hven.model.table import Table
-from hven.plugins.sky_maps import map_polygons
+from hven.plugins.sky_maps import sphere_regions
 from hven.portal._explore import TableSearch, map_frames, parse_search
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -224,4 +224,4 @@ def test_hidden_columns_are_not_searched() -> None:
 def test_the_address_is_written_as_it_was_read() -> None:
     search = parse_search([("_polygon", "1 2, 3 4, 5 7"), ("_polygon", "11 2, 13 4, 15 7")], SUN_BOXES)
     assert parse_search(search.list_parameters(), SUN_BOXES) == search
-    assert map_polygons.POLYGON.label == "Polygon on the map"
+    assert sphere_regions.POLYGON.label == "Polygon on the map"

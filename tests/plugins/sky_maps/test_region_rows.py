@@ -171,7 +171,9 @@ def test_regions_around_a_pole_have_all_longitudes() -> None:
     assert write_region_values(region, BOXES) == {"c1min": "0", "c1max": "360", "c2min": "50", "c2max": "90"}
     assert region.text.count(" ") > 100
     region = find_drawn_region(parse_search([("_in", "CIRCLE 5 -85 10")], BOXES))
-    assert region is None, "rows of this table have no outlines"
+    assert region is not None, "boxes are searched by regions of the sphere, too"
+    assert write_region_values(region, BOXES) == {"c1min": "0", "c1max": "360", "c2min": "-90", "c2max": "-75"}
+    assert find_drawn_region(parse_search([("_in", "CIRCLE 5 -85 10")], DISC)) is None
     assert write_region_values(find_drawn_region(parse_search([("_polygon", "1 2, 3 4, 5 9")], DISC)), DISC) == {}  # type: ignore[arg-type]
 
 

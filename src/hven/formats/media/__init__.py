@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 SIGNATURE_BYTES = 8192  # bytes that identify the medium of a file
-_RASTER_NAME_PATTERN = re.compile(r"(?i).*\.(tiff?|gtiff?|jp2|j2k|jpx)")
+RASTER_NAME_PATTERN = re.compile(r"(?i).*\.(tiff?|gtiff?|jp2|j2k|jpx)")
 MAX_PARTS = 1000  # parts of a file that are read
 
 
@@ -193,7 +193,7 @@ def open_product(
     if read_rows is not None:
         return open_product_with_row_reader(path, name, read_rows)
     opened_product = None
-    if includes_rasters and _RASTER_NAME_PATTERN.fullmatch(name):
+    if includes_rasters and RASTER_NAME_PATTERN.fullmatch(name):
         opened_product = open_raster(path, name)
     if includes_text_tables and opened_product is None:
         opened_product = open_parquet_or_delimited_table(path, name)
@@ -256,6 +256,7 @@ def _create_unknown_format_error(reason: TranslatableMessage) -> SourceError:
 
 __all__ = [
     "MAX_PARTS",
+    "RASTER_NAME_PATTERN",
     "SIGNATURE_BYTES",
     "ArrayPart",
     "Axis",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media import open_product
+from hven.formats.media import RASTER_NAME_PATTERN, open_product
 from hven.model.errors import SourceError, format_message
 from hven.plugins.image_regions.solar_headers import build_solar_disc_image
 from hven.plugins.previews.pictures.appearance import ColourStretch, find_solar_colour_map
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-HEADER_NAME_PATTERN = re.compile(r"(?i).*\.(jp2|tiff?)")
 HALF_WIDTH_RADII = 1.25  # of the picture, in radii of the Sun
 VALUE_PERCENTILES = (1.0, 99.7)
 DIFFERENCE_PERCENTILE = 99.0
@@ -107,7 +105,7 @@ def _read_product_cells(path: Place, name: str, size: int) -> tuple[Numbers, dic
 def _read_raster_cells(path: Place, name: str, size: int) -> tuple[Numbers, dict[str, Any], tuple[int, int]]:
     """Do the same for a picture; only JPEG 2000 and GeoTIFF have cards, which may be those of a larger original."""
     cards: dict[str, Any] = {}
-    if HEADER_NAME_PATTERN.fullmatch(name):
+    if RASTER_NAME_PATTERN.fullmatch(name):
         with open_product(path, name, includes_rasters=True) as product:
             cards = {card.keyword: card.value for part in product.arrays for card in part.cards}
     image, _ = read_raster_image(path, name, size)

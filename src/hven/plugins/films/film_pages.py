@@ -52,7 +52,7 @@ from hven.services.file_rows import list_file_link_columns
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -75,6 +75,7 @@ DEFAULT_SIZE, DEFAULT_RATE = 512, 8
 FILM_PARAMETERS = ("_difference", "_contours", "_rate", "_width")
 STORE_BYTES = 512 * 1024**2
 READ_GRACE_SECONDS = 600.0
+NO_FILE = format_message("without a file that you can take here")
 FILM_VERSION = "1"  # part of each key: a change of how films are drawn needs a new number
 _FILE_PATTERN = re.compile(r"/collections/([^/?#]+)/files/([^?#]+)")
 
@@ -142,12 +143,14 @@ class FilmPage(TemplateContext):
         Parameters of the search.
     contour_tables
         Names and titles of tables with contours on the Sun.
-    frame_count, refused_count, is_cut, max_frames
-        Number of images, rows without one, and whether there are more than a film can have.
+    frame_count, is_cut, max_frames
+        Number of images, and whether there are more than a film can have.
     sizes, rates
         The pixels and the frames a second that readers choose from.
     left_out
-        Of rows of other services: why pictures are left out, and how many. None: the rows are those of this site.
+        Why images are left out, and how many.
+    is_remote
+        Whether the images are on other servers.
     """
 
     template = "films/film.html"
@@ -158,12 +161,12 @@ class FilmPage(TemplateContext):
     state: Sequence[tuple[str, str]]
     contour_tables: Sequence[tuple[str, str]]
     frame_count: int
-    refused_count: int
     is_cut: bool
-    max_frames: int = MAX_FRAMES
+    max_frames: int
+    left_out: Sequence[tuple[str, int]]
+    is_remote: bool
     sizes: Sequence[int] = SIZES
     rates: Sequence[int] = RATES
-    left_out: Sequence[tuple[str, int]] | None = None
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -400,26 +403,81 @@ def _build_film_page(page_context: PageContext) -> PageContent:
     table_view = read_table_view(page_context, ignored_parameters=FILM_PARAMETERS)
     images = _find_images(table_view, page_context, is_taken=False)
     table = table_view.table
-    state = table_view.search.list_parameters()
-    query = urlencode([*state, *options.list_parameters()])
-    base = build_table_address(page_context.base, table)
-    has_frames = len(images.files) >= MIN_FRAMES and can_write_films()
-    page = FilmPage(
+    left_out: dict[str, int] = {}
+    if images.refused_count:
+        left_out[NO_FILE] = images.refused_count
+    return build_film_page(
+        page_context,
         table_title=table.title or table.qualified_name,
-        table_url=f"{base}?{urlencode(state)}" if state else base,
-        film=f"{base}/film.mp4?{query}" if has_frames else "",
+        address=build_table_address(page_context.base, table),
+        options=options,
+        state=table_view.search.list_parameters(),
+        frame_count=len(images.files),
+        left_out=left_out,
+        is_cut=images.is_cut,
+        max_frames=MAX_FRAMES,
+    )
+
+
+def build_film_page(
+    page_context: PageContext,
+    *,
+    table_title: str,
+    address: str,
+    options: FilmOptions,
+    state: Sequence[tuple[str, str]],
+    frame_count: int,
+    left_out: Mapping[str, int],
+    is_cut: bool,
+    max_frames: int,
+    is_remote: bool = False,
+) -> PageContent:
+    """Build the page of a film, and its JSON.
+
+    Parameters
+    ----------
+    page_context
+        The request of the reader.
+    table_title, address
+        Title of the table, and address of its page.
+    options, state
+        What the reader chose, and the parameters of the search.
+    frame_count, max_frames
+        Number of images, and the most that a film can have.
+    left_out
+        Number of images that are left out, by the messages that say why.
+    is_cut
+        Whether the search finds more rows than a film can have.
+    is_remote
+        Whether the images are on other servers.
+
+    Returns
+    -------
+    page_content
+        The page.
+    """
+    film = ""
+    if frame_count >= MIN_FRAMES and can_write_films():
+        film = f"{address}/film.mp4?{urlencode([*state, *options.list_parameters()])}"
+    reasons = sorted(left_out.items())
+    page = FilmPage(
+        table_title=table_title,
+        table_url=f"{address}?{urlencode(state)}" if state else address,
+        film=film,
         options=options,
         state=state,
         contour_tables=list_contour_tables(page_context),
-        frame_count=len(images.files),
-        refused_count=images.refused_count,
-        is_cut=images.is_cut,
+        frame_count=frame_count,
+        is_cut=is_cut,
+        max_frames=max_frames,
+        left_out=[(page_context.translator(reason), count) for reason, count in reasons],
+        is_remote=is_remote,
     )
     json_content: dict[str, Any] = {
-        "film": page.film,
-        "frames": page.frame_count,
-        "left_out": page.refused_count,
-        "is_cut": page.is_cut,
+        "film": film,
+        "frames": frame_count,
+        "left_out": {str(reason): count for reason, count in reasons},
+        "is_cut": is_cut,
     }
     return PageContent(page=page, json_content=json_content)
 

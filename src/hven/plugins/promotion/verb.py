@@ -121,11 +121,12 @@ def promote(
             service_url = find_service_address(target_site.settings)
         promoted_names = collection_names or _list_promoted_names(source)
         reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
-        all_tables = list(target_site.get_published_state().tables_by_name)
+        published_state = target_site.get_published_state()
     validation = None
     if must_validate:
         tables = [table.record.table.qualified_name for report in reports for table in report.tables]
-        validation = validate_promoted_tables(service_url, tables, all_tables)
+        all_tables = list(published_state.tables_by_name)
+        validation = validate_promoted_tables(service_url, tables, all_tables, published_state.version)
     if as_json:
         documents = [
             _report_to_json(report, validation)

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven.app.api import load_site_settings, open_site, print_json, print_table
-from hven.formats import select_format
 from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, UsageError, UserError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json, write_unified_diff
-from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
 from hven.plugins.schema_life.model_documents import is_model_address, read_model_file
 from hven.plugins.schema_life.schema_comparison import (
@@ -173,7 +171,7 @@ class _ModelReader:
         try:
             if self._site is None:
                 self._site = self._stack.enter_context(open_site(self._context))
-            model = _load("column_readers").describe_published_model(name, self._site)
+            model = _load("published_models").describe_published_model(name, self._site)
         except NotFoundError:
             if self.settings is None or not self.settings.locate_descriptor(name).is_file():
                 raise
@@ -182,13 +180,13 @@ class _ModelReader:
 
 
 def _load(name: str) -> ModuleType:
-    """Load a module of this package that only some models need, because the imports take a second."""
+    """Load a module of this package that only some comparisons need, because the imports take a second."""
     return plugins.import_hven_module(f"hven.plugins.schema_life.{name}", "hven compare")
 
 
 def _write_table(comparison: SchemaComparison, format_name: str, output: Path | None) -> None:
-    table_format, options = select_format(format_name)
-    chunks = write_differences(comparison, table_format, options)
+    table_format, options = plugins.import_hven_module("hven.formats", "hven compare").select_format(format_name)
+    chunks = _load("comparison_tables").write_differences(comparison, table_format, options)
     if output is None:
         for chunk in chunks:
             sys.stdout.buffer.write(chunk)

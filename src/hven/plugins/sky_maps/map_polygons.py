@@ -16,7 +16,6 @@ from hven.model.errors import UserError, format_message
 from hven.plugins.plot_areas.area_conditions import build_side_height
 from hven.plugins.plot_areas.trapezoids import split_into_trapezoids
 from hven.portal.api.column_values import build_column_ref
-from hven.portal.api.search_forms import SearchCondition
 from hven.portal.api.table_places import find_map_frame
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import Expr
     from hven.model.table import Table
     from hven.plugins.plot_areas.trapezoids import Trapezoid
-    from hven.portal.api.table_places import MapFrame
 
     Numbers = npt.NDArray[np.float64]
 
@@ -85,7 +83,32 @@ def build_polygon_condition(table: Table, text: str) -> Expr:
     is_cyclic = not map_frame.radius
     if is_cyclic:
         x, y = compute_continuous_longitudes(x, y)
-    box = _build_row_box(map_frame)
+    return build_corner_condition(map_frame.bounds, x, y, is_cyclic=is_cyclic)
+
+
+def build_corner_condition(bounds: tuple[str, str, str, str], x: Numbers, y: Numbers, *, is_cyclic: bool) -> Expr:
+    """Build the condition that the boxes of rows touch a polygon; its border belongs to it.
+
+    Parameters
+    ----------
+    bounds
+        Columns of west, south, east and north; those of points have two columns twice.
+    x, y
+        Coordinates of the corners, with `is_cyclic` those of `compute_continuous_longitudes`.
+    is_cyclic
+        Whether `x` are longitudes.
+
+    Returns
+    -------
+    condition
+        Comparisons of the columns. Rows without values do not meet it.
+
+    Raises
+    ------
+    UserError
+        The polygon has no extent, or needs too many comparisons.
+    """
+    box = build_row_box(bounds, is_cyclic=is_cyclic)
     last_degrees = 2 * TURN_DEGREES
     if box.is_point:
         last_degrees = TURN_DEGREES
@@ -100,10 +123,7 @@ def build_polygon_condition(table: Table, text: str) -> Expr:
         raise UserError("the corners of the polygon lie on one line", remedy=_REMEDY)
     parts = [_build_touch_condition(trapezoid, box) for trapezoid in trapezoids]
     if is_cyclic and not box.is_point:
-        west = build_column_ref(map_frame.bounds[0])
-        east = build_column_ref(map_frame.bounds[2])
-        width = BinaryOperation("-", east, west)
-        parts.append(_build_lower_bound(width, TURN_DEGREES))
+        parts.append(build_full_turn_condition(bounds))
     touches = parts[0]
     if len(parts) > 1:
         touches = Disjunction(tuple(parts))
@@ -112,6 +132,13 @@ def build_polygon_condition(table: Table, text: str) -> Expr:
     reaches_up = _build_lower_bound(box.north, lowest)
     reaches_down = _build_upper_bound(box.south, highest)
     return Conjunction((reaches_up, reaches_down, touches))
+
+
+def build_full_turn_condition(bounds: tuple[str, str, str, str]) -> Comparison:
+    """Build the condition that a box has all longitudes."""
+    west = build_column_ref(bounds[0])
+    east = build_column_ref(bounds[2])
+    return _build_lower_bound(BinaryOperation("-", east, west), TURN_DEGREES)
 
 
 def parse_polygon_corners(text: str) -> tuple[Numbers, Numbers]:
@@ -187,12 +214,21 @@ def compute_continuous_longitudes(x: Numbers, y: Numbers) -> tuple[Numbers, Numb
     return x - TURN_DEGREES * turn_count, y
 
 
-def _build_row_box(map_frame: MapFrame) -> RowBox:
-    west_name, south_name, east_name, north_name = map_frame.bounds
+def build_row_box(bounds: tuple[str, str, str, str], *, is_cyclic: bool) -> RowBox:
+    """Build the box of a row.
+
+    Parameters
+    ----------
+    bounds
+        Columns of west, south, east and north.
+    is_cyclic
+        Whether west and east are longitudes.
+    """
+    west_name, south_name, east_name, north_name = bounds
     west: Expr = build_column_ref(west_name)
     east: Expr = build_column_ref(east_name)
-    is_point = map_frame.bounds[:2] == map_frame.bounds[2:]
-    if not map_frame.radius:
+    is_point = bounds[:2] == bounds[2:]
+    if is_cyclic:
         width = BinaryOperation("-", east, west)
         west = east = _remove_turns(west)
         if not is_point:
@@ -274,6 +310,3 @@ def _build_lower_bound(coordinate: Expr, bound: float) -> Comparison:
 
 def _build_upper_bound(coordinate: Expr, bound: float) -> Comparison:
     return Comparison("<=", coordinate, Literal(bound))
-
-
-POLYGON = SearchCondition(label="Polygon on the map", build_condition=build_polygon_condition)

@@ -9,7 +9,7 @@ PLUGIN = PluginPackage(
     title="Show the rows of tables on maps of the sky and of bodies",
     uses=("plot_areas",),
     pages="hven.plugins.sky_maps.places_page:PAGES",
-    search_conditions={"_polygon": "hven.plugins.sky_maps.map_polygons:POLYGON"},
+    search_conditions={"_polygon": "hven.plugins.sky_maps.sphere_regions:POLYGON"},
     scripts="hven.plugins.sky_maps:scripts",
     translations="hven.plugins.sky_maps:texts",
 )

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.adql import syntax_tree
+from hven.model.errors import HvenError
+from hven.portal._explore.search import TableSearch, build_column_ref, list_place_columns
 from hven.portal._explore.search_fields import find_range_pairs
 
 if TYPE_CHECKING:
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.search import TableSearch
+
+COUNT_TIMEOUT_SECONDS = 2.0
 
 
 def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset[str]:
@@ -69,6 +73,65 @@ def has_only_nulls(column_names: Iterable[str], table: Table, runner: QueryRunne
         and not runner.has_hidden_rows(table)
         and all(item.statistics.get(name, {}).get("nulls") == item.rows for name in column_names)
     )
+
+
+def list_used_place_columns(table: Table, runner: QueryRunner) -> tuple[tuple[str, ...], ...]:
+    """List the columns that find all rows with a place, without those that statistics show to be needless.
+
+    Parameters
+    ----------
+    table
+        A table.
+    runner
+        Runs queries for the reader.
+
+    Returns
+    -------
+    place_columns
+        As `list_place_columns` lists them, but without columns that are empty, and without those behind columns with
+        values in every row.
+    """
+    item = runner.find_table_with_visible_counts(table)
+    place_columns = list_place_columns(table)
+    used_columns = []
+    for names in place_columns:
+        null_counts = [item.statistics.get(name, {}).get("nulls") for name in names]
+        if not item.rows or item.rows not in null_counts:
+            used_columns.append(names)
+        if not any(null_counts) and None not in null_counts:
+            break
+    return tuple(used_columns) or place_columns[:1]
+
+
+def count_rows_without_place(table: Table, runner: QueryRunner) -> int | None:
+    """Count the rows of a table that no place finds; None if this is unknown, or takes too long.
+
+    Statistics give the count, unless the places of rows are in several columns.
+
+    Parameters
+    ----------
+    table
+        A table.
+    runner
+        Runs queries for the reader.
+    """
+    item = runner.find_table_with_visible_counts(table)
+    place_columns = list_used_place_columns(table, runner)
+    if not place_columns:
+        return None
+    if len(place_columns) == 1:
+        null_counts = [item.statistics.get(name, {}).get("nulls") for name in place_columns[0]]
+        counts = [null_count for null_count in null_counts if isinstance(null_count, int)]
+        return max(counts, default=None)
+    is_missing = [syntax_tree.NullPredicate(build_column_ref(names[0])) for names in place_columns]
+    count_query = TableSearch(table=table).build_count_query_where(syntax_tree.Conjunction(tuple(is_missing)))
+    try:
+        counts_table = runner.fetch_cached_until_change(count_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
+    except HvenError:
+        return None
+    if counts_table is None:
+        return None
+    return int(counts_table.column(0)[0].as_py())
 
 
 def _is_constant(column: Column, statistics: Mapping[str, Mapping[str, object]], row_count: int | None) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.portal._explore.search import find_footprint_column
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,6 +46,20 @@ class MapFrame:
     unit: str
     radius: float
     said: str
+
+
+def find_footprint_column(table: Table) -> Column | None:
+    """Return the column with the footprints of the rows.
+
+    Parameters
+    ----------
+    table
+        A table.
+    """
+    for column in table.columns:
+        if column.name.lower() == "s_region" and not column.hidden:
+            return column
+    return None
 
 
 def classify_table_map(table: Table) -> str:

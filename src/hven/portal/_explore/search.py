@@ -9,7 +9,6 @@ still runs.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -19,16 +18,21 @@ from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
 from hven.model import plugins
 from hven.model.errors import HvenError, UserError, format_message
+from hven.model.sky import Circle, Point, Polygon
 from hven.portal import conditions as epn_conditions
 from hven.portal._condition_values import suggest_parameters
 from hven.portal._explore import cadence, coordinate_notation
 from hven.portal._explore.column_labels import LABELS_PARAMETER
+from hven.portal._explore.map_frames import find_footprint_column, find_map_frame
 from hven.portal._explore.search_fields import build_unit_scale, find_range_pairs, list_display_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hven.model.table import Column, Table
+
+    SearchShape = Point | Circle | Polygon
+    BoxConditionBuilder = Callable[[tuple[str, str, str, str], SearchShape], syntax_tree.Expr]
 
 PORTAL_PREFIX = "_"  # names with this prefix are no columns
 (
@@ -109,16 +113,27 @@ class SearchCondition:
     build_condition
         Function that builds the condition of a value of the parameter: ``build(table, text)``. The table has the
         columns that the reader may see. The function raises a `UserError` for a value that it cannot read.
+    build_box_condition
+        Function that builds the condition that boxes of longitude and latitude touch a point, a circle or a polygon on
+        the sphere: ``build(bounds, shape)``, with the columns of west, south, east and north. None: it has none.
     """
 
     label: str
     build_condition: Callable[[Table, str], syntax_tree.Expr]
+    build_box_condition: BoxConditionBuilder | None = None
 
 
 @plugins.cache_until_selection
 def load_search_conditions() -> Mapping[str, SearchCondition]:
     """Load the conditions that the packages in use add, by their parameters."""
     return dict(plugins.iterate_package_objects("search_conditions"))
+
+
+def _find_box_condition_builder() -> BoxConditionBuilder | None:
+    for condition in load_search_conditions().values():
+        if condition.build_box_condition is not None:
+            return condition.build_box_condition
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +166,8 @@ class TableSearch:
         Words that rows must contain.
     near, inside
         A circle, and a region in DALI notation (``POLYGON 1 2 ..``).
+    place_columns
+        Columns with the places of rows, as in `list_place_columns`, without those that are not needed. None: unknown.
     every
         A cadence: one row for each step of time, of the rows that meet all other conditions.
     order
@@ -173,6 +190,7 @@ class TableSearch:
     words: str = ""
     near: SearchCircle | None = None
     inside: str = ""
+    place_columns: tuple[tuple[str, ...], ...] | None = field(default=None, compare=False)
     every: cadence.Cadence | None = None
     order: tuple[tuple[str, bool], ...] = ()
     columns: tuple[str, ...] = ()
@@ -213,9 +231,10 @@ class TableSearch:
         if self.words:
             parts += [_build_word_condition(self.table, word) for word in self.words.split()]
         if self.near is not None:
-            parts.append(_build_circle_condition(self.table, self.near))
+            circle = Circle(self.near.longitude, self.near.latitude, self.near.radius_degrees)
+            parts.append(_build_place_condition(self.table, circle, self.place_columns))
         if self.inside:
-            parts.append(_build_region_condition(self.table, self.inside))
+            parts.append(_build_place_condition(self.table, parse_region(self.inside), self.place_columns))
         test = syntax_tree.join_conditions_with_and(*parts)
         if self.every is None:
             return test
@@ -431,7 +450,7 @@ class _SearchParser:
         self.search = self.search.copy_with(near=self._parse_circle(value))
 
     def _read_region(self, value: str) -> None:
-        _build_region_condition(self.table, value)  # raises if it is no region
+        _build_place_condition(self.table, parse_region(value))  # raises if rows have no such places
         self.search = self.search.copy_with(inside=value)
 
     def _read_cadence(self, value: str) -> None:
@@ -530,7 +549,7 @@ class _SearchParser:
         radius_text = ""
         if coordinate_notation.is_length(radius):
             radius_text = radius
-        if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
+        if not list_place_columns(self.table):
             raise UserError("this table has no positions", remedy="leave out the place")
         place = coordinate_notation.parse_position(name)
         if place is not None:
@@ -638,24 +657,10 @@ def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
     return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
 
 
-def find_footprint_column(table: Table) -> Column | None:
-    """Return the column with the footprints of the rows.
-
-    Parameters
-    ----------
-    table
-        A table.
-    """
-    for column in table.columns:
-        if column.name.lower() == "s_region" and not column.hidden:
-            return column
-    return None
-
-
 def find_position_columns(table: Table) -> tuple[str, str] | None:
     """Return the columns of longitude and latitude.
 
-    These are the table's position on the sky, or else points on a body (UCDs ``pos.bodyrc``).
+    These are the table's position on the sky, or else points on a body (UCDs ``pos.bodyrc`` or ``pos.earth``).
 
     Parameters
     ----------
@@ -673,7 +678,7 @@ def find_position_columns(table: Table) -> tuple[str, str] | None:
 
 def _find_body_coordinate_column(table: Table, axis: str) -> str | None:
     """Return the first visible column in degrees with the body UCD of an axis (``lon`` or ``lat``)."""
-    ucd = re.compile(rf"pos\.bodyrc\.{axis}(?:;meta\.main)?", re.IGNORECASE)
+    ucd = re.compile(rf"pos\.(?:bodyrc|earth)\.{axis}(?:;meta\.main)?", re.IGNORECASE)
     for column in table.columns:
         is_angle = column.type.is_numeric and column.unit == "deg"
         if is_angle and not column.hidden and ucd.fullmatch(column.ucd or ""):
@@ -681,63 +686,148 @@ def _find_body_coordinate_column(table: Table, axis: str) -> str | None:
     return None
 
 
-def _build_circle_condition(table: Table, circle: SearchCircle) -> syntax_tree.Expr:
-    coordinates = (syntax_tree.Literal(circle.longitude), syntax_tree.Literal(circle.latitude))
-    centre = syntax_tree.FunctionCall("POINT", coordinates)
-    radius = syntax_tree.Literal(circle.radius_degrees)
-    return _build_overlap_condition(table, syntax_tree.FunctionCall("CIRCLE", (centre, radius)))
+def list_place_columns(table: Table) -> tuple[tuple[str, ...], ...]:
+    """List the columns with the places of rows. A row is found by the first ones in which it has values.
+
+    Parameters
+    ----------
+    table
+        A table.
+
+    Returns
+    -------
+    place_columns
+        Names of one column (a footprint), two (longitude and latitude), or four (west, south, east and north of a box
+        on a body); empty if rows have no places on a sphere.
+    """
+    places: list[tuple[str, ...]] = []
+    region = find_footprint_column(table)
+    if region is not None:
+        places.append((region.name,))
+    if table.position is not None:
+        return (table.position, *places)
+    map_frame = find_map_frame(table)
+    if map_frame is not None and not map_frame.radius:
+        if map_frame.bounds[:2] == map_frame.bounds[2:]:
+            return (*places, map_frame.bounds[:2])
+        if _find_box_condition_builder() is not None:
+            return (*places, map_frame.bounds)
+    point = find_position_columns(table)
+    if point is not None:
+        places.append(point)
+    return tuple(places)
 
 
-def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
-    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3) or ``POINT lon lat``.
+def parse_region(text: str) -> SearchShape:
+    """Parse ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3) or ``POINT lon lat``.
 
-    A point finds the rows whose footprint contains it.
+    Parameters
+    ----------
+    text
+        The region.
+
+    Raises
+    ------
+    UserError
+        The text is no region.
     """
     kind, _, number_text = text.strip().partition(" ")
+    kind = kind.upper()
+    shape: SearchShape | None = None
     try:
         numbers = [float(word) for word in number_text.split()]
     except ValueError:
         numbers = []
-    is_circle = kind.upper() == "CIRCLE" and len(numbers) == 3
-    has_valid_numbers = all(map(math.isfinite, numbers))
-    if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
+    try:
+        if kind == "CIRCLE" and len(numbers) == 3:
+            shape = Circle(*numbers)
+        elif kind == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
+            shape = Polygon(tuple(numbers[0::2]), tuple(numbers[1::2]))
+        elif kind == "POINT" and len(numbers) == 2:
+            shape = Point(*numbers)
+    except ValueError:
         raise UserError(
             format_message("{text!r} is not a region: a number is out of range", text[:60]),
             remedy="write all numbers in degrees; the radius of a circle must be from 0 to 180",
+        ) from None
+    if shape is None:
+        raise UserError(
+            format_message("{text!r} is not a region", text[:60]),
+            remedy="write CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
         )
-    literals = tuple(syntax_tree.Literal(number) for number in numbers)
-    if is_circle:
-        centre = syntax_tree.FunctionCall("POINT", literals[:2])
-        circle = syntax_tree.FunctionCall("CIRCLE", (centre, literals[2]))
-        return _build_overlap_condition(table, circle)
-    if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
-        return _build_overlap_condition(table, syntax_tree.FunctionCall("POLYGON", literals))
-    if kind.upper() == "POINT" and len(numbers) == 2:
-        region = find_footprint_column(table)
-        if region is None:
+    return shape
+
+
+def _build_place_condition(
+    table: Table, shape: SearchShape, place_columns: tuple[tuple[str, ...], ...] | None = None
+) -> syntax_tree.Expr:
+    """Build the condition that the places of rows touch a shape. A point finds the rows that contain it.
+
+    An index cannot find rows that meet one of two conditions. If `place_columns` are known, the rows of the site that
+    an index can find are therefore found by their key, in a subquery.
+    """
+    has_own_keys = place_columns is not None and len(table.primary) == 1
+    if place_columns is None:
+        place_columns = list_place_columns(table)
+        if table.position is not None:
+            place_columns = place_columns[:1]
+    if isinstance(shape, Point):
+        place_columns = tuple(names for names in list_place_columns(table) if len(names) != 2)
+        if not place_columns:
             raise UserError(
                 "the rows of this table have no footprints", remedy="write CIRCLE lon lat radius, in degrees"
             )
-        point = syntax_tree.FunctionCall("POINT", literals)
-        return _build_shape_predicate("CONTAINS", point, build_column_ref(region.name))
-    raise UserError(
-        format_message("{text!r} is not a region", text[:60]),
-        remedy="write CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
-    )
+    if not place_columns:
+        raise UserError("this table has no positions", remedy="leave out the place")
+    alternatives = []
+    missing_places: list[syntax_tree.Expr] = []
+    for names in place_columns:
+        test = _build_touch_condition(names, shape)
+        is_indexed = len(names) == 1 or names == table.position
+        if has_own_keys and is_indexed and len(place_columns) > 1:
+            test = _build_key_condition(table, test)
+        alternative = syntax_tree.join_conditions_with_and(*missing_places, test)
+        alternatives.append(alternative or test)
+        missing_places.append(syntax_tree.NullPredicate(build_column_ref(names[0])))
+    return _join_alternatives(alternatives)
+
+
+def _build_key_condition(table: Table, condition: syntax_tree.Expr) -> syntax_tree.Expr:
+    """Build the condition that the key of a row is among those of the rows that meet a condition."""
+    key = build_column_ref(table.primary[0])
+    from_item = TableSearch(table=table).build_from_item()
+    select = syntax_tree.Select((syntax_tree.SelectItem(key),), from_item, where=condition)
+    return syntax_tree.InPredicate(key, syntax_tree.Subquery(syntax_tree.Query(select)))
+
+
+def _build_touch_condition(names: tuple[str, ...], shape: SearchShape) -> syntax_tree.Expr:
+    """Build the condition that the places in some columns of `list_place_columns` touch a shape."""
+    build_box_condition = _find_box_condition_builder()
+    if len(names) == 4 and build_box_condition is not None:
+        west, south, east, north = names
+        return build_box_condition((west, south, east, north), shape)
+    columns = tuple(build_column_ref(name) for name in names)
+    shape_call = _build_shape_call(shape)
+    if len(names) == 2:
+        return _build_shape_predicate("CONTAINS", syntax_tree.FunctionCall("POINT", columns), shape_call)
+    if isinstance(shape, Point):
+        return _build_shape_predicate("CONTAINS", shape_call, *columns)
+    return _build_shape_predicate("INTERSECTS", *columns, shape_call)
+
+
+def _build_shape_call(shape: SearchShape) -> syntax_tree.FunctionCall:
+    """Build a point, a circle or a polygon in ADQL."""
+    if isinstance(shape, Polygon):
+        numbers = [number for corner in zip(shape.lons, shape.lats, strict=True) for number in corner]
+        return syntax_tree.FunctionCall("POLYGON", tuple(map(syntax_tree.Literal, numbers)))
+    coordinates = (syntax_tree.Literal(shape.lon), syntax_tree.Literal(shape.lat))
+    point = syntax_tree.FunctionCall("POINT", coordinates)
+    if isinstance(shape, Circle):
+        return syntax_tree.FunctionCall("CIRCLE", (point, syntax_tree.Literal(shape.radius)))
+    return point
 
 
 def _build_shape_predicate(function: str, *arguments: syntax_tree.Expr) -> syntax_tree.Expr:
     """Build the condition that an ADQL function of shapes is true: ``1 = FUNCTION(..)``."""
     function_call = syntax_tree.FunctionCall(function, arguments)
     return syntax_tree.Comparison("=", syntax_tree.Literal(1), function_call)
-
-
-def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> syntax_tree.Expr:
-    region = find_footprint_column(table)
-    point = find_position_columns(table)
-    if point is not None and (table.position is not None or region is None):
-        centre = syntax_tree.FunctionCall("POINT", tuple(build_column_ref(name) for name in point))
-        return _build_shape_predicate("CONTAINS", centre, shape)
-    if region is None:
-        raise UserError("this table has no positions", remedy="leave out the place")
-    return _build_shape_predicate("INTERSECTS", build_column_ref(region.name), shape)

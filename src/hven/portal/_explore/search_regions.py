@@ -8,8 +8,8 @@ import numpy as np
 
 from hven.adql import syntax_tree
 from hven.model.errors import UserError
-from hven.model.sky import Circle, Moc, Polygon, Shape
-from hven.portal._explore.search import build_column_ref
+from hven.model.sky import Circle, Moc, Point, Shape
+from hven.portal._explore.search import build_column_ref, parse_region
 
 if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
@@ -26,13 +26,10 @@ QUERY_TIMEOUT_SECONDS = 10.0
 def find_search_shape(search: TableSearch) -> Shape | None:
     """Return the shape of the region of a search; None if the search has no region."""
     if search.inside:
-        kind, _, number_text = search.inside.strip().partition(" ")
-        numbers = [float(word) for word in number_text.split()]
-        if kind.upper() == "POINT":
-            return Circle(numbers[0], numbers[1], POINT_RADIUS_DEGREES)
-        if kind.upper() == "CIRCLE":
-            return Circle(*numbers)
-        return Polygon(tuple(numbers[0::2]), tuple(numbers[1::2]))
+        shape = parse_region(search.inside)
+        if isinstance(shape, Point):
+            return Circle(shape.lon, shape.lat, POINT_RADIUS_DEGREES)
+        return shape
     if search.near is None:
         return None
     return Circle(search.near.longitude % 360, search.near.latitude, search.near.radius_degrees)

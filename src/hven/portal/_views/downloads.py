@@ -24,9 +24,8 @@ from hven.formats import InfoElement
 from hven.model.errors import ParamError, format_message
 from hven.model.sky import Circle, Polygon, region_files
 from hven.portal._explore import row_files, row_pages, search_regions
-from hven.portal._explore.map_frames import classify_table_map
+from hven.portal._explore.map_frames import classify_table_map, find_footprint_column
 from hven.portal._explore.place_names import find_single_body, has_positions_on_body
-from hven.portal._explore.search import find_footprint_column
 from hven.portal._pages import record_to_dict
 from hven.portal._views.dataset_metadata import write_dated_citation
 from hven.portal._views.page_addresses import build_table_address

@@ -11,7 +11,7 @@ from hven.portal._explore import cadence, coordinate_notation, facets, row_pages
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
 from hven.portal._explore.column_pairs import join_range_cells
-from hven.portal._explore.constant_columns import find_single_valued_columns
+from hven.portal._explore.constant_columns import count_rows_without_place, find_single_valued_columns
 from hven.portal._explore.number_formatting import format_unit, is_spectral
 from hven.portal._explore.observation_lines import build_observation_line_search
 from hven.portal._explore.place_names import has_positions_on_body
@@ -20,7 +20,7 @@ from hven.portal._explore.search import (
     NEAR_PARAMETER,
     REGION_PARAMETER,
     WORDS_PARAMETER,
-    find_position_columns,
+    list_place_columns,
     load_search_conditions,
 )
 from hven.services.file_rows import classify_column_display
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.search_fields import FormField
 
 FORM_PARAMETERS = (WORDS_PARAMETER, NEAR_PARAMETER, CADENCE_PARAMETER)  # fields of the form that are no columns
+MAX_MAIN_FIELDS = 16  # of the main section, besides those with values and those that a descriptor or a standard lists
 MAX_LISTED_CODES = 60  # codes of a selection list
 MIN_INITIAL_FIELDS = 5  # a form with fewer fields has space for a further one
 
@@ -146,6 +147,8 @@ class SearchForm:
         Faults by the names of their fields.
     kept
         Further parameters of the search.
+    unplaced_rows
+        Number of rows of the table that have no position; None: unknown.
     """
 
     fields: Sequence[SearchFormField]
@@ -155,6 +158,7 @@ class SearchForm:
     every: Mapping[str, object] | None
     faults: Mapping[str, SearchFault]
     kept: Sequence[tuple[str, str]]
+    unplaced_rows: int | None = None
 
 
 def build_search_form(
@@ -183,8 +187,12 @@ def build_search_form(
     if column_names is not None:
         wanted_names = {name.lower() for name in column_names}
     constant_names = frozenset[str]()
+    place = build_position_search_fields(search)
+    unplaced_rows = None
     if runner is not None:
         constant_names = find_single_valued_columns(search.table, runner)
+        if place is not None:
+            unplaced_rows = count_rows_without_place(search.table, runner)
     choice_columns = _find_choice_columns(search.table, runner)
     written_columns = [name for name in written_values if not name.startswith("_")]
     form_fields = []
@@ -209,10 +217,11 @@ def build_search_form(
         fields=form_fields,
         sections=_group_fields_by_section(form_fields, initial_names),
         words=search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
-        place=build_position_search_fields(search),
+        place=place,
         every=describe_cadence_fields(search, runner, labels),
         faults={fault.field: fault for fault in search.faults},
         kept=kept_parameters,
+        unplaced_rows=unplaced_rows,
     )
 
 
@@ -335,8 +344,7 @@ def build_position_search_fields(search: TableSearch) -> PositionSearchFields | 
     fields
         The fields with their values.
     """
-    has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
-    if find_position_columns(search.table) is None and not has_footprints:
+    if not list_place_columns(search.table):
         return None
     has_body = has_positions_on_body(search.table)
     invalid_text = dict(search.wrong).get(NEAR_PARAMETER)
@@ -495,7 +503,10 @@ def _build_condition_chip(name: str, value: str, other_parameters: Sequence[tupl
 def _group_fields_by_section(
     form_fields: Sequence[SearchFormField], initial_names: Sequence[str] = ()
 ) -> list[FormSection]:
-    """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others."""
+    """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others.
+
+    The main section is always open, so further fields without values are in a closed one.
+    """
     order = {name.lower(): place for place, name in enumerate(initial_names)}
     fields_by_section: dict[tuple[str, bool], list[SearchFormField]] = {}
     has_sections = any(form_field.section for form_field in form_fields)
@@ -507,7 +518,18 @@ def _group_fields_by_section(
             is_listed_section = bool(has_sections and form_field.section)
             key = (form_field.section, form_field.principal or is_listed_section)
         fields_by_section.setdefault(key, []).append(form_field)
-    fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field.name.lower(), len(order)))
+    main_fields = fields_by_section.get(("", True), [])
+    main_fields.sort(key=lambda form_field: order.get(form_field.name.lower(), len(order)))
+    kept_fields = []
+    more_fields = []
+    for place, form_field in enumerate(main_fields):
+        if place < max(MAX_MAIN_FIELDS, len(order)) or form_field.asked:
+            kept_fields.append(form_field)
+        else:
+            more_fields.append(form_field)
+    if more_fields:
+        fields_by_section["", True] = kept_fields
+        fields_by_section["", False] = more_fields + fields_by_section.get(("", False), [])
     sections = []
     for (name, principal), section_fields in fields_by_section.items():
         is_main = not name and principal

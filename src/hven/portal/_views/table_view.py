@@ -12,6 +12,7 @@ from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.portal._explore import TableSearch, parse_search, place_names, search_fields
 from hven.portal._explore.column_pairs import find_range_column_pairs
+from hven.portal._explore.constant_columns import list_used_place_columns
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search_fields import list_display_units
@@ -188,6 +189,8 @@ def parse_table_search(
     )
     girth = partial(place_names.find_body_radius_km, table_view.table, pairs, table_view.runner)
     search = parse_search(pairs, table_view.table, locate=locate, find_radius_km=girth)
+    if search.near is not None or search.inside:
+        search = search.copy_with(place_columns=list_used_place_columns(table_view.table, table_view.runner))
     return translate_search_faults(search, page_context)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from hven.portal._explore.map_frames import MapFrame, classify_table_map, find_map_frame
+from hven.portal._explore.map_frames import (
+    MapFrame,
+    classify_table_map,
+    find_footprint_column,
+    find_map_frame,
+)
 from hven.portal._explore.place_names import (
     BODY_COLUMNS,
     complete_body_name,
@@ -16,7 +21,7 @@ from hven.portal._explore.place_names import (
     locate_place_name,
     recognize_gazetteer_table,
 )
-from hven.portal._explore.search import SearchCircle, find_footprint_column, find_position_columns
+from hven.portal._explore.search import SearchCircle, find_position_columns
 from hven.portal._pages.body_maps import has_installed_base_maps, list_base_maps
 
 __all__ = [

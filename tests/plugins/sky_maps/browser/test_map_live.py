@@ -28,6 +28,21 @@ def test_a_chosen_row_is_highlighted_and_a_clicked_source_is_chosen(tab: Browser
     assert page.inner_text(".detail h2") == star["key"].strip("[]")
 
 
+def test_a_table_keeps_its_columns_beside_a_map_and_the_panel_of_a_row(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_map=80,0,20&_sort=star")
+    wait_for_map(page)
+    page.click(f"{GRID} >> nth=1")
+    page.wait_for_selector(".detail dt")
+    grid, panel, form, drawn_map = (
+        page.locator(selector).bounding_box() for selector in (".grid", ".detail", ".filters", ".drawn-map")
+    )
+    assert grid["width"] > 600
+    assert panel["x"] + panel["width"] <= grid["x"], "the panel is left of the table"
+    assert form["y"] >= panel["y"] + panel["height"], "the form is below the panel"
+    assert drawn_map["x"] >= grid["x"] + grid["width"]
+    assert tab.find_accessibility_faults() == []
+
+
 def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=80,0,20")
     wait_for_map(page)

@@ -11,11 +11,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -30,16 +29,16 @@ from hven.plugins.federated_search.remote_table_page import PATH, read_remote_vi
 from hven.plugins.federated_search.remote_thumbnails import PICTURE_SIGNATURES
 from hven.plugins.films import film_pages
 from hven.plugins.films.film_frames import read_film_frame
-from hven.plugins.films.film_pages import FILM_PARAMETERS, FILM_VERSION, MIN_FRAMES, FilmPage
-from hven.plugins.films.film_writer import can_write_films
+from hven.plugins.films.film_pages import FILM_PARAMETERS, FILM_VERSION, MIN_FRAMES
 from hven.plugins.series.column_times import to_instants
 from hven.portal.api.pages import PageContent, build_error_responder, build_page_context, build_page_endpoint
 from hven.portal.api.table_downloads import require_faultless_search
 from hven.services.face import wrap_endpoint_with_gates_and_errors
+from hven.services.remote_files import call_concurrently
 from hven.sources import http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 MAX_FRAMES = 60
 MAX_PICTURE_BYTES = 8 * 1024**2
 MAX_FILM_BYTES = 128 * 1024**2  # of all pictures
-MAX_CONCURRENT_REQUESTS = 8
 IDLE_TIMEOUT_SECONDS = 5.0  # without a byte
 PICTURE_TIMEOUT_SECONDS = 15.0
 FETCH_TIMEOUT_SECONDS = 40.0  # of all pictures
@@ -68,10 +66,10 @@ PICTURE_COLUMN = "thumbnail_url"
 FILE_COLUMNS = ("access_url", "access_format", "access_estsize")
 FILE_SIGNATURES = (*PICTURE_SIGNATURES, (b"SIMPLE  =", "fits"), (b"\x00\x00\x00\x0cjP  ", "jp2"))
 SMALL_FILE_FORMATS = ("image/", "application/fits")
-NO_ANSWER = "no answer in time"
-NOT_REACHED = "not reached"
-TOO_LARGE = "too large"
-NO_PICTURE = "no picture"
+NO_ANSWER = format_message("no answer in time")
+NOT_REACHED = format_message("not reached")
+TOO_LARGE = format_message("too large")
+NO_PICTURE = format_message("no picture")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +230,7 @@ def _request_states(pictures: Sequence[RemotePicture], site: Site) -> list[str]:
         state_cache.store(picture.url, (time.monotonic(), state))
         return state
 
-    return run_side_by_side(request_state, pictures, STATE_TIMEOUT_SECONDS, NO_ANSWER)
+    return call_concurrently(request_state, pictures, timeout_seconds=STATE_TIMEOUT_SECONDS, late_answer=NO_ANSWER)
 
 
 def _request_state(url: str, site: Site) -> str:
@@ -242,7 +240,7 @@ def _request_state(url: str, site: Site) -> str:
         ) as answer:
             length = answer.headers.get("content-length", "")
             if answer.status != 200:
-                return f"status {answer.status}"
+                return format_message("status {status}", answer.status)
             if length.isdecimal() and int(length) > MAX_PICTURE_BYTES:
                 return TOO_LARGE
             return ""
@@ -250,40 +248,6 @@ def _request_state(url: str, site: Site) -> str:
         return NO_ANSWER
     except HvenError:
         return NOT_REACHED
-
-
-def run_side_by_side(
-    call: Callable[[RemotePicture], Any], pictures: Sequence[RemotePicture], timeout_seconds: float, late: Any
-) -> list[Any]:
-    """Call a function for each picture in threads.
-
-    Parameters
-    ----------
-    call
-        The function; it raises no error.
-    pictures
-        The pictures.
-    timeout_seconds
-        Seconds to wait for all calls.
-    late
-        What stands for the result of a call that takes longer.
-
-    Returns
-    -------
-    results
-        The results in the order of the pictures.
-    """
-    executor = ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="remote-film")
-    futures = [executor.submit(call, picture) for picture in pictures]
-    wait(futures, timeout=timeout_seconds)
-    executor.shutdown(wait=False, cancel_futures=True)
-    results = []
-    for future in futures:
-        result = late
-        if future.done() and not future.cancelled():
-            result = future.result()
-        results.append(result)
-    return results
 
 
 class _PictureFetcher:
@@ -338,29 +302,18 @@ def _build_page(page_context: PageContext) -> PageContent:
     frame_count = len(found.pictures) - left_out.total()
     if found.missing_count:
         left_out[NO_PICTURE] = found.missing_count
-    state = remote_view.view.search.list_parameters()
-    query = urlencode([*state, *options.list_parameters()])
-    has_film = frame_count >= MIN_FRAMES and can_write_films()
-    page = FilmPage(
+    return film_pages.build_film_page(
+        page_context,
         table_title=remote_view.remote_table.target.title,
-        table_url=f"{remote_view.address}?{urlencode(state)}",
-        film=f"{remote_view.address}/film.mp4?{query}" if has_film else "",
+        address=remote_view.address,
         options=options,
-        state=state,
-        contour_tables=film_pages.list_contour_tables(page_context),
+        state=remote_view.view.search.list_parameters(),
         frame_count=frame_count,
-        refused_count=0,
+        left_out=left_out,
         is_cut=found.is_cut,
         max_frames=MAX_FRAMES,
-        left_out=sorted(left_out.items()),
+        is_remote=True,
     )
-    json_content = {
-        "film": page.film,
-        "frames": frame_count,
-        "left_out": dict(left_out),
-        "is_cut": found.is_cut,
-    }
-    return PageContent(page=page, json_content=json_content)
 
 
 def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str]]:
@@ -387,7 +340,7 @@ def _find_or_write_film(page_context: PageContext) -> tuple[bytes, dict[str, str
     def write_file(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="hven-film-") as directory:
             fetcher = _PictureFetcher(Path(directory), site)
-            files = run_side_by_side(fetcher.fetch, pictures, FETCH_TIMEOUT_SECONDS, None)
+            files = call_concurrently(fetcher.fetch, pictures, timeout_seconds=FETCH_TIMEOUT_SECONDS)
             _write_film_of_files(path, files, pictures, options, contours)
 
     body = film_pages.open_film_store(site).get_or_write(f"{key}.mp4", write_file).read_bytes()
