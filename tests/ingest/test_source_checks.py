@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import json
 import re
 import socket
@@ -12,8 +13,10 @@ from contextlib import closing
 
 import pytest
 
+from example_plugins import install_plugin
 from hven import descriptor
 from hven.ingest import source_checks
+from hven.model.errors import SourceError
 from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
 from process_runner import run_hven, wait_until
@@ -70,6 +73,24 @@ def test_what_the_source_of_a_service_refuses_is_an_error_of_check(tmp_path, sou
     faults = [fault for fault in check_source(tmp_path, source, code=1) if fault["severity"] == "error"]
     assert [fault["message"] for fault in faults] == [message]
     assert (faults[0]["file"], faults[0]["line"]) == ("collections/stars/stars.yaml", 6)
+
+
+def test_a_file_that_the_source_of_a_plugin_cannot_read_is_an_error(tmp_path, monkeypatch):
+    """Such a kind of source may name its columns without reading a file, so nothing before reports the file."""
+
+    def refuse_file(self, file):
+        raise SourceError(f"{file.name} is no label", remedy="check the file")
+        yield
+
+    with install_plugin("labels", tmp_path / "installed"):
+        monkeypatch.setattr(importlib.import_module("hven_labels").Labels, "read_file_batches", refuse_file)
+        files = tmp_path / "collections/stars/a.lbl"
+        files.parent.mkdir(parents=True)
+        files.write_text("garbage")
+        faults = check_source(tmp_path, "{kind: labels, files: a.lbl, keys: [x]}", code=1)
+    assert [(fault["severity"], fault["line"]) for fault in faults] == [("error", 6)]
+    assert "a.lbl is no label" in faults[0]["message"]
+    assert faults[0]["remedy"] == "check the file"
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, True)])

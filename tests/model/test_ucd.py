@@ -101,6 +101,8 @@ def test_descriptions_are_asked_last():
     assert units.suggest_ucd("c1", "deg", "Right ascension (ICRS) at Ep=2016.0") == "pos.eq.ra"
     assert units.suggest_ucd("c1", "mas/yr", "Proper motion in right ascension") == "pos.pm;pos.eq.ra"
     assert units.suggest_ucd("c1", "mas", "Error of the right ascension") is None
+    for words in ("Significant digits of", "Number of decimals of", "Precision of the"):
+        assert units.suggest_ucd("c1", None, f"{words} right ascension") is None, words
     assert units.suggest_ucd("c1", "K", "Right ascension") is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import numpy as np
@@ -74,6 +75,8 @@ BAD = {
     "off the disc": ("chain", {"x": 1000}, NO_REGION, "is entirely beyond the limb", "check the centre, scale, radius"),
     "flat": ("numbers", {"outline": "0 0 10 0 5 0"}, NO_REGION, "a polygon has no area", "s_region is left empty"),
     "crossing": ("numbers", {"outline": "0 0 10 10 10 0 0 10"}, STAYS, "a polygon crosses itself", "Hven publishes the area that it encloses"),
+    "narrow crossing": ("numbers", {"outline": "0 0 80 0.00001 80 0 0 0.00001", "cells": None}, STAYS, "coverage is left empty: the region is so long and narrow", ""),
+    "empty crossing": ("numbers", {"outline": "0 0 10 10 10 0 0 10", "cells": None}, STAYS, "a polygon crosses itself", ""),
     "NaN corner": ("numbers", {"outline": "0 0 NaN 0 10 10 0 10"}, NO_REGION, "s_region", ""),
     "over the pole": ("numbers", {"outline": "0 0 10 0 10 95 0 10"}, ASIDE, "", "s_region must be a polygon"),
     "wrong hand": ("numbers", {"outline": "0 0 0 10 10 10 10 0"}, STAYS, "the corners of a polygon are in the wrong order", "oriented(x, 'body') corrects this"),
@@ -150,6 +153,13 @@ def test_fine_rows_beside_bad_ones_are_as_ever(ingested_kinds):
     for _, _, found in ingested_kinds.values():
         assert found["first"]["s_region"] is not None
         assert found["first"]["s_region"] == found["last"]["s_region"]
+
+
+def test_a_moc_of_a_corrected_polygon_is_published_unless_most_of_it_is_outside(ingested_kinds):
+    found = ingested_kinds["numbers"][2]
+    both = Moc.parse(found["empty_crossing"]["coverage"]).fraction * 360**2 / math.pi  # square degrees
+    assert both == pytest.approx(50, rel=0.03)
+    assert found["narrow_crossing"]["coverage"] is None
 
 
 def test_a_moc_of_all_the_sphere_is_all_of_it(ingested_kinds):
