@@ -188,16 +188,13 @@ class _DatasetConverter:
                 self._builder, self._request, address, dataset.find_child("sourceUrl") or dataset
             )
             parts = [dataset.get_value(name).strip('"') for name in ("schemaName", "tableName")]
-            return {"kind": "sql", "url": secret, "table": ".".join(part for part in parts if part)}
+            return {"kind": "sql", "url": secret, "table": ".".join(filter(None, parts))}
         if self._is_text:
             source: dict[str, Any] = {"kind": "csv", "files": self._find_files()}
             separator = dataset.get_value("columnSeparator") or dataset.attributes.get("columnSeparator", "")
             if separator:
                 source["delimiter"] = SEPARATORS.get(separator, separator)
-            skipped = dataset.get_value("columnNamesRow")
-            if skipped.isdigit() and int(skipped) > 1:
-                source["skip"] = int(skipped) - 1
-            self._convert_first_row(source)
+            self._convert_first_rows(source)
             set_value(source, "encoding", dataset.get_value("charset").lower())
             return source
         if self._type in SOURCE_KINDS:
@@ -205,23 +202,25 @@ class _DatasetConverter:
         if self._type.startswith("EDDGrid"):
             reason = "a grid is not a table: publish its files with `files`, and rasters of bodies with `layers`"
         else:
-            remote_address = dataset.get_value("sourceUrl")
-            reason = f"Hven has no source for it: draft one with `hven new NAME --from {remote_address or 'ADDRESS'}`"
+            remote_address = dataset.get_value("sourceUrl") or "ADDRESS"
+            reason = f"Hven has no source for it: draft one with `hven new NAME --from {remote_address}`"
         self._report.add_decision(dataset, f"{self._name} ({self._type}): {reason}")
         return None
 
-    def _convert_first_row(self, source: dict[str, Any]) -> None:
-        """Write how many rows are between the names and the data."""
-        rows = [self._dataset.get_value(name) for name in ("columnNamesRow", "firstDataRow")]
-        if not all(row.isdigit() for row in rows):
+    def _convert_first_rows(self, source: dict[str, Any]) -> None:
+        """Write how many rows are above the names, and between the names and the data."""
+        names_row, first_row = map(self._dataset.get_value, ("columnNamesRow", "firstDataRow"))
+        if not names_row.isdigit():
             return
-        count = int(rows[1]) - int(rows[0]) - 1
+        if int(names_row) > 1:
+            source["skip"] = int(names_row) - 1
+        count = int(first_row) - int(names_row) - 1 if first_row.isdigit() else 0
         if count == 1:
             source["units"] = True
         elif count > 1:
             self._report.add_decision(
                 self._dataset.find_child("firstDataRow"),
-                f"the data begin at row {rows[1]}: remove the rows between the names and the data, or skip them by "
+                f"the data begin at row {first_row}: remove the rows between the names and the data, or skip them by "
                 "`skip` with `names`",
             )
 
@@ -255,7 +254,7 @@ class _DatasetConverter:
         set_value(draft, "publisher", metadata.get("publisher_name", ""))
         if metadata.get("infoUrl", "").startswith("http"):
             draft["reference_url"] = metadata["infoUrl"]
-        if metadata.get("license") and metadata["license"] != "[standard]":
+        if metadata.get("license", "[standard]") != "[standard]":
             set_value(draft, "acknowledgement", metadata["license"])
             self._report.add_decision(self._dataset, "license is free text, which became `acknowledgement`")
 
@@ -275,8 +274,7 @@ class _DatasetConverter:
             if wanted_name and name.lower() != wanted_name.lower():
                 self._report.add_decision(variable, f"{wanted_name} is no name in ADQL: the column is {name}")
             if source_name.startswith("="):
-                is_whole = columns[name]["type"].startswith("int")
-                self._convert_constant(variable, name, source_name[1:].strip(), sections, is_whole=is_whole)
+                self._convert_constant(variable, name, source_name[1:].strip(), sections)
             elif columns[name]["type"] == "timestamp" and " since " in units:
                 expression = self._convert_time(variable, source_name, quoted, units)
                 if expression:
@@ -346,15 +344,14 @@ class _DatasetConverter:
         )
         return f"(without_unit({value}) * {numbers[0]!r} + {numbers[1]!r})"
 
-    def _convert_constant(
-        self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]], *, is_whole: bool
-    ) -> None:
+    def _convert_constant(self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]]) -> None:
         try:
             if value[:1] in {'"', "'"}:
                 sections["set"][name] = value[1:-1]
+            elif value.lstrip("+-").isdigit():
+                sections["set"][name] = int(value)
             else:
-                number = float(value)
-                sections["set"][name] = int(number) if is_whole and number.is_integer() else number
+                sections["set"][name] = float(value)
         except ValueError:
             self._report.add_decision(variable, f"{name} = {value} is a script: write it as `map`")
 

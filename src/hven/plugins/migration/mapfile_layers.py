@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError, TextPlace
-from hven.plugins.migration.document_parts import build_place, choose_name, create_builders, read_head, set_value
+from hven.plugins.migration.document_parts import (
+    build_place,
+    choose_free_name,
+    choose_name,
+    create_builders,
+    read_head,
+    set_value,
+)
 from hven.plugins.migration.resource_xml import Element, read_document
 
 if TYPE_CHECKING:
@@ -120,12 +127,9 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
 def _add_layer(builder: DraftBuilder, layers: dict[str, dict[str, Any]], layer: dict[str, Any], block: Block) -> None:
     """Add a layer under a name that no other layer has."""
     stated_name = block.get_keyword_text("NAME")
-    name = chosen_name = choose_name(stated_name, "layer")
-    number = 2
-    while name in layers:
-        name = f"{chosen_name}_{number}"
-        number += 1
-    if name != chosen_name:
+    name = choose_name(stated_name, "layer")
+    if name in layers:
+        name = choose_free_name(name, layers)
         builder.report.add_decision(block.place, f"another layer is also called {stated_name}: this one is {name}")
     layers[name] = layer
 
@@ -235,11 +239,10 @@ def _convert_layer(
     metadata = block.get_metadata()
     path = folder / block.get_keyword_text("DATA")
     layer: dict[str, Any] = {"file": _choose_file(path, raster_paths)}
-    target = layer["file"].rpartition("/")[0]
     missing = "" if path.is_file() else " (it is not there)"
     report.add_decision(
         block.words["DATA"][0][1],
-        f"copy {path.name} from {path.parent}{missing} to collections/{builder.name}/{target}",
+        f"copy {path.name} from {path.parent}{missing} to collections/{builder.name}/{Path(layer['file']).parent}",
     )
     set_value(layer, "title", _find_metadata(metadata, "title"))
     set_value(layer, "description", _find_metadata(metadata, "abstract"))
