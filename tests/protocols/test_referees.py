@@ -113,6 +113,19 @@ def test_one_collection_and_no_other(referee_site: Site, client: Client, name: s
     assert client.ask("GET", f"/collections/{name}/files/a.txt").status in {401, 404}
 
 
+def test_jobs_of_a_referee_are_listed_to_the_referee_alone(referee_site: Site, client: Client) -> None:
+    """All clients have the same address here, as behind a proxy."""
+    headers = come(client, referee_site, "night")
+    query = b"LANG=ADQL&QUERY=SELECT+id+FROM+night.main"
+    created = client.ask("POST", "/tap/async", query, headers=headers)
+    assert created.status == 303
+    job_id = created.headers["location"].rpartition("/")[2]
+    assert job_id in client.ask("GET", "/tap/async", headers=headers).text
+    for others in (None, come(client, referee_site, "guarded")):
+        assert job_id not in client.ask("GET", "/tap/async", headers=others).text
+        assert client.ask("GET", f"/tap/async/{job_id}", headers=others).status in {403, 404}
+
+
 def test_it_ends_at_its_second_and_when_it_is_taken_back(
     referee_site: Site, client: Client, clock: MovableClock
 ) -> None:

@@ -46,6 +46,13 @@ def test_unicode_minus_and_fortran_exponents_are_numbers_that_are_counted(tmp_pa
     }
 
 
+def test_fortran_exponents_alone_are_counted_too(tmp_path):
+    told = []
+    source = open_text(tmp_path, "id,b\nx1,1.5D+03\nx2,2.5d-3\n", told)
+    assert [row["b"] for row in read_rows(source)] == [1500.0, 0.0025]
+    assert [(one.column, one.kind, one.count) for one in told] == [("b", DeviationKind.TYPE, 2)]
+
+
 def test_numbers_whose_type_is_declared_are_no_guess(tmp_path):
     told, rejects = [], []
     (tmp_path / "a.csv").write_text("a\n1\n" * 3 + "x\n" + "1\n" * 200 + "1D0\n" * 2)

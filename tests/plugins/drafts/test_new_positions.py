@@ -135,6 +135,14 @@ def test_times_are_no_right_ascensions(tmp_path, rows):
     assert first["type"] == "string"
 
 
+@pytest.mark.parametrize(
+    ("names", "position"), [("ra_mean,dec_mean", ["ra_mean", "dec_mean"]), ("ra_mean,s_dec", None)]
+)
+def test_columns_of_two_positions_are_none(tmp_path, names, position):
+    """Both names suggest the UCDs of a position."""
+    assert draft_text(tmp_path, f"{names}\n10.5,-20.25\n11.5,-21.25\n")[2].get("position") == position
+
+
 def test_sexagesimal_text_beside_degrees_stays(tmp_path):
     _, path, table = draft_text(tmp_path, "rastr,ra,decstr,dec\n12h20m42.91s,185.1787793,+17d47m35.71s,17.7932516\n15h17m05.90s,229.274595,+71d49m26.19s,71.8239428\n")  # fmt: skip
     assert table["position"] == ["ra", "dec"]
