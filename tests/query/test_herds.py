@@ -173,9 +173,11 @@ def test_followers_take_no_places_and_are_not_refused_when_their_leader_ends() -
     assert not any(of.take_turn_if_ready(turn) for turn in followers)
     lacking.clear()
     of.end_turn(leader)
-    for turn in followers:
-        assert of.take_turn_if_ready(turn)
-        of.end_turn(turn)
+    newcomer = QueryTurn("c", prerequisite)
+    of.request_turn(newcomer, lambda: None)
+    assert of._waiting_turns == [*followers, newcomer], "a new query displaces none of them"
+    for _ in (*followers, newcomer):  # users alternate
+        of.end_turn(next(turn for turn in list(of._waiting_turns) if of.take_turn_if_ready(turn)))
     assert (of.running_count, of._waiting_turns, of._mean_turn_seconds) == (0, [], query_queue.INITIAL_TURN_SECONDS * 0)
 
 

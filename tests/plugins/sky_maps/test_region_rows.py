@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -17,6 +18,7 @@ from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.sky_maps.region_rows import find_drawn_region, write_region_values
 from hven.portal._explore import parse_search
+from hven.portal._pages import body_maps
 from hven.site.auth.local import create_personal_token
 from hven.testing.site import open_site_with_uningested_files
 
@@ -190,3 +192,14 @@ def test_the_forms_are_found_without_scripts(members: tuple[Client, dict[str, di
     anonymous = client.ask("GET", parts.path, parts.query.encode(), headers={"accept": "text/html"}).text
     assert "takes rows from you" in anonymous
     assert "/forms?" not in client.ask("GET", "/collections/drawn/spots", query, headers={"accept": "text/html"}).text
+
+
+def test_a_map_says_that_no_pictures_of_bodies_are_installed(
+    members: tuple[Client, dict[str, dict[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The map would be black without a word."""
+    client, _ = members
+    monkeypatch.setattr(body_maps, "INSTALLED_DIRECTORY", tmp_path)
+    assert json.loads(client.get("/collections/drawn/tracks/places").body)["uninstalled"] is True
+    (tmp_path / "mars.jpg").write_bytes(b"")
+    assert json.loads(client.get("/collections/drawn/tracks/places").body)["uninstalled"] is False
