@@ -27,6 +27,7 @@ from hven.model.errors import ParamError, SourceError, TimeLimitError, TooLargeE
 from hven.model.params import UploadedFile
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
+from hven.model.types import INT64
 from hven.query import uploads
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -378,3 +379,14 @@ def test_the_clock_of_the_request_counts_while_uploads_are_read() -> None:
         spent.expiry_time -= 6
         with pytest.raises(TimeLimitError, match="5 s"):
             read(b"a,b\n1,2\n")
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/td"])
+def test_a_truncated_answer_is_no_upload(form: str) -> None:
+    columns, batch = [Column(name="n", type=INT64)], pa.record_batch({"n": pa.array([1, 2])})
+    fmt, options = formats.select_format(form)
+    status = ResultStatus(row_count=2, overflow=True)
+    content = b"".join(fmt.write(TableMetadata(columns=columns), iter([batch]), lambda: status, options))
+    assert b"OVERFLOW" in content
+    with pytest.raises(UserError, match="OVERFLOW"):
+        read(content)
