@@ -9,6 +9,7 @@ import struct
 import tempfile
 import warnings
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_epochs_are_converted_with_leap_seconds():
     assert convert_epochs_to_mjd(np.append(milliseconds, -1e31), EPOCH_TYPE)[:4] == pytest.approx(days, abs=1e-9)
     pairs = (milliseconds / 1e3).astype(np.complex128) + 0.5e12j
     assert convert_epochs_to_mjd(pairs, EPOCH16_TYPE) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
+
+
+def test_epochs_keep_all_bits_of_a_modified_julian_date():
+    """Days since the year 0 have a thirteenth of the digits of days since 1858."""
+    milliseconds = np.random.default_rng(2).integers(63_000_000_000_000, 63_900_000_000_000, 1000)
+    expected = [float(Fraction(int(value), 86_400_000) - 678_941) for value in milliseconds]
+    found = convert_epochs_to_mjd(milliseconds.astype(np.float64), EPOCH_TYPE)
+    assert np.abs(found - expected).max() <= np.spacing(60_000.0)
 
 
 def encode_tt2000(moments):
