@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
+from hven.formats.api.xml_input import find_local_name
 from hven.formats.votable import read_votable, reader
 from hven.model.errors import SourceError
 from hven.model.types import ColumnType
@@ -183,6 +185,12 @@ def test_a_namespace_that_is_no_uri():
     data = table(cells("1"), namespace=' xmlns="$http://www.ivoa.net/xml/VOTable/v1.3"')
     with pytest.raises(SourceError, match="VOTABLE cannot be written again: Invalid namespace"):
         read_votable(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("document", ["<o/>", '<v:o xmlns:v="urn:v"/>', "<v:o/>"])
+def test_names_of_elements_lack_prefixes_also_undeclared_ones(document: str) -> None:
+    """The parser keeps a prefix that is never declared in the tag, if it goes on after such a fault."""
+    assert find_local_name(etree.fromstring(document, etree.XMLParser(recover=True)).tag) == "o"
 
 
 def test_prefixed_elements():
