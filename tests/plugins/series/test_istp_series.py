@@ -88,6 +88,14 @@ def write_netcdf(path: Path) -> None:
                 one.attrs.update({"VALIDMIN": np.float32(0.0), "VALIDMAX": np.float32(100.0)})
 
 
+def test_a_draft_of_istp_proposes_its_series(tmp_path: Path) -> None:
+    """The quick part of the next test."""
+    write_cdf(tmp_path / "a.cdf")
+    path = create_descriptor(Settings(directory=tmp_path), "abc", str(tmp_path / "a.cdf"))
+    series = yaml.safe_load(path.read_text())["tables"]["main"]["series"]
+    assert (series["id"], series["time"], series["parameters"]) == ("XX_H0_ABC", "epoch", ["flux", "b", "density"])
+
+
 @pytest.mark.parametrize(("ending", "write"), [("cdf", write_cdf), ("nc", write_netcdf)])
 def test_a_draft_of_istp_passes_check_and_serves_hapi(tmp_path: Path, ending: str, write: Any) -> None:
     require_plugins("media", "cdf", "netcdf")
