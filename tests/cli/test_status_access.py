@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from hven.app._cli.status_commands import describe_table_access
 from hven.ingest.api.runs import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -64,3 +67,26 @@ def test_who_sees_a_table_and_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "collections" / "suns" / "suns.yaml").write_text(text)
     told = {one["table"]: one for one in json.loads(run_hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
     assert told["stars.main"]["access"] == "public; no page, because there is no descriptor"
+
+
+def test_access_is_described_in_words() -> None:
+    """The rules of the test above, without a site."""
+
+    def describe(
+        rows: str | None = None, read_tables: tuple[str, ...] = (), *, has_page: bool = True, **facts: Any
+    ) -> str:
+        policy = SimpleNamespace(rows=rows, take=facts.pop("take", None), files=None)
+        table = SimpleNamespace(**{"access": "public", "project": None, "policy": policy, **facts})
+        published: Any = SimpleNamespace(table=table, read_tables=read_tables, resource=has_page or None)
+        return describe_table_access(published, tables)
+
+    secret = SimpleNamespace(access="private", project=None, policy=None)
+    tables: Any = {"a.secret": SimpleNamespace(table=secret)}
+    assert describe() == "public"
+    assert describe(has_page=False) == "public; no page, because there is no descriptor"
+    assert describe(access="private") == "nobody"
+    assert describe(access="members", project="hesiod") == "members of hesiod"
+    assert describe("'kepler' in groups") == "group kepler"
+    assert describe("n < 3") == "conditions: n < 3"
+    assert describe(take="n < 3") == "public; files, conditions: n < 3"
+    assert describe(read_tables=("a.secret", "a.gone")) == "as a.secret"

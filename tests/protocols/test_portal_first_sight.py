@@ -177,6 +177,16 @@ def test_units_are_typeset_in_forms_answers_and_lists_of_columns(sight_client: C
     assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"
 
 
+def test_choices_that_statistics_know_are_shown_before_they_are_counted(sight_client: Client) -> None:
+    (script,) = page(sight_client, f"{HERE}?orbit=..20").xpath("//div[@data-pane='facets']/script")
+    known = {one["column"]: one for one in json.loads(script.text)}
+    assert [(one["value"], one["rows"]) for one in known["quality"]["choices"]] == [
+        ("0", None),
+        ("1", None),
+        ("2", None),
+    ]
+
+
 def test_short_choice_lists_appear_in_the_field_sorted_by_value(sight_client: Client) -> None:
     found = {one["column"]: one for one in ask(sight_client, f"{HERE}/facets?orbit=..20")["facets"]}
     assert [(one["value"], one["label"]) for one in found["quality"]["choices"]] == [("0", "bad"), ("1", "fair"), ("2", "good")]  # fmt: skip
