@@ -20,7 +20,7 @@ from hven.adql.syntax_tree import (
     FunctionCall,
     Literal,
 )
-from hven.model.sky import Circle, Polygon
+from hven.model.sky import Circle, Polygon, sphere
 from hven.plugins.sky_maps.map_polygons import (
     TURN_DEGREES,
     build_corner_condition,
@@ -90,45 +90,29 @@ def divide_polygon_sides(lons: Numbers, lats: Numbers) -> tuple[Numbers, Numbers
     lons, lats
         Corners of the divided polygon, with those of the polygon among them.
     """
-    begins = _to_unit_vectors(lons, lats)
+    begins = sphere.to_unit_vectors(lons, lats)
     ends = np.roll(begins, -1, axis=0)
-    chords = np.linalg.norm(ends - begins, axis=1)
-    angles = 2 * np.arcsin(np.clip(chords / 2, 0, 1))
     east = (np.roll(lons, -1) - lons + TURN_DEGREES / 2) % TURN_DEGREES - TURN_DEGREES / 2
     north = np.roll(lats, -1) - lats
-    true_lons, true_lats = _interpolate_sides(begins, ends, angles, CHECKED_SHARES)
-    map_lons = lons[:, None] + east[:, None] * CHECKED_SHARES
-    map_lats = lats[:, None] + north[:, None] * CHECKED_SHARES
-    lon_deviations = (true_lons - map_lons + TURN_DEGREES / 2) % TURN_DEGREES - TURN_DEGREES / 2
-    deviations = np.hypot(lon_deviations * np.cos(np.radians(true_lats)), true_lats - map_lats).max(axis=1)
-    lengths = np.degrees(angles)
+    checked_sides = np.repeat(np.arange(len(lons)), len(CHECKED_SHARES))
+    shares = np.tile(CHECKED_SHARES, len(lons))
+    arc_vectors = sphere.interpolate_along_arcs(begins[checked_sides], ends[checked_sides], shares)
+    true_lons, true_lats = sphere.to_lon_lat(arc_vectors)
+    lon_deviations = true_lons - lons[checked_sides] - east[checked_sides] * shares
+    lon_deviations = (lon_deviations + TURN_DEGREES / 2) % TURN_DEGREES - TURN_DEGREES / 2
+    lat_deviations = true_lats - lats[checked_sides] - north[checked_sides] * shares
+    point_deviations = np.hypot(lon_deviations * np.cos(np.radians(true_lats)), lat_deviations)
+    deviations = point_deviations.reshape(-1, len(CHECKED_SHARES)).max(axis=1)
+    lengths = np.degrees(sphere.measure_angles(begins, ends))
     max_deviation = max(min(MAX_DEVIATION_SHARE * lengths.max(), MAX_DEVIATION_DEGREES), 1e-9)
     counts = np.ceil(np.maximum(np.sqrt(deviations / max_deviation), lengths / MAX_PIECE_DEGREES))
-    corner_lons = []
-    corner_lats = []
-    for side, count in enumerate(np.maximum(counts, 1).astype(int).tolist()):
-        shares = np.arange(1, count) / count
-        one = slice(side, side + 1)
-        side_lons, side_lats = _interpolate_sides(begins[one], ends[one], angles[one], shares)
-        corner_lons += [lons[one], side_lons[0]]
-        corner_lats += [lats[one], side_lats[0]]
-    return np.concatenate(corner_lons), np.concatenate(corner_lats)
-
-
-def _to_unit_vectors(lons: Numbers, lats: Numbers) -> Numbers:
-    lon = np.radians(lons)
-    lat = np.radians(lats)
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
-def _interpolate_sides(begins: Numbers, ends: Numbers, angles: Numbers, shares: Numbers) -> tuple[Numbers, Numbers]:
-    """Compute longitudes and latitudes (sides, shares) on great circles."""
-    safe_angles = np.maximum(angles, 1e-12)[:, None]
-    begin_weights = np.sin((1 - shares) * safe_angles) / np.sin(safe_angles)
-    end_weights = np.sin(shares * safe_angles) / np.sin(safe_angles)
-    vectors = begin_weights[:, :, None] * begins[:, None] + end_weights[:, :, None] * ends[:, None]
-    x, y, z = np.moveaxis(vectors, 2, 0)
-    return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    counts = np.maximum(counts, 1).astype(np.int64)
+    sides = np.repeat(np.arange(len(lons)), counts)
+    piece_numbers = np.arange(len(sides)) - np.repeat(np.cumsum(counts) - counts, counts)
+    arc_vectors = sphere.interpolate_along_arcs(begins[sides], ends[sides], piece_numbers / counts[sides])
+    piece_lons, piece_lats = sphere.to_lon_lat(arc_vectors)
+    is_corner = piece_numbers == 0
+    return np.where(is_corner, lons[sides], piece_lons), np.where(is_corner, lats[sides], piece_lats)
 
 
 def _build_circle_condition(bounds: Bounds, lon: float, lat: float, radius: float) -> Expr:
