@@ -169,6 +169,24 @@ def test_a_merge_is_what_staging_all_rows_is(own, table, story):
         check_same_snapshot(own, table, last, stage_table(own, table, wanted))
 
 
+@pytest.mark.parametrize(
+    ("values", "removed"),
+    [
+        (list(range(25)) + [0] * 175, [24]),  # 25 values; the rarest goes
+        ([math.inf] + [0.5, 1.5] * 100, [0]),  # with infinity, values are not listed
+    ],
+    ids=["many values", "infinity"],
+)
+def test_values_that_are_left_when_others_go_are_listed(own, values, removed):
+    rows = pa.Table.from_pylist([{"id": at, "x": float(x)} for at, x in enumerate(values)], schema=PLAIN.arrow_schema)
+    base = stage_table(own, PLAIN, rows)
+    assert "top" not in base.statistics["x"]
+    merged = merge(own, PLAIN, base, rows.slice(0, 0), rows.take(removed).select(["id"]))
+    left = rows.take([at for at in range(len(rows)) if at not in removed])
+    check_same_snapshot(own, PLAIN, merged, stage_table(own, PLAIN, left))
+    assert sum(count for _, count in merged.statistics["x"]["top"]) == len(left)
+
+
 def check_same_snapshot(own, table, merged, anew) -> None:
     """See that two snapshots have the same rows in an order as it must be, and the same in indexes, statistics and coverage."""
     one, two = own.open_snapshot(merged), own.open_snapshot(anew)

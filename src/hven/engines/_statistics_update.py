@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines._statistics import MAX_TOP_VALUES, ColumnStatisticsCollector, sort_value_counts, to_json_value
+from hven.model.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from hven.model.table import Column, Table
+    from hven.model.table import Column
 
     Facts = Mapping[str, object]
 
@@ -52,6 +53,7 @@ def update_statistics(
     row_counts: tuple[int, int, int],
     *,
     read_column: ColumnReader,
+    read_witnesses: ColumnReader | None = None,
 ) -> dict[str, dict[str, object]]:
     """Return the statistics after rows were removed and added.
 
@@ -66,13 +68,21 @@ def update_statistics(
     row_counts
         The number of rows of each of these.
     read_column
-        Reads a column. It is called only if an extreme may be gone, and read until a value is found that is as extreme.
+        Reads a column. It is called only if so many values may be gone that those that are left are few, and for
+        witnesses.
+    read_witnesses
+        Reads values of a column that include its extremes. It is called only if an extreme may be gone, and read until
+        a value is found that is as extreme. None: `read_column`.
     """
     statistics = {}
     for column in table.columns:
         name = column.name
         facts = ColumnStatisticsChange(old_statistics[name], removed_statistics[name], added_statistics[name])
-        statistics[name] = _update_column_statistics(column, facts, row_counts, partial(read_column, name))
+        if _may_have_few_values(facts):
+            statistics[name] = _compute_column_statistics(column, read_column(name))
+        else:
+            read_column_witnesses = partial(read_witnesses or read_column, name)
+            statistics[name] = _update_column_statistics(column, facts, row_counts, read_column_witnesses)
     return statistics
 
 
@@ -117,6 +127,19 @@ def _update_column_statistics(
         old_length, _, added_length = facts.get_counts("longest")
         updated["longest"] = max(old_length, added_length)
     return updated
+
+
+def _may_have_few_values(facts: ColumnStatisticsChange) -> bool:
+    """Return whether a column of many values may have few now, which only all rows show."""
+    old_count, removed_count, _ = facts.get_counts("distinct")
+    return "top" not in facts.old and 0 < old_count <= removed_count + MAX_TOP_VALUES and removed_count > 0
+
+
+def _compute_column_statistics(column: Column, pieces: Iterable[pa.Array | pa.ChunkedArray]) -> dict[str, object]:
+    collector = ColumnStatisticsCollector(Table(schema="", name="", columns=(column,)))
+    for piece in pieces:
+        collector.add_rows(pa.table({column.name: piece}))
+    return collector.build_statistics()[column.name]
 
 
 def _update_non_ascii(facts: ColumnStatisticsChange, read_column: Any) -> bool:

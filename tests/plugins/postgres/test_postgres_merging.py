@@ -27,7 +27,8 @@ from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage
 from hven.ingest.sync._ledger_comparison import replace_nan_with_null
 from hven.model.deadlines import Deadline
 from hven.model.errors import StorageError
-from hven.model.table import PartitionScheme
+from hven.model.table import Column, PartitionScheme, Table
+from hven.model.types import INT64
 from hven.plugins.postgres import engine as postgres
 from hven.plugins.postgres.engine import coverage_update, schema_installation, shared_tables, snapshot_merging, staging
 from hven.plugins.postgres.engine.connection_pool import build_application_name
@@ -282,6 +283,20 @@ def test_the_first_merge_copies_and_the_next_ones_do_not(two):
             ).fetchall()
         )
     assert kinds == {base.path: "r", second.path: "v"}
+
+
+def test_values_that_are_left_when_others_go_are_listed(open_engine):
+    engine = open_engine()
+    table = Table(
+        schema="s", name="t", primary=("id",), columns=(Column(name="id", type=INT64), Column(name="n", type=INT64))
+    )
+    rows = pa.table({"id": range(200), "n": [*range(25), *[0] * 175]}, schema=table.arrow_schema)
+    base = stage_table(engine, table, rows)
+    assert "top" not in base.statistics["n"]
+    merged = merge(engine, table, base, rows.slice(0, 0), [{"id": 24}])
+    found = merged.statistics["n"]
+    assert sorted(found["top"]) == [[0, 176], *([value, 1] for value in range(1, 24))]
+    assert (found["nulls"], found["minimum"], found["maximum"], found["distinct"]) == (0, 0, 23, 24)
 
 
 @pytest.mark.parametrize("table", [STARS, YEARS, TEXTS], ids=["position", "partitions", "texts"])

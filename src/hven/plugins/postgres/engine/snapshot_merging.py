@@ -365,9 +365,21 @@ class TableMergeStaging(SharedTableStaging):
         witness_reader = StatisticsWitnessReader(self._engine, self.table, self._quoted_view, base, removed_statistics)
         row_counts = (base.rows, self._removed_count, self._added_count)
         updated_statistics = update_statistics(
-            self.table, base.statistics, removed_statistics, added_statistics, row_counts, read_column=witness_reader
+            self.table,
+            base.statistics,
+            removed_statistics,
+            added_statistics,
+            row_counts,
+            read_column=self._read_column,
+            read_witnesses=witness_reader,
         )
         self._collector = _KnownStatisticsCollector(self.table, updated_statistics)
+
+    def _read_column(self, name: str) -> Iterator[pa.Array]:
+        schema = pa.schema([self._schema.field(name)])
+        with self._select_columns([name]) as cursor:
+            for batch in open_batch_reader(cursor):
+                yield cast_result_batch(batch, schema).column(0)
 
     def _add_cursor_rows_to_statistics(self, cursor: Any, statistics: ColumnStatisticsCollector) -> int:
         """Add the rows of an answer to the statistics; return their number."""
