@@ -435,6 +435,28 @@ def test_a_table_without_columns_is_refused(home):
     assert "the TABLE has no FIELD" in fault.message
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("a.xml", "not found\n1,2\n", "not well-formed XML"),
+        ("a.fits", "not found\n1,2\n", "not a FITS file"),
+        ("a.json", "not found\n1,2\n", "JSON begins with"),
+    ],
+)
+def test_text_that_is_called_something_else_is_no_table_of_text(home, name, text, fault):
+    require_plugins("sources", "json", "fits")
+    (home / name).write_text(text)
+    with pytest.raises(SourceError, match=fault):
+        create_descriptor(Settings(directory=home), "stars", str(home / name))
+
+
+def test_xml_without_a_prologue_is_read_as_xml(home):
+    require_plugins("sources", "xml")
+    (home / "a.xml").write_text("<list><star id='a'><mag>1.5</mag></star><star id='b'><mag>2.5</mag></star></list>")
+    path = create_descriptor(Settings(directory=home), "stars", str(home / "a.xml"))
+    assert read(path.read_text())["tables"]["main"]["source"]["kind"] == "xml"
+
+
 def test_refusals(tmp_path):
     site = Settings(directory=tmp_path)
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")

@@ -351,9 +351,11 @@ def _check_mappable_kind(kind: str) -> None:
 def _guess_file_kind(source_file: Path) -> str:
     """Guess the kind of source by the first bytes of a file, else by its name, else by its ending."""
     detected_kind = file_kinds.detect_kind_from_file_content(source_file)
-    kind = detected_kind or file_kinds.find_file_kind_by_name(source_file.name)
+    named_kind = file_kinds.find_file_kind_by_name(source_file.name)
+    # all text begins like csv: a file of text that is called .xml or .fits is a damaged one, and its reader says where
+    kind = named_kind or detected_kind if detected_kind == "csv" else detected_kind or named_kind
     package = file_kinds.find_disabled_package_of_file(source_file.name)
-    if kind and (package is None or detected_kind != "csv"):  # all text begins like csv
+    if kind and (package is None or detected_kind != "csv"):
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
         return "product"

@@ -10,7 +10,10 @@ from hven.sources.api.file_rows import FileOptions
 
 FILES = FileKindSignature(
     extensions=("xml",),
-    leading_pattern=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)",
+    leading_pattern=(
+        rb"(?s)(?:\xef\xbb\xbf)?\s*(?=<\?xml|<[A-Za-z_][^<>]*>\s*<.*?</)"  # a header of text can begin with <Vmag> <B>
+        rb"(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)"
+    ),
 )
 
 
