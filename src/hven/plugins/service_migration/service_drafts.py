@@ -202,8 +202,8 @@ def draft_service(
         paths=[*(path for path, _ in written), report_path],
         collection_names=[draft.name for _, draft in written],
         summary=(
-            f"{len(report.results)} entries understood, {len(report.omissions)} left out, {len(report.decisions)} need "
-            f"your decision: read {REPORT_FILE}"
+            f"entries understood: {len(report.results)}, left out: {len(report.omissions)}, needing your decision: "
+            f"{len(report.decisions)}; read {REPORT_FILE}"
         ),
     )
 
