@@ -45,7 +45,7 @@ from hven.plugins.operations.doctor_verb import find_monitoring_code, format_mon
 from hven.plugins.operations.examination import SiteExamination, inspect_settings, inspect_site
 from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, convert_fault, sort_findings
 from hven.services.addresses import PROXIES_SCOPE_KEY, get_client_address
-from hven.site import Site, server_processes
+from hven.site import Site, _site, server_processes
 from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.server_processes import ServerProcess
 from hven.site.store._schedules import SyncScheduleStore
@@ -349,17 +349,20 @@ def test_a_server_tells_where_x_forwarded_for_comes_from(directory: Path) -> Non
     assert (status.forwarding_peers["10.1.0.7"], status.forwarding_peers["127.0.0.1"]) == (False, True)
 
 
-def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) -> None:
+def test_counts_that_fail_in_a_server_are_found_by_the_command(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command has no failures of its own: those of the servers stand in their status files."""
+    # the thread of the site writes the file; a second writer would replace what it has just written
+    monkeypatch.setattr(_site, "ENGINE_CHECK_INTERVAL_SECONDS", 0.05)
     with Site(load_settings(directory), watch_for_changes=True) as server:
         log = server.get_or_create(RetryBackoffLog)
         log.record_failure("key", "the values of stars.main", "the disk is slow")
 
         def find_counts() -> list[Finding]:
-            server._write_status()  # as every three seconds; that thread may write an earlier status at this moment
             return [finding for finding in examine(directory) if finding.subject == "counts"]
 
-        wait_until(lambda: bool(find_counts()), 60)
+        wait_until(find_counts, 60)
         (count,) = find_counts()
         assert count.harm == "warning"
         assert "the values of stars.main: failed 1 times" in count.message
