@@ -471,15 +471,15 @@ def main(words: list[str]) -> int:
             selection = selector.select(list_changes(recorded, base[0] if base else find_base()))
             if unknown > MAX_UNKNOWN_SHARE:
                 selection.whole.insert(0, f"the map lacks {unknown:.0%} of the test modules: record it anew")
+            later = {name for name in selection.tests if name.startswith(SECOND_TIER)}
             if selection.whole:
                 print("the first tier runs:", *selection.whole[:5], sep="\n  ", file=sys.stderr)
                 print(FIRST_TIER)
             else:
-                later = {name for name in selection.tests if name.startswith(SECOND_TIER)}
                 print(*sorted(selection.tests - later), sep="\n")
                 print(f"{len(selection.tests)} test modules or folders execute what changed", file=sys.stderr)
-                if later:
-                    print(f"of the second tier, not run now: scripts/test {' '.join(sorted(later))}", file=sys.stderr)
+            if later:
+                print(f"of the second tier, not run now: scripts/test {' '.join(sorted(later))}", file=sys.stderr)
         case _:
             print(__doc__, file=sys.stderr)
             return 2
