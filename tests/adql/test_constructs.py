@@ -90,6 +90,7 @@ CONSTRUCTS: dict[str, tuple[str, list]] = {
     "GROUP BY an expression": ("SELECT MOD(id, 2) AS odd, COUNT(*) FROM stars GROUP BY MOD(id, 2) ORDER BY odd", [(0, 3), (1, 3)]),
     "GROUP BY an alias": ("SELECT MOD(id, 2) AS odd, COUNT(*) FROM stars GROUP BY odd ORDER BY odd", [(0, 3), (1, 3)]),
     "HAVING": ("SELECT id FROM photometry GROUP BY id HAVING COUNT(*) > 1 AND MAX(flux) > 4", [(1,)]),
+    "a case of nulls with an aggregate": ("SELECT CASE WHEN MAX(id) > 1 THEN NULL END FROM stars", [(None,)]),
     "aggregates of nothing": ("SELECT COUNT(*), COUNT(ra), SUM(ra), MAX(name) FROM stars WHERE id > 99", [(0, 0, None, None)]),
     "COUNT DISTINCT": ("SELECT COUNT(DISTINCT name), COUNT(name), COUNT(*) FROM stars", [(4, 5, 6)]),
     "MIN, MAX, AVG of numbers, strings, times": ("SELECT MIN(name), MAX(seen), AVG(id) FROM stars", [('A"b', dt.datetime(2021, 5, 1), 3.5)]),

@@ -76,6 +76,11 @@ def test_edges_of_the_calendar(text, wanted):
     assert is_portable_time_text(wanted.isoformat())
 
 
+@pytest.mark.parametrize("text", ["2020-02-28T24:00:00", "2020-02-28 24:00:00", "2016-12-31T23:59:60", "2020-01-01T00:00:00-05:00"])  # fmt: skip
+def test_what_engines_parse_in_different_ways_is_rewritten(text):
+    assert not is_portable_time_text(text)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_time_is_marked(text):
     assert read(text, "2000-01-01") == ([None, datetime(2000, 1, 1)], [True, False])
