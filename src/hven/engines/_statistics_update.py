@@ -68,11 +68,10 @@ def update_statistics(
     row_counts
         The number of rows of each of these.
     read_column
-        Reads a column. It is called only if so many values may be gone that those that are left are few, and for
-        witnesses.
+        Reads a whole column. It is called only if so many values may be gone that those that are left are few.
     read_witnesses
         Reads values of a column that include its extremes. It is called only if an extreme may be gone, and read until
-        a value is found that is as extreme. None: `read_column`.
+        a value is found that is as extreme. None: `read_column` does this, too.
     """
     statistics = {}
     for column in table.columns:
