@@ -40,7 +40,9 @@ def test_a_catalogue_with_a_cone_search_from_end_to_end(settings: Settings) -> N
     directory = settings.directory
     written = run_hven("new", "brightest", "--from", directory / "inputs/brightest/q.rd", "--site", directory).stdout
     assert re.search(r"wrote .*brightest\.yaml\nwrote .*migration-report\.txt\n", written)
-    assert "; read migration-report.txt" in written
+    assert re.search(
+        r"entries understood: \d+, left out: \d+, needing your decision: \d+; read migration-report\.txt\n", written
+    )
     assert run_hven("check", "brightest", "--site", directory).stdout == "1 descriptor: 0 errors, 0 warnings\n"
     run_hven("ingest", "brightest", "--site", directory)
     report = (directory / "collections/brightest/migration-report.txt").read_text()

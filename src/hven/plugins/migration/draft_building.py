@@ -105,16 +105,11 @@ class DraftBuilder:
         if code_text:
             files[CODE_FILE] = code_text
             self.notes.append(f"{CODE_FILE} contains code from {origin}: {READING_ADVICE}")
-        report = self.report
-        summary = (
-            f"entries understood: {len(report.results)}, left out: {len(report.omissions)}, "
-            f"needing your decision: {len(report.decisions)}"
-        )
         return CollectionDraft(
             name=self.name,
             text=write_descriptor_text(self.draft, self._write_heading(origin)),
             files=files,
-            notes=[*self.notes, f"{summary}; read {REPORT_FILE}"],
+            notes=[*self.notes, f"{self.report.write_summary()}; read {REPORT_FILE}"],
         )
 
     def _write_heading(self, origin: str) -> list[str]:

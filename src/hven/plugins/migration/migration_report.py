@@ -43,6 +43,13 @@ class MigrationReport:
             if place not in places:
                 places.append(place)
 
+    def write_summary(self) -> str:
+        """Count the entries of each section in one line."""
+        return (
+            f"entries understood: {len(self.results)}, left out: {len(self.omissions)}, "
+            f"needing your decision: {len(self.decisions)}"
+        )
+
     def write_text(self, title: str) -> str:
         """Write the report as text."""
         lines = [title, "=" * len(title), ""]

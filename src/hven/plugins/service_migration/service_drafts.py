@@ -197,14 +197,10 @@ def draft_service(
     written = write_collection_drafts(request, SimpleNamespace(draft_collections=lambda _request: drafts))
     report_path = build_migration_directory(settings.directory, url) / REPORT_FILE
     report_path.write_text(converter.write_report(), encoding="utf-8")
-    report = converter.report
     return ServiceDrafts(
         paths=[*(path for path, _ in written), report_path],
         collection_names=[draft.name for _, draft in written],
-        summary=(
-            f"entries understood: {len(report.results)}, left out: {len(report.omissions)}, needing your decision: "
-            f"{len(report.decisions)}; read {REPORT_FILE}"
-        ),
+        summary=f"{converter.report.write_summary()}; read {REPORT_FILE}",
     )
 
 
