@@ -55,6 +55,7 @@ class StagedSite(SingletonRegistry):
         super().__init__()
         self.engines = site.engines
         self.counters = site.counters
+        self._obscore_view_builder = site.obscore_view_builder
         limits = replace(
             site.settings.limits,
             maxrec_default=UNLIMITED_ROWS,
@@ -114,6 +115,7 @@ class StagedSite(SingletonRegistry):
                 {**self._published, **self._staged},
                 self._descriptor_states,
                 policies=AccessPolicyBinder(self.engines.find_engine),
+                obscore_view_builder=self._obscore_view_builder,
             )
         return self._published_state
 

@@ -7,7 +7,7 @@ rows of a private collection.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -46,37 +46,67 @@ def _load_standard_table(standard_name: str) -> Table:
     return set_column_epochs(resource.tables[0].table)
 
 
-def build_obscore_views(published: Mapping[str, PublishedTable]) -> tuple[dict[str, PublishedTable], list[str]]:
-    """Build the views of what is published; return them with the problems of tables that cannot be part of them."""
-    problems: list[str] = []
-    members = {kind: _collect_members(kind, published, problems) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)}
-    # NATURAL JOIN joins by all names that both views have: obs_publisher_did must be the only one
-    radio_columns: set[str] = set()
-    if members[OBSCORE_RADIO_VIEW]:
-        radio_columns = {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns}
-        radio_columns.discard("obs_publisher_did")
-    obscore_views = {}
-    for kind, view_members in members.items():
-        if view_members:
-            excluded_columns = radio_columns if kind == OBSCORE_VIEW else set()
-            view = _build_union_view(kind, view_members, published, problems, excluded_columns)
-            obscore_views[f"{OBSCORE_SCHEMA}.{kind}"] = view
-    return obscore_views, problems
+class ObscoreViewBuilder:
+    """Builds the views of what is published.
+
+    A table's part of a view is compiled again only if the table or its descriptor has changed. Otherwise each
+    publication of one collection would take longer, the more collections the site has.
+    """
+
+    def __init__(self) -> None:
+        self._compiled_members: Mapping[tuple[str, str], _CompiledMember] = {}  # by view and qualified table name
+
+    def build_views(self, published: Mapping[str, PublishedTable]) -> tuple[dict[str, PublishedTable], list[str]]:
+        """Build the views of what is published; return them with the problems of tables that cannot be part of them."""
+        problems: list[str] = []
+        members = self._collect_members(published, problems)
+        # NATURAL JOIN joins by all names that both views have: obs_publisher_did must be the only one
+        radio_columns: set[str] = set()
+        if members[OBSCORE_RADIO_VIEW]:
+            radio_columns = {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns}
+            radio_columns.discard("obs_publisher_did")
+        obscore_views = {}
+        for kind, view_members in members.items():
+            if view_members:
+                excluded_columns = radio_columns if kind == OBSCORE_VIEW else set()
+                view = _build_union_view(kind, view_members, published, problems, excluded_columns)
+                obscore_views[f"{OBSCORE_SCHEMA}.{kind}"] = view
+        return obscore_views, problems
+
+    def _collect_members(
+        self, published: Mapping[str, PublishedTable], problems: list[str]
+    ) -> dict[str, list[ObscoreViewMember]]:
+        members_by_view: dict[str, list[ObscoreViewMember]] = {OBSCORE_VIEW: [], OBSCORE_RADIO_VIEW: []}
+        compiled_members: dict[tuple[str, str], _CompiledMember] = {}
+        for standard_name, view_members in members_by_view.items():
+            for name, published_table in sorted(published.items()):
+                key = (standard_name, name)
+                compiled_member = self._compiled_members.get(key)
+                if compiled_member is None or not compiled_member.fits(published_table):
+                    try:
+                        view_member = _compile_member(standard_name, published_table)
+                    except HvenError as error:
+                        problems.append(f"{OBSCORE_SCHEMA}.{standard_name} does not include {name}: {error}")
+                        continue
+                    compiled_member = _CompiledMember(published_table.table, published_table.resource, view_member)
+                compiled_members[key] = compiled_member
+                if compiled_member.view_member is not None:
+                    view_members.append(compiled_member.view_member)
+        self._compiled_members = compiled_members  # replaced whole, because another thread may read it
+        return members_by_view
 
 
-def _collect_members(
-    standard_name: str, published: Mapping[str, PublishedTable], problems: list[str]
-) -> list[ObscoreViewMember]:
-    view_members = []
-    for name, published_table in sorted(published.items()):
-        try:
-            view_member = _compile_member(standard_name, published_table)
-        except HvenError as error:
-            problems.append(f"{OBSCORE_SCHEMA}.{standard_name} does not include {name}: {error}")
-            continue
-        if view_member is not None:
-            view_members.append(view_member)
-    return view_members
+@dataclass(frozen=True)
+class _CompiledMember:
+    """What a table contributes to a view, with what it was compiled from; `view_member` is None: nothing."""
+
+    table: Table
+    resource: CollectionSpec | None
+    view_member: ObscoreViewMember | None
+
+    def fits(self, published_table: PublishedTable) -> bool:
+        """Return whether compiling a table again would give the same."""
+        return self.resource is published_table.resource and self.table == published_table.table
 
 
 def _compile_member(standard_name: str, published_table: PublishedTable) -> ObscoreViewMember | None:

@@ -15,6 +15,7 @@ from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._damage_fallback import select_served_records
 from hven.site._engine_registry import EMBEDDED_ENGINE, EngineRegistry
 from hven.site._live_tables import LiveTableInspector
+from hven.site._obscore_views import ObscoreViewBuilder
 from hven.site._people_tables import list_people_table_problems
 from hven.site._persistent_identifiers import PersistentIdentifiers, open_persistent_identifiers
 from hven.site._published_state import MAX_CACHED_OWNERS, USER_SCHEMA, PublishedTable
@@ -109,6 +110,7 @@ class Site(SingletonRegistry):
         self._descriptor_watcher = DescriptorWatcher(settings, self.store.descriptors)
         self._live_tables = LiveTableInspector(settings, self.engines)
         self.policies = AccessPolicyBinder(self.engines.find_engine)
+        self.obscore_view_builder = ObscoreViewBuilder()
         self._live_change_count = 0
         self._published_records: dict[str, SnapshotRecord] = {}
         self._pinned_directories: Mapping[str, str] = {}
@@ -417,6 +419,7 @@ class Site(SingletonRegistry):
             self._live_tables.build_published_tables(resources),
             self._damaged_snapshots,
             policies=self.policies,
+            obscore_view_builder=self.obscore_view_builder,
             releases=self._release_records,
             projects=self.settings.projects,
         )

@@ -43,6 +43,7 @@ def build_published_state(
     damages: Sequence[DamagedSnapshot] = (),
     *,
     policies: AccessPolicyBinder | None = None,
+    obscore_view_builder: obscore.ObscoreViewBuilder | None = None,
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]] = (),
     projects: Sequence[ProjectSettings] = (),
 ) -> PublishedState:
@@ -62,6 +63,8 @@ def build_published_state(
         Damaged snapshots of published tables; `records` has what is served in their place.
     policies
         Binds the policies of tables to their rows; None: tables with a policy are private.
+    obscore_view_builder
+        Builds ivoa.obscore, and compiles only what has changed since its last state; None: it compiles all.
     releases
         Releases with their records, the newest first; each gets its own schema.
     projects
@@ -92,7 +95,7 @@ def build_published_state(
         published[name] = replace(published_table, table=_with_members_access(published_table.table, open_projects))
     problems += (policies or AccessPolicyBinder()).bind_policies_and_list_problems(published)
     _apply_descriptor_services(published)
-    obscore_views, obscore_problems = obscore.build_obscore_views(published)
+    obscore_views, obscore_problems = (obscore_view_builder or obscore.ObscoreViewBuilder()).build_views(published)
     for obscore_view in obscore_views.values():
         for name in obscore_view.members or ():
             published[name] = replace(published[name], table=published[name].table.copy_with(observed=True))
