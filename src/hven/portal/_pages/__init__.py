@@ -60,7 +60,20 @@ VARY_HEADERS = "accept, accept-encoding, accept-language, authorization, cookie"
 def load_templates(language: str = "en") -> Environment:
     """Load the templates of a language; they escape all texts from descriptors."""
     # only pages need it
-    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined  # noqa: PLC0415
+    from jinja2 import (  # noqa: PLC0415
+        ChoiceLoader,
+        Environment,
+        FileSystemLoader,
+        PrefixLoader,
+        StrictUndefined,
+        pass_context,
+    )
+
+    from hven.portal._pages.template_code import open_template_code_cache  # noqa: PLC0415
+
+    @pass_context  # or the translations of constants would become part of the compiled code, which all languages share
+    def translate_output(_: object, text: Any) -> Any:
+        return translate_text(language, text)
 
     package_loaders = {name: FileSystemLoader(pages.template_directory) for name, pages in load_package_pages().items()}
     core_loader = FileSystemLoader(Path(__file__).parent.parent / "pages")
@@ -68,9 +81,11 @@ def load_templates(language: str = "en") -> Environment:
         loader=ChoiceLoader([core_loader, PrefixLoader(package_loaders)]),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=partial(translate_text, language),  # translates texts of curators anywhere in a page
+        finalize=translate_output,  # translates texts of curators anywhere in a page
         trim_blocks=True,
         lstrip_blocks=True,
+        optimized=False,  # or the results of filters on constants would become part of the compiled code, too
+        bytecode_cache=open_template_code_cache(),
     )
     translations = load_page_translations(language)
 
