@@ -82,7 +82,7 @@ class ObscoreViewBuilder:
             for name, published_table in sorted(published.items()):
                 key = (standard_name, name)
                 compiled_member = self._compiled_members.get(key)
-                if compiled_member is None or not compiled_member.fits(published_table):
+                if compiled_member is None or not compiled_member.is_up_to_date(published_table):
                     try:
                         view_member = _compile_member(standard_name, published_table)
                     except HvenError as error:
@@ -104,8 +104,8 @@ class _CompiledMember:
     resource: CollectionSpec | None
     view_member: ObscoreViewMember | None
 
-    def fits(self, published_table: PublishedTable) -> bool:
-        """Return whether compiling a table again would give the same."""
+    def is_up_to_date(self, published_table: PublishedTable) -> bool:
+        """Return whether a table is what this was compiled from."""
         return self.resource is published_table.resource and self.table == published_table.table
 
 
