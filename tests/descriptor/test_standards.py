@@ -258,3 +258,46 @@ def test_the_howtos_descriptors_are_right(page, tmp_path):
     (home / "images.csv").write_text("ident,ra,dec,wave,seeing,file\na,1,2,500,1,a.fits\n")
     faults = check_descriptor(home / f"{name}.yaml", Settings(directory=tmp_path))
     assert [str(fault) for fault in faults] == []
+
+
+def write_observation_descriptor(directory: Path, obscore: str) -> tuple[Path, Settings]:
+    """Write a descriptor of images with what stands below ``obscore:``."""
+    path = directory / "collections/images/images.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        f"collection: images\ntitle: Images\ndescription: Images\ntables:\n  main:\n    description: Images\n"
+        f"    source: {{kind: csv, files: rows.csv}}\n    obscore:\n{obscore}"
+    )
+    (path.parent / "rows.csv").write_text("name,magnitude\na,1\n")
+    return path, Settings(directory=directory)
+
+
+def test_a_value_at_the_level_of_the_keys_of_obscore_is_one_fault(tmp_path):
+    path, site = write_observation_descriptor(
+        tmp_path, "      t_exptime: magnitude\n      Set: {calib_level: 2}\n      radio: {f_resolution: 1}\n"
+    )
+    said = [str(fault) for fault in check_descriptor(path, site, check_sources=False)]
+    assert len(said) == 3, said
+    keys = "values of ObsCore's columns stand under 'set' (constants), 'text' (templates) or 'map' (expressions)"
+    assert said[0].startswith("collections/images/images.yaml:9:7: 't_exptime' is not a valid key of obscore; use one")
+    assert said[0].endswith(keys)
+    assert said[1].endswith("'Set' is not a valid key of obscore; did you mean 'set'?")
+    assert "images.yaml:11:15: 'f_resolution' is not a valid key of obscore.radio; use one of set, text" in said[2]
+
+
+def test_what_a_standard_asks_for_is_missing_at_a_place_of_the_descriptor(tmp_path):
+    """A site has many descriptors, and the standard stands in none of them."""
+    path, site = write_observation_descriptor(tmp_path, "      set: {dataproduct_type: image}\n")
+    [fault] = [fault for fault in check_descriptor(path, site) if "calib_level" in fault.message]
+    assert (fault.place.file, fault.place.line) == ("collections/images/images.yaml", 9)
+    assert re.search(r"nothing sets this column, and .* 'calib_level' \(see standard obscore-1.1:\d+:7\)$", fault.message)  # fmt: skip
+    other = tmp_path / "collections/epn/epn.yaml"
+    other.parent.mkdir()
+    other.write_text(
+        "collection: epn\ntitle: T\ndescription: D\ntables:\n  epn_core:\n    standard: epn-tap-2.0\n"
+        "    source: {kind: csv, files: rows.csv}\n"
+    )
+    (other.parent / "rows.csv").write_text("name\na\n")
+    faults = [fault for fault in check_descriptor(other, site) if "nothing sets" in fault.message]
+    assert len(faults) >= 3
+    assert {(fault.place.file, fault.place.line) for fault in faults} == {("collections/epn/epn.yaml", 5)}

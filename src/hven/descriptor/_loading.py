@@ -200,7 +200,7 @@ def check_and_read_descriptor(
             is_in_faulty_line = (fault.place.file, fault.place.line) in faulty_lines
             if fault not in faults and not is_in_faulty_line and not _is_consequence_of_fault(fault, spec, faults):
                 new_faults.append(fault)
-        faults += new_faults
+        faults += [_move_fault_to_descriptor(fault, spec) for fault in new_faults]
     if len(tables) == len(resource.tables):
         faults += find_unserved_service_faults(resource, tables)
     faults += find_link_faults(resource, derived_tables)
@@ -252,7 +252,22 @@ def _drop_faults_from_unknown_standard(spec: TableSpec, faults: list[Fault], set
         return faults
     if find_close_match(spec.table.standard, standard_paths) is None:
         return []
-    return [fault for fault in faults if not str(fault.place.file).startswith("standard ")]
+    return [fault for fault in faults if not _is_in_standard(fault)]
+
+
+def _is_in_standard(fault: Fault) -> bool:
+    return str(fault.place.file).startswith("standard ")
+
+
+def _move_fault_to_descriptor(fault: Fault, spec: TableSpec) -> Fault:
+    """Give a fault in a column of a standard the place of the table, or of its ``obscore:``, that lacks something."""
+    if not _is_in_standard(fault):
+        return fault
+    place = spec.place
+    for view, view_spec in ((OBSCORE_VIEW, spec.obscore), (OBSCORE_RADIO_VIEW, spec.obscore_radio)):
+        if view_spec is not None and fault.message.startswith(f"tables.{view}."):
+            place = view_spec.place
+    return replace(fault, place=place, message=f"{fault.message} (see {fault.place})")
 
 
 def _find_public_views_of_private_tables(resource: CollectionSpec) -> list[Fault]:
@@ -752,7 +767,7 @@ def _read_tables(
         view_specs: dict[str, TableSpec | None] = dict.fromkeys((OBSCORE_VIEW, OBSCORE_RADIO_VIEW))
         for view in view_specs:
             if view in table_fields:
-                view_name = with_place(view, name.place)
+                view_name = with_place(view, table_fields.places[view])
                 view_specs[view] = read_table_spec(view_name, table_fields[view], standard_context, faults)
         specs.append(replace(spec, obscore=view_specs[OBSCORE_VIEW], obscore_radio=view_specs[OBSCORE_RADIO_VIEW]))
     return tuple(specs)

@@ -38,10 +38,15 @@ OBSCORE_VIEW, OBSCORE_RADIO_VIEW = "obscore", "obscore_radio"  # in the schema i
 STANDARDS_BY_VIEW = {OBSCORE_VIEW: "obscore-1.1", OBSCORE_RADIO_VIEW: "obscore-radio-1.0"}
 # variants of the standard: what follows from the columns of another one
 EPN_TAP_VARIANTS = ("epn-tap-2.0 celestial", "epn-tap-2.0")
+_KEY_PATHS_BY_VIEW = {OBSCORE_VIEW: "obscore", OBSCORE_RADIO_VIEW: "obscore.radio"}
 _KEYS_BY_VIEW = {
     OBSCORE_VIEW: tuple(ObscoreSection.record.key_types),
     OBSCORE_RADIO_VIEW: ("set", "text", "map", "converted"),
 }
+_VALID_KEYS_REMEDY = (
+    "use one of {}; values of ObsCore's columns stand under 'set' (constants), 'text' (templates) or "
+    "'map' (expressions)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +124,19 @@ def rewrite_obscore_as_table(
             "write `obscore: {}` if Hven can derive all values from the columns",
         )
         return None
-    for key in value:
-        if key not in _KEYS_BY_VIEW[view_name]:
+    valid_keys = _KEYS_BY_VIEW[view_name]
+    table_entries: dict[LocatedYamlScalar, Any] = {}
+    for key, item in value.items():
+        if key not in valid_keys:
+            # no key has an underscore, but most columns of the standard have one
+            remedy = "" if "_" in key else suggest_spelling(key, valid_keys)
             faults.add_error(
-                f"{str(key)!r} is not a valid key of {view_name}",
+                f"{str(key)!r} is not a valid key of {_KEY_PATHS_BY_VIEW[view_name]}",
                 key.place,
-                suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"use one of {', '.join(_KEYS_BY_VIEW[view_name])}",
+                remedy or _VALID_KEYS_REMEDY.format(", ".join(valid_keys)),
             )
-    table_entries: dict[LocatedYamlScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
+        elif key != "radio":
+            table_entries[key] = item
     table_entries[with_place("standard", table.place)] = with_place(STANDARDS_BY_VIEW[view_name], value.place)
     if view_name == OBSCORE_VIEW and "simulated" in table:
         own_columns = table_entries.get("columns")  # type: ignore[call-overload]
