@@ -146,7 +146,7 @@ def test_switches_by_reloads_of_nginx(tmp_path: Path) -> None:
     wait_until(variants["blue"].has_workers, 300)
     proxy = NginxProcess(program, tmp_path, port := reserve_port(), server_port)
     try:
-        with run_clients(port, token, CLIENTS, REST_SECONDS, allows_idle_resets=True) as clients:
+        with run_clients(port, token, CLIENTS, REST_SECONDS, kept_seconds=0.0) as clients:
             for switch in record.number_switches(clients):
                 old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
                 variants[new] = start_variant(site, new, port=(server_port := reserve_port()), is_newer=new == "green")
