@@ -120,10 +120,16 @@ tables: {main: {description: Stars, source: {kind: csv, files: stars.csv}, colum
 
 
 def preload_modules() -> None:
-    """Import and build what each server needs before it starts its workers."""
+    """Import and build what each server needs before it starts its workers.
+
+    An application that is built once and thrown away leaves behind what all later ones share: modules that it imports
+    when it is needed, compiled patterns of addresses, translations.
+    """
     from hven.app import _server as server  # noqa: F401  # before whatever loads Arrow
 
     # isort: split
+    from anyio._backends import _asyncio  # noqa: F401
+
     from hven.app import _cli as cli  # noqa: F401
     from hven.app._cli import serve, verbs  # noqa: F401
     from hven.app._server import processes
@@ -135,9 +141,16 @@ def preload_modules() -> None:
         (site / "hven.toml").touch()
         (site / "collections/stars").mkdir(parents=True)
         (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR)
-        StateStore(site / "var").close()
-        # ends with a look of the collector for the last time: in forks its marks would copy all these pages
-        processes._preload_worker_modules(settings.load_settings(site))
+        known = settings.load_settings(site)
+        store = StateStore(site / "var")
+        # each ends with a look of the collector for the last time: in forks its marks would copy all these pages
+        processes._preload_worker_modules(known)
+        processes._preload_application(known, store)
+        assert processes._preloaded_application is not None
+        processes._preloaded_application[0].close()
+        processes._preloaded_application = None
+        store.close()
+    assert threading.active_count() == 1, "forks would lack these threads"
 
 
 def serve_forks(listener: socket.socket) -> None:
