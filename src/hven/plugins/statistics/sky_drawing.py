@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.sky import Moc, healpix
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -19,13 +21,10 @@ def draw_moc_svg_path(moc: str) -> str:
     """
     if not moc.strip():
         return ""
-    from cdshealpix import nested  # noqa: PLC0415  (slow to load, rarely needed)
-    from mocpy import MOC  # noqa: PLC0415  (slow to load, rarely needed)
-
-    ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
+    ranges = Moc.parse(moc).ranges
     order = 4
     for order in (4, 3, 2):
-        cell_width = 1 << 2 * (29 - order)
+        cell_width = 1 << 2 * (healpix.MAX_ORDER - order)
         cell_ranges = [np.empty(0, np.int64)]
         for begin, end in ranges.tolist():
             cell_ranges.append(np.arange(begin // cell_width, -(-end // cell_width)))
@@ -34,9 +33,8 @@ def draw_moc_svg_path(moc: str) -> str:
             break
     if not cells.size:
         return ""
-    lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
     paths = []
-    for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True):
+    for longitudes, latitudes in zip(*healpix.compute_cell_vertices(order, cells), strict=True):
         paths += _draw_sky_cell(longitudes, latitudes)
     return "".join(paths)
 

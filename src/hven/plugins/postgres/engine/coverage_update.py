@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.engines.api.statistics import MAX_COVERAGE_CELLS, format_moc
+from hven.model.sky import Moc, healpix
 from hven.plugins.postgres.engine.position_search import CELL_COLUMN
 from hven.plugins.postgres.engine.schema_installation import quote_identifier
 
@@ -61,13 +62,12 @@ def update_coverage(
 
 def _parse_coverage_cells(coverage: str) -> tuple[Cells, int]:
     """Return the cells of a coverage, sorted, and their order."""
-    from mocpy import MOC  # noqa: PLC0415  (0.3 s, which only merges of tables with positions need)
-
     if coverage == "0/":
         return np.empty(0, np.int64), FINEST_ORDER
-    moc = MOC.from_string(coverage, format="ascii")
-    cells = np.asarray(moc.flatten()).astype(np.int64)
-    return np.sort(cells), int(moc.max_order)
+    moc = Moc.parse(coverage)
+    bounds = moc.ranges >> 2 * (healpix.MAX_ORDER - moc.order)
+    cells = [np.empty(0, np.int64), *(np.arange(first, end) for first, end in bounds.tolist())]
+    return np.concatenate(cells), moc.order
 
 
 def find_empty_cells(connection: Any, quoted_table: str, cells: Cells, order: int) -> Cells:
