@@ -23,6 +23,11 @@ tables:
       name: {type: string, description: Name}
       ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
       dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+      magnitude: {type: float64, unit: mag, ucd: phot.mag, description: Magnitude}
+      mass: {type: float64, unit: solMass, ucd: phys.mass, description: Mass}
+      size: {type: float64, unit: kbyte, ucd: phys.size;meta.file, description: Size of the file}
+      pressure: {type: float64, unit: hPa, ucd: phys.pressure, description: Pressure}
+      field: {type: float64, unit: nT, ucd: phys.magField, description: Magnetic field}
 """
 HEAVY_LIBRARIES = ("astropy", "matplotlib", "mocpy", "scipy", "shapely")
 ASK = """
@@ -45,6 +50,7 @@ ADDRESSES = (
     "/",
     "/collections/stars",
     "/collections/stars/main",
+    "/collections/stars/main?_look=gallery",
     "/collections/stars/main/row?_row=a",
     "/search?q=stars",
     "/tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main",
@@ -56,7 +62,9 @@ def test_pages_of_positions_load_no_heavy_library(tmp_path: Path) -> None:
     directory = tmp_path / "collections/stars"
     directory.mkdir(parents=True)
     (directory / "stars.yaml").write_text(DESCRIPTOR)
-    (directory / "stars.csv").write_text("name,ra,dec\na,1.5,2.5\nb,200.0,-40.0\n")
+    (directory / "stars.csv").write_text(
+        "name,ra,dec,magnitude,mass,size,pressure,field\na,1.5,2.5,3,1,4,5,6\nb,200.0,-40.0,4,2,5,6,7\n"
+    )
     with Site(Settings(directory=tmp_path), watch_for_changes=False) as site:
         assert ingest_collection(site, "stars").published
     program = f"LIBRARIES = {HEAVY_LIBRARIES!r}\n{ASK}"

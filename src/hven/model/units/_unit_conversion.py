@@ -37,6 +37,7 @@ _OPAQUE_UNITS = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "
 # the common symbols as astropy decomposes them: loading astropy takes longer than most commands
 _SCALES_BY_DIMENSION: Mapping[str, Mapping[str, float]] = {
     "": {"%": 0.01},
+    "bit": {"bit": 1.0, "byte": 8.0, "B": 8.0},
     "rad": {
         "rad": 1.0,
         "deg": 0.017453292519943295,
@@ -45,13 +46,21 @@ _SCALES_BY_DIMENSION: Mapping[str, Mapping[str, float]] = {
         "mas": 4.84813681109536e-09,
     },
     "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "yr": 31557600.0},
-    "m": {"m": 1.0, "AU": 149597870700.0, "pc": 3.085677581491367e16, "Angstrom": 1.0000000000000002e-10},
+    "m": {
+        "m": 1.0,
+        "AU": 149597870700.0,
+        "pc": 3.085677581491367e16,
+        "Angstrom": 1.0000000000000002e-10,
+        "solRad": 695700000.0,
+    },
     "K": {"K": 1.0},
-    "kg": {"g": 0.001},
+    "kg": {"g": 0.001, "solMass": 1.988409870698051e30},
     "s-1": {"Hz": 1.0},
     "kg s-2": {"Jy": 1e-26},
     "m2 kg s-2": {"J": 1.0, "erg": 1.0000000000000001e-07, "eV": 1.602176634e-19},
-    "m2 kg s-3": {"W": 1.0},
+    "m2 kg s-3": {"W": 1.0, "solLum": 3.828e26},
+    "kg m-1 s-2": {"Pa": 1.0},
+    "kg A-1 s-2": {"T": 1.0, "G": 0.0001},
 }
 
 
