@@ -24,6 +24,7 @@ from hven.portal._pages.package_pages import (
     load_package_pages,
 )
 from hven.portal._pages.package_scripts import find_package_asset_path, map_pane_script_paths
+from hven.portal._pages.template_code import open_template_code_cache
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -68,8 +69,6 @@ def load_templates(language: str = "en") -> Environment:
         StrictUndefined,
         pass_context,
     )
-
-    from hven.portal._pages.template_code import open_template_code_cache  # noqa: PLC0415
 
     @pass_context  # or the translations of constants would become part of the compiled code, which all languages share
     def translate_output(_: object, text: Any) -> Any:
