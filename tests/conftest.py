@@ -26,7 +26,7 @@ import tiers
 from clocks import MovableClock
 from shared import EXAMPLES_FACTOR
 
-pytest_plugins = ["absent_plugins", "failure_log", "forks", "shared_sites", "state_templates"]
+pytest_plugins = ["absent_plugins", "failure_log", "forks", "shared_sites", "source_trees", "state_templates"]
 
 gc.set_threshold(5_000)  # as `hven` does it
 gc.disable()  # until tests are collected: thousands of objects are created and none is freed

@@ -15,6 +15,7 @@ from functools import cache
 from itertools import pairwise
 
 from package_figures import SOURCE, find_package, is_private, list_imports, name_module
+from source_trees import read_source
 
 FILES = {name_module(path): path for path in sorted(SOURCE.rglob("*.py"))}
 NAMES = set(FILES)
@@ -31,21 +32,19 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = tuple[str, str, Function | ast.ClassDef]
 
 
-@cache
 def parse_module(module: str) -> ast.Module:
-    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+    return read_source(FILES[module]).tree
 
 
 @cache
 def list_public_modules() -> list[str]:
     """List the public modules that other packages or plug-ins import."""
-    trees = [(find_package(module), parse_module(module)) for module in FILES] + [
-        ("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGIN_EXAMPLES
-    ]
+    files = [(find_package(module), path) for module, path in FILES.items()]
+    files += [("", path) for path in PLUGIN_EXAMPLES]
     used = {
         one
-        for own, whole in trees
-        for node in ast.walk(whole)
+        for own, path in files
+        for node in read_source(path).find_nodes(ast.Import, ast.ImportFrom)
         for one in list_imports(node, NAMES)
         if find_package(one) not in {own, ""}
     }
@@ -183,14 +182,14 @@ def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str,
 @cache
 def list_described_types() -> frozenset[str]:
     """List the names of annotated types that bring a description: a field of such a type needs no other."""
-    texts = (path.read_text(encoding="utf-8") for path in FILES.values())
+    texts = (read_source(path).text for path in FILES.values())
     pattern = re.compile(r"^(\w+) = Annotated\[\n(.*?)^\]", re.MULTILINE | re.DOTALL)
     return frozenset(name for text in texts for name, content in pattern.findall(text) if "description=" in content)
 
 
 def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
     """List the fields of a class that neither its docstring nor their own lines describe."""
-    text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
+    text, lines = ast.get_docstring(node) or "", read_source(FILES[at]).text.splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
     those = [(one, name) for one, name in those if at != "hven.adql.syntax_tree" or name not in OPERANDS]
     below = {
@@ -227,8 +226,8 @@ def measure_module(module: str) -> dict[tuple[str, str], list[str]]:
             node, next((read_method_docstrings()[one] for one in above if one in read_method_docstrings()), ""), once
         )
         lacks[at, name] += list_undescribed_fields(at, node) if isinstance(node, ast.ClassDef) else []
-    taken = {"returns"} | {node.arg for node in ast.walk(parse_module(module)) if isinstance(node, ast.arg)}
-    telling = [node for node in ast.walk(parse_module(module)) if isinstance(node, ast.Module | ast.ClassDef)]
+    taken = {"returns"} | {node.arg for node in read_source(FILES[module]).find_nodes(ast.arg)}
+    telling = list(read_source(FILES[module]).find_nodes(ast.Module, ast.ClassDef))
     if astray := [name for node in telling for name in _parse_common_section(node) if name not in taken]:
         lacks[module, "Common"] = [f"{name}: nothing takes it" for name in astray]
     return lacks

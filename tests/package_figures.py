@@ -7,30 +7,18 @@ Folders of plug-ins are left out where their modules have equal names on purpose
 """
 
 import ast
-import io
 import json
 import sys
-import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from hven.model import plugins
+from source_trees import SourceFile, read_source
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "hven"
 PLUGIN_PACKAGES = {"engines", "sources", "formats", "plugins", "services", "jobs"}
-IGNORED_TOKENS = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENCODING,
-    tokenize.ENDMARKER,
-}
-LONG_TEXT_CHARACTERS = 500  # a longer text in code counts by its length, because it may be code of another language
 CHARACTERS_PER_TOKEN = 4
 DOCUMENTED_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -74,14 +62,10 @@ def name_module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _iterate_nodes(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield each node, and whether it is inside a function."""
-    todo: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while todo:
-        node, inside = todo.pop()
-        yield node, inside
-        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        todo.extend((child, inside) for child in ast.iter_child_nodes(node))
+def find_function_lines(source: SourceFile) -> set[int]:
+    """Find the lines of functions: no import outside of a function shares a line with one."""
+    functions = source.find_nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+    return {line for node in functions for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
 
 
 def list_imports(node: ast.AST, modules: set[str]) -> list[str]:
@@ -93,20 +77,15 @@ def list_imports(node: ast.AST, modules: set[str]) -> list[str]:
     return []
 
 
-def count_tokens(text: str) -> int:
+def count_tokens(source: SourceFile) -> int:
     """Count the tokens of a module. Of a long text that is no docstring, each `CHARACTERS_PER_TOKEN` count as one."""
-    docstring_places = set()
-    for node, _ in _iterate_nodes(ast.parse(text)):
-        if isinstance(node, DOCUMENTED_NODES) and ast.get_docstring(node, clean=False) is not None:
-            docstring_places.add((node.body[0].lineno, node.body[0].col_offset))
-    token_count = 0
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        is_long = token.type == tokenize.STRING and len(token.string) > LONG_TEXT_CHARACTERS
-        if is_long and token.start not in docstring_places:
-            token_count += len(token.string) // CHARACTERS_PER_TOKEN
-        elif token.type not in IGNORED_TOKENS:
-            token_count += 1
-    return token_count
+    docstring_places = {
+        (node.body[0].lineno, node.body[0].col_offset)
+        for node in source.find_nodes(*DOCUMENTED_NODES)
+        if ast.get_docstring(node, clean=False) is not None
+    }
+    long_texts = [count for place, count in source.long_texts.items() if place not in docstring_places]
+    return source.tokens_by_line.total() + sum(count // CHARACTERS_PER_TOKEN - 1 for count in long_texts)
 
 
 @cache
@@ -117,8 +96,8 @@ def measure_source() -> PackageFigures:
     found = PackageFigures()
     for module, path in paths.items():
         own = find_package(module)
-        text = path.read_text(encoding="utf-8")
-        token_count = count_tokens(text)
+        source = read_source(path)
+        token_count = count_tokens(source)
         found.tokens[own] += token_count
         if own == "plugins" and module.count(".") > 1:
             found.plugin_tokens[module.split(".")[2]] += token_count
@@ -126,16 +105,15 @@ def measure_source() -> PackageFigures:
             found.public[own].append(module)
         if path.name not in {"__init__.py", "api.py"} and own not in PLUGIN_PACKAGES:
             found.names[path.name.lstrip("_")].add(own)
-        for node, inside in _iterate_nodes(ast.parse(text)):
-            where = f"{module}:{getattr(node, 'lineno', 0)}"
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in {"getattr", "hasattr"}
-            ):
-                found.attribute_probes += [where] * (len(node.args) > 1 and isinstance(node.args[1], ast.Constant))
+        for call in source.find_nodes(ast.Call):
+            if isinstance(call.func, ast.Name) and call.func.id in {"getattr", "hasattr"}:
+                is_probe = len(call.args) > 1 and isinstance(call.args[1], ast.Constant)
+                found.attribute_probes += [f"{module}:{call.lineno}"] * is_probe
+        function_lines = find_function_lines(source)
+        for node in source.find_nodes(ast.Import, ast.ImportFrom):
+            where = f"{module}:{node.lineno}"
             targets = [one for one in list_imports(node, modules) if one.startswith("hven")]
-            if inside and targets:
+            if node.lineno in function_lines and targets:
                 found.function_imports.append(where)
             for one in targets:
                 other = find_package(one)
@@ -152,7 +130,7 @@ def write_package_table() -> str:
     """Write the table of the packages from `.importlinter` and the first lines of their docstrings."""
     lines = ["| package | purpose | public modules |", "|---|---|---|"]
     for one in ["plugins", *(word for floor in list_floors() for word in floor)]:
-        door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
+        door = ast.get_docstring(read_source(SOURCE / one / "__init__.py").tree) or ""
         names = sorted(module.split(".", 2)[2] for module in measure_source().public[one])
         if one == "plugins":
             names = ["one package for each plug-in, found by its record"]
@@ -188,13 +166,11 @@ def write_import_picture() -> str:
         "```",
     ]
     lines += ["", "| plug-in package | packages of the core that it imports |", "|---|---|"]
+    modules = {name_module(path) for path in SOURCE.rglob("*.py")}
     for name in own_packages:
         paths = sorted((SOURCE / "plugins" / name).rglob("*.py"))
-        modules = {name_module(path) for path in SOURCE.rglob("*.py")}
-        used = set()
-        for path in paths:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            used |= {find_package(one) for node in ast.walk(tree) for one in list_imports(node, modules)}
+        nodes = [node for path in paths for node in read_source(path).find_nodes(ast.Import, ast.ImportFrom)]
+        used = {find_package(one) for node in nodes for one in list_imports(node, modules)}
         in_order = [f"`{one}`" for floor in floors for one in floor if one in used]
         lines.append(f"| `{name}` | {', '.join(in_order)} |")
     return "\n".join(lines)

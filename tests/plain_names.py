@@ -14,11 +14,13 @@ from functools import cache
 from pathlib import Path
 
 from shared import ROOT
+from source_trees import read_source
 
 SOURCE = ROOT / "src" / "hven"
 WORD_LISTS = ROOT / "tests" / "words"
 
 
+@cache
 def read_words(name: str) -> frozenset[str]:
     """Read a list of words; what follows a # is a remark."""
     lines = (WORD_LISTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
@@ -30,6 +32,7 @@ NOUNS_IN_ED = read_words("nouns_in_ed")
 IRREGULAR_PARTICIPLES = read_words("irregular_participles")
 PREDICATE_WORDS = frozenset({"are", "can", "has", "is", "may", "should"})
 CONVERSION_WORDS = frozenset({"from", "to", "with"})
+BINDING_NODES = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.comprehension, ast.withitem)
 
 
 @dataclass(kw_only=True)
@@ -94,36 +97,46 @@ def begins_plainly(name: str, verbs: frozenset[str], field_words: frozenset[str]
 def measure_file(path: Path, figures: NameFigures) -> None:
     """Add the names of one module to the figures."""
     verbs, field_words, contract_names = read_words("verbs"), read_words("field_words"), read_words("contract_names")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    methods = {child for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for child in node.body}
+    source = read_source(path)
+    methods = {child for node in source.find_nodes(ast.ClassDef) for child in node.body}
     place = path.relative_to(ROOT).as_posix()
-    for node in ast.walk(tree):
-        for name in iterate_bound_names(node):
+    for binding in source.find_nodes(*BINDING_NODES):
+        for name in iterate_bound_names(binding):
             figures.bindings += 1
             if name in VAGUE_NAMES:
                 figures.vague_bindings.append(f"{place}: {name}")
-        if isinstance(node, ast.ClassDef):
-            figures.classes += 1
-            if is_participle(split_name(node.name)[-1]):
-                figures.participle_classes.append(f"{place}: {node.name}")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            figures.parameters += len(arguments)
-            figures.vague_parameters += [
-                f"{place}: {node.name}({item.arg})" for item in arguments if item.arg in VAGUE_NAMES
-            ]
-            if node.name.startswith("__") or is_property(node) or not split_name(node.name):
-                continue
-            is_method = node in methods
-            figures.methods += is_method
-            figures.functions += not is_method
-            named = f"{place}: {node.name}"
-            if len(split_name(node.name)) == 1:
-                (figures.one_word_methods if is_method else figures.one_word_functions).append(named)
-                if is_participle(split_name(node.name)[0]):
-                    figures.participle_functions.append(named)
-            if node.name not in contract_names and not begins_plainly(node.name, verbs, field_words):
-                figures.other_first_words.append(named)
+    for node in source.find_nodes(ast.ClassDef):
+        figures.classes += 1
+        if is_participle(split_name(node.name)[-1]):
+            figures.participle_classes.append(f"{place}: {node.name}")
+    for function in source.find_nodes(ast.FunctionDef, ast.AsyncFunctionDef):
+        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        figures.parameters += len(arguments)
+        figures.vague_parameters += [
+            f"{place}: {function.name}({item.arg})" for item in arguments if item.arg in VAGUE_NAMES
+        ]
+        if function.name.startswith("__") or is_property(function) or not split_name(function.name):
+            continue
+        is_method = function in methods
+        figures.methods += is_method
+        figures.functions += not is_method
+        named = f"{place}: {function.name}"
+        if len(split_name(function.name)) == 1:
+            (figures.one_word_methods if is_method else figures.one_word_functions).append(named)
+            if is_participle(split_name(function.name)[0]):
+                figures.participle_functions.append(named)
+        if function.name not in contract_names and not begins_plainly(function.name, verbs, field_words):
+            figures.other_first_words.append(named)
+
+
+def find_package(path: Path) -> str:
+    """Return the package that a module belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def list_packages() -> list[str]:
+    """List the packages."""
+    return sorted({find_package(path) for path in SOURCE.rglob("*.py")})
 
 
 @cache
@@ -131,8 +144,7 @@ def measure_packages() -> dict[str, NameFigures]:
     """Measure each package."""
     packages: dict[str, NameFigures] = defaultdict(NameFigures)
     for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).parts
-        measure_file(path, packages[parts[0].removesuffix(".py") if len(parts) == 1 else parts[0]])
+        measure_file(path, packages[find_package(path)])
     return dict(packages)
 
 
@@ -140,8 +152,8 @@ def find_reused_class_names() -> dict[str, list[str]]:
     """Find the public classes that share a name; `Options` is the word that plug-ins of sources and functions are required to use."""
     places = defaultdict(list)
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Options":
+        for node in read_source(path).find_nodes(ast.ClassDef):
+            if not node.name.startswith("_") and node.name != "Options":
                 places[node.name].append(path.relative_to(ROOT).as_posix())
     return {name: found for name, found in places.items() if len(found) > 1}
 

@@ -1,6 +1,9 @@
 """What others build on says what it takes, returns and raises: every public module that another room or a plug-in imports."""
 
 from docstrings import count_complete, list_public_modules, measure_module
+from source_trees import SOURCE_GROUP
+
+pytestmark = SOURCE_GROUP
 
 
 def test_docstrings_tell_parameters_units_results_and_errors():

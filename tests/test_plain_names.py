@@ -2,7 +2,8 @@
 
 import pytest
 
-from plain_names import NameFigures, find_reused_class_names, measure_packages, read_words
+from plain_names import NameFigures, find_reused_class_names, list_packages, measure_packages, read_words
+from source_trees import SOURCE_GROUP
 
 MAX_VERBS = 150
 # the share that may be so, in percent; a package may have two names more
@@ -10,7 +11,9 @@ MAX_PARTICIPLE_CLASSES, MAX_PARTICIPLE_FUNCTIONS = 2.0, 0.5
 MAX_ONE_WORD_FUNCTIONS, MAX_ONE_WORD_METHODS = 42.0, 60.0
 MAX_VAGUE_NAMES = 1.0
 SPARE_NAMES = 2
-PACKAGES = sorted(measure_packages())
+PACKAGES = list_packages()
+
+pytestmark = SOURCE_GROUP
 
 
 def is_within(names: list[str], total: int, percent: float) -> bool:
