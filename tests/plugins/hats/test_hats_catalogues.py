@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,8 +34,8 @@ from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import InPlaceCatalogueSource, SourceContext
 from hven.testing.site import open_site_with_uningested_files
 from hven.testing.source import SourceContract
+from process_runner import run_hven
 
-HVEN = Path(sys.executable).with_name("hven")
 STARS = Table(
     schema="far",
     name="stars",
@@ -198,10 +196,8 @@ class TestRows(SourceContract):
         return {"path": "far"}
 
 
-def run(site: Path, *words: str) -> Any:
-    done = subprocess.run([HVEN, "--site", site, *words], capture_output=True, text=True, check=False, cwd=site)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run(site: Path, *words: str) -> str:
+    return run_hven("--site", site, *words, cwd=site).stdout
 
 
 def test_a_directory_becomes_a_collection_that_can_be_queried(tmp_path: Path) -> None:

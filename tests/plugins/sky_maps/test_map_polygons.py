@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -91,12 +92,13 @@ def find_ids(site: Site, name: str, text: str) -> set[int]:
     return ids
 
 
-def list_shapes(name: str) -> dict[int, list[shapely.Geometry]]:
-    """List the boxes of rows, on a map of longitudes at each turn."""
+@cache
+def list_shapes(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """List the boxes of rows, on a map of longitudes at each turn: the number of the row of each box, and the boxes."""
     table, rows = ROWS[name]
     frame = map_frames.find_map_frame(table)
     assert frame is not None
-    shapes: dict[int, list[shapely.Geometry]] = {}
+    keys, shapes = [], []
     names = ("id", *frame.bounds)
     for key, west, south, east, north in zip(*(rows.column(part).to_pylist() for part in names), strict=True):
         if west is None:
@@ -105,16 +107,19 @@ def list_shapes(name: str) -> dict[int, list[shapely.Geometry]]:
         if not frame.radius and not 0 <= wide <= 360:
             wide %= 360
         turns = (0,) if frame.radius else range(-1080, 1081, 360)
-        shapes[key] = [shapely.box(west + turn, south, west + turn + wide, north) for turn in turns]
-    return shapes
+        keys += [key] * len(turns)
+        shapes += [shapely.box(west + turn, south, west + turn + wide, north) for turn in turns]
+    return np.array(keys), np.array(shapes)
 
 
 def check_rows(site: Site, name: str, corners: list[tuple[float, float]], outline: shapely.Polygon) -> None:
     """Check the rows that are found: those that touch the polygon; rounding decides at its border alone."""
     found = find_ids(site, name, ", ".join(f"{x!r} {y!r}" for x, y in corners))
-    shapes = list_shapes(name)
-    surely = {key for key, boxes in shapes.items() if any(outline.buffer(-1e-7).intersects(box) for box in boxes)}
-    perhaps = {key for key, boxes in shapes.items() if any(outline.buffer(1e-7).intersects(box) for box in boxes)}
+    keys, shapes = list_shapes(name)
+    smaller, larger = outline.buffer(-1e-7), outline.buffer(1e-7)
+    shapely.prepare([smaller, larger])
+    surely = set(keys[shapely.intersects(smaller, shapes)].tolist())
+    perhaps = set(keys[shapely.intersects(larger, shapes)].tolist())
     assert surely <= found <= perhaps
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from asgi_client import Client
+from asgi_client import Client, share_event_loop
 from generated_filters import FILTERS, FORMS, PAGE, Items, check_filter, check_form, list_complete_items
 from hypothesis import HealthCheck, given, settings
 
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.query_lines import UntranslatableError, translate_to_cql2
 from hven.site import Site
+
+
+@pytest.fixture(scope="module", autouse=True)
+def event_loop() -> Iterator[None]:
+    with share_event_loop():
+        yield
 
 
 @pytest.mark.parametrize(

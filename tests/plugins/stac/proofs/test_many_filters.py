@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from asgi_client import Client
+from asgi_client import Client, share_event_loop
 from generated_filters import FILTERS, FORMS, Items, check_filter, check_form, list_complete_items
 from hypothesis import HealthCheck, given, settings
 
@@ -14,6 +16,12 @@ from hven.site import Site
 from shared import EXAMPLES_FACTOR
 
 PLAN = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def event_loop() -> Iterator[None]:
+    with share_event_loop():
+        yield
 
 
 @pytest.fixture(scope="module")
