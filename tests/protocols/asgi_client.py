@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 from urllib.parse import urlencode
+
+from anyio._backends import _asyncio as anyio_backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,26 @@ def find_router(application: Any) -> Any:
     while not hasattr(inner, "router"):
         inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
     return inner.router
+
+
+@contextmanager
+def share_event_loop() -> Iterator[None]:
+    """Send all requests in one event loop until the block ends, and keep its threads between them.
+
+    Without it, each request has an event loop of its own, and its threads end with it: a large part of the time that a
+    small answer takes.
+    """
+
+    async def set_root_task(task: asyncio.Future[Any] | None) -> None:
+        anyio_backend._root_task.set(task)  # type: ignore[arg-type]
+
+    with asyncio.Runner() as runner, mock.patch.object(asyncio, "run", runner.run):
+        # anyio ends its threads with the task that began the loop, which would be a request
+        runner.run(set_root_task(runner.get_loop().create_task(asyncio.Event().wait())))
+        try:
+            yield
+        finally:
+            runner.run(set_root_task(None))
 
 
 class Client:

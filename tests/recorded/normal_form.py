@@ -15,7 +15,8 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -33,27 +34,33 @@ CHANGING_HEADERS = {
     "expires",
     "set-cookie",
 }  # their presence is recorded, not their values
-MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b\d{8}T\d{6,9}-[0-9a-f]+\b"), "STATE"),  # identifiers of snapshots and runs
-    (re.compile(r"(?<![0-9])300615[0-9a-f]{20}\b"), "JOB"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),
-    (re.compile(r"\b2030-06-15(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:\.\d+)?)?)?)?(?:Z|\+00:00|[+]0000| UTC)?"), "NOW"),
-    (re.compile(r"\b(?:Sat, )?15 Jun(?:e)? 2030(?: \d\d:\d\d:\d\d)?(?: GMT| \+0000)?"), "NOW"),
-    (re.compile(r"\b20300615T?\d*Z?"), "NOW"),
-    (re.compile(r"\b19077[45]\d{4}(?:\.\d+)?\b"), "NOW"),
-    (re.compile(r"\[request [0-9a-f]+\]"), "[request ID]"),
-    (re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{16,128}\b"), "DIGEST"),
-    (re.compile(r"(?<=NOW)\.\d+\b"), ""),  # of a fraction that a page wrote without its last zeros
-    (re.compile(r"(?<=hven-signed=NOW\.)[\w.-]+"), "SIGNATURE"),
+# what each run has of its own: a text without which the pattern finds nothing, the pattern, what stands for it
+MASKS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("T", re.compile(r"\b\d{8}T\d{6,9}-[0-9a-f]+\b"), "STATE"),  # identifiers of snapshots and runs
+    ("300615", re.compile(r"(?<![0-9])300615[0-9a-f]{20}\b"), "JOB"),
+    ("-", re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),
     (
+        "2030-06-15",
+        re.compile(r"\b2030-06-15(?:[T ]\d\d(?::?\d\d(?::?\d\d(?:\.\d+)?)?)?)?(?:Z|\+00:00|[+]0000| UTC)?"),
+        "NOW",
+    ),
+    ("15 Jun", re.compile(r"\b(?:Sat, )?15 Jun(?:e)? 2030(?: \d\d:\d\d:\d\d)?(?: GMT| \+0000)?"), "NOW"),
+    ("20300615", re.compile(r"\b20300615T?\d*Z?"), "NOW"),
+    ("19077", re.compile(r"\b19077[45]\d{4}(?:\.\d+)?\b"), "NOW"),
+    ("[request ", re.compile(r"\[request [0-9a-f]+\]"), "[request ID]"),
+    ("", re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{16,128}\b"), "DIGEST"),
+    ("NOW.", re.compile(r"(?<=NOW)\.\d+\b"), ""),  # of a fraction that a page wrote without its last zeros
+    ("hven-signed=NOW.", re.compile(r"(?<=hven-signed=NOW\.)[\w.-]+"), "SIGNATURE"),
+    (
+        "",
         re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{12}\b"),
         "GRANT",
     ),  # identifiers of tokens and invitations
-    (re.compile(r"\b\d+(?:\.\d+)? ?m?s\b(?! \w)"), "SECONDS"),
-    (re.compile(r"(?<=STATE~)[0-9a-f]+"), "SCOPE"),  # the access scope of a state
-    (re.compile(r"\b(2030-\d\d-\d\dT10:2\d):\d\d(?:\.\d+)?"), r"\1"),  # days after the instant
-    (re.compile(r"(?<=Hven/)\d[\w.+]*"), "VERSION"),
-    (re.compile(r"(?<=127\.0\.0\.1:)\d+"), "PORT"),
+    ("s", re.compile(r"\b\d+(?:\.\d+)? ?m?s\b(?! \w)"), "SECONDS"),
+    ("STATE~", re.compile(r"(?<=STATE~)[0-9a-f]+"), "SCOPE"),  # the access scope of a state
+    ("2030-", re.compile(r"\b(2030-\d\d-\d\dT10:2\d):\d\d(?:\.\d+)?"), r"\1"),  # days after the instant
+    ("Hven/", re.compile(r"(?<=Hven/)\d[\w.+]*"), "VERSION"),
+    ("127.0.0.1:", re.compile(r"(?<=127\.0\.0\.1:)\d+"), "PORT"),
 )
 # the end of the name of a built script or style sheet, which changes with its content
 ASSET_DIGEST = re.compile(r"(/assets/[\w/.-]+?)(?:[-.][0-9A-Za-z_]{8,})?(\.\w+)(?:\?\S*)?$")
@@ -61,6 +68,12 @@ ASSET_NAME = re.compile(r"(?<=/)[\w.-]+-[0-9A-Z]{8}(?=\.(?:css|js)\b)")  # in ru
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
 MAX_DIGITS = 12  # of a number; the last ones of longer ones differ from one processor to another
+# the numbers among which are all that have more digits
+LONG_NUMBER = re.compile(
+    rf"(?<![\w.])-?(?=[\d.eE+-]{{{MAX_DIGITS + 2}}})\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE
+)
+MIN_LONG_BODY_BYTES = 50_000  # of a body whose normal form is remembered
+MAX_REMEMBERED_CHARACTERS = 300  # of a text whose masked form is remembered
 EPOCH_SECONDS = range(1_907_740_000, 1_907_760_000)  # seconds since 1970, about `fixed_time.INSTANT`
 WORD = re.compile(r"^[\W\d_]*[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[\W_]*$")
 QUERY = re.compile(r"^\s*(?:SELECT|WITH)\b", re.IGNORECASE)
@@ -79,6 +92,7 @@ VOLATILE_KEYS = {
 }
 SKIPPED_TYPES = ("text/javascript", "application/javascript", "text/css", "font/")
 KEPT_ATTRIBUTES = {"id", "name", "href", "src", "action", "formaction", "method", "type", "value", "for", "rel", "lang", "datetime", "checked", "selected", "disabled", "multiple", "enctype", "srcset", "target", "hreflang", "colspan", "rowspan", "list", "min", "max", "step", "required", "hidden", "open"}  # fmt: skip
+EXACT_TYPES = ("f8", ">f8", "i8", ">i8", "i4", ">i4", "i2", ">i2", "u1")  # types of numbers that Python has as well
 CELLS = {"td", "dd", "time", "output", "data"}
 
 
@@ -97,7 +111,8 @@ def describe_answer(
         elif name not in IGNORED_HEADERS | {"content-type"}:
             lines.append(f"{name}: {mask_text(value, replaced)}")
     if body:
-        described = describe_body(media_type, body, replaced, error=status >= 400)
+        describe = describe_long_body if len(body) > MIN_LONG_BODY_BYTES else describe_body
+        described = describe(media_type, body, replaced, error=status >= 400)
         # a text inside of an element may have several lines, and recordings are stored by lines
         lines.extend(shorten_lines([line for text in described for line in text.split("\n")]))
     return lines
@@ -134,11 +149,23 @@ def mask_text(text: str, replaced: Mapping[str, str] = {}) -> str:
         text = text.replace(old, new)
     if not DIGIT.search(text):
         return text
+    return mask_short_text(text) if len(text) <= MAX_REMEMBERED_CHARACTERS else mask_patterns(text)
+
+
+@lru_cache(maxsize=50_000)
+def mask_short_text(text: str) -> str:
+    """Mask a short text; the pages and formats of a table repeat thousands of them."""
+    return mask_patterns(text)
+
+
+def mask_patterns(text: str) -> str:
+    """Mask a text in which directories and identifiers of the run are already replaced."""
     if (found := NUMBER.fullmatch(text)) and not text.startswith("19077"):  # of the epoch
         return round_number(found)
-    for pattern, word in MASKS:
-        text = pattern.sub(word, text)
-    return NUMBER.sub(round_number, text)
+    for needed, pattern, word in MASKS:
+        if needed in text:
+            text = pattern.sub(word, text)
+    return LONG_NUMBER.sub(round_number, text)
 
 
 def round_number(found: re.Match[str]) -> str:
@@ -151,10 +178,10 @@ def round_number(found: re.Match[str]) -> str:
 
 def round_number_coarsely(found: re.Match[str]) -> str:
     """Write a number with seven digits; a large one, such as a Julian date, with ten, and a small one with three."""
-    number = abs(float(found[0]))
-    if number >= 1000:
-        return f"{float(found[0]):.10g}"
-    return f"{float(found[0]):.{7 if number >= 1 else 3}g}"
+    number = float(found[0])
+    if abs(number) >= 1000:
+        return f"{number:.10g}"
+    return f"{number:.7g}" if abs(number) >= 1 else f"{number:.3g}"
 
 
 def is_prose(text: str) -> bool:
@@ -186,6 +213,18 @@ def describe_body(media_type: str, body: bytes, replaced: Mapping[str, str] = {}
     if kind.startswith("text/") or b"\0" not in body[:2000]:
         return describe_error_text(body, replaced) if error else describe_text(body, replaced)
     return [f"{len(body)} bytes, {compute_digest(body)}"]
+
+
+def describe_long_body(media_type: str, body: bytes, replaced: Mapping[str, str], *, error: bool) -> list[str]:
+    """Write the normal form of a body; several routes send the same file."""
+    return list(_describe_remembered_body(media_type, body, tuple(replaced.items()), error))
+
+
+@lru_cache(maxsize=32)
+def _describe_remembered_body(
+    media_type: str, body: bytes, replaced: tuple[tuple[str, str], ...], error: bool
+) -> tuple[str, ...]:
+    return tuple(describe_body(media_type, body, dict(replaced), error=error))
 
 
 def decode_body(body: bytes, replaced: Mapping[str, str]) -> str:
@@ -301,8 +340,25 @@ def describe_stream(document: bytes, stream: bytes, replaced: Mapping[str, str])
             array = votable.parse(io.BytesIO(document), verify="ignore").get_first_table().array
         except Exception as fault:  # noqa: BLE001  (whatever a reader that is not ours raises)
             return f"{len(stream)} bytes that astropy refuses: {type(fault).__name__}"
-    rows = [mask_text(str([str(cell) for cell in row]), replaced) for row in array]
+    columns = [write_masked_cells(array.data[name], array.mask[name]) for name in array.dtype.names]
+    written = [str(list(row)) for row in zip(*columns, strict=True)]
+    # all rows at once: no row has a line break, which is escaped in the text of a list
+    rows = mask_text("\n".join(written), replaced).split("\n") if written else []
     return f"{len(rows)} rows, {compute_digest(repr(rows).encode())} {rows[0] if rows else ''}"
+
+
+def write_masked_cells(cells: Any, masks: Any) -> list[str]:
+    """Write the cells of a column with the word of numpy for masked ones."""
+    if masks.ndim == 1 and not masks.any():
+        return write_cells(cells)
+    return ["--" if masked else str(cell) for cell, masked in zip(cells, masks, strict=True)]
+
+
+def write_cells(cells: Sequence[Any]) -> list[str]:
+    """Write the cells of a column as numpy does."""
+    if getattr(cells, "ndim", 0) == 1 and cells.dtype in EXACT_TYPES:
+        cells = cells.tolist()  # Python writes these numbers like numpy, and sooner
+    return [str(cell) for cell in cells]
 
 
 def walk_elements(root: Any) -> Iterator[tuple[int, Any]]:
@@ -391,7 +447,8 @@ def describe_fits(body: bytes, replaced: Mapping[str, str]) -> list[str]:
 def describe_array(data: Any) -> str:
     """Name an array by its type, its shape and a digest; cells of tables are rounded."""
     if data.dtype.names:
-        rows = mask_text(json.dumps([[str(cell) for cell in row] for row in data]))
+        columns = [write_cells(data.field(number)) for number in range(len(data.dtype.names))]
+        rows = mask_text(json.dumps([list(row) for row in zip(*columns, strict=True)]))
         return f"{data.dtype.descr} {data.shape} {compute_digest(rows.encode())}"
     return f"{data.dtype} {data.shape} {compute_digest(data.tobytes())}"
 

@@ -6,7 +6,6 @@ recorded.
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -24,7 +23,7 @@ from urllib.parse import quote, urlencode
 
 import rights_matrix
 import yaml
-from asgi_client import Answer, Client, find_router
+from asgi_client import Answer, Client, find_router, share_event_loop
 from fixed_time import INSTANT_SECONDS
 from normal_form import describe_answer, mask_address
 from rights_clock import stop_policy_clock
@@ -127,8 +126,7 @@ def speed_up_requests() -> Iterator[None]:
     with ExitStack() as stack:
         for module, name, seconds in limits:
             stack.enter_context(mock.patch.object(module, name, 60 * seconds))
-        runner = stack.enter_context(asyncio.Runner())
-        stack.enter_context(mock.patch("asgi_client.asyncio.run", runner.run))
+        stack.enter_context(share_event_loop())
         stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         token_hex = secrets.token_hex
         # `normal_form` takes an identifier without a letter for a number
