@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import h5netcdf
+import numpy as np
 import pytest
 import yaml
 from migration_sites import INPUTS, ConvertedSite, convert, convert_document, create_site
@@ -20,6 +22,7 @@ from hven.plugins.migration.vollt_properties import read_properties
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
+from plugin_needs import require_plugins
 from process_runner import run_hven
 
 DOCUMENTS = INPUTS.parent / "documents"
@@ -364,6 +367,47 @@ def test_missing_values_of_a_database_of_erddap(settings: Settings) -> None:
     path.write_text(path.read_text().replace(variable, f"{variable}<addAttributes>{fill_values}</addAttributes>"))
     tables = convert(settings, "sea", path).load_descriptor("sea")["tables"]
     assert tables["ships"]["map"] == {"name": """NULLIF(NULLIF("name", 'none'), '-1')"""}
+
+
+def test_netcdf_files_of_erddap_are_tables_whose_times_are_mjd(settings: Settings) -> None:
+    require_plugins("media", "netcdf")
+    path = settings.directory / "documents/erddap/datasets.xml"
+    path.write_text(path.read_text().replace("EDDTableFromAsciiFiles", "EDDTableFromNcFiles").replace("csv<", "nc<"))
+    with h5netcdf.File(path.parent / "buoy/buoy_2004.nc", "w") as file:
+        file.dimensions = {"row": 3}
+        times = file.create_variable("t", ("row",), float, data=np.array([0.0, 0.5, 1.0]))
+        times.attrs["units"] = "days since 2004-01-01"  # files of ERDDAP say their own units
+        file.create_variable("temp", ("row",), np.float32, data=np.array([10.0, 20.0, -99.0], np.float32))
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    assert "t is an MJD if the files say its unit" in site_files.read_report("buoy")
+    rows = sorted(_list_rows(settings, "buoy"), key=lambda row: str(row["time_column"]))
+    assert [str(row["time_column"])[:13] for row in rows] == ["2004-01-01 00", "2004-01-01 12", "2004-01-02 00"]
+    assert [row["temperature"] for row in rows] == [pytest.approx(283.15), pytest.approx(293.15), None]
+
+
+def test_facts_of_files_and_inactive_data_sets_of_erddap_are_reported(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    text = path.read_text().replace("<sourceName>=54.5<", "<sourceName>***fileName,String,(.*),1<")
+    path.write_text(text.replace('datasetID="ships"', 'datasetID="ships" active="false"'))
+    site_files = convert(settings, "sea", path)
+    assert list(site_files.load_descriptor("sea")["tables"]) == ["buoy"]
+    assert list(site_files.load_descriptor("sea")["tables"]["buoy"]["columns"]) == ["time_column", "temperature"]
+    report = site_files.read_report("sea")
+    assert "latitude is ***fileName,String,(.*),1: write facts of files as `text`" in report
+    assert "ships is not active" in report
+
+
+def test_columns_of_erddap_have_ucds_of_their_standard_names_and_units_of_the_vo(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    wind = """<dataVariable><sourceName>wspd</sourceName><dataType>float</dataType><addAttributes>
+        <att name="units">m s-1</att><att name="standard_name">wind_speed</att></addAttributes></dataVariable>"""
+    path.write_text(path.read_text().replace("<dataVariable>", f"{wind}<dataVariable>", 1))
+    (path.parent / "buoy/buoy_2004.csv").write_text("t,temp,wspd\n1,2,3\n")
+    columns = convert(settings, "buoy", path).load_descriptor("buoy")["tables"]["buoy"]["columns"]
+    assert (columns["wspd"]["unit"], columns["wspd"]["ucd"]) == ("m/s", "phys.veloc")
+    assert (columns["latitude"]["unit"], columns["latitude"]["ucd"]) == ("deg", "pos.earth.lat")
+    assert columns["time_column"]["ucd"] == "time.epoch"
 
 
 @pytest.mark.parametrize(("word", "expected"), [("ushort", "int32"), ("uint", "int64"), ("ubyte", "int16")])

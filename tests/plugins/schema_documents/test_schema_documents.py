@@ -1,13 +1,10 @@
-"""hven new from schemas of Felis and of ERDDAP: each draft passes the check, and its rows come."""
+"""hven new from schemas of Felis: each draft passes the check, and its rows come."""
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from pathlib import Path
 
-import h5netcdf
-import numpy as np
 import pytest
 import yaml
 
@@ -59,39 +56,6 @@ tables:
   - {name: dec, "@id": "#Object.dec", datatype: double, ivoa:unit: deg, ivoa:ucd: pos.eq.dec;meta.main}
   - {name: name, "@id": "#Object.name", datatype: string, length: 20}
 """
-ERDDAP = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<erddapDatasets>
-<requestBlacklist></requestBlacklist>
-<dataset type="EDDTableFromAsciiFiles" datasetID="buoys" active="true">
-  <fileDir>{data}</fileDir><fileNameRegex>buoy_\\d+\\.csv</fileNameRegex><recursive>false</recursive>
-  <charset>ISO-8859-1</charset><columnSeparator>;</columnSeparator><columnNamesRow>1</columnNamesRow><firstDataRow>2</firstDataRow>
-  <!-- a comment -->
-  <addAttributes>
-    <att name="title">Buoys</att><att name="summary">What buoys measure.</att><att name="license">CC-BY-4.0</att>
-    <att name="institution">Tide Office</att><att name="creator_name">Laplace, P.-S.</att><att name="keywords">sea, tides</att>
-  </addAttributes>
-  <dataVariable><sourceName>when</sourceName><destinationName>time</destinationName><dataType>double</dataType>
-    <addAttributes><att name="units">seconds since 1970-01-01T00:00:00Z</att><att name="standard_name">time</att></addAttributes></dataVariable>
-  <dataVariable><sourceName>lat</sourceName><destinationName>latitude</destinationName><dataType>float</dataType>
-    <addAttributes><att name="units">degrees_north</att></addAttributes></dataVariable>
-  <dataVariable><sourceName>lon</sourceName><destinationName>longitude</destinationName><dataType>float</dataType>
-    <addAttributes><att name="units">degrees_east</att></addAttributes></dataVariable>
-  <dataVariable><sourceName>Wind Speed</sourceName><destinationName>wspd</destinationName><dataType>float</dataType>
-    <addAttributes><att name="long_name">Wind speed</att><att name="units">m s-1</att><att name="standard_name">wind_speed</att></addAttributes></dataVariable>
-  <dataVariable><sourceName>="Brest"</sourceName><destinationName>port</destinationName><dataType>String</dataType></dataVariable>
-  <dataVariable><sourceName>***fileName,String,buoy_(.*)\\.csv,1</sourceName><destinationName>buoy</destinationName><dataType>String</dataType></dataVariable>
-</dataset>
-<dataset type="EDDTableFromDatabase" datasetID="ships" active="true">
-  <sourceUrl>jdbc:postgresql://user:sesame@db.example.org:5432/sea?password=sesame</sourceUrl>
-  <connectionProperty name="user">reader</connectionProperty><connectionProperty name="password">sesame</connectionProperty>
-  <catalogName></catalogName><schemaName>public</schemaName><tableName>ships</tableName>
-  <dataVariable><sourceName>id</sourceName><destinationName>ship_id</destinationName><dataType>int</dataType></dataVariable>
-</dataset>
-<dataset type="EDDGridFromNcFiles" datasetID="sst" active="true"><fileDir>/nowhere/</fileDir></dataset>
-<dataset type="EDDTableFromAsciiFiles" datasetID="old" active="false"></dataset>
-</erddapDatasets>
-"""
 
 
 @pytest.fixture
@@ -113,9 +77,6 @@ def rows(settings: Settings, query: str) -> list[dict]:
         ingest_collection(opened, "x")
         with run_query(query, ANONYMOUS_PRINCIPAL, site=opened) as result:
             return result.read_table().to_pylist()
-
-
-# --- Felis -----------------------------------------------------------------------------------------------------------
 
 
 def test_felis(site, tmp_path):
@@ -245,94 +206,3 @@ def test_one_table_of_a_description(site, tmp_path):
         create_descriptor(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
     assert "Object" in caught.value.remedy
     assert list(draft_descriptor(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]
-
-
-# --- ERDDAP ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def buoys(site: Settings) -> Path:
-    data = site.collections_directory / "x/data"
-    data.mkdir(parents=True)
-    for number in (1, 2):
-        text = f"when;lat;lon;Wind Speed;remark\n{86400 * number};48.5;-4.5;{number}.5;d\u00e9but\n"
-        (data / f"buoy_{number}.csv").write_text(text, encoding="latin-1")
-    (data / "notes.txt").write_text("nothing")
-    path = site.directory / "datasets.xml"
-    path.write_text(ERDDAP.replace("{data}", str(data)))
-    return path
-
-
-def test_erddap(site, buoys):
-    made = draft_descriptor(site, buoys)
-    text = (site.collections_directory / "x/x.yaml").read_text()
-    assert list(made["tables"]) == ["buoys", "ships"]
-    assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
-    assert "jdbc:postgresql:db.example.org:5432/sea" in text
-    assert "sesame" not in text
-    assert "sst is left out: Hven does not read data sets of type EDDGridFromNcFiles; a grid is not a table" in text
-    assert "old" not in made["tables"]
-
-
-def test_an_erddap_dataset_is_published(site, buoys):
-    made = draft_descriptor(site, buoys, table="buoys")
-    assert (made["title"], made["description"], made["licence"]) == ("Buoys", "What buoys measure.", "CC-BY-4.0")
-    assert (made["creators"], made["subjects"]) == ([{"name": "Laplace, P.-S."}], ["sea", "tides"])
-    table = made["tables"]["buoys"]
-    assert table["source"]["files"] == "data/*.csv"
-    assert table["columns"]["wspd"] == {"type": "float32", "unit": "m/s", "ucd": "phys.veloc", "description": "Wind speed"}  # fmt: skip
-    assert (table["columns"]["latitude"]["unit"], table["columns"]["latitude"]["ucd"]) == ("deg", "pos.earth.lat")
-    assert table["columns"]["time_value"]["unit"] == "s"
-    assert "since 1970" in table["columns"]["time_value"]["description"]
-    assert "buoy is ***fileName" in (site.collections_directory / "x/x.yaml").read_text()
-    found = rows(site, "SELECT time_value, wspd, port FROM x.buoys ORDER BY wspd")
-    assert [tuple(row.values()) for row in found] == [(86400, 1.5, "Brest"), (172800, 2.5, "Brest")]
-
-
-def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
-    path = tmp_path / "datasets.xml"
-    path.write_text(
-        ERDDAP.replace("{data}", "/nowhere/at/all").replace("EDDTableFromDatabase", "EDDTableFromCassandra")
-    )
-    with pytest.raises(
-        SourceError,
-        match="on this machine, Hven cannot read any of the 3 data sets in the file \\(buoys is left out: its fileDir /nowhere",
-    ):
-        create_descriptor(site, "x", str(path))
-    path.write_text("<erddapDatasets><dataset>")
-    with pytest.raises(SourceError, match="not XML"):
-        create_descriptor(site, "x", str(path))
-
-
-def test_an_erddap_dataset_of_netcdf_files_is_published(site, tmp_path):
-    """Values of variables over time, by their own fills; times come as MJD, and other kinds of data sets are told what to do."""
-    require_plugins("media", "netcdf")
-    data = site.collections_directory / "x/data"
-    data.mkdir(parents=True)
-    with h5netcdf.File(data / "buoy_1.nc", "w") as file:
-        file.dimensions = {"row": 3}
-        for name, values, said in (
-            ("time", [0.0, 86400.0, 172800.0], {"units": "seconds since 1970-01-01T00:00:00Z"}),
-            ("Wind Speed", [0.5, 1.5, -99.0], {"units": "m s-1", "_FillValue": -99.0}),
-        ):
-            file.create_variable(name, ("row",), float, data=np.array(values))
-            for key, value in said.items():
-                file.variables[name].attrs[key] = value
-    text = ERDDAP.replace("{data}", str(data)).replace("AsciiFiles", "NcFiles").replace("csv</fileName", "nc</fileName")
-    text = text.replace("<sourceName>when", "<sourceName>time")
-    for name in ("lat", "lon"):
-        text = re.sub(rf"<dataVariable><sourceName>{name}<.*?</dataVariable>", "", text, flags=re.DOTALL)
-    path = tmp_path / "datasets.xml"
-    path.write_text(text)
-    made = draft_descriptor(site, path, table="buoys")
-    assert made["tables"]["buoys"]["source"] == {"kind": "product", "files": "data/buoy_1.nc", "mode": "table"}
-    found = rows(site, "SELECT time_value, wspd FROM x.buoys ORDER BY time_value")
-    assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
-    for kind, words in (
-        ("EDDTableFromErddap", "it is on another ERDDAP server"),
-        ("EDDGridFromDap", "not a table"),
-        ("EDDTableFromSOS", "; run `hven new`"),
-    ):
-        path.write_text(text.replace("EDDTableFromNcFiles", kind))
-        with pytest.raises(SourceError, match=f"buoys is left out: Hven does not read data sets of type {kind}.*{words}"):  # fmt: skip
-            create_descriptor(site, "y", str(path), table="buoys")

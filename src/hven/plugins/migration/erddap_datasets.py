@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hven.model.units import normalize_unit
 from hven.plugins.migration.document_parts import (
     add_table,
     choose_name,
@@ -38,23 +39,32 @@ SECONDS_OF_UNIT = {"mil": 0.001, "ms": 0.001, "mi": 60, "h": 3600, "d": 86400, "
 FIRST_GREGORIAN_YEAR = 1583  # programs count the days before the reform of the calendar in different ways
 DATABASE_TYPE = "EDDTableFromDatabase"
 TEXT_TYPES = ("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles", "EDDTableFromAsciiServiceNOS")
-# data sets of files that say the types of their columns, and the kind of source that reads them
-SOURCE_KINDS = {
-    **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), "product"),
-    "EDDTableFromParquetFiles": "parquet",
+NETCDF_OPTIONS = {"kind": "product", "mode": "table"}
+# data sets of files that say the types of their columns, and the source that reads them
+SOURCE_OPTIONS = {
+    **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), NETCDF_OPTIONS),
+    "EDDTableFromParquetFiles": {"kind": "parquet"},
 }
 KINDS_WITH_NULLS = ("csv", "product")  # sources with the option `null`
 SEPARATORS = {"\\t": "tab", "\t": "tab", ",": "comma", ";": "semicolon", " ": "whitespace", "|": "pipe"}
-# units of UDUNITS that VOUnits writes in another way
+# units of UDUNITS that `normalize_unit` does not know
 UNIT_WORDS = {
-    **dict.fromkeys(("degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"), "deg"),
+    **dict.fromkeys(("degrees_north", "degrees_east", "degree_north", "degree_east"), "deg"),
     **dict.fromkeys(("degree_C", "degrees_C", "degree_Celsius", "Celsius", "deg_C"), "K"),
-    **dict.fromkeys(("meters", "meter", "metres"), "m"),
-    **dict.fromkeys(("seconds", "second"), "s"),
-    **dict.fromkeys(("m s-1", "meters/second"), "m.s-1"),
     **dict.fromkeys(("1", "count", "none", "unitless"), ""),
-    "percent": "%",
 }
+UCDS_BY_STANDARD_NAME = {  # by the names of CF
+    "latitude": "pos.earth.lat",
+    "longitude": "pos.earth.lon",
+    "time": "time.epoch",
+    **dict.fromkeys(("altitude", "depth"), "pos.earth.altitude"),
+    **dict.fromkeys(("air_temperature", "sea_water_temperature", "sea_surface_temperature"), "phys.temperature"),
+    "air_pressure": "phys.pressure",
+    "wind_speed": "phys.veloc",
+    "station_id": "meta.id",
+}
+# names of sources that are no columns of files
+FILE_FACT_PREFIXES = ("***", "global:", "variable:")
 # elements of a data set that are read, or that say how ERDDAP keeps it
 DATASET_KEYS = {
     *("sourceUrl", "driverName", "connectionProperty", "catalogName", "schemaName", "tableName", "addAttributes"),
@@ -156,7 +166,8 @@ class _DatasetConverter:
             elif element.tag not in DATASET_KEYS:
                 self._report.add_omission(element, f"{element.tag} has no counterpart")
         if dataset.attributes.get("active", "true").lower() == "false":
-            self._report.add_decision(dataset, f"{self._name} is not active: remove its table if that is right")
+            self._report.add_omission(dataset, f"{self._name} is not active")
+            return
         source = self._convert_source()
         if source is None:
             return
@@ -197,8 +208,8 @@ class _DatasetConverter:
             self._convert_first_rows(source)
             set_value(source, "encoding", dataset.get_value("charset").lower())
             return source
-        if self._type in SOURCE_KINDS:
-            return {"kind": SOURCE_KINDS[self._type], "files": self._find_files()}
+        if self._type in SOURCE_OPTIONS:
+            return SOURCE_OPTIONS[self._type] | {"files": self._find_files()}
         if self._type.startswith("EDDGrid"):
             reason = "a grid is not a table: publish its files with `files`, and rasters of bodies with `layers`"
         else:
@@ -227,13 +238,12 @@ class _DatasetConverter:
     def _find_files(self) -> str:
         """Find the pattern of the files: extension and folder, because regular expressions are no patterns."""
         folder = self._dataset.get_value("fileDir") or "."
-        expression = self._dataset.get_value("fileNameRegex") or ".*"
+        element = self._dataset.find_child("fileNameRegex")
+        expression = element.text if element else ".*"
         pattern = re.sub(r"\[[^\]]*\][+*]?|\\d[+*]?(\{\d+\})?|\.[+*]\??|\([^()]*\)[+*?]?", "*", expression)
         pattern = re.sub(r"\*+", "*", pattern.replace("\\", "").strip("^$"))
-        if pattern != expression:
-            self._report.add_decision(
-                self._dataset.find_child("fileNameRegex"), f"fileNameRegex {expression} became the pattern {pattern}"
-            )
+        if element and pattern != expression:
+            self._report.add_decision(element, f"fileNameRegex {expression} became the pattern {pattern}")
         if self._dataset.is_true("recursive"):
             pattern = f"**/{pattern}"
         path = self._request.path.parent / folder / pattern
@@ -266,6 +276,11 @@ class _DatasetConverter:
             source_name = variable.get_value("sourceName")
             wanted_name = variable.get_value("destinationName")
             name = choose_name(wanted_name or source_name, "column")
+            if source_name.startswith(FILE_FACT_PREFIXES):
+                self._report.add_decision(
+                    variable, f"{name} is {source_name}: write facts of files as `text`, by {{file.name}} and the like"
+                )
+                continue
             attributes = _list_attributes(variable)
             columns[name] = self._convert_column(variable, attributes)
             quoted = self._convert_missing_values(source, source_name, attributes, columns[name]["type"])
@@ -314,6 +329,9 @@ class _DatasetConverter:
         seconds, zero = found or (0.0, 0)
         if self._type == DATABASE_TYPE and seconds == 1 and not zero:
             return "" if value == f'"{source_name}"' else value  # ERDDAP itself converts times of databases
+        if SOURCE_OPTIONS.get(self._type) is NETCDF_OPTIONS:
+            self._report.add_decision(variable, f"{source_name} is an MJD if the files say its unit, as netCDF should")
+            return f"from_mjd(without_unit({value}))"
         if found is None or self._type == DATABASE_TYPE:
             self._report.add_decision(variable, f"{source_name} has the unit '{units}': write its time as `map`")
             return ""
@@ -361,7 +379,9 @@ class _DatasetConverter:
         if "since" in units or attributes.get("standard_name") == "time" or re.search(r"yyyy|%Y", units):
             column["type"] = "timestamp"
         else:
-            set_value(column, "unit", UNIT_WORDS.get(units, units.replace(" ", ".")))
+            set_value(column, "unit", UNIT_WORDS.get(units, normalize_unit(units) or units))
+        ucds = map(UCDS_BY_STANDARD_NAME.get, (attributes.get("standard_name"), variable.get_value("destinationName")))
+        set_value(column, "ucd", next(filter(None, ucds), ""))
         set_value(column, "label", attributes.get("long_name", ""))
         set_value(
             column, "description", attributes.get("comment") or attributes.get("standard_name", "").replace("_", " ")

@@ -1,1 +1,1 @@
-"""Documents in which other servers describe their tables: schemas of Felis, and data sets of ERDDAP."""
+"""Schemas of Felis, in which other servers describe their tables."""

@@ -1,4 +1,4 @@
-"""What this package adds: the descriptions ``felis`` and ``erddap``, from which ``hven new`` drafts descriptors."""
+"""What this package adds: the description ``felis``, which ``hven new`` and ``hven compare`` read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from hven.model.plugins import PluginPackage
 
 PLUGIN = PluginPackage(
     name="schema_documents",
-    title="Draft descriptors from schemas of Felis and from ERDDAP's datasets.xml",
-    descriptions={
-        "erddap": "hven.plugins.schema_documents.erddap",
-        "felis": "hven.plugins.schema_documents.felis",
-    },
+    title="Read schemas of Felis",
+    descriptions={"felis": "hven.plugins.schema_documents.felis"},
 )
