@@ -106,6 +106,23 @@ def test_a_hundred_thousand_macros_are_not_copied(tmp_path: Path) -> None:
     assert many < 8 * few
 
 
+def test_elements_without_a_counterpart_are_reported(tmp_path: Path) -> None:
+    site = convert_text(
+        tmp_path,
+        "<resource schema='sky'><property name='staticData'>files</property>\n"
+        f"{TABLE}<data id='i' recreateAfter='x'><recreateAfter>y</recreateAfter><make table='main'><parmaker/></make></data>\n"
+        "<service id='s'><nullCore/></service><processLate>pass</processLate></resource>",
+    )
+    report = site.read_report("sky")
+    for words in (
+        "line 1: property: settings of DaCHS",
+        "line 2: recreateAfter: ",
+        "line 2: parmaker: ",
+        "line 3: processLate: ",
+    ):
+        assert words in report
+
+
 def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
     site = convert_text(
         tmp_path,

@@ -69,6 +69,11 @@ OMITTED_ELEMENTS = {
     "execute": "code that runs at times: `sync` reads sources again, and job types run programs",
     "outputTable": "results have all columns that are not hidden",
     "dm": "annotations of a data model",
+    "property": "settings of DaCHS; publish the files of staticData with `files`",
+    "recreateAfter": "Hven makes tables from others in the right order",
+    "parmaker": "values for parameters of tables in memory",
+    "processEarly": "Python code: write a job type",
+    "processLate": "Python code: write a job type",
 }
 
 
