@@ -101,21 +101,33 @@ def find_ids(site: Site, name: str, *pairs: tuple[str, str], runner: QueryRunner
 
 
 @cache
-def list_boxes(name: str) -> dict[int, list[shapely.Geometry]]:
-    """List the boxes of rows, at each turn."""
-    return {key: boxes for key, boxes in list_shapes(name).items() if key < BOX_COUNT}
+def list_boxes(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """List the boxes of rows at each turn: the number of the row of each box, and the boxes."""
+    keys, shapes = list_shapes(name)
+    is_box = keys < BOX_COUNT
+    return keys[is_box], shapes[is_box]
+
+
+@cache
+def list_edges(name: str) -> dict[int, tuple[tuple[float, ...], np.ndarray, np.ndarray]]:
+    """List the bounds of the box of each row, and the longitudes and latitudes of samples of its edges."""
+    edges = {}
+    for key, box in zip(*list_boxes(name), strict=True):
+        if key not in edges:
+            west, south, east, north = box.bounds
+            lons, lats = np.linspace(west, east, SAMPLES), np.linspace(south, north, SAMPLES)
+            edge_lons = np.concatenate([lons, lons, np.full(SAMPLES, west), np.full(SAMPLES, east)])
+            edge_lats = np.concatenate([np.full(SAMPLES, south), np.full(SAMPLES, north), lats, lats])
+            edges[int(key)] = (box.bounds, edge_lons, edge_lats)
+    return edges
 
 
 def measure_distances(name: str, lon: float, lat: float) -> dict[int, float]:
     """Measure how far boxes are from a point, along their edges; 0 if they contain it."""
     distances = {}
-    for key, boxes in list_boxes(name).items():
-        west, south, east, north = boxes[0].bounds
-        lons, lats = np.linspace(west, east, SAMPLES), np.linspace(south, north, SAMPLES)
-        edges = [(lons, south), (lons, north), (west, lats), (east, lats)]
-        nearest = min(float(np.min(compute_angular_distance(*edge, lon, lat))) for edge in edges)
+    for key, ((west, south, east, north), lons, lats) in list_edges(name).items():
         is_inside = south <= lat <= north and (lon - west) % 360 <= east - west
-        distances[key] = 0.0 if is_inside else nearest
+        distances[key] = 0.0 if is_inside else float(np.min(compute_angular_distance(lons, lats, lon, lat)))
     return distances
 
 
@@ -150,9 +162,11 @@ def test_a_polygon_of_great_circles_finds_the_boxes_that_it_touches(
         return
     text = " ".join(f"{x % 360:.4f} {y:.4f}" for x, y in corners)
     found = find_ids(site, name, ("_in", f"POLYGON {text}"))
-    shapes = list_boxes(name)
-    surely = {key for key, boxes in shapes.items() if any(polygon.buffer(-0.05).intersects(box) for box in boxes)}
-    perhaps = {key for key, boxes in shapes.items() if any(polygon.buffer(0.05).intersects(box) for box in boxes)}
+    keys, boxes = list_boxes(name)
+    smaller, larger = polygon.buffer(-0.05), polygon.buffer(0.05)
+    shapely.prepare([smaller, larger])
+    surely = set(keys[shapely.intersects(smaller, boxes)].tolist())
+    perhaps = set(keys[shapely.intersects(larger, boxes)].tolist())
     assert surely <= found <= perhaps
 
 

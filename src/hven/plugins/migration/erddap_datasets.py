@@ -380,8 +380,8 @@ class _DatasetConverter:
             column["type"] = "timestamp"
         else:
             set_value(column, "unit", UNIT_WORDS.get(units, normalize_unit(units) or units))
-        ucds = map(UCDS_BY_STANDARD_NAME.get, (attributes.get("standard_name"), variable.get_value("destinationName")))
-        set_value(column, "ucd", next(filter(None, ucds), ""))
+        names = (attributes.get("standard_name", ""), variable.get_value("destinationName"))
+        set_value(column, "ucd", next((ucd for name in names if (ucd := UCDS_BY_STANDARD_NAME.get(name))), ""))
         set_value(column, "label", attributes.get("long_name", ""))
         set_value(
             column, "description", attributes.get("comment") or attributes.get("standard_name", "").replace("_", " ")
