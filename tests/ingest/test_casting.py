@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -102,3 +103,9 @@ def test_dictionaries_and_equal_types():
     assert (converted.to_pylist(), lost) == (["a", "b", "a"], None)
     same = pa.array([1, 2])
     assert cast_values(same, pa.int64())[0] is same
+
+
+def test_decimals_into_doubles():
+    values = [Decimal("84223.1574"), None, Decimal("0.0001")]
+    for kind in (pa.decimal128(9, 4), pa.decimal256(50, 4)):
+        assert cast_and_find_losses(pa.array(values, kind), pa.float64()) == ([84223.1574, None, 0.0001], [False] * 3)

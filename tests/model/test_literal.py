@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +77,13 @@ def test_slices_and_nulls_with_something_behind_them():
         (pa.array([1], pa.int8()), "int64", [1]),
         (pa.array([1.5], pa.float16()), "float64", [1.5]),
         (pa.array([5]).cast(pa.decimal128(38, 0)), "int64", [5]),
+        (pa.array([Decimal("84223.1574"), None]), "float64", [84223.1574, None]),  # Arrow's own cast: 84223.15740000001
+        (pa.array([[Decimal("84223.1574")], None]), "float64[*]", [[84223.1574], None]),
+        (
+            pa.array([[Decimal("84223.1574")], None], pa.list_(pa.decimal128(9, 4), 1)),
+            "float64[1]",
+            [[84223.1574], None],
+        ),
         (pa.array([dt.date(2020, 1, 1)]), "timestamp", [dt.datetime(2020, 1, 1)]),
         (pa.array([0], pa.timestamp("ns", "Europe/Paris")), "timestamp", [dt.datetime(1970, 1, 1)]),
         (pa.array([[1, 2]], pa.list_(pa.int32(), 2)), "int32[*]", [[1, 2]]),

@@ -82,6 +82,21 @@ def test_decimals_with_more_digits_than_a_double_are_reported(tmp_path):
     assert [(item.kind, item.column) for item in told] == [(DeviationKind.PRECISION, "b")]
 
 
+def test_decimals_become_the_nearest_doubles(tmp_path):
+    decimals = [Decimal(f"{84223 + number}.1574") for number in range(50)] + [None, Decimal("0.0001")]
+    expected = [number if number is None else float(number) for number in decimals]
+    for arrow_type in (pa.decimal128(9, 4), pa.decimal256(50, 4)):
+        table = pa.table(
+            {
+                "a": pa.array(decimals, arrow_type),
+                "l": pa.array([[number] for number in decimals], pa.list_(arrow_type)),
+            }
+        )
+        _, rows, _, _ = read(tmp_path, table)
+        assert rows.column("a").to_pylist() == expected
+        assert [cell[0] for cell in rows.column("l").drop_null().to_pylist()] == expected
+
+
 def test_a_field_that_another_column_hides_is_reported(tmp_path):
     _, rows, told, _ = read(tmp_path, pa.table({"a_b": [1], "a": pa.array([{"b": 2, "c": 3}])}))
     assert rows.to_pylist() == [{"a_b": 1, "a_c": 3}]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast_or_null, find_times_outside_year_range, parse_times
+from hven.model.literal import cast_or_null, find_times_outside_year_range, format_decimals, parse_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -103,6 +103,8 @@ def _round_bound(round_to_integer: Callable[[float], int], value: float, value_t
 
 def _cast_marking_misfits(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     """Cast values; if some do not fit, make them null and return their mask."""
+    if not pa.types.is_integer(target_type):
+        values = format_decimals(values)
     try:
         return values.cast(target_type), None
     except pa.ArrowInvalid:

@@ -132,3 +132,25 @@ def can_lose_digits(values: pa.Array) -> bool:
     low = limits["min"].as_py()
     high = limits["max"].as_py()
     return low is not None and (low <= -MAX_EXACT_INTEGER or high >= MAX_EXACT_INTEGER)
+
+
+def format_decimals(array: pa.Array) -> pa.Array:
+    """Write decimals, alone or in lists, as texts: Arrow's own conversion to double is off by one bit.
+
+    Arrays of other types are returned as they are.
+
+    Parameters
+    ----------
+    array
+        A column (n,) of any type.
+    """
+    arrow_type = array.type
+    if pa.types.is_decimal(arrow_type):
+        return array.cast(pa.string())
+    if pa.types.is_fixed_size_list(arrow_type):
+        text_lists = pa.list_(pa.string(), arrow_type.list_size)
+    elif pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type):
+        text_lists = pa.list_(pa.string())
+    else:
+        return array
+    return array.cast(text_lists) if pa.types.is_decimal(arrow_type.value_type) else array

@@ -34,6 +34,7 @@ from hven.model._exact_numbers import InvalidLiteralError as InvalidLiteralError
 from hven.model._exact_numbers import can_lose_digits as can_lose_digits  # noqa: PLC0414
 from hven.model._exact_numbers import find_overflowed_numbers as find_overflowed_numbers  # noqa: PLC0414
 from hven.model._exact_numbers import find_rounded_integers as find_rounded_integers  # noqa: PLC0414
+from hven.model._exact_numbers import format_decimals as format_decimals  # noqa: PLC0414
 from hven.model._exact_numbers import refuse_overflow
 from hven.model._missing_numbers import replace_nan_with_null as replace_nan_with_null  # noqa: PLC0414
 from hven.model._time_parsing import TIME_SYNTAX_HELP as TIME_SYNTAX_HELP  # noqa: PLC0414
@@ -152,6 +153,8 @@ def cast_to_storage_type(array: pa.Array, column_type: ColumnType) -> pa.Array:
         return _cast_timestamps(array, target_type)
     if pa.types.is_decimal(source_type) and pa.types.is_integer(target_type):
         array = array.cast(pa.decimal128(38, 0))
+    else:
+        array = format_decimals(array)
     if pa.types.is_binary(source_type) and pa.types.is_list(target_type):
         return _to_byte_lists(array)
     return array.cast(target_type)

@@ -420,7 +420,7 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
             utc_values = values.cast(pa.timestamp(kind.unit, "UTC"))
             values = utc_values.cast(pa.timestamp(kind.unit))
         safe = not pa.types.is_timestamp(arrow_type) and not pa.types.is_floating(arrow_type)
-        return values.cast(arrow_type, safe=safe)
+        return literal.format_decimals(values).cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
             f"column {name!r}: {error}",

@@ -17,6 +17,7 @@ from hven.engines.duckdb.error_translation import ENGINE_ERRORS, translate_duckd
 from hven.engines.duckdb.udf_registry import UdfRegistry
 from hven.model import deadlines, is_module_installed
 from hven.model.errors import OperationCancelledError
+from hven.model.literal import format_decimals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -352,4 +353,4 @@ def cast_result_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         return column.cast(arrow_type, safe=False)
     if pa.types.is_timestamp(arrow_type) and pa.types.is_timestamp(column.type):
         return column.cast(arrow_type, safe=False)
-    return column.cast(arrow_type)
+    return format_decimals(column).cast(arrow_type)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from hven.model import DeviationKind, ReadDeviation, build_duplicate_name_deviation
 from hven.model.errors import SourceError
+from hven.model.literal import format_decimals
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
 from hven.plugins.databases.block_checksums import choose_block_bits, write_block_conditions_sql
@@ -243,8 +244,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             return replace_nan_with_null(values), None
         if pa.types.is_binary(values.type):
             return _decode_utf8(values)
-        if pa.types.is_decimal(values.type):  # by its digits: Arrow's own conversion to double is off by one bit
-            values = values.cast(pa.string())
+        values = format_decimals(values)
         try:  # what databases write needs no guess
             return replace_nan_with_null(values.cast(kind)), None
         except pa.ArrowException:
