@@ -9,7 +9,7 @@ import pytest
 
 from hven.model import units
 from hven.model.table import Column, Table, set_column_epochs
-from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
+from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP, parse_type
 from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.row_pages import RowPage
 from hven.portal._explore.search_fields import DISPLAY_UNIT_GROUPS, list_display_units
@@ -48,6 +48,7 @@ def texts(*args: Any, **more: Any) -> list[str | None]:
         (Column(name="t", type=FLOAT64, unit="d"), [2451545.0], ["2451545"]),
         (Column(name="d", type=FLOAT64), [0.1 + 0.2, 1 / 3, 100.25, -58912345678912.3, 1e-300], ["0.3", "0.333333333", "100.25", "-5.89123457e+13", "1e-300"]),
         (Column(name="t", type=STRING), ["", "é<b>", None], ["", "é<b>", None]),
+        (Column(name="n", type=parse_type("int32[*]")), [[1, None, 3], [], None], ["1 null 3", "", None]),
     ],
 )  # fmt: skip
 def test_values_as_people_read_them(column: Column, values: list[Any], wanted: list[str | None]) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import pyarrow as pa
 import pytest
 from asgi_client import Client
 from request_fuzzer import VALUES
@@ -20,6 +21,8 @@ from request_fuzzer import VALUES
 from hven.app._server import create_and_start_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
+from hven.model.types import parse_type
+from hven.plugins.heritage.sitools_data_sets import _write_json_cells
 from hven.site import Site
 from hven.testing.site import open_site_with_uningested_files
 from plugin_needs import require_plugins
@@ -307,3 +310,8 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
         return wrong
 
     assert asyncio.run(list_faults()) == []
+
+
+def test_arrays_with_missing_elements_are_written():
+    cells = _write_json_cells(pa.array([[1, None, 3], None]), parse_type("int64[*]"))
+    assert cells.to_pylist() == ['"1 null 3"', None]

@@ -390,7 +390,7 @@ def _write_json_cells(array: pa.Array, column_type: ColumnType) -> pa.Array:
         return array.cast(pa.string())
     texts = array
     if not pa.types.is_string(array.type):
-        texts = literal.format_dali_literals(array, column_type)
+        texts = literal.format_dali_literals(array, column_type, null_text="null")
     return literal.quote_json_strings(texts)
 
 

@@ -170,7 +170,7 @@ def write_gml_features(
     for column in columns:
         name = encode_xml_element_name(column.name)
         values = read_column(rows, column)
-        texts = escape_xml_texts(literal.format_dali_literals(values, column.type))
+        texts = escape_xml_texts(literal.format_dali_literals(values, column.type, null_text="null"))
         element = pc.binary_join_element_wise(f"<f:{name}>", texts, f"</f:{name}>", "")
         parts.append(literal.fill_nulls(element))
     return literal.concat_text_columns(*parts, f"</f:{collection.id}>")

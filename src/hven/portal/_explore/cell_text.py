@@ -213,7 +213,7 @@ def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: 
     else:
         array = values
     storage_values = literal.cast_to_storage_type(array, column.type)
-    texts = literal.format_dali_literals(storage_values, column.type).to_pylist()
+    texts = literal.format_dali_literals(storage_values, column.type, null_text="null").to_pylist()
     if _is_float_column(column) and heading.is_rounded:
         return _format_numbers(values.to_pylist(), texts)
     format_text = _choose_text_formatter(heading, is_full=is_full)
