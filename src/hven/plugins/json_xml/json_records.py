@@ -35,7 +35,16 @@ _DEPTH_STEPS = np.zeros(5, np.int8)
 _DEPTH_STEPS[_OPEN_CODE], _DEPTH_STEPS[_CLOSE_CODE] = 1, -1
 _TOKEN_PATTERN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _KNOWN_LIST_PATHS = (("features",), ("hits", "hits"))  # GeoJSON and STAC, Elasticsearch
-_ROWS_AND_FIELDS_KEYS = ("data", "fields")  # rows as arrays, with their names beside them
+# rows, and the names of their columns beside them
+_ROWS_AND_NAMES_PATHS = (
+    (("data",), ("fields",)),
+    (("data",), ("columns",)),  # pandas, orient="split"
+    (("data",), ("schema", "fields")),  # pandas, orient="table"
+    (("data",), ("metadata",)),  # TAP services
+    (("data",), ("parameters",)),  # HAPI
+    (("rows",), ("columns",)),  # Datasette
+    (("table", "rows"), ("table", "columnNames")),  # ERDDAP
+)
 
 
 class ReadableStream(Protocol):
@@ -245,9 +254,9 @@ def _detect_document_form(text: bytes) -> JsonRecordLayout:
             lists.add(path)
             if path in _KNOWN_LIST_PATHS:
                 return JsonRecordLayout(FORM_LIST, path)
-            rows, names = _ROWS_AND_FIELDS_KEYS
-            if lists >= {(rows,), (names,)}:
-                return JsonRecordLayout(FORM_LIST, (rows,), (names,))
+            for rows, names in _ROWS_AND_NAMES_PATHS:
+                if path in {rows, names} and lists >= {rows, names}:
+                    return JsonRecordLayout(FORM_LIST, rows, names)
     return JsonRecordLayout(FORM_WHOLE)
 
 
@@ -542,6 +551,19 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
     return next((end for walked, sign, end in brackets if sign == b"[" and walked == list_path), None)
 
 
+def _find_list_end(head: bytes, start: int) -> int:
+    """Find the bracket that closes the list whose elements begin at `start`."""
+    depth = 0
+    for match in _TOKEN_PATTERN.finditer(head, start):
+        if match.group() in {b"[", b"{"}:
+            depth += 1
+        elif match.group() in {b"]", b"}"}:
+            if not depth:
+                return match.start()
+            depth -= 1
+    return len(head)
+
+
 def read_column_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
     """Read the list of names beside the records of a document."""
     stream = file.open_stream()
@@ -550,11 +572,10 @@ def read_column_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
     finally:
         stream.close()
     start = find_list_start(head, path)
-    stop = head.find(b"]", start or 0)
     items: list[Any] = []
-    if start is not None and stop > 0:
+    if start is not None:
         try:
-            items = orjson.loads(b"[" + head[start:stop] + b"]")
+            items = orjson.loads(b"[" + head[start : _find_list_end(head, start)] + b"]")
         except orjson.JSONDecodeError:
             return []
     names: list[str] = []

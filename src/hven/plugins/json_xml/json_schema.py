@@ -76,6 +76,8 @@ class JsonNodeSummary:
         Summaries of the values of each key.
     items
         Summary of the elements of arrays.
+    elements
+        Summaries of the elements of records that are arrays, by their numbers.
     words
         The first few texts.
     text_kinds
@@ -89,6 +91,7 @@ class JsonNodeSummary:
     value_kinds: set[str] = field(default_factory=set)
     keys: dict[str, JsonNodeSummary] = field(default_factory=dict)
     items: JsonNodeSummary | None = None
+    elements: list[JsonNodeSummary] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # the first few texts
     text_kinds: set[str] = field(default_factory=set)  # of all texts: numbers ("int", "float"), or others ("string")
     lengths: set[int] = field(default_factory=set)
@@ -126,6 +129,10 @@ class JsonNodeSummary:
         self.value_kinds.add("array")
         if len(self.lengths) < 8:
             self.lengths.add(len(values))
+        if depth == 0:
+            self.elements += [JsonNodeSummary() for _ in values[len(self.elements) :]]
+            for element, value in zip(self.elements, values, strict=False):
+                element.add_value(value, depth + 1)
         if self.items is None:
             self.items = JsonNodeSummary()
         if depth < MAX_DEPTH:
@@ -210,9 +217,13 @@ def list_json_columns(
         Names of the elements, where records are arrays themselves.
     """
     if "array" in node.value_kinds:
-        count = max(node.lengths, default=0)
-        further_names = [f"column_{number}" for number in range(len(names) + 1, count + 1)]
-        return [_build_text_leaf(name, f"/{index}") for index, name in enumerate([*names, *further_names])]
+        numbers = range(len(names) + 1, len(node.elements) + 1)
+        all_names = [*names, *(f"column_{number}" for number in numbers)]
+        element_leaves: list[JsonLeafColumn] = []
+        for index, name in enumerate(all_names):
+            element = node.elements[index] if index < len(node.elements) else JsonNodeSummary()
+            element_leaves += _list_node_leaves(element, name, f"/{index}", frozenset(whole_paths), None)
+        return element_leaves
     if "object" not in node.value_kinds:
         leaf = JsonLeafColumn(name="value", pointer="", leaf_kind=LEAF_CELL, arrow_type=node.choose_type())
         return [leaf]
