@@ -100,6 +100,16 @@ def test_storage(array, kind, expected):
     assert found.to_pylist() == expected
 
 
+def test_nan_among_integers_is_missing():
+    assert literal.parse_dali_literals(pa.array(["1 NaN", "nan 2"]), parse_type("int64[2]")).to_pylist() == [
+        [1, None],
+        [None, 2],
+    ]
+    assert literal.parse_dali_literals(pa.array(["NaN", "7"]), parse_type("int32")).to_pylist() == [None, 7]
+    (cell,) = literal.parse_dali_literals(pa.array(["1 NaN null"]), parse_type("float64[*]")).to_pylist()
+    assert (cell[0], cell[2], cell[1] != cell[1]) == (1, None, True)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 8192, 8193, 20_000])
 def test_the_first_rows_leave_early(rows):
     batch = pa.RecordBatch.from_arrays([pa.array(range(rows))], names=["a"])

@@ -544,6 +544,8 @@ _TRUE_WORDS = pa.array(["t", "true", "1", "y", "yes"])
 _FALSE_WORDS = pa.array(["f", "false", "0", "n", "no"])
 # words that services write for missing numbers, against the standard
 _MISSING_NUMBER_WORDS = pa.array(["null", "-", "--", "n/a", "none"])
+# astropy writes NaN for masked elements of arrays of integers
+_MISSING_INTEGER_WORDS = pa.array([*_MISSING_NUMBER_WORDS.to_pylist(), "nan"])
 _UNKNOWN_BOOLEAN_WORDS = pa.array(["?", "", "\0"])
 
 
@@ -613,7 +615,10 @@ def _parse_scalars(texts: pa.Array, column_type: ColumnType, null_text: str | No
 
 def _parse_unusual_numbers(texts: pa.Array, column_type: ColumnType, storage_type: pa.DataType) -> pa.Array:
     """Parse what Arrow does not: ``+5``, ``5.0`` for an integer, ``1d5``, ``null``, ``-``; or report the wrong row."""
-    is_missing = pc.is_in(pc.utf8_lower(texts), value_set=_MISSING_NUMBER_WORDS)
+    missing_words = _MISSING_NUMBER_WORDS
+    if pa.types.is_integer(storage_type):
+        missing_words = _MISSING_INTEGER_WORDS
+    is_missing = pc.is_in(pc.utf8_lower(texts), value_set=missing_words)
     texts = pc.if_else(is_missing, NULL_STRING, texts)
     plain_texts = pc.replace_substring_regex(texts, r"^\+", "")
     if pa.types.is_floating(storage_type):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy import units
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 from hven.formats.media import open_product
 from hven.model import DeviationKind, plugins
@@ -99,6 +99,30 @@ def test_units_and_descriptions_of_astropy(tmp_path):
     assert not told
     with open_product(tmp_path / "a.h5") as product:
         assert [part.name for part in product.parts] == ["data/catalog"]
+
+
+def test_masked_values_of_astropy_are_missing(tmp_path):
+    masked = Table(
+        {
+            "n": MaskedColumn([1, 2, 3], mask=[False, True, False]),
+            "t": MaskedColumn(["x", "y", "z"], mask=[True, False, False]),
+            "v": MaskedColumn([[1, 2], [3, 4], [5, 6]], mask=[[False, True], [False, False], [True, True]]),
+        }
+    )
+    masked.write(tmp_path / "a.h5", path="data", serialize_meta=True)
+    columns, rows, _ = read(tmp_path, part="data")
+    assert list(columns) == ["n", "t", "v"]
+    assert rows == [
+        {"n": 1, "t": None, "v": [1, None]},
+        {"n": None, "t": "y", "v": [3, 4]},
+        {"n": 3, "t": "z", "v": [None, None]},
+    ]
+
+
+def test_masks_of_other_programs_are_columns(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.array([(1, True)], [("n", "i4"), ("n.mask", "?")])
+    assert read(tmp_path, part="data")[1] == [{"n": 1, "n.mask": True}]
 
 
 def test_tables_of_pandas_and_pytables(tmp_path):

@@ -45,6 +45,7 @@ MAX_GROUP_DEPTH = 20  # of nested groups
 MAX_MEMBERS = 100_000  # datasets and groups of a file
 # end of the name under which astropy keeps the units and descriptions of the columns of a table
 COLUMN_METADATA_SUFFIX = ".__table_column_meta__"
+MASK_SUFFIX = ".mask"  # end of the name of the field in which astropy marks missing values
 _INDEX_PATTERN = re.compile(r"(?:^|/)_i_")  # in the path of an index of PyTables
 _FIELD_TYPES = VOTABLE_TYPES | {"b1": "boolean", "c8": "floatComplex", "c16": "doubleComplex", "f2": "float"}
 _LINE_PATTERN = re.compile(r"^- (?:!\S+ )?\{name: (?P<name>'[^']*'|[^,}]+)(?P<rest>.*)\}\s*$")
@@ -54,12 +55,13 @@ _DESCRIPTION_PATTERN = re.compile(r"\bdescription: (?P<description>'(?:[^']|'')*
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CompoundField:
-    """A column: the path of its field in the compound type, and its description."""
+    """A column: the path of its field, its description, and the name of the field that marks missing values."""
 
     path: tuple[str, ...]
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     column: Column
+    mask_name: str = ""
 
 
 def find_compound_tables(hdf5_file: h5py.File, name: str) -> list[tuple[str, h5py.Dataset]]:
@@ -157,7 +159,12 @@ def create_compound_table(
     column_metadata = _read_column_metadata(dataset, path)
     members: list[_CompoundField] = []
     deviations: list[ReadDeviation] = []
+    mask_names = set()
+    if column_metadata:
+        mask_names = _find_mask_names(dataset.dtype)
     for names, kind in _list_fields(dataset.dtype, ()):
+        if names[0] in mask_names:
+            continue
         base, shape = kind.subdtype or (kind, ())
         column = _create_column("_".join(names), base, shape, column_metadata)
         if column is None:
@@ -172,7 +179,10 @@ def create_compound_table(
             if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
                 column = column.copy_with(type=create_uint64_text_type(shape))
                 deviations.append(build_uint64_text_deviation(column.name, file))
-        members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
+        mask_name = names[0] + MASK_SUFFIX
+        if mask_name not in mask_names:
+            mask_name = ""
+        members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column, mask_name=mask_name))
     if not members:
         return None, deviations
     cards = tuple(
@@ -181,6 +191,18 @@ def create_compound_table(
         if isinstance(value, str | int | float | np.generic)
     )
     return _create_table(dataset, members, path=path, index=index, file=file, cards=cards), deviations
+
+
+def _find_mask_names(compound_type: np.dtype[Any]) -> set[str]:
+    """Find the fields in which astropy marks the missing values of another field of the same shape."""
+    names: set[str] = set()
+    for name in compound_type.names or ():
+        mask_name = name + MASK_SUFFIX
+        if mask_name in (compound_type.names or ()):
+            kind, mask_kind = compound_type[name], compound_type[mask_name]
+            if mask_kind.base == np.bool_ and mask_kind.shape == kind.shape and kind.base.kind in "biufSO":
+                names.add(mask_name)
+    return names
 
 
 def _list_fields(
@@ -269,14 +291,18 @@ def _create_table(
 ) -> TablePart:
     schema = pa.schema([member.column.arrow_field for member in members])
     count = int(dataset.shape[0])
-    tops = list(dict.fromkeys(member.path[0] for member in members))
+    tops = list(dict.fromkeys(name for member in members for name in (member.path[0], member.mask_name) if name))
 
     def read_columns(first: int, stop: int) -> list[pa.Array]:
         with convert_library_errors(file, "HDF5"):
             records = dataset.fields(tops)[first:stop]
-        return [
-            _build_array(records, member, arrow_type) for member, arrow_type in zip(members, schema.types, strict=True)
-        ]
+        arrays = []
+        for member, arrow_type in zip(members, schema.types, strict=True):
+            array = _build_array(records, member, arrow_type)
+            if member.mask_name:
+                array = _replace_masked_with_null(array, records[member.mask_name])
+            arrays.append(array)
+        return arrays
 
     def select_columns(names: Collection[str]) -> TablePart:
         selected_members = [member for member in members if member.column.name in names]
@@ -317,6 +343,18 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
             numbers = flat.astype("f4")
         return build_number_cells(numbers, member.shape, arrow_type)
     return build_cells(flat_array, member.shape, arrow_type)
+
+
+def _replace_masked_with_null(array: pa.Array, mask: Any) -> pa.Array:
+    """Replace the marked values, or elements of cells, with null."""
+    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load, and few requests need it)
+
+    is_masked = pa.array(np.ascontiguousarray(mask).reshape(-1))
+    if mask.ndim == 1:
+        return pc.if_else(is_masked, pa.scalar(None, array.type), array)
+    elements = array.flatten()
+    elements = pc.if_else(is_masked, pa.scalar(None, elements.type), elements)
+    return pa.FixedSizeListArray.from_arrays(elements, mask[0].size).cast(array.type)
 
 
 def _decode_texts(cells: pa.Array) -> pa.Array:
