@@ -320,6 +320,8 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"a,b\n1,\xe9\n", {}, r"a\.csv:2: byte 0xe9 \(byte 3 of the line\) is not UTF-8; write `encoding:` with the encoding of the file, such as latin-1"),
         (b"a,b\n1,x\n", {"encoding": "klingon"}, "there is no encoding 'klingon'"),
         ("a,b\n1,x\n".encode("utf-16"), {}, "NUL bytes.*encoding: utf-16"),
+        ("name,b\n1,x\n".encode("utf-16-be"), {}, "NUL bytes.*encoding: utf-16-be"),
+        ("name,b\n1,x\n".encode("utf-16-le"), {"encoding": "utf-16"}, "does not begin with the byte order mark of utf-16; write `encoding: utf-16-le` or"),
         (b"a,b,c\n1,2,3\n4,5,6\n", {"delimiter": ";"}, "delimiter ';' gives a single column; write `delimiter: comma`, which gives 3 columns"),
         (b"a,b\n1,2\n", {"delimiter": "::"}, "more than one character"),
         (b"a,b\n1,2\n", {"names": ["x", "y", "z"], "header": True}, "`names` contains 3 names, but the header has 2"),
@@ -373,6 +375,31 @@ def test_nul_bytes_in_a_row_reject_that_row(write):
 def test_other_encodings(write):
     assert rows(write("name\nAnders Ångström\n".encode("latin-1")), encoding="latin-1") == [{"name": "Anders Ångström"}]
     assert rows(write("a,b\n1,µ\n".encode("utf-16")), encoding="utf-16") == [{"a": 1, "b": "µ"}]
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_the_line_in_which_spreadsheets_state_the_delimiter_is_no_record(write, line):
+    assert rows(write(line + "a;b\n1;1,5,5\n2;x\n")) == [{"a": 1, "b": "1,5,5"}, {"a": 2, "b": "x"}]
+    assert rows(write("sep=\ta\n1\tx\n2\ty\n")) == [{"sep=": 1, "a": "x"}, {"sep=": 2, "a": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b,,\n1,2,3,4\n2,3,4,5\n", ["a", "b", "column_3", "column_4"]),
+        ("id,x,,,,\n1,2,,,,\n2,3,,,,\n", ["id", "x", "column_3", "column_4", "column_5", "column_6"]),
+        ("RA,,,Dec,,,Name\n1,2,3,4,5,6,A\n", ["RA", "column_2", "column_3", "Dec", "column_5", "column_6", "Name"]),
+        ("NGC 1,,,Sb\nNGC 2,1,2,Sc\n", None),
+        ("NA,,,N/A,,\n1,2,3,4,5,6\n", None),
+        ("x,,,,,\n1,2,3,4,5,6\n", None),
+    ],
+)
+def test_a_header_can_have_empty_cells(write, text, names):
+    source = open_source(write(text))
+    assert [column.name for column in source.list_columns()] == (
+        names or [f"column_{number + 1}" for number in range(text.partition("\n")[0].count(",") + 1)]
+    )
+    assert sum(batch.num_rows for batch in source.read_batches()) == text.count("\n") - bool(names)
 
 
 def test_missing_files_are_told_with_the_nearest(tmp_path, write):

@@ -157,3 +157,10 @@ def test_the_draft_of_a_standard_takes_the_date_of_the_observation(tmp_path, oth
     path = create_descriptor(settings, "a", str(tmp_path / "a.csv"), standard="epn-tap")
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
     assert yaml.safe_load(path.read_text())["tables"]["epn_core"]["map"]["time_min"] == "jd(date_obs)"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_the_encoding_of_a_file_is_found(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("name,town\nTycho,Malmö\nSophie,Århus\n".encode(encoding))
+    draft = yaml.safe_load(write_table_draft("x", "csv", {"files": "a.csv"}, tmp_path))
+    assert draft["tables"]["main"]["source"]["encoding"] == encoding

@@ -449,7 +449,7 @@ class TableDrafter:
 def _open_source(
     module: Any, kind: str, options: dict[str, Any], context: SourceContext
 ) -> tuple[Source, dict[str, Any]]:
-    """Open a source; images without tables become rows of header cards, and other text is read as Latin-1."""
+    """Open a source; images without tables become rows of header cards, and other encodings of text are tried."""
     try:
         source: Source = module.open(module.Options.model_validate(options), context)
         source.list_columns()
@@ -463,8 +463,12 @@ def _open_source(
     except SourceError as error:
         if kind == "fits" and not {"mode", "hdu"} & options.keys() and "no table" in error.message:
             return _open_source(module, kind, {**options, "mode": "header"}, context)
-        if kind == "csv" and "is not UTF-8" in error.message and "encoding" not in options:
-            return _open_source(module, kind, {**options, "encoding": "latin-1"}, context)
+        if kind == "csv" and "encoding" not in options:
+            if "is not UTF-8" in error.message:
+                return _open_source(module, kind, {**options, "encoding": "latin-1"}, context)
+            encoding_match = re.search(r"`encoding: (utf-16[a-z-]*)`", error.remedy or "")
+            if encoding_match:
+                return _open_source(module, kind, {**options, "encoding": encoding_match.group(1)}, context)
         raise
     return source, options
 

@@ -43,6 +43,8 @@ _CANDIDATE_DELIMITERS = ("\t", ";", "|", ",")
 _NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?\s*")
 # a number or a time is no column's name
 matches_value = re.compile(rf"{_NUMBER_PATTERN.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\s*\d\d?:\d\d.*").fullmatch
+# the first line of a CSV file for Excel can state the delimiter
+_SPREADSHEET_DELIMITER_PATTERN = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 _BLANK_RUN_PATTERN = re.compile(r"[ \t]+")
 RULE_LINE_PATTERN = re.compile(r"[-=+\s,;|:\"]*(?:-{3}|={3})[-=+\s,;|:\"]*")  # a line below a head
 _TABLE_BORDER_PATTERN = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
@@ -232,24 +234,22 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
 
 def is_header_record(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the first record names the columns."""
-    if (
-        any(map(matches_value, first_record))
-        or not any(first_record)
-        or first_record.count("") > 1 + len(first_record) // 10
-    ):
+    if any(map(matches_value, first_record)) or not any(first_record):
         return False
-    if not records:
-        return True
-    for index in range(len(first_record)):
-        column = _list_filled_cells(records, index)
-        if column and _count_matches(matches_value, column) >= 0.5 * len(column):
-            return True  # a word above numbers
+    columns = [_list_filled_cells(records, index) for index in range(len(first_record))]
+    is_numeric = [bool(column) and _count_matches(matches_value, column) >= 0.5 * len(column) for column in columns]
     filled_cells = [cell for cell in first_record if cell]
     names = {cell.lower() for cell in filled_cells}
-    are_distinct = len(names) == len(filled_cells)
-    return (
-        are_distinct and all(map(_is_plain_name, filled_cells)) and not _has_header_cell_repeated(first_record, records)
+    are_names = len(names) == len(filled_cells) and all(map(_is_plain_name, filled_cells))
+    empty_count = sum(
+        not cell and bool(column or not records) for cell, column in zip(first_record, columns, strict=True)
     )
+    if empty_count > 1 + len(first_record) // 10:  # values are missing, or a name stands above several columns
+        named_numbers = [cell for cell, numeric in zip(first_record, is_numeric, strict=True) if cell and numeric]
+        return are_names and len(named_numbers) > 1 and names.isdisjoint(map(str.lower, NULL_WORDS))
+    if not records or any(is_numeric):  # a word above numbers
+        return True
+    return are_names and not _has_header_cell_repeated(first_record, records)
 
 
 def _list_filled_cells(records: Sequence[Sequence[str]], index: int) -> list[str]:
@@ -291,6 +291,10 @@ def detect_dialect(
     """
     lines = _LineCursor(first_bytes)
     lines.skip_and_return_last_line(skipped_lines)
+    spreadsheet_line = _SPREADSHEET_DELIMITER_PATTERN.fullmatch(lines.peek_line())
+    if spreadsheet_line:
+        lines.skip_and_return_last_line(1)
+        delimiter = delimiter or spreadsheet_line.group(1)
     if delimiter is None:
         format_detection.refuse_other_text_format(*lines.peek_filled_line(file))
     if lines.peek_line().startswith("# %ECSV"):

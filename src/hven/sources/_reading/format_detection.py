@@ -141,11 +141,12 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
     if b"\0" in first_bytes[:4096]:
         line = first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1
         place = TextPlace(file=file, line=line)
-        is_utf16 = first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(
-            rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
-        )
-        if is_utf16:
+        if first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"}:
             remedy = "write `encoding: utf-16`"
+        elif re.match(rb"(?:[^\0]\0){8}", first_bytes):
+            remedy = "write `encoding: utf-16-le`"
+        elif re.match(rb"(?:\0[^\0]){8}", first_bytes):
+            remedy = "write `encoding: utf-16-be`"
         else:
             remedy = (
                 "write the right kind, such as fits, parquet or votable (`--kind` of `hven new`), or "

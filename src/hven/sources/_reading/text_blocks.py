@@ -285,6 +285,12 @@ class TextBlockReader:
                     place=TextPlace(file=self.file.name, line=line),
                     remedy="write the correct `encoding:`",
                 ) from error
+            except UnicodeError as error:  # utf-16 or utf-32 without a byte order mark
+                raise SourceError(
+                    f"the file does not begin with the byte order mark of {self.encoding}",
+                    place=TextPlace(file=self.file.name, line=1),
+                    remedy=f"write `encoding: {self.encoding}-le` or `encoding: {self.encoding}-be`",
+                ) from error
         if self.has_cr_line_ends is None and data:
             self.has_cr_line_ends = b"\n" not in data and b"\r" in data
         if self.has_cr_line_ends:
