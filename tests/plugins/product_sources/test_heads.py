@@ -356,6 +356,51 @@ def test_new_writes_a_descriptor_for_archives(tmp_path):
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_new_drafts_archives_of_fits_files(tmp_path, name):
+    settings = Settings(directory=tmp_path)
+    fits.PrimaryHDU(np.zeros((2, 3)), fits.Header({"NIGHT": 7})).writeto(tmp_path / "1.fits")
+    if name == "a.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(tmp_path / "1.fits", "raw/1.fits")
+    else:
+        with tarfile.open(tmp_path / name, "w:gz") as archive:
+            archive.add(tmp_path / "1.fits", "raw/1.fits")
+    path = create_descriptor(settings, "mine", str(tmp_path / name))
+    assert "      night:" in path.read_text()
+    assert "mode: images" in path.read_text()
+    assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
+
+
+def test_new_drafts_headers_of_archived_tables(tmp_path):
+    settings = Settings(directory=tmp_path)
+    fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0, 2.0])]).writeto(tmp_path / "1.fits")
+    with fits.open(tmp_path / "1.fits", "update") as opened:
+        opened[0].header["NIGHT"] = 7
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "1.fits", "1.fits")
+    path = create_descriptor(settings, "mine", str(tmp_path / "a.zip"))
+    assert "mode: images" not in path.read_text()
+    assert "      night:" in path.read_text()
+    assert list(check_descriptor(path, settings)) == []
+
+
+def test_new_reads_headers_of_extensions_below_an_empty_primary_header(tmp_path):
+    settings = Settings(directory=tmp_path)
+    science = fits.ImageHDU(np.zeros((2, 2)), fits.Header({"NIGHT": 7}), name="SCI")
+    fits.HDUList([fits.PrimaryHDU(), science]).writeto(tmp_path / "a.fits")
+    path = create_descriptor(settings, "mine", str(tmp_path / "a.fits"))
+    assert "mode: header, hdu: [0, 1]}" in path.read_text()
+    assert "      night:" in path.read_text()
+
+
+def test_integers_beyond_64_bits_are_texts(tmp_path):
+    (tmp_path / "data").mkdir()
+    header(tmp_path / "data/1.fits", NIGHT=10**25, SMALL=-(2**63))
+    (row,) = read(open_source("fits", tmp_path / "data", files="*.fits", mode="header", cards=["NIGHT", "SMALL"]))
+    assert row == {"NIGHT": str(10**25), "SMALL": -(2**63)}
+
+
 def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):
     (tmp_path / "data").mkdir()
     with zipfile.ZipFile(tmp_path / "data/a.zip", "w") as archive:

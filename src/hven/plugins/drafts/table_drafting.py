@@ -462,7 +462,10 @@ def _open_source(
         raise UserError(message) from error
     except SourceError as error:
         if kind == "fits" and not {"mode", "hdu"} & options.keys() and "no table" in error.message:
-            return _open_source(module, kind, {**options, "mode": "header"}, context)
+            header_options = {**options, "mode": "header"}
+            if not _has_primary_image(module, header_options, context):  # its header says little
+                header_options["hdu"] = [0, 1]
+            return _open_source(module, kind, header_options, context)
         if kind == "csv" and "encoding" not in options:
             if "is not UTF-8" in error.message:
                 return _open_source(module, kind, {**options, "encoding": "latin-1"}, context)
@@ -471,6 +474,14 @@ def _open_source(
                 return _open_source(module, kind, {**options, "encoding": encoding_match.group(1)}, context)
         raise
     return source, options
+
+
+def _has_primary_image(module: Any, header_options: dict[str, Any], context: SourceContext) -> bool:
+    """Return whether the primary HDU of the first FITS file has an image: those of extensions are often alone."""
+    options = module.Options.model_validate({**header_options, "cards": ["NAXIS"]})
+    for batch in module.open(options, context).read_batches(["NAXIS"], 1):
+        return bool(batch.column(0)[0].as_py())
+    return True
 
 
 def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | None) -> list[str]:

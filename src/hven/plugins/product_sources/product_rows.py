@@ -385,7 +385,7 @@ def list_product_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int
 
     That is the only part of a file, the only table that the file declares, or the first one of samples in time.
     """
-    with open_product(file.path, file.name.rpartition("/")[2], includes_rasters=True) as product:
+    with open_product(file.product_path, file.name.rpartition("/")[2], includes_rasters=True) as product:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         declared = [table for table in tables if table.is_declared]
         clear_choice = next((table for table in tables if _has_time_samples(table)), None)

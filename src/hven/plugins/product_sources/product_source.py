@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hven.model import plugins
+from hven.model.errors import SourceError
 from hven.plugins.product_sources.product_rows import (
     ProductAttributeSource,
     ProductHeaderSource,
@@ -67,14 +68,16 @@ class Options(HeaderSourceOptions):
 
 
 def _list_file_extensions() -> tuple[str, ...]:
-    """List the extensions of all files of this kind."""
+    """List the extensions of all files of this kind, with those of files that other kinds read, too."""
     package_files = plugins.list_file_signatures("product")
     added_extensions = (extension for signature in package_files for extension in signature.extensions)
-    return (*FILES.extensions, *added_extensions)
+    return (*FILES.extensions, *added_extensions, "fits", "fit", "fts", "xml")
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file; the only one of a file without images is the default.
+
+    In archives, only headers can be read: their tables are listed if there are no images, and none is the default.
 
     Raises
     ------
@@ -82,10 +85,17 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         No such file; it cannot be read.
     """
     parsed_options = Options.model_validate(dict(options))
-    if find_remote_or_archived_files(parsed_options, context, _list_file_extensions()) is not None:
-        return []
-    files = find_data_files(parsed_options, context.directory, context.allowed_roots)
-    tables_found, default_part = list_product_tables(files[0])
+    header_files = find_remote_or_archived_files(parsed_options, context, _list_file_extensions())
+    files = header_files or find_data_files(parsed_options, context.directory, context.allowed_roots)
+    try:
+        tables_found, default_part = list_product_tables(files[0])
+    except SourceError:
+        if header_files is None:
+            raise
+        return []  # the members that cannot be read are reported with their rows
+    if header_files is not None:
+        tables_found = [] if default_part is None else tables_found
+        default_part = None
     return [
         AvailableTable(
             option_value=part, name=name, row_count=rows, is_default=len(files) == 1 and part == default_part
@@ -112,9 +122,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         "variables": ProductVariableSource,
         "cards": ProductAttributeSource,
     }
-    header_files = find_remote_or_archived_files(
-        options, context, (*_list_file_extensions(), "fits", "fit", "fts", "xml")
-    )
+    header_files = find_remote_or_archived_files(options, context, _list_file_extensions())
     return kinds[mode](
         options,
         context,

@@ -25,6 +25,7 @@ from hven.sources._reading.data_files import DataFile, FileOptions, Texts, find_
 from hven.sources._reading.file_rows import FileSource
 from hven.sources._reading.header_cache import FileHeader, FileHeaderCache, read_headers
 from hven.sources._reading.text_rows import Nulls, list_null_words
+from hven.sources._reading.whole_numbers import MAX_INT64, MIN_INT64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -337,7 +338,7 @@ def _widen_type(arrow_type: pa.DataType | None, value: Any) -> pa.DataType | Non
         return arrow_type
     if isinstance(value, bool):
         kind = pa.bool_()
-    elif isinstance(value, int):
+    elif isinstance(value, int) and MIN_INT64 <= value <= MAX_INT64:
         kind = pa.int64()
     elif isinstance(value, float):
         kind = pa.float64()
