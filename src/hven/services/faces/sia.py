@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/xml;content=x-votable"
 GRAPHIC_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
+# one format with several names: clients ask for image/fits, and descriptors usually say application/fits
+FITS_MEDIA_TYPES = ("image/fits", "application/fits", "image/x-fits")
 INTEGER_ARRAY_TYPE = ColumnType("int", "*")
 DOUBLE_ARRAY_TYPE = ColumnType("double", "*")
 GRID_DESCRIPTION = "of images made on demand; this service has only existing images"
@@ -214,6 +216,8 @@ def _write_format_conditions(text: str) -> Iterator[str]:
     if prefix == "graphic":
         names = [part.strip() for part in graphic_text.split(",") if part.strip() not in {"", "all"}]
         media_types = [GRAPHIC_MEDIA_TYPES.get(name, f"image/{name}") for name in names or GRAPHIC_MEDIA_TYPES]
+    if not set(media_types).isdisjoint(FITS_MEDIA_TYPES):
+        media_types += FITS_MEDIA_TYPES
     if media_types and "all" not in media_types:
         yield f"LOWER(hven_format) IN ({', '.join(map(write_adql_literal, dict.fromkeys(media_types)))})"
 
