@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pytest
 from search_table import ROWS, TABLE
 
+from hven.model.table import Column
+from hven.model.types import INT32
 from hven.portal._explore import parse_search
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.row_pages import count_rows, fetch_page, fetch_row, find_row_number
+from hven.portal._explore.row_pages import (
+    build_key_condition,
+    count_rows,
+    fetch_page,
+    fetch_row,
+    find_row_number,
+)
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.site import open_tiny_site
@@ -100,3 +111,14 @@ def test_the_place_of_a_row_is_where_pages_have_it(asking: QueryRunner, pairs: l
     left_out = {json.dumps([row["id"]]) for row in ROWS} - set(keys)
     for key in (*sorted(left_out)[:3], "[99999]", "7", '["7"]', ""):
         assert find_row_number(search, asking, key) is None
+
+
+def test_the_address_in_the_reference_opens_a_row() -> None:
+    page = Path(__file__).parents[2] / "docs/reference/portal.md"
+    address = next(
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("    /collections/")
+    )
+    table = replace(TABLE, columns=(Column(name="star", type=INT32),), primary=("star",))
+    assert (
+        build_key_condition(parse_search([], table), parse_qs(urlsplit(address.strip()).query)["_row"][0]) is not None
+    )
