@@ -17,7 +17,7 @@ from hven.adql import parse_query
 from hven.adql.adql_writer import write_adql
 from hven.model.errors import NotFoundError, ParseError
 from hven.model.table import Column, Table, set_column_epochs
-from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP
+from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType, parse_type
 from hven.portal import conditions as epn_conditions
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.site import open_tiny_site
@@ -271,3 +271,29 @@ def test_times_with_an_offset_and_at_the_edges_of_a_day(name, text, plain):
         for value in (text, plain)
     )
     assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("-1.46", "vmag = -1.4600000381469727"),
+        ("..6.46", "vmag <= 6.460000038146973"),
+        ("0.1..2.5", "vmag BETWEEN 0.10000000149011612 AND 2.5"),
+        ("0.0065kmag", "vmag = 6.5"),
+        ("1e300", "vmag = 1E+300"),
+        ("1e-300", "vmag = 1E-300"),
+    ],
+)
+def test_numbers_are_compared_in_the_precision_of_the_column(text, where):
+    one = Table(schema="a", name="b", columns=(Column(name="vmag", type=FLOAT32, unit="mag"),))
+    assert write_adql(epn_conditions.build_parameter_condition(one, "vmag", "=", text)) == where
+
+
+@pytest.mark.parametrize("type_text", ["float64[*]", "16x*", "polygon", "moc", "interval"])
+def test_arrays_and_regions_are_not_compared(type_text):
+    kind = ColumnType("char", type_text) if "x" in type_text else parse_type(type_text)
+    one = Table(schema="a", name="b", columns=(Column(name="place", type=kind),))
+    for value in ("1", "Circle*", "1..2"):
+        with pytest.raises(ParseError, match="a condition cannot compare 'place', whose values are arrays or regions"):
+            epn_conditions.build_parameter_condition(one, "place", "=", value)
+    assert write_adql(epn_conditions.build_parameter_condition(one, "place", "!=", "null")) == "place IS NOT NULL"
