@@ -26,6 +26,10 @@ def test_rows_are_sorted_and_the_address_remembers(tab: BrowserTab) -> None:
     page.wait_for_selector("table.live:not(.waiting)")
     assert page.locator(GRID).first.get_attribute("data-key") != rising
     assert "_sort=-vmag" in page.url
+    texts = page.locator("th[aria-sort] button").evaluate_all(
+        "of => of.map(one => getComputedStyle(one, '::after').content)"
+    )
+    assert texts == ['" \u2193"', "none"], "one arrow, beside the name"
     page.go_back()
     page.wait_for_selector(f"{GRID}[data-key='{rising}']")
     page.reload()
