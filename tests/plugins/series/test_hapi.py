@@ -453,6 +453,14 @@ def test_invalid_requests_have_their_hapi_error_codes(
         assert problems(said, "error") == []
 
 
+def test_messages_say_which_values_are_allowed(client: Client) -> None:
+    said = [
+        client.get("/hapi/data", **DATA, **given).body.decode() for given in ({"format": "xml"}, {"include": "all"})
+    ]
+    assert "unsupported output format; the formats are csv, binary, json" in said[0]
+    assert "unsupported include value; write include=header, or leave it out" in said[1]
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [

@@ -451,10 +451,10 @@ async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
     if start_nanoseconds >= stop_nanoseconds:
         raise HapiError(1404)
     if params.get("include", "header") != "header":
-        raise HapiError(1410, "header")
+        raise HapiError(1410, "write include=header, or leave it out")
     output_format = params.get("format", "csv")
     if output_format not in OUTPUT_FORMATS:
-        raise HapiError(1409, ", ".join(OUTPUT_FORMATS))
+        raise HapiError(1409, f"the formats are {', '.join(OUTPUT_FORMATS)}")
     extent = await anyio.to_thread.run_sync(sample_sets.find_time_extent, hapi_request, data_set)
     if extent is not None:
         _check_time_range(data_set, extent, start_nanoseconds, stop_nanoseconds)
