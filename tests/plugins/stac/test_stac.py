@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -218,6 +219,24 @@ def test_faults_of_bodies(client: Client, body: dict[str, Any]) -> None:
     status, document = post_search(client, **body)
     assert status == 400
     assert document["description"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "epn:c1min > 'a'",
+        "epn:target_name > 5",
+        "epn:c1min BETWEEN 'a' AND 'b'",
+        "epn:target_name IN (1)",
+        "CASEI(c1min) = 'a'",
+    ],
+)
+def test_a_filter_with_values_of_another_type_is_a_fault_of_the_filter(client: Client, condition: str) -> None:
+    answer = client.get("/stac/search", filter=condition, collections="mars.epn_core")
+    assert answer.status == 400
+    assert "the filter does not fit the properties: " in answer.text
+    assert "queryables" in answer.text
+    assert not re.search(r"line \d|column \d|CAST", answer.text), "the query is Hven's own"
 
 
 def test_a_property_that_one_collection_lacks_is_a_fault_on_every_page(client: Client) -> None:

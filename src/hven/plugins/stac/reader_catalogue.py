@@ -20,7 +20,8 @@ from hven.adql.syntax_tree import (
     build_table_query,
 )
 from hven.model import LruCache, literal
-from hven.model.errors import HvenError, NotFoundError, suggest_spelling
+from hven.model.errors import BindError, HvenError, NotFoundError, format_message, suggest_spelling
+from hven.plugins.stac.condition_parts import build_filter_error
 from hven.plugins.stac.item_tables import ItemTable, find_item_table
 from hven.plugins.stac.temporal_conditions import TimeSpan, to_instants
 from hven.services.addresses import get_base_url
@@ -242,15 +243,25 @@ class ReaderCatalogue:
             The query.
         row_limit
             Maximum number of rows.
+
+        Raises
+        ------
+        ParamError
+            The filter compares values of different types.
         """
-        result = query.run_query(
-            write_adql(query_tree),  # plans of texts are cached, whatever their literals
-            self.principal,
-            site=self.site,
-            maxrec=row_limit,
-            policies=self.context.policies,
-            published_state=self.published_state,
-        )
+        try:
+            result = query.run_query(
+                write_adql(query_tree),  # plans of texts are cached, whatever their literals
+                self.principal,
+                site=self.site,
+                maxrec=row_limit,
+                policies=self.context.policies,
+                published_state=self.published_state,
+            )
+        except BindError as error:  # its position and its remedy are those of the query, which the reader does not see
+            message = format_message("the filter does not fit the properties: {reason}", error.message)
+            remedy = "compare each property with values of its type, which the queryables of the collection contain"
+            raise build_filter_error(message, remedy) from None
         record_sent_data(answer=result)
         return result
 
