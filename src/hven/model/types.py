@@ -6,6 +6,7 @@ DALI 1.1 section 3.3). Everything else is looked up in `SCALAR_TYPES` and `XTYPE
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -336,6 +337,21 @@ class ColumnType:
     def can_be_choice(self) -> bool:
         """True for what one may choose from: text, whole numbers, yes and no."""
         return not self.is_array and not self.is_geometry and (self.is_string or self.is_integer or self.is_boolean)
+
+    def round_number(self, value: float) -> float:
+        """Return the nearest number that a column of this type holds, to compare the column with it.
+
+        In single precision, 6.46 is 6.460000038, which responses and pages write as 6.46.
+
+        Parameters
+        ----------
+        value
+            A number, in the unit of the column. Numbers beyond the range of single precision stay as they are.
+        """
+        if self.datatype != "float":
+            return value
+        rounded_value: float = pa.scalar(value, pa.float32()).as_py()
+        return rounded_value if rounded_value and math.isfinite(rounded_value) else value
 
     @property
     def is_array(self) -> bool:

@@ -7,12 +7,9 @@ interval finds the rows whose interval overlaps it. Services and the command lin
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import pyarrow as pa
 
 from hven.adql.syntax_tree import (
     BetweenPredicate,
@@ -598,7 +595,7 @@ class _ConditionBuilder:
                 value, inverse = self._convert_number_unit(column, value, unit, text_offset)
                 is_inverted = is_inverted or inverse
             is_integer = column.type.is_integer and (isinstance(value, int) or value.is_integer())
-            bound_value = int(value) if is_integer else _round_to_column_type(column, float(value))
+            bound_value = int(value) if is_integer else column.type.round_number(float(value))
             is_closed = word is None or word.is_closed
             bounds.append(IntervalEnd(value=bound_value, is_closed=is_closed))
         if is_inverted:
@@ -630,14 +627,6 @@ class _ConditionBuilder:
 
     def _raise_parse_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
         raise ParseError(message, text=self.text, offset=text_offset, remedy=remedy)
-
-
-def _round_to_column_type(column: Column, value: float) -> float:
-    """Return the nearest number that the column holds: pages show 6.46 for 6.460000038, the nearest in float32."""
-    if column.type.datatype != "float":
-        return value
-    rounded_value: float = pa.scalar(value, column.type.arrow).as_py()
-    return rounded_value if rounded_value and math.isfinite(rounded_value) else value
 
 
 def _is_date(word: ConditionValue | None) -> bool:

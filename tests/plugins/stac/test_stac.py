@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -12,12 +13,17 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from asgi_client import Client
-from granule_rows import ROWS, SPECIAL
+from granule_rows import ROWS, SPECIAL, build_granule_table
 
 from hven.adql.adql_writer import write_adql
 from hven.adql.syntax_tree import build_table_query
+from hven.model.errors import ParamError
+from hven.model.table import Column
+from hven.model.types import FLOAT32, INT64
 from hven.plugins.stac.cql2_conditions import build_filter_condition, parse_cql2_text
-from hven.plugins.stac.item_tables import find_item_table
+from hven.plugins.stac.item_tables import ItemTable, find_item_table
+from hven.plugins.stac.search_parameters import parse_get_search
+from hven.plugins.stac.wfs_filters import parse_wfs_filter
 from hven.site import Site
 
 MARS = "/stac/collections/mars.epn_core"
@@ -332,6 +338,45 @@ def test_filters_as_cql2_evaluates_them(client: Client, site: Site, all_items: d
     query = write_adql(build_table_query(table, ["granule_uid"], condition))
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="json")
     assert sorted(row[0] for row in json.loads(answer.body)["data"]) == sorted(by_text)
+
+
+def build_numbers_table() -> ItemTable:
+    table = build_granule_table("mars")
+    columns = (*table.columns, Column(name="mag", type=FLOAT32), Column(name="source_id", type=INT64))
+    item_table = find_item_table(dataclasses.replace(table, columns=columns))
+    assert item_table is not None
+    return item_table
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("mag = 6.46", "mag = 6.460000038146973"),
+        ("-0.1 <= mag", "-0.10000000149011612 <= mag"),
+        ("mag BETWEEN 0.1 AND 2.5", "mag BETWEEN 0.10000000149011612 AND 2.5"),
+        ("mag IN (0.1, 3)", "mag IN (0.10000000149011612, 3)"),
+        ("c1min = 6.46", "c1min = 6.46"),
+    ],
+)
+def test_numbers_are_compared_in_the_precision_of_the_property(text: str, condition: str) -> None:
+    item_table = build_numbers_table()
+    assert write_adql(build_filter_condition(parse_cql2_text(text), item_table)).replace('"', "") == condition
+
+
+def test_long_numbers_keep_their_digits() -> None:
+    item_table = build_numbers_table()
+    for number in (2**53 + 1, -(2**53) - 1, 2**63 - 1):
+        with pytest.raises(ParamError, match="more digits than numbers in CQL2 text"):
+            parse_cql2_text(f"source_id = {number}")
+        filter_document = {"op": "=", "args": [{"property": "source_id"}, number]}
+        assert write_adql(build_filter_condition(filter_document, item_table)) == f'"source_id" = {number}'
+        element = f"<PropertyIsEqualTo><ValueReference>source_id</ValueReference><Literal>{number}</Literal></PropertyIsEqualTo>"
+        found = parse_wfs_filter(f"<Filter>{element}</Filter>", item_table, lambda box, _: list(box))
+        assert write_adql(build_filter_condition(found, item_table)) == f'"source_id" = {number}'
+        search = parse_get_search([("source_id", str(number))], ["mars.epn_core"], item_table)
+        assert search.filter == filter_document
+    for text in ("source_id = 1e16", "source_id = 9007199254740992", "granule_uid = '9007199254740993'"):
+        assert parse_cql2_text(text)
 
 
 def test_properties_as_parameters(client: Client) -> None:

@@ -58,6 +58,7 @@ MAX_FILTER_CHARACTERS = 50_000
 MAX_FILTER_DEPTH = 60  # of brackets and operators, one in the other
 MAX_ARITHMETIC_OPERATORS = 500  # of a text: some thousands overflow the parser's stack, which ends the process
 _QUOTED_PATTERN = re.compile(r"'[^']*'|\"[^\"]*\"")
+_LONG_INTEGER_PATTERN = re.compile(r"(?<![\w.])\d{16,}(?![\w.])")
 _NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
 # up to four numbers between commas or brackets, such as the positions of a geometry
 _POSITION_PATTERN = re.compile(rf"(?<=[(,])\s*{_NUMBER}(?:\s+{_NUMBER}){{0,3}}\s*(?=[,)])")
@@ -97,6 +98,10 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
         ) from None
     require_short_filter(text)
     _check_text_depth(text)
+    for digits in _LONG_INTEGER_PATTERN.findall(_QUOTED_PATTERN.sub("", text)):
+        if int(float(digits)) != int(digits):  # the library reads each number as a double
+            message = format_message("{number} has more digits than numbers in CQL2 text can have", digits)
+            raise build_filter_error(message, "send the filter as CQL2 JSON, with filter-lang=cql2-json")
     try:
         parsed: Any = cql2.Expr(text).to_json()
     except Exception as error:  # noqa: BLE001  (the library raises plain exceptions)
@@ -243,7 +248,8 @@ class _FilterTranslator:
             right = {"timestamp": right}  # clients often send plain texts
         if _is_time_literal(right):
             return self._compare_time(op, left, right)
-        return Comparison(op, self._translate_value(left, depth), self._translate_value(right, depth))
+        left_value, right_value = self._translate_compared_values([left, right], depth)
+        return Comparison(op, left_value, right_value)
 
     def _compare_time(self, op: str, left: object, right: dict[str, Any]) -> Expr:
         own = self._find_temporal_property(left)
@@ -276,7 +282,7 @@ class _FilterTranslator:
         if self._find_temporal_property(operand) is not None:
             above = self._translate_comparison(">=", [operand, low], depth)
             return Conjunction((above, self._translate_comparison("<=", [operand, high], depth)))
-        value, low_value, high_value = (self._translate_value(item, depth) for item in (operand, low, high))
+        value, low_value, high_value = self._translate_compared_values([operand, low, high], depth)
         return BetweenPredicate(value, low_value, high_value)
 
     def _translate_in(self, op: str, args: Sequence[Any], depth: int) -> Expr:
@@ -285,8 +291,8 @@ class _FilterTranslator:
             raise build_filter_error("IN needs a list of values")
         if self._find_temporal_property(operand) is not None:
             return join_alternatives([self._translate_comparison("=", [operand, choice], depth) for choice in choices])
-        values = tuple(self._translate_value(choice, depth) for choice in choices)
-        return InPredicate(self._translate_value(operand, depth), values)
+        value, *choice_values = self._translate_compared_values([operand, *choices], depth)
+        return InPredicate(value, tuple(choice_values))
 
     def _translate_like(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         operand, pattern = _require_args(op, args, 2)
@@ -316,6 +322,14 @@ class _FilterTranslator:
         if op == "a_overlaps" or len(parts) == 1:
             return join_alternatives(parts)
         return Conjunction(parts)
+
+    def _translate_compared_values(self, nodes: Sequence[Any], depth: int) -> list[Expr]:
+        """Translate values that are compared; numbers are rounded to the precision of the property among them."""
+        names = [node["property"] for node in nodes if isinstance(node, dict) and isinstance(node.get("property"), str)]
+        for column in map(self.item_table.find_property_column, names):
+            if column is not None:
+                nodes = [column.type.round_number(node) if isinstance(node, float) else node for node in nodes]
+        return [self._translate_value(node, depth) for node in nodes]
 
     def _translate_value(self, node: object, depth: int) -> Expr:
         """Translate a scalar."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from hven.model import literal
 from hven.model.errors import ParamError, TooLargeError, format_message, suggest_spelling
 from hven.plugins.stac.cql2_conditions import parse_cql2_json, parse_cql2_text
 from hven.plugins.stac.item_documents import ItemFieldSelection
@@ -156,7 +157,7 @@ def _parse_property_condition(name: str, value: str, item_table: ItemTable) -> d
     typed_value: str | float = value
     if column is not None and column.type.is_numeric:
         try:
-            typed_value = float(value)
+            typed_value = literal.parse_number(value)
         except ValueError:
             raise ParamError(f"{name}={value!r:.60} is not a number", name=name, remedy="write a number") from None
     return {"op": "=", "args": [{"property": name}, typed_value]}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
+from hven.model import literal
 from hven.model.errors import ParamError
 from hven.plugins.stac.cql2_conditions import find_filter_column, require_short_filter
 from hven.plugins.stac.spatial_conditions import parse_numbers
@@ -142,7 +143,7 @@ class _WfsFilterParser:
         if not column.type.is_numeric or get_tag(element) == "PropertyIsLike":
             return name, list(texts)
         try:
-            return name, [float(text) for text in texts]
+            return name, [literal.parse_number(text) for text in texts]
         except ValueError:
             raise _build_error(f"{name} must be compared with numbers, not with {texts!r:.60}") from None
 
