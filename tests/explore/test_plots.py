@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ from search_table import ROWS, TABLE
 
 from hven.adql import syntax_tree
 from hven.model.errors import UserError
+from hven.model.table import Column, Table
+from hven.model.types import FLOAT64
 from hven.portal._explore import parse_search
 from hven.portal._explore.facets import count_facet, find_facet_columns, write_choice_condition
 from hven.portal._explore.number_formatting import UnitScale
@@ -94,6 +97,24 @@ def test_a_few_integers_have_one_bin_each(asking: QueryRunner) -> None:
     found = build_histogram(parse_search([("id", "10..14")], TABLE), TABLE.find_column("id"), asking)
     assert found is not None
     assert (found.low, found.high, found.counts) == (10, 15, (1, 1, 1, 1, 1))
+
+
+def test_infinities_are_counted_as_missing(tmp_path: Path) -> None:
+    values = [float("inf"), float("-inf"), float("nan"), None, *np.linspace(-3, 3, 61).tolist()]
+    table = Table(schema="stars", name="main", columns=(Column(name="size", type=FLOAT64),))
+    with open_tiny_site(tmp_path, {"stars.main": (table, pa.table({"size": pa.array(values, pa.float64())}))}) as site:
+        published = site.get_published_state()
+        runner = QueryRunner(
+            site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=published
+        )
+        for pairs in ([], [("size", "!null")]):
+            found = build_histogram(parse_search(pairs, table), table.columns[0], runner, bin_count=6)
+            assert found is not None
+            assert (found.low, found.high) == (-3, 3)
+            assert sum(found.counts) == 61
+            assert found.missing_count == (2 if pairs else 4), "NaN is null"
+            density = build_density_grid(parse_search(pairs, table), table.columns[0], table.columns[0], runner)
+            assert density is not None
 
 
 def test_nothing_has_no_histogram(asking: QueryRunner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def is_plotted_as_julian_date(column: Column) -> bool:
 
 
 def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[float, float] | None:
-    """Return the smallest and the largest value of a column in a search; None if there are no values.
+    """Return the smallest and the largest finite value of a column in a search; None if there are no values.
 
     Without conditions, the published statistics have them, unless a policy hides rows from this reader.
 
@@ -130,7 +131,12 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     for name in ("MIN", "MAX"):
         extreme = syntax_tree.FunctionCall(name, (column_ref,))
         items.append(syntax_tree.SelectItem(extreme, syntax_tree.Ident(name.lower())))
-    select = syntax_tree.Select(tuple(items), search.build_from_item(), where=search.build_condition())
+    condition = search.build_condition()
+    if column.type.is_numeric and not column.type.is_integer:
+        limits = (syntax_tree.Literal(-sys.float_info.max), syntax_tree.Literal(sys.float_info.max))
+        is_finite = syntax_tree.BetweenPredicate(column_ref, *limits)
+        condition = syntax_tree.join_conditions_with_and(condition, is_finite)
+    select = syntax_tree.Select(tuple(items), search.build_from_item(), where=condition)
     extremes = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     low, high = (_to_number(extremes.column(number)[0].as_py()) for number in (0, 1))
     if low is None or high is None:
