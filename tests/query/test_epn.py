@@ -221,6 +221,25 @@ def test_a_moment_and_what_is_around_it(value, first, last):
     assert high == pytest.approx(to_julian_date(last), abs=1e-8)
 
 
+@pytest.mark.parametrize("text", ["9999-12-31", "9999-365", "9999-12", "9999"])
+def test_the_last_times_are_found(text):
+    begin, last = dt.datetime(9999, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999)
+    if text != "9999":
+        begin = dt.datetime(9999, 12, 1 if text == "9999-12" else 31)
+    for value, (low, high) in {
+        text: (begin, last),
+        f"2004..{text}": (dt.datetime(2004, 1, 1), last),
+        f"{text}..": (begin, None),
+    }.items():
+        found = write_adql(epn_conditions.build_parameter_condition(table("omega"), "creation_date", "=", value))
+        if high is None:
+            assert found == f"creation_date >= '{low.isoformat()}'"
+        else:
+            assert found == f"creation_date BETWEEN '{low.isoformat()}' AND '{high.isoformat()}'"
+    after = write_adql(epn_conditions.build_parameter_condition(table("omega"), "creation_date", ">", text))
+    assert after == f"creation_date > '{last.isoformat()}'"
+
+
 @pytest.mark.parametrize(
     "value",
     [

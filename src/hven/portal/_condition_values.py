@@ -28,6 +28,7 @@ _DATE_PATTERN = re.compile(
 _QUOTED_PATTERN = re.compile(r'"((?:[^"]|"")*)"')
 _MAX_INTEGER_DIGITS = 40  # a longer whole number becomes a float
 _SEPARATORS = " \t\r\n&;"
+LAST_TIME = datetime.max  # noqa: DTZ901  (UTC throughout; no period follows that of 9999-12-31)
 MAX_NAMED_PARAMETERS = 12  # in a remedy
 
 
@@ -343,7 +344,7 @@ def parse_time_range(
         begin = IntervalEnd(value=_to_column_time(begin_time, is_timestamp_column), is_closed=low.is_closed)
     if last is None or high is None:
         return begin, None
-    is_period = last[1] != last[0]  # a period does not include its end, where the next one begins
+    is_period = last[1] not in {last[0], LAST_TIME}  # a period does not include its end, where the next one begins
     if high.is_closed:
         end = last[1]
     else:
@@ -429,11 +430,16 @@ def _parse_calendar_period(date_match: re.Match[str]) -> tuple[datetime, datetim
         return exact, exact
     if date_match[5]:
         return begin, begin
-    if date_match[4] or date_match[2]:
-        return begin, begin + timedelta(days=1)
-    if date_match[3]:
-        return begin, datetime(year + month // 12, month % 12 + 1, 1)  # noqa: DTZ001
-    return begin, datetime(year + 1, 1, 1)  # noqa: DTZ001
+    try:
+        if date_match[4] or date_match[2]:
+            end = begin + timedelta(days=1)
+        elif date_match[3]:
+            end = datetime(year + month // 12, month % 12 + 1, 1)  # noqa: DTZ001
+        else:
+            end = datetime(year + 1, 1, 1)  # noqa: DTZ001
+    except (ValueError, OverflowError):
+        end = LAST_TIME
+    return begin, end
 
 
 def _to_column_time(instant: datetime, as_timestamps: bool) -> float | str:
