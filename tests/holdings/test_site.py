@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 
 from hven import query
 from hven.model.errors import BindError, StorageError
-from hven.model.settings import Settings
+from hven.model.settings import Settings, load_settings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.site import Site
@@ -258,10 +259,59 @@ def test_a_collection_without_descriptor_goes_on(site):
     assert site.refresh_published_state().tables_by_name["cat.stars"].rows == 3
 
 
+def list_visible_ids(opened: Site) -> list[int]:
+    try:
+        with query.run_query("SELECT id FROM cat.stars", ANONYMOUS_PRINCIPAL, site=opened) as result:
+            return [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()]
+    except BindError:
+        return []
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("key", ["access: private", "access: id > 1 and reader = 'anna'", "project: hesiod"])
+def test_rows_do_not_open_when_the_folder_of_their_descriptor_is_moved(site, key, is_restarted):
+    """The access may be narrower than when the rows were ingested, as here."""
+    assert sorted(list_visible_ids(site)) == [1, 2, 3]
+    text = DESCRIPTOR.replace("tables:\n", f"{key}\ntables:\n")
+    if "reader" in key:
+        text = DESCRIPTOR.replace("    position:", f"    {key}\n    position:")
+    (site.settings.directory / "hven.toml").write_text("[projects.hesiod]\n")
+    settings = load_settings(site.settings.directory, {})
+    with Site(settings) as first:
+        descriptor(first, text)
+        first.refresh_published_state()
+        assert list_visible_ids(first) == []
+        folder = settings.collections_directory / "cat"
+        folder.rename(folder.with_name("dog"))
+        first.refresh_published_state()
+        with Site(settings) if is_restarted else nullcontext(first) as second:
+            assert second.get_published_state().tables_by_name["cat.stars"].rows == 3
+            assert second.get_published_state().tables_by_name["cat.stars"].resource is None
+            assert second.read_descriptor("cat") is None
+            assert list_visible_ids(second) == []
+            folder.with_name("dog").rename(folder)
+            descriptor(second, DESCRIPTOR)
+            second.refresh_published_state()
+            assert sorted(list_visible_ids(second)) == [1, 2, 3]
+
+
+def test_rows_do_not_open_when_their_table_is_renamed(site):
+    private = DESCRIPTOR.replace("    position:", "    access: private\n    position:")
+    descriptor(site, private)
+    site.refresh_published_state()
+    assert list_visible_ids(site) == []
+    descriptor(site, private.replace("  stars:", "  suns:"))
+    site.refresh_published_state()
+    assert list_visible_ids(site) == []
+    descriptor(site, DESCRIPTOR.replace("  stars:", "  suns:"))
+    site.refresh_published_state()
+    assert sorted(list_visible_ids(site)) == [1, 2, 3]
+
+
 def test_another_process_is_seen_within_a_second(site, tmp_path):
     code = f"""
 import sys, json, pathlib, time
-from hven.model.settings import Settings
+from hven.model.settings import Settings, load_settings
 from hven.site import Site
 with Site(Settings(directory=pathlib.Path({str(tmp_path)!r})), watch_for_changes=True) as site:
     print(json.dumps([site.get_published_state().tables_by_name["cat.stars"].rows, site.get_published_state().version]), flush=True)

@@ -209,7 +209,10 @@ class Site(SingletonRegistry):
             The descriptor; None: there is none.
         """
         self.refresh_published_state()
-        return self._descriptor_watcher.states_by_collection.get(collection)
+        descriptor_state = self._descriptor_watcher.states_by_collection.get(collection)
+        if descriptor_state is None or not descriptor_state.files:
+            return None
+        return descriptor_state
 
     @property
     def embedded_engine(self) -> StorageEngine:
@@ -371,7 +374,10 @@ class Site(SingletonRegistry):
             changed |= self._read_store_if_changed()
         except HvenError as error:
             store_error = error
-        changed |= self._descriptor_watcher.reload_and_save_changed_descriptors(self._pinned_directories)
+        published_collections = {record.collection for record in self._published_records.values()}
+        changed |= self._descriptor_watcher.reload_and_save_changed_descriptors(
+            self._pinned_directories, published_collections
+        )
         resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PRIVATE_ACCESS, MEMBERS_ACCESS = "private", "members"
 LAST_INDEX = 10_000  # sorts tables and names without an index last
 RESERVED_SCHEMAS = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.OBSCORE_SCHEMA)  # Hven's own schemas
+ACCESS_ATTRIBUTES = ("access", "project", "policy")  # of a table: who may see it, or which of its rows
 DESCRIBED_FIELDS = ("description", "unit", "ucd", "utype", "label")  # of a view's columns, in its descriptor
 
 
@@ -86,7 +87,7 @@ def build_published_state(
     damaged_snapshots = {damage.table: damage.snapshot for damage in damages if damage.served_snapshot is not None}
     published: dict[str, PublishedTable] = {}
     for name, record in records.items():
-        published[name] = _build_published_table(record, descriptors, damaged_snapshots.get(name))
+        published[name] = _build_published_table(record, descriptors, records.keys(), damaged_snapshots.get(name))
     for name, live_table in (live_tables or {}).items():
         published[name] = _make_private_if_restrictions_unknown(live_table, descriptors)
     problems += _add_release_tables_and_list_problems(published, descriptors, releases)
@@ -165,7 +166,10 @@ def _make_private_if_restrictions_unknown(
 
 
 def _build_published_table(
-    record: SnapshotRecord, descriptors: Mapping[str, DescriptorState], damaged_snapshot: str | None = None
+    record: SnapshotRecord,
+    descriptors: Mapping[str, DescriptorState],
+    published_names: Collection[str],
+    damaged_snapshot: str | None = None,
 ) -> PublishedTable:
     """Return stored rows with the description and the access that the present descriptor gives them."""
     descriptor = descriptors.get(record.collection)
@@ -175,9 +179,14 @@ def _build_published_table(
     spec = obscore.find_table_spec(resource, record.table.name)
     table = set_column_epochs(apply_descriptor(record, spec, resource), record.snapshot.statistics)
     is_closed = descriptor is not None and descriptor.is_closed
-    # the descriptor of a restricted collection no longer has the table
-    if spec is None and resource is not None and (resource.access == PRIVATE_ACCESS or resource.project):
-        is_closed = True
+    resource_with_access = resource
+    if descriptor is not None and descriptor.removed_resource is not None:
+        resource_with_access = descriptor.removed_resource
+        spec = obscore.find_table_spec(resource_with_access, record.table.name)
+        if spec is not None:
+            table = table.copy_with(**{name: getattr(spec.table, name) for name in ACCESS_ATTRIBUTES})
+    if spec is None and resource_with_access is not None:
+        is_closed |= _may_restrict_removed_table(resource_with_access, published_names)
     if is_closed:
         table = table.copy_with(access=PRIVATE_ACCESS)
     return PublishedTable(
@@ -193,6 +202,17 @@ def _build_published_table(
         provenance=record.provenance,
         damaged_snapshot=damaged_snapshot,
     )
+
+
+def _may_restrict_removed_table(resource: CollectionSpec, published_names: Collection[str]) -> bool:
+    """Return whether a table that its descriptor no longer has may be restricted.
+
+    It is if the collection is. A restricted table without rows may be this table with another name.
+    """
+    if resource.access == PRIVATE_ACCESS or resource.project:
+        return True
+    new_tables = [spec.table for spec in resource.tables if spec.table.qualified_name not in published_names]
+    return any(table.access == PRIVATE_ACCESS or table.policy is not None for table in new_tables)
 
 
 def _add_release_tables_and_list_problems(
@@ -230,7 +250,7 @@ def _build_release_table(
     release_names: Collection[str],
 ) -> PublishedTable:
     """Build a table in the schema of its release; its foreign keys refer to the tables of the same release."""
-    published_table = _build_published_table(record, descriptors)
+    published_table = _build_published_table(record, descriptors, release_names)
     keys = []
     for key in published_table.table.keys:
         if key.target in release_names:

@@ -60,6 +60,8 @@ class DescriptorState:
         When the last good version was first read, if it comes from the store; ISO, UTC.
     restrictions
         Lines of the last good version that say ``private``, ``members`` or ``project``.
+    removed_resource
+        The last good version of a descriptor that no longer exists: its access still applies to the published rows.
     """
 
     name: str
@@ -70,6 +72,7 @@ class DescriptorState:
     is_closed: bool = False
     good_since: str | None = None
     restrictions: tuple[str, ...] = ()
+    removed_resource: CollectionSpec | None = None
 
 
 @dataclass(slots=True)
@@ -112,8 +115,9 @@ class DescriptorWatcher:
             Settings of the site.
         """
         self.settings = settings
-        for name, state in self.states_by_collection.items():
-            self.states_by_collection[name] = replace(state, stamp=())
+        self.states_by_collection = {
+            name: replace(state, stamp=()) for name, state in self.states_by_collection.items() if state.files
+        }
 
     def map_last_good_resources(self) -> dict[str, CollectionSpec]:
         """Return the last good version of each descriptor by collection.
@@ -129,13 +133,17 @@ class DescriptorWatcher:
                 resources[name] = state.resource
         return resources
 
-    def reload_and_save_changed_descriptors(self, pinned_directories: Mapping[str, str] | None = None) -> bool:
+    def reload_and_save_changed_descriptors(
+        self, pinned_directories: Mapping[str, str] | None = None, published_collections: Iterable[str] = ()
+    ) -> bool:
         """Read the descriptors that have changed since the last call.
 
         Parameters
         ----------
         pinned_directories
             As `map_pinned_directories` returns them; None: no descriptor is pinned.
+        published_collections
+            Collections with published rows, whose last good version counts if they no longer have a descriptor.
 
         Returns
         -------
@@ -146,8 +154,14 @@ class DescriptorWatcher:
         for name, directory in (pinned_directories or {}).items():
             descriptor_files[name] = self.settings.directory / directory / f"{name}.yaml"
         changed = False
-        for name in set(self.states_by_collection) - set(descriptor_files):
-            del self.states_by_collection[name]
+        for name in {*self.states_by_collection, *published_collections} - set(descriptor_files):
+            old_state = self.states_by_collection.get(name)
+            if name not in published_collections:
+                del self.states_by_collection[name]
+            elif old_state is None or old_state.files:
+                self.states_by_collection[name] = self._keep_removed_descriptor(name, old_state)
+            else:
+                continue
             changed = True
         for name, path in descriptor_files.items():
             old_state = self.states_by_collection.get(name)
@@ -200,6 +214,15 @@ class DescriptorWatcher:
             return None
         text = stored_descriptor.texts.get(path.name, "")
         return resource, stored_descriptor.read_at, _find_restricting_words(text)
+
+    def _keep_removed_descriptor(self, collection: str, old_state: DescriptorState | None) -> DescriptorState:
+        """Return the state of a collection without a descriptor: a folder that is moved must not open private rows."""
+        resource = None if old_state is None else old_state.resource
+        if resource is None:
+            path = self.settings.locate_descriptor(collection)
+            resource = (self._load_last_good_descriptor(collection, path) or (None,))[0]
+        is_closed = old_state is not None and old_state.is_closed
+        return DescriptorState(name=collection, stamp=(), files=(), is_closed=is_closed, removed_resource=resource)
 
     def _read_descriptor(self, collection: str, path: Path, old_state: DescriptorState | None) -> DescriptorState:
         old_parts = () if old_state is None else old_state.files[1:]
