@@ -58,3 +58,23 @@ def test_from_a_token_to_its_end(
     run_command("token", "add", "anna")
     assert "no longer has a password" in run_command("user", "password", "anna", "--remove")
     store.close()
+
+
+@pytest.mark.parametrize("line", ["", "\n", "  \n"])
+def test_an_empty_password_does_not_remove_the_old_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    site = str(tmp_path / "site")
+    create_site_directory(tmp_path / "site")
+    assert main(["user", "add", "anna", "--site", site]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
+    assert main(["user", "password", "anna", "--site", site]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    assert main(["user", "password", "anna", "--site", site]) == 1
+    assert "the password is empty; give a password, or remove the old one with --remove" in capsys.readouterr().err
+    settings = load_settings(tmp_path / "site", {})
+    store = StateStore(settings.var_directory)
+    provider = LocalIdentityProvider(store, settings)
+    assert provider.verify_credentials("anna", "four words are enough").name == "anna"
+    store.close()

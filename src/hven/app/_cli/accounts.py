@@ -12,6 +12,7 @@ import typer
 from hven.app._cli.context import format_time, open_site, print_json, print_table
 from hven.jobs.job_service import get_job_directory
 from hven.model import plugins
+from hven.model.errors import UserError
 from hven.site.auth import change_password_and_end_sessions
 from hven.site.auth.local import create_personal_token, revoke_personal_token
 from hven.site.user_tables import delete_expired_user_tables
@@ -97,6 +98,8 @@ def set_password(
         new_password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         new_password = sys.stdin.readline()
+    if not is_removed and not new_password.strip():  # for instance because the program before the pipe failed
+        raise UserError("the password is empty", remedy="give a password, or remove the old one with --remove")
     with open_site(context) as site:
         change_password_and_end_sessions(site.store, account, new_password, changed_by="owner")
     print(f"{account} {'no longer has a password' if is_removed else 'has a new password'}")
