@@ -263,6 +263,34 @@ def test_check_reports_every_fault_with_its_place(site: Path) -> None:
     assert "no descriptor" in run_hven("check", "nothing", "--site", site, expected_code=1).stderr
 
 
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        ("oracle", "there is no engine 'oracle'; use one of "),
+        ("postgres", "the engine postgres has no database; set url under [postgres] in hven.toml"),
+    ],
+)
+@pytest.mark.parametrize("names", [(), ("stars",)])
+def test_check_finds_an_engine_that_no_ingest_could_open(
+    site: Path, engine: str, message: str, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if engine not in plugins.list_plugins("engines") and engine == "postgres":
+        pytest.skip("the package postgres is not in use")
+    command = ["check", *names, "--site", str(site)]
+    assert cli.main(command) == 0
+    settings = site / "hven.toml"
+    line = 1 + settings.read_text().count("\n")
+    with settings.open("a") as file:
+        file.write(f'engine = "{engine}"\n')
+    capsys.readouterr()
+    assert cli.main(command) == 1
+    assert f"hven.toml:{line}: {message}" in " ".join(capsys.readouterr().out.split())
+    descriptor = site / "collections" / "stars" / "stars.yaml"
+    descriptor.write_text(f"engine: {engine}\n" + descriptor.read_text())
+    assert cli.main(command) == 1
+    assert "stars.yaml:1:" in capsys.readouterr().out
+
+
 def test_check_runs_the_tests_of_what_is_published(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     run_hven("ingest", "stars", "--site", site)

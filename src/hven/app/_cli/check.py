@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,11 +13,13 @@ import typer
 from hven import adql, descriptor
 from hven.app._cli import metadata_score
 from hven.app._cli.context import load_site_settings, print_json
+from hven.engines import load_engine_record
 from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
 from hven.model import plugins
-from hven.model.errors import Fault, NotFoundError, UsageError
+from hven.model.errors import Fault, NotFoundError, TextPlace, UsageError, UserError
 from hven.model.settings import (
+    SETTINGS_FILE,
     find_exposed_file_faults,
     find_missing_portal_item_faults,
     find_unavailable_section_faults,
@@ -207,7 +210,29 @@ def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -
                 findings.dates.append(f"{table_name}: a row is released {spec.embargo.describe()}")
             if spec.table.policy is not None:
                 findings.policies[table_name] = spec.table.policy
+        engine_faults = _find_engine_faults(resource, settings)
+        collection_faults += [fault for fault in engine_faults if fault not in findings.faults]
     findings.faults += collection_faults
+
+
+def _find_engine_faults(resource: CollectionSpec, settings: Settings) -> Iterator[Fault]:
+    """Yield why no ingest could open the engine of a collection; the database itself is not asked."""
+    name = resource.engine or settings.engine
+    file = resource.path if resource.engine else settings.directory / SETTINGS_FILE
+    text = file.read_text(encoding="utf-8-sig")
+    key = re.search(r"^engine\s*[:=]", text, re.MULTILINE)  # none: an include or the environment has it
+    line = text.count("\n", 0, key.start()) + 1 if key else None
+    place = TextPlace(file=str(file), line=line)
+    try:
+        record = load_engine_record(name)
+        for section in record.settings:
+            plugins.require_modules(f"the engine {name}", *section.required_modules)
+    except UserError as error:
+        yield Fault(message=error.message, place=place, remedy=error.remedy)
+        return
+    problem = record.lacks(settings)
+    if problem:
+        yield Fault(message=problem, place=place, remedy=record.remedy)
 
 
 def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
