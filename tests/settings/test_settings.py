@@ -109,11 +109,11 @@ tables = ["a"]
         "hven.toml:3: public_url: 'vo.example.org' is not valid; expected an address such as 'https://vo.example.org/hven'",
         "hven.toml:5: limits.second: there is no such setting; did you mean 'seconds'?",
         "hven.toml:6: limits.seconds: input should be greater than 0, not 0",
-        "hven.toml:7: limits.memory: input should be a valid integer, unable to parse string as an integer, not 'much'",
+        "hven.toml:7: limits.memory: must be a number of bytes, such as '2 GiB'; it is 'much'",
         "hven.toml:8: limits.maxrec_default (30000000) is above limits.maxrec_hard (20000000)",
         "hven.toml:13: remote.1.url: is missing",
         "hven.toml:14: remote.1.name: 'Capital' is not valid; expected another form",
-        "environment: HVEN_WORKERS: input should be a valid integer, unable to parse string as an integer, not 'many'",
+        "environment: HVEN_WORKERS: must be a whole number; it is 'many'",
     ]
 
 
@@ -128,6 +128,38 @@ tables = ["a"]
 )
 def test_bad_toml(tmp_path, text, said):
     assert faults(tmp_path, text)[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("port = true", "hven.toml:1: port: must be a number; it is true"),
+        ("[limits]\nseconds = true", "hven.toml:2: limits.seconds: must be a number; it is true"),
+        ("port = 80.5", "hven.toml:1: port: must be a whole number; it is 80.5"),
+        ("name = 5", "hven.toml:1: name: must be text in quotes; it is 5"),
+        ("limits = 5", "hven.toml:1: limits: must be a section: write [limits], and the settings below it; it is 5"),
+        (
+            '[health]\noperators = "olga"',
+            "hven.toml:2: health.operators: must be a list, such as [\"olga\"]; it is 'olga'",
+        ),
+        ('alias = "/x"', "hven.toml:1: alias: must be sections: write [[alias]]; it is '/x'"),
+        (
+            '[projects]\nhesiod = "x"',
+            "hven.toml:2: projects.hesiod: must be a section: write [projects.hesiod], and the settings below it; it is 'x'",
+        ),
+        ('[health]\nsee_as = "maybe"', "hven.toml:2: health.see_as: must be true or false; it is 'maybe'"),
+        (
+            'name = "x"\ntrusted_proxies = ["127.0.0.1", "10.0.0"]',
+            "hven.toml:2: trusted_proxies.1: '10.0.0' does not appear to be an IPv4 or IPv6 network",
+        ),
+        (
+            'name = "a"\nname = "b"\n',
+            "hven.toml:2:11: the file is not valid TOML: Cannot overwrite a value; write each setting, and each section, only once",
+        ),
+    ],
+)
+def test_a_value_of_another_type_has_its_line_and_the_form_that_is_expected(tmp_path, text, found):
+    assert faults(tmp_path, text) == [found]
 
 
 def test_bad_bytes(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -137,6 +138,8 @@ def _parse_settings_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str
         message = str(error).partition(" (at ")[0]
         place = TextPlace(file=SETTINGS_FILE, line=line, column=column)
         remedy = 'put text in double quotes: name = "x"'
+        if "Cannot" in message:  # overwrite a value, declare twice
+            remedy = "write each setting, and each section, only once"
         faults.append(Fault(message=f"the file is not valid TOML: {message}", place=place, remedy=remedy))
         raise DescriptorError(faults) from None
 
@@ -227,7 +230,27 @@ def _explain_validation_error(item: Any) -> tuple[str, str]:
     if item["type"] == "value_error":
         return key, str(item["ctx"]["error"])
     message = str(item["msg"])
-    return key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+    text = f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+    form = _find_expected_form(item["type"], name, key, item["input"])
+    if form:
+        text = f"must be {form}; it is {item['input']!r}"
+    return key, text
+
+
+def _find_expected_form(error_type: str, name: str, key: str, value: object) -> str | None:
+    """Describe the form of a value that has another type; None: the error is not about its type."""
+    if error_type.startswith("int_"):
+        is_size = collect_setting_metadata().get(name, {}).get("size")
+        return "a number of bytes, such as '2 GiB'" if is_size else "a whole number"
+    section = collect_settings_sections().get(name)
+    if section is not None and section.is_repeated and key == name:
+        return f"sections: write [[{name}]]"
+    if error_type.startswith(("list_", "tuple_")):
+        return f"a list, such as [{json.dumps(value)}]" if isinstance(value, str) else "a list in [ ]"
+    if error_type.startswith(("dict_", "model_")):
+        return f"a section: write [{key}], and the settings below it"
+    forms = {"string_": "text in quotes", "bool_": "true or false", "float_": "a number"}
+    return next((form for start, form in forms.items() if error_type.startswith(start)), None)
 
 
 def _list_keys_of_section(section: str) -> list[str]:
@@ -438,9 +461,9 @@ def _read_settings_file(settings: Settings) -> str:
 def _find_line_of_key(file_text: str, key: str) -> int | None:
     """Find the line of a dotted key; `alias.1.to` counts the tables of an array from 0."""
     line = _find_exact_line_of_key(file_text, key)
-    # the key may be in an inline table
-    if line is None and key.count(".") > 1:
-        return _find_exact_line_of_key(file_text, key.rpartition(".")[0])
+    # the key may be in an inline table, or the position in a list
+    if line is None and "." in key:
+        return _find_line_of_key(file_text, key.rpartition(".")[0])
     return line
 
 

@@ -221,7 +221,7 @@ def _build_section_model(
 
 def _to_toml_type(hint: Any, setting_name: str) -> Any:
     """Return the type that TOML has for one of a dataclass."""
-    from pydantic import StringConstraints  # noqa: PLC0415  (as above)
+    from pydantic import BeforeValidator, StringConstraints  # noqa: PLC0415  (as above)
 
     origin = get_origin(hint)
     inner = get_args(hint)
@@ -232,7 +232,7 @@ def _to_toml_type(hint: Any, setting_name: str) -> Any:
     if origin is Mapping:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
-        return hint
+        return Annotated[hint, BeforeValidator(_refuse_boolean)] if hint in {int, float} else hint
     if has_named_entries(inner[0]):
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
         return dict[key, _build_section_model(f"{setting_name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
@@ -240,6 +240,14 @@ def _to_toml_type(hint: Any, setting_name: str) -> Any:
     if is_dataclass(item_type):
         item_type = _build_section_model(f"{setting_name.capitalize()}Entry", item_type)  # type: ignore[arg-type]
     return list[item_type]
+
+
+def _refuse_boolean(value: object) -> object:
+    """Refuse true and false where a number is expected: pydantic would read 1 and 0."""
+    if isinstance(value, bool):
+        message = f"must be a number; it is {str(value).lower()}"
+        raise ValueError(message)  # noqa: TRY004  (pydantic reports only this class)
+    return value
 
 
 def validate_and_convert_settings(data: Mapping[str, Any]) -> dict[str, Any]:
