@@ -213,7 +213,7 @@ def explain_unusable_ledger(base_record: SnapshotRecord, resource: CollectionSpe
         return f"hven.toml has a different {' and '.join(changed_keys)}"
     current_columns = [columns_to_json(entry.columns) for entry in loader.entries]
     if provenance.get("source_columns") != convert_through_json(current_columns):
-        return "the source's columns have different types or units"
+        return "the source's columns have a different order, or different types or units"
     return "settings that affect its rows have changed"
 
 
