@@ -162,6 +162,12 @@ def test_a_value_of_another_type_has_its_line_and_the_form_that_is_expected(tmp_
     assert faults(tmp_path, text) == [found]
 
 
+def test_the_address_of_an_ipv6_host_has_brackets(tmp_path):
+    found = Settings(directory=tmp_path, host="::1", port=8080)
+    assert (found.listening_address, found.site_url) == ("[::1]:8080", "http://[::1]:8080")
+    assert Settings(directory=tmp_path, host="localhost", port=8080).site_url == "http://localhost:8080"
+
+
 def test_bad_bytes(tmp_path):
     (tmp_path / "hven.toml").write_bytes(b'name = "x"\ntitle = "caf\xe9"\n')
     with pytest.raises(DescriptorError, match=r"hven\.toml:2: the file is not UTF-8"):

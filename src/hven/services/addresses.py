@@ -89,7 +89,7 @@ def get_site_url(request: HTTPConnection, settings: Settings) -> str:
         return settings.public_url.rstrip("/")
     host = request.headers.get("host", "")
     if not _HOST_PATTERN.fullmatch(host):
-        host = f"{settings.host}:{settings.port}"
+        host = settings.listening_address
     return f"{request.scope.get('scheme', 'http')}://{host}{settings.root_path.rstrip('/')}"
 
 

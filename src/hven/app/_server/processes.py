@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +187,8 @@ def serve_site(
             side_process.request_stop()
 
     def log_address() -> None:
-        log.info("serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers)
+        address = replace(settings, host=host, port=port).listening_address
+        log.info("serving %s at http://%s with %s workers", settings.directory, address, workers)
 
     server = WorkerServer(
         "hven.app._server.processes:create_worker_application",

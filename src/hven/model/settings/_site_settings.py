@@ -331,9 +331,14 @@ class Settings:
         return min(default_limit, hard_limit), hard_limit
 
     @property
+    def listening_address(self) -> str:
+        """Host and port as in an address, with an IPv6 host in brackets (RFC 3986 section 3.2.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def site_url(self) -> str:
         """The value of ``{site.url}``: the address of the site for readers, without a slash at the end."""
-        local_url = f"http://{self.host}:{self.port}{self.root_path}"
+        local_url = f"http://{self.listening_address}{self.root_path}"
         return (self.public_url or local_url).rstrip("/")
 
     def find_collection_authority(self, collection: str) -> str:

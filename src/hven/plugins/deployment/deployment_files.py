@@ -7,7 +7,7 @@ import ipaddress
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -178,11 +178,8 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
     site_directory = settings.directory.resolve()
     writable_directories = sorted({str(site_directory), str(settings.data_directory.resolve())})
     is_in_home = any(f"{directory}/".startswith(HOME_DIRECTORIES) for directory in writable_directories)
-    if ":" in settings.host:
-        host = f"[{settings.host}]"
-    else:
-        host = settings.host
-    local_host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    local_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    local_address = replace(settings, host=local_host).listening_address
     proxies = [proxy for proxy in settings.trusted_proxies if not ipaddress.ip_network(proxy).is_loopback]
     root_path = settings.root_path.rstrip("/")
     return {
@@ -192,8 +189,8 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
         "site": str(site_directory),
         "writable": list(_drop_nested_directories(writable_directories)),
         "is_in_home": is_in_home,
-        "address": f"{host}:{settings.port}",
-        "local_url": f"http://{local_host}:{settings.port}{root_path}",
+        "address": settings.listening_address,
+        "local_url": f"http://{local_address}{root_path}",
         "port": settings.port,
         "root_path": root_path,
         "workers": settings.workers,

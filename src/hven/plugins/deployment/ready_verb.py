@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -37,8 +38,8 @@ def check_server_readiness(
         settings = load_site_settings(context)
         state = check_state_format(settings)
         host = LOCAL_HOSTS.get(settings.host, settings.host)
-        shown_host = f"[{host}]" if ":" in host else host
-        url = address or f"http://{shown_host}:{settings.port}{settings.root_path.rstrip('/')}"
+        local_address = replace(settings, host=host).listening_address
+        url = address or f"http://{local_address}{settings.root_path.rstrip('/')}"
     server = wait_until_ready(url, wait if state.is_ready else 0.0, process_id=process)
     is_ready = state.is_ready and server.is_ready
     if as_json:

@@ -530,7 +530,7 @@ def _find_listed_columns(text: str, names: Mapping[str, str]) -> list[str]:
 def _replace_placeholders(value: Any, settings: Settings) -> Any:
     """Write the address and the authority of the site where macros stood for them."""
     if isinstance(value, str):
-        site_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        site_url = settings.public_url or f"http://{settings.listening_address}"
         value = value.replace(f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}", site_url)
         return value.replace(f"{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}", settings.authority)
     if isinstance(value, list):
