@@ -221,6 +221,20 @@ def test_a_moment_and_what_is_around_it(value, first, last):
     assert high == pytest.approx(to_julian_date(last), abs=1e-8)
 
 
+def test_a_table_that_a_value_does_not_fit_is_left_out():
+    plain = [Column(name=name, type=FLOAT64) for name in ("c1min", "c1max")]
+    other = Table(schema="spectra", name="epn_core", columns=(Column(name="granule_uid", type=STRING), *plain))
+    for order in ([table("omega"), other], [other, table("omega")]):
+        found = epn_conditions.translate_epn_tap_parameters("c1=350/10", order)
+        assert found.tables == ("omega.epn_core",)
+        notes = [str(note) for note in found.notes]
+        assert "spectra.epn_core is not queried: c1: the range '350/10' ends before it begins" in notes
+    with pytest.raises(ParseError, match="c1: the range '350/10' ends before it begins"):
+        epn_conditions.translate_epn_tap_parameters("c1=350/10", [other])
+    with pytest.raises(ParseError, match="'x' is not a number"):
+        epn_conditions.translate_epn_tap_parameters("c1=x", [table("omega"), other])
+
+
 @pytest.mark.parametrize("text", ["9999-12-31", "9999-365", "9999-12", "9999"])
 def test_the_last_times_are_found(text):
     begin, last = dt.datetime(9999, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59, 999999)

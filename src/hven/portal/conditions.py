@@ -247,7 +247,7 @@ def translate_epn_tap_parameters(
     Raises
     ------
     ParseError
-        A name that no table has, an invalid value, or a unit that does not fit; with the position in `text`.
+        A name that no table has, or a value or a unit that fits no table; with the position in `text`.
     """
     clauses = parse_condition_clauses(text)
     parameter_names = _list_parameter_names(tables)
@@ -261,6 +261,7 @@ def translate_epn_tap_parameters(
                 remedy=suggest_parameters(clause.name, sorted(parameter_names)),
             )
     table_conditions: list[tuple[Table, list[Expr]]] = []
+    first_error: ParseError | None = None
     for table in tables:
         own_names = _list_parameter_names([table])
         missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
@@ -273,7 +274,13 @@ def translate_epn_tap_parameters(
             )
             continue
         builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
-        table_conditions.append((table, [builder.build_condition(clause) for clause in clauses]))
+        try:
+            table_conditions.append((table, [builder.build_condition(clause) for clause in clauses]))
+        except ParseError as error:  # for example c1=350/10 and a table whose c1 is no longitude
+            first_error = first_error or error
+            notes.append(format_message("{table} is not queried: {reason}", table.qualified_name, error.message))
+    if first_error is not None and not table_conditions:
+        raise first_error
     if not table_conditions:
         raise ParseError(
             "no table has all of these parameters",
