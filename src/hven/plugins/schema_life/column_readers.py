@@ -106,7 +106,7 @@ def read_plugin_columns(data: bytes, label: str, path: Path | None) -> list[Desc
     else:
         raise SourceError(
             f"{label} contains no schema that Hven can read",
-            remedy="choose a VOTable, VOSI tables, a Felis schema, a descriptor that `hven new` drafts, or a TAP service",
+            remedy="choose a VOTable, VOSI tables, a Felis schema, a descriptor by `hven new`, or a TAP service",
         )
     with tempfile.TemporaryDirectory(prefix="hven-compare-") as directory:
         if path is None:
