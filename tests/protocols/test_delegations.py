@@ -53,6 +53,14 @@ def give(night_site: Site, account: str, name: str, until: str = "2099-12-31", w
     )[1]
 
 
+def test_other_names_of_an_account_are_not_covered_without_a_word(night_site: Site) -> None:
+    doubts = give(night_site, "carl", "bob")
+    assert doubts == [
+        "the delegation covers the rows that name bob; rows that name b. bok need a delegation for this name"
+    ]
+    assert give(night_site, "carl", "B. Bok") == []
+
+
 def test_what_is_kept(night_site: Site) -> None:
     assert give(night_site, "carl", "Anna Berg", where="progid = p1") == []
     (found,) = night_site.store.grants.list_grants("delegation", subject="carl")
@@ -138,5 +146,5 @@ def test_the_verbs(night_site: Site) -> None:
     )
     assert json.loads(run_hven(*place, "delegate", "--json").stdout) == []
     assert run_hven(*place, "delegate", "end", "x", expected_code=1).stderr.startswith(
-        "hven: there is no grant with the number 'x'"
+        "hven: there is no grant with the number 'x'; it may have ended; `hven delegate`, "
     )

@@ -78,6 +78,12 @@ def grant_delegation_and_list_doubts(
     if account not in known_accounts:
         suggestion = suggest_spelling(account, known_accounts) or "create it, or check the name"
         doubts.append(f"there is no account {account}: {suggestion}")
+    other_names = sorted(names_by_account.get(delegator, frozenset()) - {normalize_person_name(delegator)})
+    if other_names:
+        doubts.append(
+            f"the delegation covers the rows that name {delegator}; rows that name {' or '.join(other_names)} need "
+            "a delegation for this name"
+        )
     column_names: set[str] = set()
     for published_table in site.get_published_state().tables_by_name.values():
         column_names |= {table_column.name for table_column in published_table.table.columns}

@@ -320,7 +320,7 @@ def remove(
         return
     print(f"{', '.join(removed_tables) or name}: no longer published")
     if purge_data:
-        print(f"{len(deleted_snapshots)} snapshots deleted")
+        print(f"{len(deleted_snapshots)} snapshot{'s' if len(deleted_snapshots) != 1 else ''} deleted")
         for problem in problems:
             print(f"warning: {problem}")
     else:

@@ -181,7 +181,8 @@ class AccessGrantStore:
         with self._database.begin_write() as connection:
             row = connection.execute(sa.select(grants).where(row_condition)).first()
             if row is None:
-                raise NotFoundError(f"there is no grant with the number {grant_id!r:.40}")
+                remedy = "it may have ended; `hven delegate`, `hven token list` and `hven referee list` show the ids"
+                raise NotFoundError(f"there is no grant with the number {grant_id!r:.40}", remedy=remedy)
             revoked_grant = _grant_from_row(row)
             connection.execute(sa.delete(grants).where(row_condition))
             log_grant_change_and_increment_version(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
