@@ -263,6 +263,15 @@ def test_check_reports_every_fault_with_its_place(site: Path) -> None:
     assert "no descriptor" in run_hven("check", "nothing", "--site", site, expected_code=1).stderr
 
 
+def test_an_output_in_a_directory_that_does_not_exist(
+    stars_site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "absent" / "stars.csv"
+    assert cli.main(["query", "SELECT name FROM stars.main", "-o", str(output), "--site", str(stars_site)]) == 1
+    message = f"{output} cannot be written: there is no directory {output.parent}; create it first"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("engine", "message"),
     [

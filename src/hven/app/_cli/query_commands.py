@@ -255,6 +255,8 @@ def _open_output(output: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     partial_file = output.with_name(output.name + ".part")
+    if not output.parent.is_dir():
+        raise UserError(f"{output} cannot be written: there is no directory {output.parent}", remedy="create it first")
     try:
         with partial_file.open("wb") as file:
             yield file
