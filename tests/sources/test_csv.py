@@ -341,6 +341,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"def f(a, b):\n    return a\nf(1, 2)\nx\ny\n", {}, "looks like running text or a program"),
         (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is a binary file"),
         (b"\x89HDF\r\n\x1a\n\0\0", {}, "a.csv is an HDF5 or netCDF 4 file"),
+        (b"ARROW1\0\0\xff\xff\xff\xff", {}, r"a.csv is an Arrow \(Feather\) file, which `pyarrow` converts to Parquet"),
         (b"1," * 20_000 + b"1\n", {}, "a record has 20,001 fields"),
         (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value begins here, but its closing quote is missing"),
     ],

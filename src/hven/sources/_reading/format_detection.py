@@ -62,6 +62,8 @@ _BINARY_MAGIC = (
     (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
     (b"II*\x00", "a TIFF image"),
     (b"MM\x00*", "a TIFF image"),
+    (b"ARROW1\0", "an Arrow (Feather) file, which `pyarrow` converts to Parquet"),
+    (b"\xff\xff\xff\xff", "an Arrow stream, which `pyarrow` converts to Parquet"),
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (_OLD_OFFICE_MAGIC, "an old office document"),
     (b"%PDF-", "a PDF document"),
