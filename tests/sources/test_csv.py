@@ -9,6 +9,7 @@ import hashlib
 import io
 import lzma
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hven.model import DeviationKind, add_deviation
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, csv
 from hven.sources._reading import text_blocks
@@ -552,3 +554,15 @@ def test_seconds_of_sixty_carry_over(write):
         datetime(2016, 12, 31, 0, 0, 1),
     ]
     assert types(write("t\n2016-12-31T23:60:00\n")) == {"t": "string"}, "an hour of 60 minutes is not a time"
+
+
+def test_columns_that_only_later_files_have_are_reported(write):
+    directory = write("id,x\n1,2\n", "a1.csv").parent
+    write("x,y,id\n3,lost,2\n", "a2.csv")
+    write("x,y,id\n5,lost,3\n", "a3.csv")
+    told = []
+    context = SourceContext(directory=directory, on_notice=partial(add_deviation, told))
+    source = csv.open(csv.Options(files=["a*.csv"]), context)
+    found = pa.Table.from_batches(source.read_batches()).to_pylist()
+    assert found == [{"id": 1, "x": 2}, {"id": 2, "x": 3}, {"id": 3, "x": 5}]
+    assert [(item.kind, item.column, item.file) for item in told] == [(DeviationKind.DROPPED_COLUMN, "y", "a2.csv")]

@@ -258,6 +258,7 @@ class DelimitedTextSource(TextFileSource):
                     place=TextPlace(file=file.name),
                     remedy="add the file to `ignore`, or write a separate source entry for it",
                 )
+        self._report_further_columns(file, dialect.names)
         self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 
     def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> DelimitedLayout:

@@ -105,7 +105,9 @@ class ParquetSource(FileByFileSource):
                         remedy="add the file to `ignore`",
                     )
             if file is not self.files[0]:
-                self._check_same_units(file, self._describe_columns(opened, file), file_column_names)
+                columns_here = self._describe_columns(opened, file)
+                self._report_further_columns(file, [column.name for column in columns_here])
+                self._check_same_units(file, columns_here, file_column_names)
             step = self.context.batch_row_limit
             if row_limit is not None:
                 step = min(step, row_limit)
@@ -425,7 +427,7 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         raise SourceError(
             f"column {name!r}: {error}",
             place=TextPlace(file=file.name),
-            remedy="write the column as a signed 64-bit integer",
+            remedy="write the column with the same type in all files, or write a separate source entry for the file",
         ) from error
 
 

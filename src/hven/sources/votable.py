@@ -211,6 +211,7 @@ class VotableSource(FileByFileSource):
                         place=TextPlace(file=file.name),
                         remedy="add the file to `ignore`",
                     )
+            self._report_further_columns(file, places)
             self._check_same_units(file, fields, file_column_names)
             first = 1
             try:

@@ -213,6 +213,7 @@ class FitsTableSource(FileByFileSource):
                     place=TextPlace(file=file.name),
                     remedy="add the file to `ignore`",
                 )
+        self._report_further_columns(file, fields_by_name)
         self._check_same_units(file, [item.column for item in fields_by_name.values()], file_column_names)
         return fields_by_name
 

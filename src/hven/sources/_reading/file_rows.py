@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from hven.model import units
+from hven.model import DeviationKind, ReadDeviation, units
 from hven.model.errors import SourceError, TextPlace
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, build_file_list
 from hven.sources._reading.batch_slicing import split_batches
@@ -15,7 +15,7 @@ from hven.sources._reading.data_files import DataFile, FileOptions, resolve_colu
 from hven.sources._reading.file_listing import FileListing, find_data_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -186,6 +186,20 @@ class FileByFileSource(FileSource):
                     place=TextPlace(file=file.name),
                     remedy="write a separate source entry for the file so that Hven converts its values",
                 )
+
+    def _report_further_columns(self, file: DataFile, names: Iterable[str]) -> None:
+        """Report the columns of a file that the first file lacks: they are not read."""
+        known_names = set(self._list_column_names())
+        for name in names:
+            if name not in known_names:
+                deviation = ReadDeviation(
+                    kind=DeviationKind.DROPPED_COLUMN,
+                    column=name,
+                    file=file.name,
+                    message=f"{self.files[0].name} does not have this column, so Hven does not read it",
+                    remedy="if you need it, write a separate source entry for the files that have it",
+                )
+                self.context.report_deviation(deviation)
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
