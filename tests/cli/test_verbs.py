@@ -458,7 +458,7 @@ def test_an_error_has_its_place_and_leaves_no_file(stars_site: Path, tmp_path: P
 def test_a_file_that_cannot_be_written_is_told(stars_site: Path, tmp_path: Path) -> None:
     done = run_hven("query", QUERY, "-o", tmp_path / "nowhere" / "x.csv", cwd=stars_site, expected_code=1)
     assert "nowhere" in done.stderr
-    assert "no such file or directory" in done.stderr
+    assert f"there is no directory {tmp_path / 'nowhere'}; create it first" in done.stderr
 
 
 def test_maxrec_is_told(stars_site: Path) -> None:
