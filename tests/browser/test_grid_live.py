@@ -92,6 +92,31 @@ def test_a_row_that_disappears_while_it_is_pressed_opens(tab: BrowserTab) -> Non
     page.wait_for_selector(".detail h2:text-is('4998')")
 
 
+def test_a_row_that_is_pushed_away_while_it_is_pressed_is_marked(tab: BrowserTab) -> None:
+    """The release is over another row, so browsers dispatch a click for the body of the table."""
+    page = tab.open_page("/collections/stars/main?_sort=star")
+    page.wait_for_selector(GRID)
+    mark = page.locator('tr[data-key="[4]"] input')
+    mark.hover()
+    page.mouse.down()
+    page.evaluate(
+        """() => {
+            const message = document.createElement("p");
+            message.style.height = "60px";
+            document.querySelector(".grid").before(message);
+        }"""
+    )
+    page.mouse.up()
+    assert mark.is_checked()
+    assert page.locator("tr[data-key] input:checked").count() == 1
+    assert "_row=" not in page.url
+    page.locator('tr[data-key="[2]"] input').hover()
+    page.mouse.down()
+    page.locator('tr[data-key="[5]"] input').hover()  # a drag
+    page.mouse.up()
+    assert page.locator("tr[data-key] input:checked").count() == 1
+
+
 def test_a_row_is_chosen_and_shown_with_everything(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)

@@ -7,6 +7,8 @@ import { PHONE_MEDIA_QUERY } from "./phone_cards.js";
 /** @import {RowGrid} from "./row_grid.js" */
 /** @import {State} from "./workspace.js" */
 
+const MAX_CLICK_PIXELS = 4; // between press and release: a longer way is that of a drag
+
 /**
  * Format the parameters of a search without those of its display.
  * @param {State} state
@@ -31,7 +33,6 @@ export function listenToUser(grid) {
   matchMedia(PHONE_MEDIA_QUERY).addEventListener("change", () => grid.updateRowHeight());
   container.addEventListener("scroll", () => requestAnimationFrame(handleScroll), { passive: true });
   enableHoverZoom(body);
-  body.addEventListener("click", (event) => handleClick(grid, getEventTarget(event), event));
   listenToPresses(grid);
   body.addEventListener("pointerover", (event) => selection.set("hover", findKey(event)));
   body.addEventListener("pointerleave", () => selection.set("hover", null));
@@ -39,22 +40,32 @@ export function listenToUser(grid) {
 }
 
 /**
- * Handle presses on rows that new rows replace before the release: browsers dispatch no click for them.
+ * Handle clicks, and presses on rows that are replaced or pushed away below the pointer before the release: browsers
+ * dispatch no click for them, or one for what contains both rows.
  * @param {RowGrid} grid
  */
 function listenToPresses(grid) {
   const { body } = grid;
-  /** @type {HTMLElement | null} */
-  let pressedElement = null;
+  /** @type {{element: HTMLElement, x: number, y: number} | null} */
+  let press = null;
+  let isHandled = false;
   body.addEventListener("pointerdown", (event) => {
-    pressedElement = event.button ? null : getEventTarget(event);
+    press = event.button ? null : { element: getEventTarget(event), x: event.clientX, y: event.clientY };
+    isHandled = false;
   });
   body.addEventListener("pointercancel", () => {
-    pressedElement = null;
+    press = null;
   });
   body.addEventListener("pointerup", (event) => {
-    if (pressedElement && !pressedElement.isConnected) handleClick(grid, pressedElement, event);
-    pressedElement = null;
+    if (press && press.element !== getEventTarget(event)) {
+      isHandled = Math.hypot(event.clientX - press.x, event.clientY - press.y) <= MAX_CLICK_PIXELS;
+      if (isHandled) handleClick(grid, press.element, event);
+    }
+    press = null;
+  });
+  body.addEventListener("click", (event) => {
+    if (!isHandled) handleClick(grid, getEventTarget(event), event);
+    isHandled = false;
   });
 }
 
