@@ -263,6 +263,31 @@ def test_json_strings_of_ecsv_are_unpacked(write):
     assert [row["s"] for row in rows(path)] == ["C:\\new", "B8.2", 'say "hi" \\', None, "[1, 2]"]
 
 
+def test_masks_of_ecsv_are_applied(write):
+    path = write(
+        "# %ECSV 1.0\n# ---\n# datatype:\n# - {name: m, datatype: int64}\n# - {name: m.mask, datatype: bool}\n# - {name: n.mask, datatype: bool}\n"
+        "# meta: !!omap\n# - __serialized_columns__:\n#     m:\n#       __class__: astropy.table.column.MaskedColumn\n"
+        "#       data: !astropy.table.SerializedColumn {name: m}\n#       mask: !astropy.table.SerializedColumn {name: m.mask}\n"
+        "m m.mask n.mask\n1 True False\n2 False True\n",
+        "a.ecsv",
+    )
+    assert [column.name for column in open_source(path).list_columns()] == ["m", "n.mask"]
+    assert rows(path) == [{"m": None, "n.mask": False}, {"m": 2, "n.mask": True}]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected_type", "expected"),
+    [("5", "int64", 5), ("18446744073709551615", "string", "18446744073709551615"), ('""', "int64", None)],
+)
+def test_large_uint64_of_ecsv_is_decimal_text(write, value, expected_type, expected):
+    path = write(
+        f"# %ECSV 1.0\n# ---\n# datatype:\n# - {{name: k, datatype: int16}}\n# - {{name: n, datatype: uint64}}\nk n\n1 {value}\n",
+        "a.ecsv",
+    )
+    assert str(open_source(path).list_columns()[1].type) == expected_type
+    assert rows(path) == [{"k": 1, "n": expected}]
+
+
 # -- faults ---------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from hven.sources._reading.fixed_width_splitter import build_fixed_width_splitte
 from hven.sources._reading.text_blocks import TextBlockReader, check_utf8, split_into_line_windows
 from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
 from hven.sources._reading.type_doubts import explain_type_doubt
+from hven.sources._reading.whole_numbers import build_int64_overflow_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,7 +142,7 @@ class DelimitedTextSource(TextFileSource):
         """List the columns of the header; types are guessed from a sample, or stated by an ECSV header."""
         first, kinds, _, _ = self._column_guesses
         columns: list[Column] = []
-        for name in first.names:
+        for name in first.list_column_names():
             column = first.columns_by_name.get(name, Column(name=name))
             columns.append(column.copy_with(type=_find_column_type(first, name, kinds[name])))
         return columns
@@ -180,10 +181,14 @@ class DelimitedTextSource(TextFileSource):
         return doubts_by_name
 
     def _list_column_names(self) -> list[str]:
-        return list(self._column_guesses[0].names)
+        return self._column_guesses[0].list_column_names()
+
+    def list_declared_types(self) -> dict[str, pa.DataType]:
+        """Return the types that the options or the header declare, by column."""
+        return self._collect_declared_types(self._column_guesses[0])
 
     def _find_declared_types(self) -> Mapping[str, object]:
-        return self._collect_declared_types(self._column_guesses[0])
+        return self.list_declared_types()
 
     def _open_at_first_record(
         self, file: DataFile, file_column_names: Sequence[str]
@@ -258,7 +263,7 @@ class DelimitedTextSource(TextFileSource):
                     place=TextPlace(file=file.name),
                     remedy="add the file to `ignore`, or write a separate source entry for it",
                 )
-        self._report_further_columns(file, dialect.names)
+        self._report_further_columns(file, dialect.list_column_names())
         self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 
     def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> DelimitedLayout:
@@ -276,6 +281,7 @@ class DelimitedTextSource(TextFileSource):
             decimal=options.decimal,
             thousands=options.thousands,
             json_columns=dialect.json_columns,
+            masks=dialect.masks,
             null_words=nulls,
             transform=self._choose_block_transform(dialect),
             text_first_columns=text_first_columns,
@@ -381,6 +387,10 @@ class DelimitedTextSource(TextFileSource):
         nulls = self._list_null_words(name, dialect)
         sample = pa.array(cells, pa.string())
         guessed_type = guess_column_type(sample, null_words=nulls, decimal=options.decimal, thousands=options.thousands)
+        if name in dialect.uint64_columns and not any(cells):
+            guessed_type = pa.int64()
+        elif name in dialect.uint64_columns and guessed_type == pa.string():
+            self.context.report_deviation(build_int64_overflow_deviation(name, self.files[0].name))
         target_type = self.context.target_types.get(name)
         if target_type is None:
             return guessed_type
@@ -393,6 +403,8 @@ class DelimitedTextSource(TextFileSource):
         if dialect.is_typed:
             header_types = {name: column.type for name, column in dialect.columns_by_name.items()}
         for name, declared in header_types.items():
+            if name in dialect.uint64_columns:  # int64 or text, as the values require
+                continue
             target_type = self.context.target_types.get(name, declared.arrow)
             result[name] = _choose_type_to_read(declared.arrow, target_type)
         for name, word in self.options.types.items():

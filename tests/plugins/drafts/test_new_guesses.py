@@ -52,6 +52,12 @@ def test_an_error_needs_the_column_that_it_is_the_error_of():
     assert found == [None, "stat.error", None]
 
 
+def test_declared_types_of_text_are_kept(tmp_path):
+    header = "# %ECSV 1.0\n# ---\n# delimiter: ','\n# datatype:\n# - {name: id, datatype: int64}\n# - {name: x, datatype: int16}\nid,x"
+    _, table = draft_rows(tmp_path, header, ["1,2"])
+    assert [column["type"] for column in table["columns"].values()] == ["int64", "int16"]
+
+
 def test_digits_and_notes_have_no_units(tmp_path):
     rows = [f"{k}.5,{k % 90}.5,{k % 7},{k % 6},{'a' if k % 2 else 'b'},{k % 9},{k / 7}" for k in range(40)]
     _, table = draft_rows(tmp_path, "ra,dec,ra_prec,dec_prec,n_mag,n_deg,a_mag", rows)

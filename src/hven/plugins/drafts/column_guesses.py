@@ -20,7 +20,7 @@ from hven.model.types import FLOAT64, INT32, INT64
 from hven.plugins.drafts.sexagesimal_texts import SexagesimalCount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hven.model.table import Column
     from hven.model.types import ColumnType
@@ -311,7 +311,7 @@ def guess_columns(
     samples_by_name: dict[str, ColumnSampleStatistics],
     *,
     is_complete: bool,
-    may_narrow: bool,
+    narrowable_names: Collection[str],
 ) -> list[ColumnGuess]:
     """Guess names, types, units and UCDs of all columns.
 
@@ -319,8 +319,8 @@ def guess_columns(
     ----------
     is_complete
         Whether the samples are of all rows.
-    may_narrow
-        Whether types were guessed from text, so that whole numbers may get a smaller type.
+    narrowable_names
+        Columns whose types were guessed from text, so that whole numbers may get a smaller type.
     """
     used_names: set[str] = set()
     guesses: list[ColumnGuess] = []
@@ -339,7 +339,7 @@ def guess_columns(
             if ucd is None and doubt is None:
                 doubt = f"the source gives the UCD {column.ucd!r}, which is not valid"
         column_type = column.type
-        if may_narrow:
+        if column.name in narrowable_names:
             sample = samples_by_name.get(column.name, ColumnSampleStatistics())
             column_type = _choose_narrow_type(column_type, sample, is_complete=is_complete)
         target = column.copy_with(

@@ -31,7 +31,7 @@ def propose_column_attributes(
         For each column, values by the keys ``ucd`` and ``unit``.
     """
     samples_by_column = _build_samples_from_statistics(published_table)
-    guesses = guess_columns(columns, samples_by_column, is_complete=False, may_narrow=False)
+    guesses = guess_columns(columns, samples_by_column, is_complete=False, narrowable_names=())
     attributes = ({"ucd": guess.column.ucd, "unit": guess.column.unit} for guess in guesses)
     return [{key: value for key, value in values.items() if value} for values in attributes]
 

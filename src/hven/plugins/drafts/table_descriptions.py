@@ -169,7 +169,7 @@ def write_collection_descriptor(name: str, origin: str, description: TableSetDes
 
 def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
     """Name columns, and guess units and UCDs where nothing is said."""
-    guesses = guess_columns(table.columns, {}, is_complete=False, may_narrow=False)
+    guesses = guess_columns(table.columns, {}, is_complete=False, narrowable_names=())
     used_names = {item.column.name for item in guesses}
     for guess_index, item in enumerate(guesses):
         name = to_adql_identifier(table.names.get(item.source, item.source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
@@ -68,6 +68,14 @@ if TYPE_CHECKING:
 # bytes of answers of a service: its rows are read again for the key and for samples, and are asked for once
 MAX_ANSWER_CACHE_BYTES = 128 << 20
 MAX_REMOTE_SAMPLED_ROWS = 20_000  # rows that are read of a service, or of a table that other programs work with
+
+
+@runtime_checkable
+class _DeclaredTypesSource(Protocol):
+    """A source of text whose header or options can declare types."""
+
+    def list_declared_types(self) -> dict[str, object]:
+        """Return the declared types, by column."""
 
 
 class TableDrafter:
@@ -290,8 +298,14 @@ class TableDrafter:
 
     def _guess_columns(self) -> None:
         samples = self._samples_by_name
-        may_narrow = self._kind in {"csv", "fixed"}
-        guesses = guess_columns(self._columns, samples, is_complete=self._is_complete, may_narrow=may_narrow)
+        narrowable_names = set()
+        if self._kind in {"csv", "fixed"}:
+            narrowable_names = {column.name for column in self._columns}
+        if isinstance(self._source, _DeclaredTypesSource):
+            narrowable_names -= self._source.list_declared_types().keys()
+        guesses = guess_columns(
+            self._columns, samples, is_complete=self._is_complete, narrowable_names=narrowable_names
+        )
         guesses = drop_card_position_ucds(guesses, samples)
         if not self._is_live:  # no index finds what each query computes
             guesses = convert_sexagesimal_pair_guesses(guesses, samples)

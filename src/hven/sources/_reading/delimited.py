@@ -70,6 +70,8 @@ class DelimitedLayout:
         Columns that the quick parser can't read (padded null words, plus signs). The set grows as files are read.
     json_columns
         Columns whose text is JSON strings (ECSV).
+    masks
+        Columns with the mask of another column, by the name of that column.
     reject_limit
         Rejected rows and values that are reported for each block and column, at least; None: all
         (`hven.sources.SourceContext`).
@@ -85,6 +87,7 @@ class DelimitedLayout:
     transform: Callable[[bytes], bytes] | None = None
     text_first_columns: set[str] = field(default_factory=set)
     json_columns: frozenset[str] = frozenset()
+    masks: Mapping[str, str] = field(default_factory=dict)
     reject_limit: int | None = None
 
     def list_null_words(self, name: str) -> tuple[str, ...]:
@@ -133,6 +136,8 @@ def parse_delimited_block(
     else:
         data = block.data
     column_names = list(column_names) or layout.names[:1]  # one column must count the rows
+    masks = {name: layout.masks[name] for name in column_names if name in layout.masks}
+    column_names += masks.values()
     table_reader = _DelimitedBlockReader(block, data, layout, column_names, file)
     table = table_reader.read_table_within_reject_limit()
     ragged = table_reader.ragged
@@ -144,6 +149,9 @@ def parse_delimited_block(
     for name in column_names:
         cells = combine_chunks(table.column(name))
         converter.convert_column(name, cells)
+    for name, mask_name in masks.items():
+        values, mask = converter.arrays[name], converter.arrays.pop(mask_name)
+        converter.arrays[name] = pc.if_else(pc.fill_null(mask, False), pa.scalar(None, values.type), values)
     if not ragged and not converter.faults:
         return ParsedBlock(converter.arrays, total, total, rounded=converter.rounded, respelt=converter.respelt)
     parsed = _split_off_rejects(converter, ragged, total, len(table))

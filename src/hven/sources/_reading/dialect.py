@@ -101,6 +101,10 @@ class TextDialect:
         True if each line begins and ends with a bar, which bounds no further column.
     renamed_columns
         Names that occurred twice in the header, each with its new one.
+    uint64_columns
+        Columns that the header declares as unsigned 64-bit integers, which may not fit in int64.
+    masks
+        Columns with the mask of another column, by the name of that column (ECSV).
     """
 
     names: list[str]
@@ -122,6 +126,12 @@ class TextDialect:
     has_continuation_lines: bool = False
     is_barred: bool = False
     renamed_columns: Sequence[tuple[str, str]] = ()
+    uint64_columns: frozenset[str] = frozenset()
+    masks: Mapping[str, str] = field(default_factory=dict)
+
+    def list_column_names(self) -> list[str]:
+        """List the columns without those that mask others."""
+        return [name for name in self.names if name not in self.masks.values()]
 
     def split_records(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
         """Split lines into the values of records."""
@@ -760,6 +770,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         items = head["datatype"]
         columns_by_name = {str(item["name"]): _build_ecsv_column(item) for item in items}
         json_columns = frozenset(str(item["name"]) for item in items if item.get("subtype"))
+        uint64_columns = frozenset(str(item["name"]) for item in items if item.get("datatype") == "uint64")
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"the ECSV header cannot be read: {error}",
@@ -773,8 +784,10 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     if isinstance(meta, list):  # !!omap
         meta = _merge_mappings(meta)
     description = None
+    masks = {}
     if isinstance(meta, dict):
         description = _to_text(meta.get("description"))
+        masks = _find_ecsv_masks(meta, columns_by_name)
     return TextDialect(
         names=names,
         delimiter=cut,
@@ -785,7 +798,22 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         is_typed=True,
         json_columns=json_columns,
         description=description,
+        uint64_columns=uint64_columns,
+        masks=masks,
     )
+
+
+def _find_ecsv_masks(meta: Mapping[str, Any], columns_by_name: Mapping[str, Column]) -> dict[str, str]:
+    """Find the columns in which astropy marks the missing values of another column (`data_mask`)."""
+    masks = {}
+    serialized_columns = meta.get("__serialized_columns__")
+    if isinstance(serialized_columns, dict):
+        for name, parts in serialized_columns.items():
+            if isinstance(parts, dict) and parts.get("data") == {"name": name} and isinstance(parts.get("mask"), dict):
+                mask = columns_by_name.get(str(parts["mask"].get("name")))
+                if name in columns_by_name and mask is not None and mask.type == ColumnType("boolean"):
+                    masks[name] = mask.name
+    return masks
 
 
 def _read_ecsv_comments(lines: _LineCursor) -> str:
