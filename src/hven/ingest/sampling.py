@@ -91,7 +91,9 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
             try:
                 source_entries = list(open_table_sources(spec, resource, context))
                 _check_served_catalogue(spec, source_entries, resource.engine or settings.engine)
-                file_entries = [entry for entry in source_entries if has_byte_progress(entry.source)]
+                file_entries = [
+                    entry for entry in source_entries if has_byte_progress(entry.source) or "file" in entry.spec.options
+                ]
                 entries = [entry for entry in file_entries if entry.mapping.group_plan is None]
                 if entries:
                     yield from _find_table_sample_faults(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 
@@ -16,6 +17,7 @@ from hven.ingest.sync._incremental_reading import IncrementalSourceReader
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_uningested_files
+from process_runner import run_hven
 
 EXAMPLES = 150 if os.environ.get("HVEN_PROOF") == "full" else 4
 
@@ -225,6 +227,15 @@ edit = st.one_of(
     st.tuples(st.just("UPDATE t SET id = :id + 1, mag = :mag, t = :now WHERE id = :id"), st.integers(1, 9), st.just("a"), st.sampled_from([1.0, 7.0])),
     st.tuples(st.just("DELETE FROM t WHERE id = :id"), st.integers(1, 9), st.just("a"), st.just(1.0)),
 )  # fmt: skip
+
+
+def test_check_warns_of_an_empty_sqlite_table(tmp_path):
+    descriptor = "collection: s\ntitle: S\ntables: {main: {source: {kind: sql, file: s.db, table: t}}}\n"
+    with open_site_with_uningested_files(tmp_path, descriptor):
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+    with contextlib.closing(sqlite3.connect(tmp_path / "collections" / "s" / "s.db")) as base:
+        base.execute("CREATE TABLE t (id INTEGER)")
+    assert "s.main would be empty: the source has no rows" in run_hven("--site", tmp_path, "check").stdout
 
 
 @pytest.fixture(scope="module")
