@@ -51,6 +51,15 @@ def put(directory, text, name="a.json"):
     return name
 
 
+def test_a_list_of_objects_within_one_record_is_reported(tmp_path):
+    text = '{"a": {"n": [1], "rows": [{"x": 1}, {"x": 2}]}}'
+    read = Read(tmp_path, put(tmp_path, text))
+    assert len(read.rows) == 1
+    assert ["although 'a.rows' is a list of objects" in note for note in read.notes] == [True]
+    assert Read(tmp_path, "a.json", records=".").notes == []
+    assert Read(tmp_path, "a.json", records="a.rows").rows == [{"x": 1}, {"x": 2}]
+
+
 # --- forms -------------------------------------------------------------------------------------------------------
 
 FORMS = {

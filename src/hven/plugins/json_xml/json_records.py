@@ -83,11 +83,14 @@ class JsonRecordLayout:
         other.
     names
         Path of the array that names the elements of records which are arrays themselves.
+    inner_list
+        Path of the first list of objects within a document that is one record.
     """
 
     kind: str
     path: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    inner_list: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,15 +252,18 @@ def _is_json_record(line: bytes) -> bool:
 def _detect_document_form(text: bytes) -> JsonRecordLayout:
     """Find the list in a document of a known layout; else the document is one record."""
     lists: set[tuple[str, ...]] = set()
-    for path, sign, _ in _walk_opening_brackets(text):
+    inner_list: tuple[str, ...] = ()
+    for path, sign, end in _walk_opening_brackets(text):
         if sign == b"[":
             lists.add(path)
+            if not inner_list and text[end : end + 1000].lstrip()[:1] == b"{":
+                inner_list = path
             if path in _KNOWN_LIST_PATHS:
                 return JsonRecordLayout(FORM_LIST, path)
             for rows, names in _ROWS_AND_NAMES_PATHS:
                 if path in {rows, names} and lists >= {rows, names}:
                     return JsonRecordLayout(FORM_LIST, rows, names)
-    return JsonRecordLayout(FORM_WHOLE)
+    return JsonRecordLayout(FORM_WHOLE, inner_list=inner_list)
 
 
 def _walk_opening_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes, int]]:

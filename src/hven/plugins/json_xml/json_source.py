@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
+from hven.model import DeviationKind, ReadDeviation
 from hven.plugins.json_xml.json_records import (
     JsonRecordChunk,
     JsonRecordLayout,
@@ -101,7 +102,17 @@ class JsonFormatSource(JsonFileSource):
             if self._forms_by_file and len(self.files) > RECORDS_PER_BLOCK_LOOK:  # many files are alike
                 self._forms_by_file[file.name] = next(iter(self._forms_by_file.values()))
             else:
-                self._forms_by_file[file.name] = detect_record_layout(file, self.options.records)
+                layout = detect_record_layout(file, self.options.records)
+                self._forms_by_file[file.name] = layout
+                if layout.inner_list and len(self.files) == 1:
+                    path = ".".join(layout.inner_list)
+                    deviation = ReadDeviation(
+                        kind=DeviationKind.TYPE,
+                        file=file.name,
+                        message=f"the whole document is read as one row, although {path!r} is a list of objects",
+                        remedy=f"write `records: {path}` if these are the rows, or else `records: .`",
+                    )
+                    self.context.report_deviation(deviation)
         return self._forms_by_file[file.name]
 
     @cached_property
