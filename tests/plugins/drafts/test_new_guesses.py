@@ -58,6 +58,11 @@ def test_declared_types_of_text_are_kept(tmp_path):
     assert [column["type"] for column in table["columns"].values()] == ["int64", "int16"]
 
 
+def test_names_that_lose_letters_become_labels(tmp_path):
+    _, table = draft_rows(tmp_path, "id,日本,Ångström,\u03c3", ["1,2,3,4"])
+    assert [column.get("label") for column in table["columns"].values()] == [None, "日本", None, None]
+
+
 def test_digits_and_notes_have_no_units(tmp_path):
     rows = [f"{k}.5,{k % 90}.5,{k % 7},{k % 6},{'a' if k % 2 else 'b'},{k % 9},{k / 7}" for k in range(40)]
     _, table = draft_rows(tmp_path, "ra,dec,ra_prec,dec_prec,n_mag,n_deg,a_mag", rows)

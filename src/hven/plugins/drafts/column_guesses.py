@@ -329,6 +329,7 @@ def guess_columns(
     for column in columns:
         heading, unit, doubt = _guess_heading_and_unit(column)
         reserved = is_reserved_adql_word(_normalize_name(heading))
+        has_lost_letters = any(sign.isalpha() and _normalize_name(sign) == "unnamed" for sign in heading)
         # the name that a reserved word gets may be another column's own
         unavailable_names = used_names | own_names if reserved else used_names
         name = _choose_name(column, heading, unavailable_names)
@@ -346,7 +347,7 @@ def guess_columns(
             name=name,
             type=column_type,
             unit=unit,
-            label=heading if reserved else column.label,
+            label=heading if reserved or has_lost_letters else column.label,
             null=None,
             minimum=None,
             maximum=None,
