@@ -411,7 +411,8 @@ def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):
     message = str(told.value)
     assert "no member of the archive matches " in message
     assert "; the archive contains read.me, items/1.json, items/2.json .. (5 in total)" in message
-    assert "members: ['**/*.json']" in message
+    assert "unpack the archive and list its files in `files`" in message
+    assert "if they are of the same kind with unusual names, write `members: ['**/*.json']`" in message
     assert len(message) < 400, "not a wall of patterns"
 
 

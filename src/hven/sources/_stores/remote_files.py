@@ -391,8 +391,8 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
     return SourceError(
         f"no member of the archive matches {patterns_text}; the archive contains {members_text} "
         f"({len(members):,} in total)",
-        remedy="unpack the archive and list its files in `files`, or choose the files to read with "
-        f"`members: ['**/*{ending}']`",
+        remedy="unpack the archive and list its files in `files`; or, if they are of the same kind with unusual names, "
+        f"write `members: ['**/*{ending}']`",
     )
 
 
