@@ -150,11 +150,24 @@ def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
         move_collection_to_engine(site, "base", OTHER_NAME)
         assert list(site.store.map_hold_start_times()) == ["base"]
         move_collection_to_engine(site, "base", "duckdb")
-    run_hven("schedule", "pause", "made", "--site", place, expected_code=1)  # no server ever planned it
     run_hven("backup", tmp_path / "all.tar", "--site", place)
     run_hven("restore", tmp_path / "all.tar", tmp_path / "again")
     with Site(settings.load_settings(tmp_path / "again", {})) as site:
         assert list(site.store.map_hold_start_times()) == ["base"]
+
+
+def test_a_schedule_can_be_paused_before_a_server_plans_it(place: Path) -> None:
+    run_hven("schedule", "pause", "made", "--site", place)
+    with Site(settings.load_settings(place, {})) as site:
+        row = site.store.schedules.get_schedule("made")
+        assert (row.timing, row.paused is not None, row.asked) == ("every 1 h", True, None)
+        assert run_hven("schedule", "list", "--site", place).stdout.count("paused") >= 1
+    run_hven("schedule", "resume", "made", "--site", place)
+    path = place / "collections" / "base" / "base.yaml"
+    path.write_text(path.read_text().partition("sync:")[0])  # no schedule
+    error = run_hven("schedule", "pause", "base", "--site", place, expected_code=1).stderr
+    assert "'base' has no schedule" in error
+    assert "a published collection whose descriptor has `sync:" in error
 
 
 # --- runs that somebody begins by hand, or by cron ------------------------------------------------------------

@@ -23,9 +23,11 @@ from hven.app._cli.context import (
     print_json,
     print_table,
 )
+from hven.descriptor import load_descriptor
 from hven.engines import LiveRelation, Snapshot
 from hven.ingest.api.runs import find_stale_table_warnings
 from hven.jobs.health import SiteHealthMonitor
+from hven.jobs.schedule_planning import build_recurrence, plan_next_run
 from hven.model import plugins
 from hven.model.resource import format_duration
 from hven.site.server_processes import list_server_processes
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.jobs.health import CollectionStatus, HealthCheckResult, SiteStatus
+    from hven.model.resource import Recurrence
     from hven.model.table import Table
     from hven.site import PublishedTable, Site
     from hven.site.server_processes import ServerProcess
@@ -356,11 +359,26 @@ def _update_schedule_and_hold(
     site_settings = load_site_settings(context)
     store = StateStore(site_settings.var_directory, site_settings.store)
     try:
-        if is_resume and store.end_hold(collection_name) and collection_name not in store.schedules.list_schedules()[1]:
+        has_record = collection_name in store.schedules.list_schedules()[1]
+        if is_resume and store.end_hold(collection_name) and not has_record:
             return
-        store.schedules.get_schedule(collection_name)  # raises an error with the remedy if there is none
-        store.schedules.update_schedule(
-            collection_name, lambda row, now: (None if row is None else change_record(row, now), ())
-        )
+        last_published = store.list_publication_times().get(collection_name)
+        path = site_settings.locate_descriptor(collection_name)
+        recurrence: Recurrence | None = None
+        if not has_record and last_published is not None and path.is_file():
+            recurrence = build_recurrence(load_descriptor(path, site_settings))
+        if recurrence is None:
+            store.schedules.get_schedule(collection_name)  # raises an error with the remedy if there is none
+
+        def change_schedule(
+            row: SyncScheduleRecord | None, now: float
+        ) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
+            if row is None and recurrence is not None:  # no server has planned it yet
+                row = plan_next_run(
+                    None, collection_name, recurrence, now, site_settings.schedule, last_published=last_published
+                )
+            return (None if row is None else change_record(row, now)), ()
+
+        store.schedules.update_schedule(collection_name, change_schedule)
     finally:
         store.close()

@@ -183,7 +183,7 @@ class SyncScheduleStore:
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
         if row is None:
-            remedy = "check the name; it gets one if the descriptor has `sync: {every: 1 h}` and a server runs"
+            remedy = "check the name; a published collection whose descriptor has `sync: {every: 1 h}` has one"
             raise NotFoundError(f"{collection!r} has no schedule", remedy=remedy)
         return _schedule_from_row(row)
 
