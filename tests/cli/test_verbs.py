@@ -95,6 +95,18 @@ def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
     assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
 
 
+def test_settings_that_are_no_file_are_not_reported_as_missing(tmp_path: Path) -> None:
+    file = tmp_path / "hven.toml"
+    file.symlink_to("elsewhere.toml")
+    for words in (("--site", tmp_path), ()):
+        error = run_hven("check", *words, cwd=tmp_path, expected_code=1).stderr
+        assert "hven.toml is a link to elsewhere.toml, where there is no file; correct or remove the link" in error
+    file.unlink()
+    file.mkdir()
+    error = run_hven("check", cwd=tmp_path, expected_code=1).stderr
+    assert "hven.toml is not a file; move it away, then run `hven init" in error
+
+
 def test_a_site_is_not_made_twice(stars_site: Path) -> None:
     told = run_hven("init", stars_site, expected_code=1).stderr
     assert "already" in told or "exists" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -59,14 +60,14 @@ def _find_site_directory(given_directory: str | None) -> Path:
     """
     if given_directory is not None:
         directory = Path(given_directory)
-        if not (directory / SITE_FILE).is_file():
+        if not os.path.lexists(directory / SITE_FILE):  # the settings report a directory or a dangling link
             raise UsageError(
                 f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with `hven init {directory}`"
             )
         return directory
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):
-        if (directory / SITE_FILE).is_file():
+        if os.path.lexists(directory / SITE_FILE):
             return directory
     raise UsageError(
         f"neither this directory nor any directory above it contains {SITE_FILE}",

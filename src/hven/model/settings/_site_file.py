@@ -98,8 +98,15 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
         reason = f"it has no {SETTINGS_FILE}"
         if not directory.is_dir():
             reason = "there is no such directory"
+        remedy = f"run `hven init {directory}`"
+        if file.is_symlink():
+            reason = f"{SETTINGS_FILE} is a link to {file.readlink()}, where there is no file"
+            remedy = "correct or remove the link"
+        elif file.exists():
+            reason = f"{SETTINGS_FILE} is not a file"
+            remedy = f"move it away, then {remedy}"
         message = f"{directory} is not a site: {reason}"
-        raise UserError(message, remedy=f"run `hven init {directory}`")
+        raise UserError(message, remedy=remedy)
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
     plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
