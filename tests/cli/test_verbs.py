@@ -107,6 +107,18 @@ def test_settings_that_are_no_file_are_not_reported_as_missing(tmp_path: Path) -
     assert "hven.toml is not a file; move it away, then run `hven init" in error
 
 
+def test_defaults_are_checked_before_the_first_descriptor(tmp_path: Path) -> None:
+    run_hven("init", tmp_path / "site")
+    file = tmp_path / "site" / "hven.toml"
+    file.write_text('[defaults]\npublisherr = "x"\npublisher = 5\nlicence = "CC-BY-4.0"\n')
+    report = run_hven("check", "--site", tmp_path / "site", expected_code=1).stdout
+    assert "hven.toml:2:1: 'publisherr' is not a valid key of the descriptor; did you mean 'publisher'?" in report
+    assert "hven.toml:3:1: publisher must be text, but TOML reads `5` as a number" in report
+    assert "0 descriptors: 2 errors" in report
+    file.write_text('[defaults]\nlicence = "CC-BY-4.0"\n')
+    assert "0 errors, 0 warnings" in run_hven("check", "--site", tmp_path / "site").stdout
+
+
 def test_a_site_is_not_made_twice(stars_site: Path) -> None:
     told = run_hven("init", stars_site, expected_code=1).stderr
     assert "already" in told or "exists" in told

@@ -69,7 +69,7 @@ def _build_number_literal(
         remedy = ""
         if _INTEGER_PATTERN.fullmatch(text):
             remedy = f"write {int(text)}"
-        message = f"{key_path} must be a number, but YAML reads `{text}` as {yaml_reading}"
+        message = f"{key_path} must be a number, but {value.page.format_name} reads `{text}` as {yaml_reading}"
         faults.add_error(message, value.place, remedy)
         return None
     if column_type.is_integer:

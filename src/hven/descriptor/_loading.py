@@ -781,7 +781,9 @@ def _read_let_constants(fields: LocatedKeyValues, faults: FaultCollector) -> dic
         yaml_reading = detect_misleading_retyping(value)
         if yaml_reading is not None:
             faults.add_error(
-                f"let.{key}: YAML reads `{value}` as {yaml_reading}", value.place, f'write "{value}" in quotes'
+                f"let.{key}: {value.page.format_name} reads `{value}` as {yaml_reading}",
+                value.place,
+                f'write "{value}" in quotes',
             )
         constants[str(key)] = to_python_value(value)
     return constants

@@ -211,7 +211,7 @@ def _refuse_ambiguous_yaml_scalars(written_value: Any, key_path: str, faults: Fa
             remedy = "write true or false, or "
         else:
             remedy = "write "
-        message = f"{key_path}: YAML reads `{written_value}` as {yaml_reading}"
+        message = f"{key_path}: {written_value.page.format_name} reads `{written_value}` as {yaml_reading}"
         faults.add_error(message, written_value.place, f'{remedy}"{written_value}" in quotes')
 
 

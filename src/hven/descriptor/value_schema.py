@@ -165,7 +165,7 @@ def read_text(
     yaml_reading = None if allow_retyped else detect_yaml_retyping(value)
     if yaml_reading is not None:
         faults.add_error(
-            f"{key_path} must be text, but YAML reads `{value!s}` as {yaml_reading}",
+            f"{key_path} must be text, but {value.page.format_name} reads `{value!s}` as {yaml_reading}",
             value.place,
             f'write "{value}" in quotes',
         )
@@ -252,7 +252,7 @@ def read_number(
             remedy = f"write {int(value)}"
         else:
             remedy = ""
-        message = f"{key_path} must be {name}, but YAML reads `{value!s}` as {yaml_reading}"
+        message = f"{key_path} must be {name}, but {value.page.format_name} reads `{value!s}` as {yaml_reading}"
         faults.add_error(message, value.place, remedy)
         return None
     if must_be_integer and GROUPED_INTEGER_PATTERN.fullmatch(value):
@@ -334,7 +334,9 @@ def read_expression_text(
             retyping_remedy = f"write {int(value)}"
         else:
             retyping_remedy = "put text in quotes within quotes: \"'...'\""
-        faults.add_error(f"{key_path}: YAML reads `{value!s}` as {yaml_reading}", value.place, retyping_remedy)
+        faults.add_error(
+            f"{key_path}: {value.page.format_name} reads `{value!s}` as {yaml_reading}", value.place, retyping_remedy
+        )
         return None
     return value
 

@@ -38,6 +38,11 @@ class YamlFileText:
     text: str
     _lines: list[int] = field(default_factory=list)
 
+    @property
+    def format_name(self) -> str:
+        """The format, for messages: ``[defaults]`` of a site are TOML."""
+        return "TOML" if self.name.endswith(".toml") else "YAML"
+
     def locate_index(self, index: int) -> TextPlace:
         """Convert an index into the text to line and column.
 

@@ -242,6 +242,10 @@ def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
         return
     if settings.job_types_directory.is_dir():
         yield from resolve_name(JOB_TYPE_CHECK)(settings)
+    if settings.defaults and not settings.list_collections():  # with descriptors, these report the faults
+        text = b"collection: example\ntitle: Example\ntables: {}\n"
+        defaults_faults = descriptor.check_descriptor(settings.locate_descriptor("example"), settings, data=text)
+        yield from (fault for fault in defaults_faults if fault.place.file == SETTINGS_FILE)
     yield from find_unavailable_section_faults(settings)
     yield from find_missing_portal_item_faults(settings)
     yield from find_exposed_file_faults(settings.directory, settings.var_directory, settings.data_directory)
