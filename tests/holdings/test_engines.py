@@ -231,6 +231,18 @@ def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other_engine:
         assert "cannot be removed at the moment" in site.engines.drop_snapshots_and_list_problems([snapshot])[0]
 
 
+def test_a_data_directory_without_the_published_rows_is_reported(tmp_path: Path) -> None:
+    with open_site(tmp_path) as site:
+        ingest_collection(site, "things")
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "hven.toml").write_text('data = "elsewhere"\n')
+    fault = f"hven.toml: data: {tmp_path / 'elsewhere'} contains no rows of the published tables; correct `data`"
+    assert f"warning: {fault}" in run_hven("check", "--site", tmp_path).stdout
+    assert f"problem: {fault}" in run_hven("status", "--site", tmp_path).stdout
+    (tmp_path / "hven.toml").write_text('data = "var"\n')
+    assert fault not in run_hven("check", "--site", tmp_path).stdout
+
+
 def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
     open_site(tmp_path).close()
     (tmp_path / "hven.toml").write_text("")

@@ -1,7 +1,8 @@
 """Find what is wrong between the system state of a site and its settings, before the site is served.
 
-These are rows of plug-in packages that this process does not use, tables whose engine is absent, and outdated addresses
-of the site itself in rows: they were written when a table was ingested, and are wrong if the site has moved since.
+These are a data directory without the published rows, rows of plug-in packages that this process does not use, tables
+whose engine is absent, and outdated addresses of the site itself in rows: they were written when a table was ingested,
+and are wrong if the site has moved since.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from hven.model import plugins
 from hven.model.errors import Fault, HvenError, TextPlace
+from hven.model.settings import SETTINGS_FILE
+from hven.site._engine_registry import EMBEDDED_ENGINE
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ MAX_NAMED_TABLES = 5  # in a warning
 
 
 def find_state_faults(settings: Settings, *, host: str | None = None, port: int | None = None) -> list[Fault]:
-    """Find packages and engines that are absent although the state needs them, and tables with outdated addresses.
+    """Find rows, packages and engines that are absent although the state needs them, and outdated addresses.
 
     Parameters
     ----------
@@ -36,8 +39,8 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
     Returns
     -------
     faults
-        A warning for each package, engine and collection. There is none if the state cannot be read: commands that
-        need it report what is wrong with it.
+        A warning for the data directory, and for each package, engine and collection. There is none if the state
+        cannot be read: commands that need it report what is wrong with it.
     """
     if not settings.var_directory.is_dir():
         return []
@@ -53,10 +56,35 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
     finally:
         store.close()
     return [
+        *find_absent_rows(settings, records),
         *_find_absent_packages(tables_by_package),
         *_find_absent_engines(records),
         *_find_outdated_site_addresses(records, settings, host=host, port=port),
     ]
+
+
+def find_absent_rows(settings: Settings, records: Mapping[str, SnapshotRecord]) -> list[Fault]:
+    """Find whether `data` names a directory that contains none of the published rows.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    records
+        What is published, by table.
+
+    Returns
+    -------
+    faults
+        A warning; empty if the directory has rows, or need not have any.
+    """
+    directory = settings.data_directory
+    paths = [record.snapshot.path for record in records.values() if record.snapshot.engine == EMBEDDED_ENGINE]
+    if settings.data is None or not paths or any((directory / "snapshots" / path).exists() for path in paths):
+        return []
+    message = f"data: {directory} contains no rows of the published tables"
+    remedy = "correct `data`, or move the rows there; only if they are lost, ingest the collections again"
+    return [Fault(message=message, place=TextPlace(file=SETTINGS_FILE), remedy=remedy, severity="warning")]
 
 
 def _find_absent_packages(tables_by_package: Mapping[str, Sequence[str]]) -> list[Fault]:

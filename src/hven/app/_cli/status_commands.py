@@ -31,6 +31,7 @@ from hven.jobs.schedule_planning import build_recurrence, plan_next_run
 from hven.model import plugins
 from hven.model.resource import format_duration
 from hven.site.server_processes import list_server_processes
+from hven.site.state_faults import find_absent_rows
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         engine_problems = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
         site_status = health.get_status(wait_seconds=None)
         checks = health.run_health_checks(site_status)
-        problems = list(dict.fromkeys([*site_status.problems, *engine_problems]))
+        absent_rows = map(str, find_absent_rows(site.settings, site.store.read_published_records()[1]))
+        problems = list(dict.fromkeys([*absent_rows, *site_status.problems, *engine_problems]))
         hints = site.list_missing_indexes()
         published_records = site.store.read_published_records()[1]
         quality_by_table = rule_history.read_published_flag_statistics(published_records)
