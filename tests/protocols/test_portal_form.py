@@ -116,5 +116,11 @@ def test_values_are_looked_for(client: Client) -> None:
     assert every["more"]
     some = ask(client, f"{HERE}/facets?_of=id&_like={every['choices'][0]['value']}")["facets"][0]
     assert every["choices"][0]["value"] in [one["value"] for one in some["choices"]]
+    assert ask(client, f"{HERE}/facets?_of=id&_like=_")["facets"][0]["choices"] == []
     assert client.ask("GET", f"{HERE}/facets?_of=nothing").status == 400
     assert client.ask("GET", f"{HERE}/facets?_of=mag&_like=3").status == 400
+
+
+@pytest.mark.parametrize("sent", ["_q=%25", "_q=_", "_q=s_%25", "id=_*"])
+def test_wildcards_of_like_are_ordinary_characters(client: Client, sent: str) -> None:
+    assert ask(client, f"{HERE}/count?{sent}")["total"] == 0

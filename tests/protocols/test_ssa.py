@@ -84,6 +84,8 @@ def found(client: Client, *pairs: str) -> str:
         (["FORMAT=fits"], "a"),
         (["FORMAT=votable,text/csv"], "bc"),
         (["FORMAT=compliant"], "ab"),
+        (["FORMAT=%25"], ""),
+        (["FORMAT=text_csv"], ""),
         (["TARGETNAME=Star a,Star c", "COLLECTION=spectra"], "ac"),
         (["PUBDID=ivo://example.org/spectra?b"], "b"),
         (["SPECRP=1010"], "bc"),

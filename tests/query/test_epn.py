@@ -95,7 +95,7 @@ def find(site):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("", "abc"), ("target_name=Mars", "ab"), ("target_name=mars", "ab"), ("target_name=Phobos", "b"), ("target_name=Pho*", "b"), ("target_name!=Mars", "c"), ("target_name=Venus,Phobos", "bc"),
+        ("", "abc"), ("target_name=Mars", "ab"), ("target_name=mars", "ab"), ("target_name=Phobos", "b"), ("target_name=Pho*", "b"), ("target_name=P_o*", ""), ("granule_uid=_*", ""), ("target_name=%*", ""), ("target_name!=Mars", "c"), ("target_name=Venus,Phobos", "bc"),
         ("dataproduct_type=im,sp", "ab"), ("dataproduct_type=ds", "c"), ("service_title=x", ""), ("instrument_name=omega", "a"), ("granule_uid=a", "a"), ("granule_uid=A", ""),
         ("time=2004", "a"), ("time=2004-01-01/2005-01-01", "a"), ("time=2004-01-14T00:30:00/2005-06-01", "ab"), ("time=..2004-01", "a"), ("time>=2005", "b"), ("time>2004-01-13", "ab"), ("time>2004-01-14", "b"), ("time<2004-01-14", ""),
         ("time=2004-014", "a"), ("time=2004-013", ""), (f"time={to_julian_date('2004-01-14T00:10:00')}", "a"), ("time=53018mjd/53019mjd", "a"), ("time=2004-01-14T01:00:00", "a"), ("time=2004-01-14T01:00:01/2004-02", ""),
@@ -330,3 +330,20 @@ def test_arrays_and_regions_are_not_compared(type_text):
         with pytest.raises(ParseError, match="a condition cannot compare 'place', whose values are arrays or regions"):
             epn_conditions.build_parameter_condition(one, "place", "=", value)
     assert write_adql(epn_conditions.build_parameter_condition(one, "place", "!=", "null")) == "place IS NOT NULL"
+
+
+def test_arrays_of_a_service_are_no_numbers():
+    def ask(text):
+        if "TAP_SCHEMA.tables" in text:
+            return [{"table_name": "a.epn_core"}]
+        kinds = {"s_region": ("double", "*"), "c1min": ("double", None), "c1max": ("double", "1"), "old": ("double", 3)}
+        return [
+            {"table_name": "a.epn_core", "column_name": name, "datatype": datatype, "arraysize": arraysize}
+            for name, (datatype, arraysize) in kinds.items()
+        ]
+
+    tables = epn_conditions.fetch_epn_tap_tables(ask)
+    assert "c1min" in write_adql(epn_conditions.translate_epn_tap_parameters("c1=1/2", tables).query)
+    for name in ("s_region", "old"):
+        with pytest.raises(ParseError, match=f"cannot compare '{name}', whose values are arrays"):
+            epn_conditions.translate_epn_tap_parameters(f"{name}=x", tables)

@@ -681,6 +681,27 @@ def build_column_ref(column_name: str, *qualifier: str) -> ColumnRef:
     return ColumnRef(Ident(column_name, quoted=True), quoted_qualifier)
 
 
+def build_text_condition(value: Expr, parts: Sequence[str]) -> Expr:
+    """Build the condition that a text consists of parts, with any text between them, in any case.
+
+    Parameters
+    ----------
+    value
+        The text, for instance a column.
+    parts
+        The parts, in which ``%`` and ``_`` are no wildcards; ``("", "M_1", "")`` is a text that contains ``M_1``.
+
+    Returns
+    -------
+    condition
+        ILIKE; if a part contains ``%`` or ``_``, REGEXP_MATCH, because ADQL's LIKE has no escape character.
+    """
+    if not set("%_").intersection("".join(parts)):
+        return LikePredicate(value, Literal("%".join(parts)), ignore_case=True)
+    pattern = Literal(f"(?s)^{'.*'.join(re.escape(part.lower()) for part in parts)}$")
+    return Comparison("=", FunctionCall("REGEXP_MATCH", (FunctionCall("LOWER", (value,)), pattern)), Literal(1))
+
+
 def build_table_ref(table: Table) -> TableRef:
     """Build a reference to a table.
 

@@ -30,6 +30,7 @@ from hven.adql.syntax_tree import (
     SelectStar,
     SetOperation,
     TableRef,
+    build_text_condition,
     join_conditions_with_and,
 )
 from hven.model import units
@@ -104,9 +105,7 @@ _TYPES_BY_DATATYPE = {
     "double": ColumnType("double"),
     "double precision": ColumnType("double"),
 }
-_COLUMNS_QUERY = (
-    "SELECT table_name, column_name, datatype, xtype, unit, ucd FROM TAP_SCHEMA.columns WHERE table_name IN ({})"
-)
+_COLUMNS_QUERY = "SELECT * FROM TAP_SCHEMA.columns WHERE table_name IN ({})"  # TAP 1.0 has no arraysize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +216,9 @@ def _parse_tap_schema_column(row: Mapping[str, Any]) -> Column:
         type_ = TIMESTAMP
     else:
         type_ = _TYPES_BY_DATATYPE.get(datatype, STRING)
+    arraysize = str(row.get("arraysize") or "1")
+    if type_.is_numeric and arraysize != "1":
+        type_ = replace(type_, arraysize=arraysize)
     name = str(row["column_name"]).strip('"')
     unit = str(row.get("unit") or "") or None
     ucd = str(row.get("ucd") or "") or None
@@ -224,7 +226,7 @@ def _parse_tap_schema_column(row: Mapping[str, Any]) -> Column:
 
 
 def translate_epn_tap_parameters(
-    text: str, tables: Sequence[Table], *, include_unknown: bool = False
+    text: str, tables: Sequence[Table], *, include_unknown: bool = False, is_remote: bool = False
 ) -> TranslatedEpnTapQuery:
     """Translate EPN-TAP parameters into a query (EPN-TAP 2.0).
 
@@ -238,6 +240,8 @@ def translate_epn_tap_parameters(
         The tables to query, with their columns; several become a UNION ALL of the columns that all of them have.
     include_unknown
         True: rows without a value of a parameter are found, too.
+    is_remote
+        True: the service may not know REGEXP_MATCH, so ``_`` and ``%`` beside a ``*`` are wildcards of LIKE.
 
     Returns
     -------
@@ -273,7 +277,7 @@ def translate_epn_tap_parameters(
                 )
             )
             continue
-        builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
+        builder = _ConditionBuilder(text, table, include_unknown=include_unknown, is_remote=is_remote)
         try:
             table_conditions.append((table, [builder.build_condition(clause) for clause in clauses]))
         except ParseError as error:  # for example c1=350/10 and a table whose c1 is no longitude
@@ -398,10 +402,11 @@ def _has_equal_column(column: Column, table: Table) -> bool:
 class _ConditionBuilder:
     """Builder of the conditions of one table."""
 
-    def __init__(self, text: str, table: Table, *, include_unknown: bool) -> None:
+    def __init__(self, text: str, table: Table, *, include_unknown: bool, is_remote: bool = False) -> None:
         self.text = text
         self.table = table
         self.include_unknown = include_unknown
+        self.is_remote = is_remote
         self.columns = {column.name.lower(): column for column in table.columns}
 
     def build_condition(self, clause: ConditionClause) -> Expr:
@@ -495,12 +500,13 @@ class _ConditionBuilder:
         return Comparison("=", lower_case_column, Literal(text.lower()))
 
     def _build_pattern_condition(self, column: Column, text: str) -> Expr:
-        pattern = text.replace("*", "%")
+        value: Expr = _build_column_ref(column)
         if column.name.lower() in LIST_COLUMNS:
-            opened_list = BinaryOperation("||", Literal("#"), _build_column_ref(column))
-            wrapped_list = BinaryOperation("||", opened_list, Literal("#"))
-            return _build_function_condition("IVO_NOCASEMATCH", wrapped_list, Literal(f"%#{pattern}#%"))
-        return _build_function_condition("IVO_NOCASEMATCH", _build_column_ref(column), Literal(pattern))
+            value = BinaryOperation("||", BinaryOperation("||", Literal("#"), value), Literal("#"))
+            text = f"*#{text}#*"
+        if self.is_remote or set("%_").isdisjoint(text):
+            return _build_function_condition("IVO_NOCASEMATCH", value, Literal(text.replace("*", "%")))
+        return build_text_condition(value, text.split("*"))
 
     def _build_overlap_condition(
         self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause

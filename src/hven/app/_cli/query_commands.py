@@ -107,7 +107,9 @@ def query(
         if adql is not None:
             text = _read_query_or_stdin(adql)
         else:
-            text = _translate_epn_to_adql(epn or "", run_query, table or [], include_unknown=include_unknown)
+            text = _translate_epn_to_adql(
+                epn or "", run_query, table or [], include_unknown=include_unknown, is_remote=url is not None
+            )
         if show_only:
             print(text)
             return
@@ -166,7 +168,7 @@ def _open_query_runner(
 
 
 def _translate_epn_to_adql(
-    parameters: str, run_query: QueryRunner, table_names: Sequence[str], *, include_unknown: bool
+    parameters: str, run_query: QueryRunner, table_names: Sequence[str], *, include_unknown: bool, is_remote: bool
 ) -> str:
     """Translate EPN-TAP parameters into ADQL, and print notes about what is left out."""
     from hven.portal import conditions as epn_conditions  # noqa: PLC0415  (takes time to load)
@@ -177,7 +179,9 @@ def _translate_epn_to_adql(
                 yield from batch.to_pylist()
 
     tables = epn_conditions.fetch_epn_tap_tables(fetch_rows, table_names)
-    translated = epn_conditions.translate_epn_tap_parameters(parameters, tables, include_unknown=include_unknown)
+    translated = epn_conditions.translate_epn_tap_parameters(
+        parameters, tables, include_unknown=include_unknown, is_remote=is_remote
+    )
     for note in translated.notes:
         print(f"hven: {note}", file=sys.stderr)
     return write_adql(translated.query)

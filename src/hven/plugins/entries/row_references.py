@@ -260,8 +260,7 @@ def _build_key_search_conditions(
 
 def _build_contains_condition(column_name: str, text: str) -> syntax_tree.Expr:
     """Build the condition that a text contains another one, in any case."""
-    pattern = syntax_tree.Literal(f"%{text}%")
-    return syntax_tree.LikePredicate(build_column_ref(column_name), pattern, ignore_case=True)
+    return syntax_tree.build_text_condition(build_column_ref(column_name), ("", text, ""))
 
 
 def _is_checkable(key: ForeignKey, table: Table, target: Table) -> bool:

@@ -464,9 +464,7 @@ def _count_column_values(
             has_more = _has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
             return _build_value_counts(column, full_counts, "", has_more=has_more)
     if search_text:
-        pattern = syntax_tree.Literal("%" + search_text.replace("%", "")[:100] + "%")
-        column_ref = build_column_ref(column.name)
-        test = syntax_tree.LikePredicate(column_ref, pattern, ignore_case=True)
+        test = syntax_tree.build_text_condition(build_column_ref(column.name), ("", search_text[:100], ""))
         where = syntax_tree.join_conditions_with_and(where, test)
     if _has_list_values(column):
         max_values = MAX_COUNTED_LISTS

@@ -526,17 +526,11 @@ def _join_distinct_rows_up_to_limit(first: pa.Table, second: pa.Table) -> pa.Tab
 
 
 def _build_prefix_condition(name: str, text: str) -> syntax_tree.Expr:
-    pattern = syntax_tree.Literal(f"{_escape_like_pattern(text)}%")
-    return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
+    return syntax_tree.build_text_condition(build_column_ref(name), (text, ""))
 
 
 def _build_substring_condition(name: str, text: str) -> syntax_tree.Expr:
-    pattern = syntax_tree.Literal(f"%{_escape_like_pattern(text)}%")
-    return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
-
-
-def _escape_like_pattern(text: str) -> str:
-    return text.replace("%", "_")
+    return syntax_tree.build_text_condition(build_column_ref(name), ("", text, ""))
 
 
 def _build_table_from_item(table: Table) -> syntax_tree.FromItem:

@@ -647,11 +647,8 @@ def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
     """Build the condition that a word occurs in one of the most important text columns."""
     text_columns = [column for column in table.columns if column.type.is_string and not column.hidden]
     text_columns.sort(key=lambda column: column.rank)
-    pattern = syntax_tree.Literal("%" + word.replace("%", "_") + "%")
-    conditions: list[syntax_tree.Expr] = []
-    for column in text_columns[:MAX_TEXT_COLUMNS]:
-        column_ref = build_column_ref(column.name)
-        conditions.append(syntax_tree.LikePredicate(column_ref, pattern, ignore_case=True))
+    columns = [build_column_ref(column.name) for column in text_columns[:MAX_TEXT_COLUMNS]]
+    conditions = [syntax_tree.build_text_condition(column, ("", word, "")) for column in columns]
     if conditions:
         return _join_alternatives(conditions)
     return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.adql_writer import write_adql_literal
+from hven.adql.adql_writer import write_adql, write_adql_literal
+from hven.adql.syntax_tree import build_column_ref, build_text_condition
 from hven.formats import InfoElement
 from hven.model.errors import ParamError
 from hven.model.params import Param
@@ -219,7 +220,8 @@ def _write_ssa_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     for format_name in formats:
         media_types += FORMAT_MEDIA_TYPES.get(format_name, (format_name,))
     if media_types and "all" not in formats:
-        conditions = [f"LOWER(hven_format) LIKE {write_adql_literal(f'%{part}%')}" for part in media_types]
+        format_column = build_column_ref("hven_format")
+        conditions = [write_adql(build_text_condition(format_column, ("", part, ""))) for part in media_types]
         yield f"({' OR '.join(conditions)})"
 
 
