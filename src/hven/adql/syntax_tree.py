@@ -698,8 +698,11 @@ def build_text_condition(value: Expr, parts: Sequence[str]) -> Expr:
     """
     if not set("%_").intersection("".join(parts)):
         return LikePredicate(value, Literal("%".join(parts)), ignore_case=True)
-    pattern = Literal(f"(?s)^{'.*'.join(re.escape(part.lower()) for part in parts)}$")
-    return Comparison("=", FunctionCall("REGEXP_MATCH", (FunctionCall("LOWER", (value,)), pattern)), Literal(1))
+    pattern = ".*".join(re.escape(part.lower()) for part in parts)
+    # without `.*` at its ends, the pattern of a text that contains a word is the word, which engines find fast
+    pattern = f"^{pattern}$".removeprefix("^.*").removesuffix(".*$")
+    pattern_literal = Literal(f"(?s){pattern}" if "." in pattern else pattern)
+    return Comparison("=", FunctionCall("REGEXP_MATCH", (FunctionCall("LOWER", (value,)), pattern_literal)), Literal(1))
 
 
 def build_table_ref(table: Table) -> TableRef:
