@@ -686,10 +686,8 @@ def build_text_condition(value: Expr, parts: Sequence[str]) -> Expr:
 
     Parameters
     ----------
-    value
-        The text, for instance a column.
-    parts
-        The parts, in which ``%`` and ``_`` are no wildcards; ``("", "M_1", "")`` is a text that contains ``M_1``.
+    value, parts
+        The text, and its parts, in which ``%`` and ``_`` are no wildcards: of ``("", "M_1", "")``, it contains ``M_1``.
 
     Returns
     -------
@@ -701,8 +699,8 @@ def build_text_condition(value: Expr, parts: Sequence[str]) -> Expr:
     pattern = ".*".join(re.escape(part.lower()) for part in parts)
     # without `.*` at its ends, the pattern of a text that contains a word is the word, which engines find fast
     pattern = f"^{pattern}$".removeprefix("^.*").removesuffix(".*$")
-    pattern_literal = Literal(f"(?s){pattern}" if "." in pattern else pattern)
-    return Comparison("=", FunctionCall("REGEXP_MATCH", (FunctionCall("LOWER", (value,)), pattern_literal)), Literal(1))
+    arguments = (FunctionCall("LOWER", (value,)), Literal(f"(?s){pattern}" if "." in pattern else pattern))
+    return Comparison("=", FunctionCall("REGEXP_MATCH", arguments), Literal(1))
 
 
 def build_table_ref(table: Table) -> TableRef:
