@@ -83,6 +83,18 @@ def test_the_draft_takes_the_table_and_names_the_others(hdf5_directory):
     assert "phony_dim" in text
 
 
+@pytest.mark.parametrize(("year", "has_frame"), [(1850, True), (2000, False)])
+def test_the_draft_states_the_origin_of_early_times(tmp_path, year, has_frame):
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        time = file.create_dataset("time", data=[0.0, 100.0])
+        time.make_scale("time")
+        time.attrs["units"] = f"days since {year}-01-01"
+        file.create_dataset("t", data=[1.0, 2.0]).dims[0].attach_scale(time)
+    text = write_table_draft("x", "product", {"files": "a.nc"}, tmp_path)
+    assert ("mjd: {kind: timesys, timeorigin: MJD-origin}" in text) is has_frame
+    assert ("frame: mjd" in text) is has_frame
+
+
 def test_loose_arrays_can_be_chosen(hdf5_directory):
     _, rows, _ = read(hdf5_directory, part=1)
     assert rows == [{"flux": float(at), "wave": float(at)} for at in range(7)]

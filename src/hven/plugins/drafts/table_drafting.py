@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from hven.descriptor.api.hfc_columns import HFC_COLUMN_NAMES
 from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, load_package_table_keys, quote_source_name
 from hven.engines import load_engine_record
+from hven.formats import TableMetadata
 from hven.model import LruCache, ReadDeviation, add_deviation, plugins
 from hven.model.errors import SourceError, UserError
-from hven.model.table import Column
+from hven.model.table import MJD_EPOCH, Column, ReferenceFrame, Table, set_column_epochs
 from hven.model.types import parse_type
 from hven.plugins.drafts import database_tables, source_credits
 from hven.plugins.drafts.chain_codes import recognize_chain_code
-from hven.plugins.drafts.column_guesses import guess_columns
+from hven.plugins.drafts.column_guesses import ColumnSampleStatistics, guess_columns
 from hven.plugins.drafts.draft_text import TableDescriptorDraft
 from hven.plugins.drafts.image_guesses import detect_image_coverage, drop_card_position_ucds, with_footprint_columns
 from hven.plugins.drafts.position_guesses import (
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
 # bytes of answers of a service: its rows are read again for the key and for samples, and are asked for once
 MAX_ANSWER_CACHE_BYTES = 128 << 20
 MAX_REMOTE_SAMPLED_ROWS = 20_000  # rows that are read of a service, or of a table that other programs work with
+
+_MJD_FRAME = ReferenceFrame(id="mjd", kind="timesys", timeorigin="MJD-origin")
 
 
 @runtime_checkable
@@ -311,7 +314,20 @@ class TableDrafter:
             guesses = convert_sexagesimal_pair_guesses(guesses, samples)
         self._image_coverage = detect_image_coverage(self._kind, self._options, samples)
         self._options, self._null_notes = add_null_word_options(self._kind, self._options, guesses, samples)
-        self._guesses = self._with_type_doubts(guesses)
+        self._guesses = self._with_type_doubts([self._state_time_origin(guess) for guess in guesses])
+
+    def _state_time_origin(self, guess: ColumnGuess) -> ColumnGuess:
+        """Give times that the source counts from MJD 0 a frame, if their range alone does not tell this."""
+        column = guess.column
+        if column.epoch != MJD_EPOCH or column.frame is not None:
+            return guess
+        sample = self._samples_by_name.get(guess.source, ColumnSampleStatistics())
+        extremes = {"minimum": sample.minimum, "maximum": sample.maximum}
+        table = Table(schema="", name="", columns=(column.copy_with(epoch=None),))
+        (guessed_column,) = set_column_epochs(table, {column.name: extremes}).columns
+        if guessed_column.epoch == MJD_EPOCH:
+            return guess
+        return replace(guess, column=column.copy_with(frame=_MJD_FRAME.id))
 
     def _with_type_doubts(self, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
         """Add the source's own doubts to the columns that are taken as text for them."""
@@ -449,6 +465,8 @@ class TableDrafter:
         table_metadata = None
         if isinstance(self._source, MetadataSource):
             table_metadata = self._source.read_metadata()
+        elif any(guess.column.frame == _MJD_FRAME.id for guess in self._guesses):
+            table_metadata = TableMetadata(columns=self._columns, frames=(_MJD_FRAME,))
         return SourceMetadata(table_metadata, self._guesses)
 
     def _list_credits(self) -> Mapping[str, str]:
