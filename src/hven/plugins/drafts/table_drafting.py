@@ -314,9 +314,9 @@ class TableDrafter:
             guesses = convert_sexagesimal_pair_guesses(guesses, samples)
         self._image_coverage = detect_image_coverage(self._kind, self._options, samples)
         self._options, self._null_notes = add_null_word_options(self._kind, self._options, guesses, samples)
-        self._guesses = self._with_type_doubts([self._state_time_origin(guess) for guess in guesses])
+        self._guesses = self._with_type_doubts([self._add_time_origin(guess) for guess in guesses])
 
-    def _state_time_origin(self, guess: ColumnGuess) -> ColumnGuess:
+    def _add_time_origin(self, guess: ColumnGuess) -> ColumnGuess:
         """Give times that the source counts from MJD 0 a frame, if their range alone does not tell this."""
         column = guess.column
         if column.epoch != MJD_EPOCH or column.frame is not None:
