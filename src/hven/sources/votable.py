@@ -16,7 +16,7 @@ from hven.sources import AvailableTable, FileKindSignature, Source, SourceContex
 from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.file_rows import FileByFileSource
+from hven.sources._reading.file_rows import FileByFileSource, is_exact_widening
 from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_token_or_login
 
 if TYPE_CHECKING:
@@ -199,8 +199,13 @@ class VotableSource(FileByFileSource):
             fields_by_name = {column.name: column for column in fields}
             places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
+                field_here = fields_by_name.get(column.name)
                 if column.name in column_names and (
-                    column.name not in fields_by_name or fields_by_name[column.name].type.arrow != column.type.arrow
+                    field_here is None
+                    or (
+                        field_here.type.arrow != column.type.arrow
+                        and not is_exact_widening(field_here.type.arrow, column.type.arrow)
+                    )
                 ):
                     if column.name not in fields_by_name:
                         difference = f"the file has no field {column.name!r}, unlike {self.files[0].name}"
@@ -209,14 +214,22 @@ class VotableSource(FileByFileSource):
                     raise SourceError(
                         difference,
                         place=TextPlace(file=file.name),
-                        remedy="add the file to `ignore`",
+                        remedy="write a separate source entry for such files, or add the file to `ignore`",
                     )
+            wide_types = {
+                column.name: column.type.arrow
+                for column in self._columns
+                if column.name in places
+                and is_exact_widening(fields_by_name[column.name].type.arrow, column.type.arrow)
+            }
             self._report_further_columns(file, places)
             self._check_same_units(file, fields, file_column_names)
             first = 1
             try:
                 for batch in read.read_batches_or_raise_if_truncated():
                     arrays = {name: replace_nan_with_null(batch.column(places[name])) for name in file_column_names}
+                    for name in arrays.keys() & wide_types.keys():
+                        arrays[name] = arrays[name].cast(wide_types[name])
                     yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:

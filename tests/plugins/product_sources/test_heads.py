@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from hven import query
 from hven.descriptor import check_descriptor
@@ -495,3 +496,21 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
     )
     assert {row["file.name"] for row in found} >= {f"z{path.suffix}"}
     assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * EXAMPLES_FACTOR + 1
+
+
+@pytest.mark.parametrize("kind", ["fits", "votable"])
+def test_narrower_numbers_of_later_files_are_widened(tmp_path, kind):
+    (tmp_path / "data").mkdir()
+    for number, (dtype, value) in enumerate((("i4", 70000), ("i2", -3))):
+        Table({"x": np.array([value], dtype)}).write(tmp_path / f"data/{number}.{kind}", format=kind)
+    rows = read(open_source(kind, tmp_path / "data", files=f"*.{kind}"))
+    assert [row["x"] for row in rows] == [70000, -3]
+
+
+def test_wider_numbers_of_later_fits_files_widen_the_column(tmp_path):
+    (tmp_path / "data").mkdir()
+    for number, (dtype, value) in enumerate((("i2", 1), ("f8", 1.5))):
+        Table({"x": np.array([value], dtype)}).write(tmp_path / f"data/{number}.fits")
+    source = open_source("fits", tmp_path / "data", files="*.fits")
+    assert str(source.list_columns()[0].type) == "float64"
+    assert [row["x"] for row in read(source)] == [1.0, 1.5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -27,7 +28,7 @@ from hven.sources.api.cells import (
     list_null_words,
     replace_null_markers,
 )
-from hven.sources.api.file_rows import FileByFileSource, FileOptions
+from hven.sources.api.file_rows import FileByFileSource, FileOptions, is_exact_widening
 from hven.sources.api.rows import CHUNK_BYTES, DataFile, DecompressedStream, build_source_batch
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_next_hdu_header
 
@@ -81,9 +82,26 @@ class FitsTableSource(FileByFileSource):
             text_names = _find_columns_beyond_int64(stream, header, fields)
         finally:
             stream.close()
+        fields = self._widen_fields(fields)
         for name in sorted(text_names):
             self.context.report_deviation(build_int64_overflow_deviation(name, file_name))
         return [item.to_uint64_text_field() if item.name in text_names else item for item in fields]
+
+    def _widen_fields(self, fields: Sequence[FitsField]) -> list[FitsField]:
+        """Give columns of numbers the widest type that up to five files have."""
+        fields_by_name = {item.name: item for item in fields}
+        for file in self.files[1 :: max(1, len(self.files) // 5)][:4]:
+            stream = file.copy_unread().open_stream()
+            try:
+                other_fields = read_fits_fields(self._skip_to_table(stream, file.name), file.name)
+            finally:
+                stream.close()
+            for other in other_fields:
+                field = fields_by_name.get(other.name)
+                if field and is_exact_widening(field.column.type.arrow, other.column.type.arrow):
+                    column = field.column.copy_with(type=other.column.type)
+                    fields_by_name[other.name] = replace(field, column=column)
+        return list(fields_by_name.values())
 
     def _read_fits_plus_columns(self) -> list[Column]:
         """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
@@ -205,13 +223,17 @@ class FitsTableSource(FileByFileSource):
             difference = ""
             if name not in fields_by_name:
                 difference = f"the file has no column {name!r}, unlike {first_name}"
-            elif fields_by_name[name].column.type.arrow != arrow_types[name]:
+                remedy = "add the file to `ignore`"
+            elif (arrow_type := fields_by_name[name].column.type.arrow) != arrow_types[name] and not is_exact_widening(
+                arrow_type, arrow_types[name]
+            ):
+                remedy = "write a separate source entry for the files with this type, or add them to `ignore`"
                 difference = f"the type of column {name!r} is different from that in {first_name}"
             if difference:
                 raise SourceError(
                     difference,
                     place=TextPlace(file=file.name),
-                    remedy="add the file to `ignore`",
+                    remedy=remedy,
                 )
         self._report_further_columns(file, fields_by_name)
         self._check_same_units(file, [item.column for item in fields_by_name.values()], file_column_names)
@@ -221,6 +243,7 @@ class FitsTableSource(FileByFileSource):
         self, row_bytes: np.ndarray, converter: _BatchConverter, names: Sequence[str], first_row: int
     ) -> pa.RecordBatch:
         arrays: dict[str, pa.Array] = {}
+        arrow_types = {item.name: item.column.type.arrow for item in self._fields}
         is_rejected = np.zeros(len(row_bytes), bool)
         file = converter.file
         for name in converter.column_names:
@@ -232,6 +255,8 @@ class FitsTableSource(FileByFileSource):
                 self.context.report_deviation(deviation)
             null_words = list_null_words(self.nulls, name)
             arrays[name] = replace_null_markers(values, null_words)
+            if is_exact_widening(values.type, arrow_types[name]):
+                arrays[name] = arrays[name].cast(arrow_types[name])
             if bad is None:
                 continue
             mask = np.asarray(bad) & ~is_rejected

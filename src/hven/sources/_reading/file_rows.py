@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
+import pyarrow as pa
+
 from hven.model import DeviationKind, ReadDeviation, units
 from hven.model.errors import SourceError, TextPlace
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, build_file_list
@@ -16,8 +18,6 @@ from hven.sources._reading.file_listing import FileListing, find_data_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    import pyarrow as pa
 
     from hven.model.table import Column
 
@@ -147,6 +147,27 @@ class FilesAsRowsSource(FileSource):
     def count_progress_units(self) -> int:
         """Count the bytes read so far."""
         return self.read_count
+
+
+def is_exact_widening(narrow_type: pa.DataType, wide_type: pa.DataType) -> bool:
+    """Check whether numbers of one type can be converted to another one without loss.
+
+    Parameters
+    ----------
+    narrow_type, wide_type
+        Arrow types.
+
+    Returns
+    -------
+    is_exact
+        False for equal types, and for types of other values than numbers.
+    """
+    if pa.types.is_integer(narrow_type) and pa.types.is_floating(wide_type):
+        return bool(2 * narrow_type.bit_width <= wide_type.bit_width)
+    for is_kind in (pa.types.is_integer, pa.types.is_floating):
+        if is_kind(narrow_type) and is_kind(wide_type):
+            return bool(narrow_type.bit_width < wide_type.bit_width)
+    return False
 
 
 class FileByFileSource(FileSource):
