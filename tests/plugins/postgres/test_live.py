@@ -67,12 +67,13 @@ CUBES = """
       size: {{type: float64, unit: deg}}
       word: {{type: string}}
       k: {{type: int64}}
+      address: {{type: string}}
     primary: [cube_id]
     where: id <= 5990
     let: {{big: n * 2}}
     set: {{target: Mars}}
     text: {{label: "cube_{{id}}_{{target.kind}}"}}
-    map: {{cube_id: id, name: '"Name"', jd: jd(t), worth: big + 1, size: degrees(angle)}}
+    map: {{cube_id: id, name: '"Name"', jd: jd(t), worth: big + 1, size: degrees(angle), address: ip}}
     lookup: {{kind: {{from: {kind}, values: {{done: finished, Zoo: zoo}}, missing: "null"}}}}
     source: {{kind: {source}, url: $OPS_DB, table: public.cubes}}
 """

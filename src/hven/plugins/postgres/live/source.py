@@ -117,7 +117,13 @@ SERVED_TYPES: Mapping[str, ServedPostgresType] = {
     "char": _TEXT_TYPE,
     "citext": _TEXT_TYPE,
     "uuid": _TEXT_TYPE,
-    "inet": _TEXT_TYPE,
+    "inet": ServedPostgresType(  # a cast adds the mask, which PostgreSQL omits in the text of a single host
+        type=STRING,
+        value=(
+            "CASE WHEN masklen({0}) = CASE family({0}) WHEN 4 THEN 32 ELSE 128 END THEN host({0}) "
+            "ELSE CAST({0} AS text) END"
+        ),
+    ),
     "cidr": _TEXT_TYPE,
     "macaddr": _TEXT_TYPE,
     "macaddr8": _TEXT_TYPE,
