@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hven.adql.adql_writer import quote_adql_name
 from hven.adql.syntax_tree import (
     BinaryOperation,
     CastExpression,
@@ -297,7 +298,10 @@ class GranuleCompiler:
         source_names = [item.name for item in names.source_columns]
         remedy = suggest_spelling(name, source_names)
         if remedy:
-            remedy = f"write under 'map': {name}: {remedy[14:-2]}"
+            expression = quote_adql_name(remedy[14:-2])
+            if expression.startswith('"'):
+                expression = f"'{expression}'"  # YAML would take the quotes for its own
+            remedy = f"write under 'map': {name}: {expression}"
         else:
             remedy = f"set it under `set`, `text`, `map` or `lookup`; the source has {format_name_list(source_names)}"
         names.faults.add_error(
