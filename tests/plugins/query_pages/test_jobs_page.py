@@ -255,6 +255,7 @@ def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
 def test_in_french(client: Client) -> None:
     page = client.ask("GET", "/jobs", headers={"accept": HTML, "accept-language": "fr"}).text
     assert "<h1>Tâches</h1>" in page
+    assert ">Images et copies de fichiers</a>" in page
 
 
 def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
