@@ -20,6 +20,7 @@ from hven.app._cli import verbs
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.model.plugins import CommandLineVerb
+from plugin_needs import require_plugins
 from process_runner import HVEN_COMMAND, run_hven, serve_site
 from shared import ROOT
 from star_descriptors import write_stars_descriptor
@@ -322,6 +323,17 @@ def test_check_finds_an_engine_that_no_ingest_could_open(
     descriptor.write_text(f"engine: {engine}\n" + descriptor.read_text())
     assert cli.main(command) == 1
     assert "stars.yaml:1:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [(), ("stars",)])
+def test_check_reports_a_disabled_engine_once(
+    site: Path, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_plugins("engines", "postgres")
+    settings = site / "hven.toml"
+    settings.write_text('engine = "postgres"\nplugins = []\n' + settings.read_text())
+    assert cli.main(["check", *names, "--site", str(site)]) == 1
+    assert capsys.readouterr().out.count("belongs to the plug-in package postgres") == 1
 
 
 def test_check_runs_the_tests_of_what_is_published(site: Path) -> None:

@@ -90,6 +90,7 @@ def check(
             _check_plugin_packages(site_settings, findings)
     for collection_name in findings.names:
         _check_collection(site_settings, collection_name, findings)
+    findings.faults += _find_default_engine_faults(site_settings, name, findings.resources)
     findings.faults += _find_site_faults(site_settings, name)
     findings.faults += _find_faults_across_collections(site_settings, name, findings.resources)
     if not findings.has_errors:
@@ -210,15 +211,24 @@ def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -
                 findings.dates.append(f"{table_name}: a row is released {spec.embargo.describe()}")
             if spec.table.policy is not None:
                 findings.policies[table_name] = spec.table.policy
-        engine_faults = _find_engine_faults(resource, settings)
-        collection_faults += [fault for fault in engine_faults if fault not in findings.faults]
+        if resource.engine is not None:
+            collection_faults += _find_engine_faults(resource.engine, resource.path, settings)
     findings.faults += collection_faults
 
 
-def _find_engine_faults(resource: CollectionSpec, settings: Settings) -> Iterator[Fault]:
-    """Yield why no ingest could open the engine of a collection; the database itself is not asked."""
-    name = resource.engine or settings.engine
-    file = resource.path if resource.engine else settings.directory / SETTINGS_FILE
+def _find_default_engine_faults(
+    settings: Settings, collection_name: str | None, resources: Sequence[CollectionSpec]
+) -> Iterator[Fault]:
+    """Yield why no ingest could open the engine of the site, if collections use it."""
+    if all(resource.engine is not None for resource in resources):
+        return
+    # a check of the whole site reports a disabled engine among the settings that cannot be applied
+    if collection_name is not None or plugins.find_disabled_plugin_error("engines", settings.engine) is None:
+        yield from _find_engine_faults(settings.engine, settings.directory / SETTINGS_FILE, settings)
+
+
+def _find_engine_faults(name: str, file: Path, settings: Settings) -> Iterator[Fault]:
+    """Yield why no ingest could open the engine that a file names; the database itself is not asked."""
     text = file.read_text(encoding="utf-8-sig")
     key = re.search(r"^engine\s*[:=]", text, re.MULTILINE)  # none: an include or the environment has it
     line = text.count("\n", 0, key.start()) + 1 if key else None
