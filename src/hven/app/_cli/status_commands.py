@@ -60,10 +60,10 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         engine_problems = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
         site_status = health.get_status(wait_seconds=None)
         checks = health.run_health_checks(site_status)
-        absent_rows = map(str, find_absent_rows(site.settings, site.store.read_published_records()[1]))
+        published_records = site.store.read_published_records()[1]
+        absent_rows = map(str, find_absent_rows(site.settings, published_records))
         problems = list(dict.fromkeys([*absent_rows, *site_status.problems, *engine_problems]))
         hints = site.list_missing_indexes()
-        published_records = site.store.read_published_records()[1]
         quality_by_table = rule_history.read_published_flag_statistics(published_records)
         stale_tables = find_stale_table_warnings(published_records)
         running = [
