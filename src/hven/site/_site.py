@@ -210,7 +210,7 @@ class Site(SingletonRegistry):
         """
         self.refresh_published_state()
         descriptor_state = self._descriptor_watcher.states_by_collection.get(collection)
-        if descriptor_state is None or not descriptor_state.files:
+        if descriptor_state is None or descriptor_state.is_removed:
             return None
         return descriptor_state
 

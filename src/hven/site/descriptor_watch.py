@@ -74,6 +74,11 @@ class DescriptorState:
     restrictions: tuple[str, ...] = ()
     removed_resource: CollectionSpec | None = None
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the descriptor no longer exists."""
+        return not self.files
+
 
 @dataclass(slots=True)
 class DescriptorWatcher:
@@ -116,7 +121,7 @@ class DescriptorWatcher:
         """
         self.settings = settings
         self.states_by_collection = {
-            name: replace(state, stamp=()) for name, state in self.states_by_collection.items() if state.files
+            name: replace(state, stamp=()) for name, state in self.states_by_collection.items() if not state.is_removed
         }
 
     def map_last_good_resources(self) -> dict[str, CollectionSpec]:
@@ -158,7 +163,7 @@ class DescriptorWatcher:
             old_state = self.states_by_collection.get(name)
             if name not in published_collections:
                 del self.states_by_collection[name]
-            elif old_state is None or old_state.files:
+            elif old_state is None or not old_state.is_removed:
                 self.states_by_collection[name] = self._keep_removed_descriptor(name, old_state)
             else:
                 continue
