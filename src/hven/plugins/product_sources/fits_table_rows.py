@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 4 * BLOCK_BYTES  # read at a time where only headers are read
 MAX_SCANNED_BYTES = 1 << 30  # of a table with unsigned 64-bit words, which are scanned to choose their types
+MAX_TYPE_FILES = 5  # of a pattern: their headers are read to find the widest types of columns
 _MAX_METADATA_BYTES = 16 << 20  # of a VOTable in the primary HDU
 
 
@@ -88,9 +89,9 @@ class FitsTableSource(FileByFileSource):
         return [item.to_uint64_text_field() if item.name in text_names else item for item in fields]
 
     def _widen_fields(self, fields: Sequence[FitsField]) -> list[FitsField]:
-        """Give columns of numbers the widest type that up to five files have."""
+        """Give columns of numbers the widest type that some files have."""
         fields_by_name = {item.name: item for item in fields}
-        for file in self.files[1 :: max(1, len(self.files) // 5)][:4]:
+        for file in self.files[1 :: max(1, len(self.files) // MAX_TYPE_FILES)][: MAX_TYPE_FILES - 1]:
             stream = file.copy_unread().open_stream()
             try:
                 other_fields = read_fits_fields(self._skip_to_table(stream, file.name), file.name)
