@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import pickle
 import random
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # plug-ins that report or store all outcomes run in the collecting process only
 CONTROLLER_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml", "failed_tests")
+CRASH_FILE = "crash.txt"  # in the folder of a worker: the stacks of its threads when a fatal signal came
 
 
 @dataclass(eq=False)
@@ -190,6 +192,8 @@ class _ForkedRun:
         if worker.running_test is not None:
             item = self.session.items[worker.running_test]
             words = f"the worker ended in the middle of this test (exit code {status})"
+            with contextlib.suppress(OSError):  # it may have ended before it made its folder
+                words = f"{words}\n{(self.places / f'worker{worker.number}' / CRASH_FILE).read_text()}".rstrip()
             report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")
             self.config.hook.pytest_runtest_logreport(report=report)
         elif status:
@@ -228,6 +232,7 @@ class _WorkerProcess:
             capturing.stop_global_capturing()
             capturing.start_global_capturing()
         place.mkdir(mode=0o700, exist_ok=True)
+        faulthandler.enable((place / CRASH_FILE).open("w"))  # pytest's own would write between others' lines
         self.config._tmp_path_factory._basetemp = place  # type: ignore[attr-defined]
         os.environ["PYTEST_XDIST_WORKER"] = f"gw{number}"  # by this name others ask which of the workers it is
         os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(self.config.option.forks)

@@ -93,6 +93,13 @@ def test_a_worker_that_ends_fails_its_test_and_no_other(tmp_path, how):
     assert f"the worker ended in the middle of this test (exit code {7 if '7' in how else -9})" in told
 
 
+def test_a_worker_that_crashes_tells_what_it_was_doing(tmp_path):
+    code, told = run(tmp_path, ends="def test_end(): os.kill(os.getpid(), 11)\n")
+    assert code == 1
+    assert "the worker ended in the middle of this test (exit code -11)" in told
+    assert re.search(r"Segmentation fault[\s\S]*test_ends.py\", line \d+ in test_end", told), told
+
+
 def test_x_breaks_it_off(tmp_path):
     slow = "def test_slow(): time.sleep(0.3)\n"
     many = "@pytest.mark.parametrize('n', range(1000))\ndef test_number(n): time.sleep(0.1)\n"
