@@ -66,6 +66,19 @@ def test_code_that_was_cut_off_is_compiled_again(directory: Path, kept: int) -> 
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.4, 0.6, 0.8, 0.999])
+def test_damaged_code_is_compiled_again(directory: Path, place: float) -> None:
+    """Python may crash when it loads damaged code, so it is not tried."""
+    assert render("en") == ENGLISH
+    [path] = directory.glob("*/*.cache")
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[int(place * len(whole))] ^= 4
+    path.write_bytes(damaged)
+    assert render("en") == ENGLISH
+    assert path.read_bytes() == whole
+
+
 def test_pages_need_no_directory_for_temporary_files(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(directory / "missing"))
     assert render("fr") == FRENCH
