@@ -366,3 +366,4 @@ def test_polygons_are_turned_as_asked(compute):
         assert sky == triangle
         assert body == [0.0, -10.0, 10.0, 0.0, 0.0, 10.0]
     assert compute("lonlat_box(a, 10, -5, 5, 'sky')", a=[350.0, 10.0, 170.0, None]).to_pylist() == [[350.0, -5.0, 350.0, 5.0, 10.0, 5.0, 10.0, -5.0], None, None, None]  # fmt: skip
+    assert compute("lonlat_box(a, a + 360, 84, 90, 'body')", a=[0.0, -180.0, 10.0]).to_pylist() == [None, None, None]

@@ -352,7 +352,7 @@ class MappingDialect:
             corners = [corners[0], *reversed(corners[1:])]
         numbers_sql = ", ".join(f"{lon}, {lat}" for lon, lat in corners)
         condition_sql = (
-            f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> "
-            f"{east} AND {south} < {north}"
+            f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND "
+            f"hven_lon({east} - {west}) > 0 AND {south} < {north}"  # 0 to 360 is no box either
         )
         return f"CASE WHEN {condition_sql} THEN list_value({numbers_sql}) END"
