@@ -167,6 +167,30 @@ def test_a_footprint_by_the_cards_of_an_image(draft_source):
     assert {tuple(pair) for pair in got.round(6)} == {tuple(pair) for pair in wanted.round(6)}
 
 
+@pytest.mark.parametrize("standard", ["obscore", "epn-tap"])
+@pytest.mark.parametrize(
+    ("field", "cell"),
+    [
+        ('datatype="char" arraysize="*" xtype="adql:REGION"', "Polygon ICRS 9 0 9 2 11 2 11 0"),
+        ('datatype="double" arraysize="*" xtype="polygon"', "9 0 9 2 11 2 11 0"),
+        ('datatype="double" arraysize="3" xtype="circle"', "10 1 0.5"),
+    ],
+)
+def test_regions_of_a_votable_are_proposed_as_they_are(field, cell, standard, tmp_path):
+    rows = "".join(f"<TR><TD>{name}</TD><TD>10</TD><TD>1</TD><TD>{cell}</TD></TR>" for name in "ab")
+    (tmp_path / "a.vot").write_text(
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+        '<FIELD name="obs_id" datatype="char" arraysize="*"/><FIELD name="s_ra" datatype="double" unit="deg"/>'
+        f'<FIELD name="s_dec" datatype="double" unit="deg"/><FIELD name="s_region" {field}/>'
+        f"<DATA><TABLEDATA>{rows}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
+    )
+    (tmp_path / "collections").mkdir()
+    text = create_descriptor(Settings(directory=tmp_path), "a", str(tmp_path / "a.vot"), standard=standard).read_text()
+    (table,) = yaml.safe_load(text)["tables"].values()
+    assert table["map"]["s_region"] == "s_region"
+    assert "s_region" not in "".join(re.findall("# .*", text))
+
+
 def test_a_standard_that_is_none_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "collections").mkdir()

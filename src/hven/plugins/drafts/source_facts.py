@@ -37,6 +37,7 @@ class SourceColumn:
     sample: pa.Array
     expression: str | None = None
     target_name: str = ""  # name of the table's column: the heading without its unit
+    is_shape: bool = False  # whether the source says that its values are regions
 
     @property
     def sql(self) -> str:
@@ -164,6 +165,7 @@ def collect_source_columns(
                 sample=values,
                 expression=guess.expression,
                 target_name=guess.column.name,
+                is_shape=guess.column.type.is_geometry,
             )
         )
     return source_columns

@@ -167,7 +167,7 @@ class MappingProposer:
 
     def propose_columns_of_same_name(self) -> None:
         """Propose columns that have the standard's own names, where their values fit."""
-        for fact in self.source_columns:
+        for fact in [*self.source_columns, *(column for column in self.list_columns if column.is_shape)]:
             name = fact.target_name
             if fact.source.lower() in self.standard_columns:
                 name = fact.source.lower()
@@ -180,7 +180,9 @@ class MappingProposer:
                 continue
             type_name = str(column.get("type", ""))
             if "REGION" in type_name:
-                if fact.is_mostly_matching(_STCS_REGION_PATTERN):
+                if fact.is_shape:
+                    self.proposal.propose_expression(name, fact.sql, "", fact)
+                elif fact.is_mostly_matching(_STCS_REGION_PATTERN):
                     self.proposal.propose_expression(name, f"nullif(trim({fact.sql}), '')", "", fact)
                 continue
             expression = self._write_fitting_expression(fact, column)
