@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from jinja2 import DictLoader, Environment
 
+from hven.model.table import build_localized_text
 from hven.portal._pages import load_templates
 
 # constants: what filters and translations make of them must not become part of the code
 TEMPLATE = "{{ 'Collections' }} {{ 'kB'|unit_text }} {{ 12345|thousands }} {{ given }}"
-ENGLISH, FRENCH = "Collections kB 12,345 x", "Collections ko 12\u202f345 x"
+TEMPLATE += "{{ _(' of {limit:,} {name}', limit=2000, name=stars) }}"
+ENGLISH, FRENCH = "Collections kB 12,345 x of 2,000 stars", "Collections ko 12\u202f345 x of 2\u202f000 étoiles"
+STARS = build_localized_text({"en": "stars", "fr": "étoiles"})
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def open_templates(language: str) -> Environment:
 
 
 def render(language: str) -> str:
-    return open_templates(language).get_template("x.html").render(given="x")
+    return open_templates(language).get_template("x.html").render(given="x", stars=STARS)
 
 
 def refuse_to_compile(*_: object, **__: object) -> None:
@@ -53,7 +56,7 @@ def test_a_template_that_has_changed_is_compiled_again(directory: Path, monkeypa
     assert render("en") == ENGLISH
     environment = open_templates("en")
     environment.loader = DictLoader({"x.html": f"{TEMPLATE}!"})
-    assert environment.get_template("x.html").render(given="x") == f"{ENGLISH}!"
+    assert environment.get_template("x.html").render(given="x", stars=STARS) == f"{ENGLISH}!"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 20, 60, 200])

@@ -235,6 +235,7 @@ def test_texts_are_joined(several: list[str]) -> None:
         (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is not a number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
         (UserError("the query is missing", place=TextPlace(file="q.adql", line=2)), "q.adql:2 : il manque la requête"),
         ("the query is missing", "il manque la requête"),
+        (format_message("the query finds more than {most:,} rows", 20000), "la requête trouve plus de 20\u202f000 lignes"),
     ],
 )  # fmt: skip
 def test_messages_in_messages(english: str | UserError, french: str) -> None:

@@ -34,7 +34,7 @@ from hven.testing.site import open_site_with_uningested_files
 
 DESCRIPTOR = f"""\
 collection: wind
-title: Wind
+title: {{en: Wind, fr: Vent}}
 description: Made up, in the layout of Wind/WAVES.
 subjects: [solar radio emission]
 tables:

@@ -46,6 +46,13 @@ def test_the_first_page_lists_what_can_be_plotted(client: Client) -> None:
     assert "No data set that you can see" in client.get("/plots?q=nonsense").text
 
 
+def test_suggestions_are_in_the_language_of_the_reader(client: Client) -> None:
+    assert "Wind: Type III bursts" in client.get("/plots?q=wind+bursts").text
+    page = client.get("/plots?q=vent+bursts&lang=fr").text
+    assert "Vent: Type III bursts" in page
+    assert "Wind: Type III bursts" not in page
+
+
 def test_panels_stand_under_one_another_above_one_time_axis(client: Client) -> None:
     page = ask(client, "waves;intensity", "field;bx;by", "table:wind.bursts", "table:wind.images").text
     titles = re.findall(r'<h2 id="panel-\d"><a href="[^"]*">([^<]*)</a>', page)

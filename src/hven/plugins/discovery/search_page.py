@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from hven.adql.adql_writer import quote_adql_name
 from hven.model import LruCache
+from hven.model.table import translate_text
 from hven.plugins.discovery import data_search, word_search
 from hven.plugins.discovery.period_search import find_rows_in_period
 from hven.plugins.discovery.searched_periods import find_searched_period
@@ -258,7 +259,7 @@ def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
     resource = page_context.published_state.resources[table.schema]
     collection_title = resource.title or table.schema
     return {
-        "table": table.title or f"{collection_title}: {table.name}",
+        "table": table.title or f"{translate_text(page_context.language, collection_title)}: {table.name}",
         "collection": table.schema,
         "collection_title": collection_title,
         "noun": find_row_noun(table, build_query_runner(page_context)),

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import NotFoundError, format_message
-from hven.model.table import find_begin_and_end_time_columns
+from hven.model.table import find_begin_and_end_time_columns, translate_text
 from hven.plugins.notebooks.notebook_document import MEDIA_TYPE
 from hven.plugins.series.sample_parameters import is_spectrum
 from hven.plugins.series.table_series import list_table_series
@@ -447,12 +447,14 @@ def _suggest_panels(reader: PlotReader, address: PlotAddress, words: str) -> Ite
         if not is_current or not _has_events(table) or list_table_series(table) or table.schema == "tap_schema":
             continue
         resource = reader.published_state.resources.get(table.schema)
-        text = f"{name} {table.title or ''} {table.description or ''} {resource.title if resource else ''}".lower()
+        texts = [name, table.title or name, table.description or "", resource.title if resource else ""]
+        shown_texts = [translate_text(reader.page_context.language, text) for text in texts]
+        text = " ".join((*texts, *shown_texts)).lower()
         if all(word in text for word in wanted_words):
             panel = PanelAddress(name=name, is_table=True)
-            title = table.title or name
-            if resource is not None and resource.title not in title:
-                title = f"{resource.title}: {title}"
+            _, title, _, collection_title = shown_texts
+            if collection_title not in title:
+                title = f"{collection_title}: {title}"
             yield PanelSuggestion(title=title, details=name, additions=[("", address.write_query_with_panel(panel))])
 
 

@@ -32,7 +32,14 @@ from hven.portal._pages.template_contexts import (
     TemplateContext,
     record_to_dict,
 )
-from hven.portal._pages.texts import choose_language, list_languages, load_page_translations
+from hven.portal._pages.texts import (
+    DEFAULT_LANGUAGE,
+    FRENCH_GROUP_SEPARATOR,
+    TextFormatter,
+    choose_language,
+    list_languages,
+    load_page_translations,
+)
 from hven.portal._pages.translation import get_message_translator
 from hven.services.addresses import get_host_url
 from hven.site.auth import PROJECT_ROLES
@@ -87,15 +94,15 @@ def load_templates(language: str = "en") -> Environment:
         bytecode_cache=open_template_code_cache(),
     )
     translations = load_page_translations(language)
+    format_text = str.format if language == DEFAULT_LANGUAGE else TextFormatter().format
 
     def translate(text: str, **values: object) -> str:
         translation = translations.get(text, text)
         if values:
-            return translation.format(**values)
+            return format_text(translation, **{name: translate_output(None, value) for name, value in values.items()})
         return translation
 
-    # browsers group digits of this language in the same way, so that scripts do not change what the server rendered
-    group_separator = "," if language == "en" else "\u202f"
+    group_separator = "," if language == DEFAULT_LANGUAGE else FRENCH_GROUP_SEPARATOR
 
     def format_thousands(value: float | None) -> str:
         if value is None:

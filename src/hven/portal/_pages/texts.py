@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from string import Formatter
+from typing import TYPE_CHECKING, Any
 
 from hven.model import cache_results, plugins
 from hven.model.errors import UserError
@@ -20,9 +21,21 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 log = logging.getLogger("hven")
+FRENCH_GROUP_SEPARATOR = "\u202f"  # as browsers group digits, so that scripts do not change what the server rendered
 CATALOGUE_DIRECTORY = Path(__file__).parent.parent / "texts"
 DEFAULT_LANGUAGE = "en"
 LANGUAGE_COOKIE = "hven_language"
+
+
+class TextFormatter(Formatter):
+    """Formatter of texts in another language than English, where ``2,000`` could be read as two."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        """Format a value; ``{count:,}`` groups digits as in that language."""
+        text = super().format_field(value, format_spec)
+        if format_spec == ",":
+            return text.replace(",", FRENCH_GROUP_SEPARATOR)
+        return text
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from hven import services
 from hven.model import plugins
 from hven.model.errors import TranslatableMessage, format_message
 from hven.model.table import translate_text
-from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_page_translations
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, TextFormatter, load_page_translations
 
 if TYPE_CHECKING:
     from hven.model.errors import HvenError
@@ -74,7 +74,7 @@ class MessageTranslator:
         if None in translated_values.values():
             return None
         if message.values:
-            return translation.format(**{**message.values, **translated_values})
+            return TextFormatter().format(translation, **{**message.values, **translated_values})
         return translation
 
 
