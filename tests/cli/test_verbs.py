@@ -521,6 +521,23 @@ def test_a_reader_who_has_enough_is_no_fault(stars_site: Path) -> None:
         assert (process.wait(60), told) == (0, b"")
 
 
+def test_the_caller_may_close_the_standard_streams(stars_site: Path) -> None:
+    for words, closed, code in (
+        (["status"], ">&-", 0),
+        (["query", "SELECT 1", "-f", "votable"], ">&-", 0),
+        (["check"], "<&- >&- 2>&-", 0),
+        (["ingest", "nothing"], "2>&-", 1),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", *HVEN_COMMAND, *words],
+            check=False,
+            cwd=stars_site,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (code, ""), words
+
+
 def test_private_tables_are_the_owners(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     path.write_text(path.read_text() + "access: private\n")
