@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import DataError
+from hven.model.errors import DataError, UserError
 from hven.testing.site import open_site_with_uningested_files
 from process_runner import run_hven
 
@@ -159,3 +159,35 @@ tables:
     with open_site_with_uningested_files(tmp_path, descriptor, {"a.csv": "x\n1\n2\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     assert "1 descriptor: 0 errors, 0 warnings" in run_hven("--site", tmp_path, "check").stdout
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "expected"),
+    [
+        (
+            "{source: {kind: csv, files: a.csv}, columns: {x: {type: int32}, y: {type: int32}}, map: {y: f(x)}}",
+            "def f(x) -> int:\n    return missing(x)\n",
+            (
+                "error",
+                "the function 'f' failed: NameError: name 'missing' is not defined (code.py:2); in row 1 of a.csv",
+            ),
+        ),
+        (
+            "{source: {kind: python, file: code.py, function: rows}, columns: {x: {type: int32}}}",
+            "def rows():\n    yield {'x': missing}\n",
+            ("warning", "code.py:2: NameError in rows(): name 'missing' is not defined"),
+        ),
+    ],
+)
+def test_check_reports_python_code_that_fails(tmp_path, table, code, expected):
+    functions = "functions: code.py\n" if "map:" in table else ""
+    text = f"collection: a\ntitle: A\n{functions}tables:\n  main: {table}\n"
+    with open_site_with_uningested_files(tmp_path, text, {"a.csv": "x\n1\n", "code.py": code}) as site:
+        (tmp_path / "hven.toml").write_text('name = "t"\n')
+        with pytest.raises(UserError, match="NameError"):
+            ingest_collection(site, "a")
+    severity, message = expected
+    done = run_hven("--site", tmp_path, "check", "--json", expected_code=int(severity == "error"))
+    faults = [fault for fault in json.loads(done.stdout) if "NameError" in fault["message"]]
+    assert [fault["severity"] for fault in faults] == [severity]
+    assert message in faults[0]["message"]

@@ -26,7 +26,7 @@ from hven.ingest._table_loader import (
 )
 from hven.ingest.source_checks import build_source_fault
 from hven.model import add_deviation, plugins
-from hven.model.errors import Fault, HvenError, SourceError
+from hven.model.errors import DataError, Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
 from hven.sources.file_kinds import find_catalogue_signature, find_service_signature
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hven.engines import QueryEvaluator, StorageEngine
     from hven.ingest._ledger import OpenedSource
     from hven.model import ReadDeviation
+    from hven.model.errors import UserError
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.sources import RejectedRow
@@ -111,6 +112,8 @@ def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Sett
                     yield build_source_fault(error, spec.place)
                 elif isinstance(error, SourceError) and _has_only_files(spec):
                     yield build_source_fault(error, spec.sources[0].place)
+                elif isinstance(error, DataError) or (isinstance(error, SourceError) and _has_only_code(spec)):
+                    yield _build_code_fault(error, spec)
                 elif isinstance(error, HvenError) and service is not None:
                     failed_addresses.add(service.options["url"])
                     yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
@@ -192,6 +195,18 @@ def _has_only_files(spec: TableSpec) -> bool:
         if "files" not in kind.Options.model_fields or find_service_signature(source.kind) is not None:
             return False
     return True
+
+
+def _has_only_code(spec: TableSpec) -> bool:
+    """Return whether all sources of a table are Python code beside its descriptor."""
+    return all("file" in source.options for source in spec.sources)
+
+
+def _build_code_fault(error: UserError, spec: TableSpec) -> Fault:
+    """Build the fault of Python code that fails: a warning if the code makes the rows, as a server may be away."""
+    if isinstance(error, SourceError):
+        return replace(build_source_fault(error, spec.sources[0].place), severity="warning")
+    return Fault(message=error.message, place=error.place if error.place.file else spec.place, remedy=error.remedy)
 
 
 def _find_service_source(spec: TableSpec) -> SourceSpec | None:
