@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from migration_sites import convert, convert_text, create_site
+from migration_sites import ConvertedSite, convert, convert_text, create_site
 
 from hven.ingest.api.runs import ingest_collection
 from hven.query import run_query
@@ -27,6 +27,15 @@ def convert_source(directory: Path, data: str, **files: str) -> dict[str, Any]:
     )
     source: dict[str, Any] = site.load_descriptor("sky")["tables"]["main"]["source"]
     return source
+
+
+def ingest_and_list_rows(site_files: ConvertedSite, query: str = "SELECT * FROM sky.main") -> list[tuple[Any, ...]]:
+    with Site(site_files.settings) as site:
+        ingest_collection(site, "sky")
+        result = run_query(query, site=site)
+        rows = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -81,12 +90,100 @@ def test_rows_whose_key_is_missing_are_not_those_with_a_value(tmp_path: Path) ->
         rows__csv="a,quality\n1,bad\n2,\n3,good\n",
     )
     assert site_files.list_errors("sky") == [], site_files.read_report("sky")
-    with Site(site_files.settings) as site:
-        ingest_collection(site, "sky")
-        result = run_query("SELECT a FROM sky.main ORDER BY a", site=site)
-        values = [row["a"] for batch in result.iterate_batches() for row in batch.to_pylist()]
-        result.close()
-    assert values == [2, 3]
+    assert ingest_and_list_rows(site_files, "SELECT a FROM sky.main ORDER BY a") == [(2,), (3,)]
+
+
+def test_texts_that_mean_a_missing_value(tmp_path: Path) -> None:
+    """DaCHS compares texts with `nullLiteral`, and values with `nullExpr`; `nullExcs` are for texts that are no values."""
+    columns = {
+        "mag": ("real", '<values nullLiteral="-99.99"/>'),
+        "n": ("integer", '<values nullLiteral="-1"/>'),
+        "kind": ("text", '<values nullLiteral="none"/>'),
+        "flux": ("double precision", ""),
+        "size": ("double precision", ""),
+        "is_good": ("boolean", ""),
+        "half": ("real", ""),
+    }
+    elements = "".join(
+        f"<column name='{name}' type='{column_type}'>{values}</column>"
+        for name, (column_type, values) in columns.items()
+    )
+    site_files = convert_text(
+        tmp_path,
+        f"<resource schema='sky'><table id='main' onDisk='True'>{elements}</table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'><rowmaker idmaps='mag, n'>"
+        "<map key='kind' source='sort'/>"
+        "<map key='flux' source='flux' nullExpr='-9.5'/>"
+        "<map key='size' nullExcs='ValueError'>float(@size)</map>"
+        "<map key='is_good'>@quality == 'good'</map>"
+        "<map key='half'>@flux and float(@flux) / 2</map>"
+        "</rowmaker></make></data></resource>",
+        rows__csv="mag,n,sort,flux,size,quality\n-99.99,-1,none,-9.5,big,bad\n1.5,2,star,3,4.5,good\n2.5,3,,,,\n",
+    )
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    assert ingest_and_list_rows(site_files) == [
+        (None, None, None, None, None, False, -4.75),
+        (1.5, 2, "star", 3.0, 4.5, True, 1.5),
+        (2.5, 3, None, None, None, False, None),
+    ]
+
+
+def test_code_of_an_embedded_grammar_runs(tmp_path: Path) -> None:
+    """The code begins with a block, uses what its setup imports, and reads files by their full names."""
+    (tmp_path / "away").mkdir()
+    path = tmp_path / "away" / "q.rd"
+    path.write_text(
+        "<resource schema='sky'><table id='main' onDisk='True'><column name='a' type='integer'/>"
+        "<column name='xs' type='real[2]'/></table>"
+        "<data id='i'><sources item='rows.csv'/><embeddedGrammar><iterator><setup><par key='step'>10</par>"
+        "<code>\n    import csv\n</code></setup><code>\n"
+        "    with open(self.sourceToken) as file:\n      for row in csv.reader(file):\n"
+        "        yield {'a': int(row[0]) + step, 'b': row[1]}\n  </code></iterator></embeddedGrammar>"
+        "<make table='main'><rowmaker idmaps='a'><map key='xs'>[float(@b), 2.5]</map></rowmaker></make></data></resource>"
+    )
+    (path.parent / "rows.csv").write_text("1,0.5\n2,1.5\n")
+    site_files = convert(create_site(tmp_path), "sky", path)
+    assert site_files.list_errors("sky") == [], site_files.read_report("sky")
+    assert ingest_and_list_rows(site_files) == [(11, [0.5, 2.5]), (12, [1.5, 2.5])]
+
+
+def test_separators_with_blanks_around_them(tmp_path: Path) -> None:
+    source = convert_source(tmp_path, "<sources>x.csv</sources><reGrammar names='a b' fieldSep='\\s*\\|\\s*'/>")
+    assert source["delimiter"] == "pipe"
+
+
+def test_procedures_run_before_maps(tmp_path: Path) -> None:
+    """DaCHS runs variables, then procedures, then maps, in whichever order a resource descriptor has them."""
+    site_files = convert_text(
+        tmp_path,
+        f"<resource schema='sky'><table id='main' onDisk='True'>{COLUMNS}</table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'><rowmaker>"
+        "<map key='b' source='colour'/>"
+        '<apply procDef="//procs#dictMap"><bind key="key">"colour"</bind>'
+        '<bind key="mapping">{"r": "red", "b": "blue"}</bind></apply>'
+        "<map key='a'>@double</map><var key='double'>2*int(@a)</var></rowmaker></make></data></resource>",
+        rows__csv="a,colour\n1,r\n2,b\n",
+    )
+    mapping = site_files.load_descriptor("sky")["tables"]["main"]["map"]
+    assert mapping == {
+        "b": "(CASE colour WHEN 'r' THEN 'red' WHEN 'b' THEN 'blue' ELSE NULL END)",
+        "a": "(2 * CAST(a AS BIGINT))",
+    }
+
+
+def test_angles_with_digits_and_links_in_texts(tmp_path: Path) -> None:
+    site_files = convert_text(
+        tmp_path,
+        "<resource schema='sky'><meta name='description'>See `its page &lt;https://example.org/a&gt;`_, "
+        "&lt;https://example.org/b&gt; and &lt;b class='x'>this&lt;/b>.</meta>"
+        "<table id='main' onDisk='True'><column name='dec' type='double precision' displayHint='type=dms,sf=1'/></table>"
+        "<data id='i'><sources>rows.csv</sources><csvGrammar/><make table='main'><rowmaker idmaps='*'/></make></data>"
+        "</resource>",
+        rows__csv="dec\n1\n",
+    )
+    descriptor = site_files.load_descriptor("sky")
+    assert descriptor["description"] == "See its page (https://example.org/a), <https://example.org/b> and this."
+    assert descriptor["tables"]["main"]["columns"]["dec"]["display"] == "sexagesimal"
 
 
 def test_identifiers_of_pages_in_the_registry_are_kept(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ class _ResourceConverter:
 
     def _convert_table(self, table_id: str, table: Element, imports: list[tuple[Element, Element]]) -> None:
         name = to_adql_identifier(table_id, "main")
-        columns = self._columns.convert_columns(table)
+        columns, null_literals = self._columns.convert_columns(table)
         is_epn = is_epn_table(table, columns)
         if is_epn:
             types = dict.fromkeys(map_standard_column_optionality(EPN_TAP_STANDARD), "")
@@ -258,7 +258,7 @@ class _ResourceConverter:
         else:
             types = {column: str(attributes["type"]) for column, attributes in columns.items()}
         keys = self._convert_table_metadata(table)
-        mapping, source = self._convert_imports(name, types, imports)
+        mapping, source = self._convert_imports(name, types, null_literals, imports)
         if is_epn:
             keys |= apply_epn_standard(table, columns, mapping.filled_columns, self._report)
         else:
@@ -305,7 +305,11 @@ class _ResourceConverter:
         return {key: _replace_placeholders(value, self._builder.settings) for key, value in keys.items()}
 
     def _convert_imports(
-        self, name: str, types: dict[str, str], imports: list[tuple[Element, Element]]
+        self,
+        name: str,
+        types: dict[str, str],
+        null_literals: dict[str, str],
+        imports: list[tuple[Element, Element]],
     ) -> tuple[RowMapping, ConvertedSource | None]:
         """Convert the first import of a table; further ones with the same mapping add their files."""
         automatic_imports = [item for item in imports if item[0].get_value("auto").lower() not in {"false", "no"}]
@@ -320,6 +324,7 @@ class _ResourceConverter:
             rowmaker = self._find_rowmaker(data, make)
             mapper = RowMapper(
                 columns=types,
+                null_literals=null_literals,
                 source=source,
                 procedures=self._procedures,
                 macros=self._macros,

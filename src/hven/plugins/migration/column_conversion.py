@@ -38,8 +38,16 @@ class ColumnConverter:
         self._find_table = find_table
         self._report = report
 
-    def convert_columns(self, table: Element) -> dict[str, dict[str, Any]]:
-        """Convert the columns of a table, with those of its mixins."""
+    def convert_columns(self, table: Element) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """Convert the columns of a table, with those of its mixins.
+
+        Returns
+        -------
+        columns
+            Their attributes by their names.
+        null_literals
+            Texts that rowmakers read as missing values, by the names of columns in lower case.
+        """
         columns: dict[str, dict[str, Any]] = {}
         for mixin in table.list_children("mixin"):
             name = mixin.text.removeprefix("//")
@@ -55,7 +63,8 @@ class ColumnConverter:
         for name, attributes in columns.items():
             if name.lower() in indexed_names:
                 attributes["indexed"] = True
-        return columns
+        null_literals = {name.lower(): attributes.pop("null_literal", "") for name, attributes in columns.items()}
+        return columns, null_literals
 
     def convert_column(self, element: Element, table: Element) -> dict[str, Any]:
         """Convert a column."""
@@ -121,6 +130,7 @@ class ColumnConverter:
         if values is None:
             return
         null = values.get_value("nullLiteral")
+        attributes["null_literal"] = null
         if null and re.fullmatch(r"-?\d+", null) and attributes.get("type", "").startswith("int"):
             attributes["null"] = int(null)
         for name, key in (("min", "minimum"), ("max", "maximum")):
@@ -133,10 +143,10 @@ class ColumnConverter:
     def _convert_display(self, element: Element, attributes: dict[str, Any]) -> None:
         hint = dict(part.strip().partition("=")[::2] for part in element.get_value("displayHint").split(",") if part)
         digits = hint.get("sf", "")
-        if digits.isdigit() and attributes.get("type", "").startswith("float"):
-            attributes["display"] = f".{digits}f"
-        elif hint.get("type") in DISPLAY_WORDS and attributes.get("type") != "string":
+        if hint.get("type") in DISPLAY_WORDS and attributes.get("type") != "string":
             attributes["display"] = DISPLAY_WORDS[hint["type"]]
+        elif digits.isdigit() and attributes.get("type", "").startswith("float"):
+            attributes["display"] = f".{digits}f"
         elif hint.get("type"):
             self._report.add_omission(element, f"displayHint type={hint['type']}: pages choose the form themselves")
 

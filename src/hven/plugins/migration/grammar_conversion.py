@@ -199,7 +199,8 @@ class GrammarConverter:
         ignored: list[str] = []
         for sources in data.list_children("sources"):
             found = [item.get_value("pattern") or item.text for item in sources.list_children("pattern")]
-            found += [sources.attributes.get("pattern", ""), *sources.text.split("\n")]
+            found += [sources.attributes.get("pattern", ""), sources.attributes.get("item", "")]
+            found += sources.text.split("\n")
             found += [item.text for item in sources.list_children("item")]
             found += sources.get_value("items").split()
             for pattern in found:
@@ -269,6 +270,8 @@ class GrammarConverter:
 
     def _convert_regrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         separator = grammar.get_value("fieldSep")
+        if separator not in {"\\s*", "\\s+"}:  # sources remove blanks around values
+            separator = separator.removeprefix("\\s*").removesuffix("\\s*")
         options: dict[str, Any] = {"kind": "csv", "delimiter": "whitespace"}
         simple = {"\\s+": "whitespace", "": "whitespace", "\\t": "tab", ",": "comma", "\\|": "pipe", ";": "semicolon"}
         if separator in simple:
@@ -300,12 +303,24 @@ class GrammarConverter:
     def _convert_embeddedgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource | None:
         iterator = grammar.find_child("iterator")
         code_element = None if iterator is None else iterator.find_child("code")
-        if code_element is None:
+        if iterator is None or code_element is None:
             self._report.add_decision(grammar, "embeddedGrammar has no code here: choose a source for its rows")
             return None
-        code = code_element.text
-        setup = iterator.get_value("setup") if iterator is not None else ""
-        name, facts = self._code_file.add_row_source("rows", f"{setup}\n{code}" if setup else code, code_element.line)
+        parts = [
+            part
+            for setup in iterator.list_children("setup")
+            for part in (setup, *setup.list_children("par", "code"))
+            if part.text
+        ]
+        parts += iterator.list_children("bind")
+        lines = [
+            f"{part.get_value('key', 'name')} = {part.text}"
+            if part.tag in {"par", "bind"}
+            else normalize_indentation(get_raw_text(part))
+            for part in (*parts, code_element)
+        ]
+        code = "\n".join(lines)
+        name, facts = self._code_file.add_row_source("rows", code, code_element.line)
         self._note_code(code_element, name, facts.fault, facts.unknown_names)
         return self._build_python_source(name, patterns, code)
 

@@ -65,9 +65,10 @@ def list_meta_items(element: Element, prefix: str = "") -> Iterator[tuple[str, s
 
 
 def clean_text(text: str) -> str:
-    """Join the lines of paragraphs, and remove tags of HTML."""
+    """Join the lines of paragraphs, remove tags of HTML, and write addresses of links in parentheses."""
     text = re.sub(r"<(br|p|/p)\s*/?>", "\n\n", text)
-    text = re.sub(r"</?\w+[^<>]*>", "", text)
+    text = re.sub(r"`([^`<>]+?)\s*<([^`<>\s]+)>`_+", r"\1 (\2)", text)  # links of reStructuredText
+    text = re.sub(r"</?\w+(?:\s[^<>]*)?/?>", "", text)  # not <https://...>
     paragraphs = re.split(r"\n\s*\n", textwrap.dedent(text).strip())
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs if paragraph.strip())
 

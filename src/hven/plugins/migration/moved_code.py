@@ -229,7 +229,7 @@ class MovedCodeFile:
         if not facts.is_valid:
             self._add_unported_source(name, f"line {line}: {facts.fault}", code)
             return name, facts
-        self._add_imports([*facts.imports, "from pathlib import Path"])
+        self._add_imports([*facts.imports, "import glob as file_patterns", "import os.path"])
         body = textwrap.indent(python, "        ")
         self._parts.append(
             f"\nclass _Iterator_{name}(CustomRowIterator):\n    def _iterRows(self):\n{body}\n"
@@ -256,7 +256,7 @@ class MovedCodeFile:
         code = re.sub(r"(?m)^(\s*)(from gavo\.grammars\.customgrammar import .*)$", r"\1pass  # \2", code)
         facts.unknown_names = [item for item in facts.unknown_names if item != "gavo.grammars.customgrammar"]
         code = code.partition('if __name__ == "__main__"')[0].partition("if __name__ == '__main__'")[0]
-        self._add_imports([*facts.imports, "from pathlib import Path"])
+        self._add_imports([*facts.imports, "import glob as file_patterns", "import os.path"])
         self._parts.append(
             f"\n# the code of {path.name}\n{code}\n\n_Iterator_{name} = RowIterator\n" + _write_row_function(name)
         )
@@ -289,9 +289,9 @@ class MovedCodeFile:
 def _write_row_function(name: str) -> str:
     return (
         f'\ndef {name}(pattern=""):\n    """Yield the rows of the files that match the pattern."""\n'
-        "    folder = Path(__file__).parent\n"
-        "    for path in sorted(folder.glob(pattern)) if pattern else [folder]:\n"
-        f"        yield from _Iterator_{name}(None, str(path))\n"
+        "    full_pattern = os.path.join(os.path.dirname(__file__), pattern)\n"
+        "    for path in sorted(file_patterns.glob(full_pattern, recursive=True)):\n"
+        f"        yield from _Iterator_{name}(None, path)\n"
     )
 
 
@@ -316,5 +316,8 @@ def normalize_indentation(code: str) -> str:
     """Remove the indentation that all lines have, also if the first line has none."""
     lines = code.expandtabs(8).strip("\n").rstrip().split("\n")
     if len(lines) > 1 and lines[0].strip() and not lines[0].startswith(" "):
-        return lines[0] + "\n" + textwrap.dedent("\n".join(lines[1:]))
+        others = textwrap.dedent("\n".join(lines[1:]))
+        if lines[0].rstrip().endswith(":") and not others.lstrip("\n").startswith(" "):
+            others = textwrap.indent(others, "    ")  # all lines are in the block that the first one begins
+        return lines[0] + "\n" + others
     return textwrap.dedent("\n".join(lines))

@@ -277,7 +277,8 @@ class ExpressionTranslator:
         condition = self._translate_condition(node.test)
         first, second = self.translate_node(node.body), self.translate_node(node.orelse)
         kind = second.kind if first.kind in {"null", "any"} else first.kind
-        return TranslatedExpression(f"CASE WHEN {condition} THEN {first.adql} ELSE {second.adql} END", kind)
+        adql = f"CASE WHEN {condition} THEN {write_value(first)} ELSE {write_value(second)} END"
+        return TranslatedExpression(adql, kind)
 
     def _translate_condition(self, node: ast.expr, *, is_negated: bool = False) -> str:
         """Translate a condition, or its opposite: ``NOT`` of an unknown value is unknown, and true in Python."""
@@ -339,6 +340,11 @@ class ExpressionTranslator:
         values = [self.translate_node(value) for value in node.values]
         if isinstance(node.op, ast.Or) and all(value.kind != "boolean" for value in values):
             return TranslatedExpression(f"COALESCE({', '.join(value.adql for value in values)})", values[-1].kind)
+        if isinstance(node.op, ast.And) and values[-1].kind != "boolean":  # `@x and f(@x)`: a missing x stays missing
+            if any(value.kind not in {"any", "string", "time"} for value in values[:-1]):
+                raise UnsupportedExpressionError("the value of `and` has no equivalent")
+            condition = " AND ".join(self._translate_condition(value) for value in node.values[:-1])
+            return TranslatedExpression(f"CASE WHEN {condition} THEN {values[-1].adql} END", values[-1].kind)
         return TranslatedExpression(self._translate_condition(node), "boolean")
 
     def _translate_subscript(self, node: ast.Subscript) -> TranslatedExpression:
@@ -558,6 +564,13 @@ class ExpressionTranslator:
                 raise UnsupportedExpressionError("a format has too few arguments")
             parts += _list_parts(self.translate_node(arguments[number]))
         return build_text_expression(tuple(parts))
+
+
+def write_value(expression: TranslatedExpression) -> str:
+    """Write an expression where a value must be, which a condition is not: it is false for a missing value."""
+    if expression.kind != "boolean" or expression.is_constant or expression.adql.startswith("CASE "):
+        return expression.adql
+    return f"CASE WHEN {expression.adql} THEN TRUE ELSE FALSE END"
 
 
 def split_placeholders(text: str) -> tuple[tuple[bool, str], ...]:

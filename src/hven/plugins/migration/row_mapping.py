@@ -16,6 +16,7 @@ from hven.plugins.migration.python_expressions import (
     UnsupportedExpressionError,
     quote_name,
     quote_text,
+    write_value,
 )
 from hven.plugins.migration.resource_xml import Element, get_raw_text
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from hven.plugins.migration.moved_code import MovedCodeFile
     from hven.plugins.migration.python_macros import MacroValues
 
+NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SIMPLE_PATTERN = re.compile(r"[\w.]+|\"[^\"]*\"|\w+\([^()]*\)|'[^']*'")
+MISSING_VALUE_EXCEPTIONS = {"TypeError", "AttributeError", "KeyError"}  # of code that gets None
 MAX_INLINED_CHARACTERS = 300  # of a variable; longer ones become entries of `let`
 SKIPPED_PROCEDURES = {"procs#printRow", "procs#debug", "procs#fullQuery"}
 META_PROCEDURES = {"siap#setMeta", "siap2#setMeta", "ssap#setMeta", "ssap#setMixcMeta", "ssap#fill-plainlocation"}
@@ -71,6 +74,8 @@ class RowMapper:
     ----------
     columns
         Types of the table's columns by their names; of a standard, the type may be empty.
+    null_literals
+        Texts that mean a missing value, by the names of columns in lower case.
     source
         The source of its rows.
     procedures
@@ -89,6 +94,7 @@ class RowMapper:
         self,
         *,
         columns: Mapping[str, str],
+        null_literals: Mapping[str, str],
         source: ConvertedSource,
         procedures: Mapping[str, Element],
         macros: MacroValues,
@@ -98,6 +104,7 @@ class RowMapper:
     ) -> None:
         self._columns = columns
         self._columns_by_lower = {name.lower(): name for name in columns}
+        self._null_literals = null_literals
         self._source = source
         self._procedures = procedures
         self._macros = macros
@@ -144,17 +151,18 @@ class RowMapper:
 
     def _convert_rules(self, rowmaker: Element) -> None:
         self._convert_ignore_condition(rowmaker)
-        for element in rowmaker.elements:
-            if element.tag == "var":
-                self._convert_variable(element)
-            elif element.tag == "map":
-                self._convert_map(element)
-            elif element.tag == "apply":
-                self._convert_procedure(element)
+        # in this order, whatever that of the document, DaCHS runs them
+        for tag, convert in (
+            ("var", self._convert_variable),
+            ("apply", self._convert_procedure),
+            ("map", self._convert_map),
+        ):
+            for element in rowmaker.list_children(tag):
+                convert(element)
         for pair in re.split(r"[,\n]", rowmaker.get_value("simplemaps")):
             target, separator, name = pair.partition(":")
             if separator:
-                self._set_target(target.strip(), self._resolve_variable(name.strip()), rowmaker)
+                self._set_target(target.strip(), self._resolve_parsed_value(name.strip(), target.strip()), rowmaker)
 
     def _resolve_variable(self, name: str) -> TranslatedExpression:
         value = self._variables.get(name)
@@ -166,6 +174,38 @@ class RowMapper:
             return value
         return TranslatedExpression(f"({value.adql})", value.kind)
 
+    def _resolve_parsed_value(self, name: str, target: str) -> TranslatedExpression:
+        """Resolve a variable that DaCHS parses for a column: a text that is the `nullLiteral` of the column is missing.
+
+        DaCHS compares the value as the grammar yields it, so a number of a binary file differs from each literal.
+        """
+        value = self._resolve_variable(name)
+        literal = self._null_literals.get(target.lower(), "")
+        column_type = self._columns.get(self._columns_by_lower.get(target.lower(), ""), "")
+        is_text = value.kind == "string" or (value.kind == "any" and (self._source.is_text or column_type == "string"))
+        if not literal or not is_text or value.is_constant:
+            return value
+        is_number = column_type.startswith(("int", "float")) and NUMBER_PATTERN.fullmatch(literal)
+        null = (
+            TranslatedExpression(literal, "number")
+            if is_number
+            else TranslatedExpression(quote_text(literal), "string")
+        )
+        return self._set_null(value, null, name, column_type)
+
+    def _set_null(
+        self, value: TranslatedExpression, null: TranslatedExpression, name: str, column_type: str
+    ) -> TranslatedExpression:
+        """Write an expression that is null if it has a given value; the name is that of the variable, if it is one."""
+        adql, kind = value.adql, value.kind
+        if null.kind == "number" and kind in {"any", "string"}:
+            is_whole = column_type.startswith("int") and "." not in null.adql
+            adql, kind = f"CAST({adql} AS {'BIGINT' if is_whole else 'DOUBLE PRECISION'})", "number"
+        elif null.kind == "string" and kind == "any":
+            self._translator.text_names.add(name)
+            adql, kind = f"trim({adql})", "string"
+        return TranslatedExpression(f"nullif({adql}, {null.adql})", kind)
+
     def _translate(self, code: str, element: Element) -> TranslatedExpression | None:
         """Translate Python; if that is not possible, move it into a function."""
         text = self._macros.replace_text_macros(code, self._table_name)
@@ -175,11 +215,17 @@ class RowMapper:
             reason = str(error)
         except (RecursionError, ValueError, IndexError, AttributeError, TypeError):
             reason = "it is written in an unusual way"
-        return self._move_expression(text, element, reason)
+        return self._move_expression(code, element, reason, element.get_value("nullExcs"))
 
-    def _move_expression(self, code: str, element: Element, reason: str) -> TranslatedExpression | None:
+    def _move_expression(
+        self, code: str, element: Element, reason: str, exceptions: str = ""
+    ) -> TranslatedExpression | None:
+        """Move an expression into a function, where some exceptions may mean that the value is missing."""
         name = element.get_value("key", "name", "dest") or "value"
-        body = "@hven_result = (" + code.strip() + ")"
+        body = "@hven_result = (" + self._macros.replace_text_macros(code, self._table_name).strip() + ")"
+        if exceptions:  # sources read empty texts as missing values, which cause other exceptions
+            names = ", ".join(dict.fromkeys([*re.findall(r"[\w.]+", exceptions), "AttributeError", "TypeError"]))
+            body = f"try:\n    {body}\nexcept ({names}):\n    @hven_result = None"
         functions = self._move_code(f"{self._table_name}_{name}", body, element, ["hven_result"], reason=reason)
         return functions.get("hven_result")
 
@@ -211,7 +257,7 @@ class RowMapper:
         for output in outputs or facts.assigned_variables:
             target = element.get_value("key", "name", "dest") if output == "hven_result" else output
             result_type = self._columns.get(self._columns_by_lower.get(target.lower(), ""), "") or "string"
-            if result_type.endswith("]") or result_type in {"point", "polygon", "circle", "moc"}:
+            if result_type in {"point", "polygon", "circle", "moc"}:
                 result_type = "string"
             function = self._code_file.add_value_function(code_name, output, parameters, result_type)
             kind = "string" if result_type == "string" else "number"
@@ -246,12 +292,22 @@ class RowMapper:
     def _convert_map(self, element: Element) -> None:
         target = element.get_value("key", "dest", "name")
         source_name = element.get_value("source", "src")
-        if source_name:
-            value: TranslatedExpression | None = self._resolve_variable(source_name)
-        elif element.text:
-            value = self._translate(element.text, element)
+        value: TranslatedExpression | None
+        if element.text and not source_name:
+            exceptions = element.get_value("nullExcs")
+            if set(re.findall(r"\w+", exceptions)) <= MISSING_VALUE_EXCEPTIONS:  # as do expressions of Hven
+                value = self._translate(element.text, element)
+            else:
+                reason = f"{exceptions} there means that the value is missing"
+                value = self._move_expression(element.text, element, reason, exceptions)
         else:
-            value = self._resolve_variable(target)
+            value = self._resolve_parsed_value(source_name or target, target)
+        null_code = element.get_value("nullExpr")
+        if value is not None and null_code:
+            null = self._translate(null_code, element)
+            if null is not None and null.kind != "null":
+                column_type = self._columns.get(self._columns_by_lower.get(target.lower(), ""), "")
+                value = self._set_null(value, null, source_name or target, column_type)
         if value is not None:
             self._set_target(target, value, element)
 
@@ -437,17 +493,15 @@ class RowMapper:
                 continue
             if variable is not None:
                 element = self._variable_elements[variable]
-                self._set_target(name, self._variables[variable], element)
+                self._set_target(name, self._resolve_parsed_value(variable, name), element)
             elif self._columns[name] and not self._source.has_column(self._source.find_source_name(name)):
                 continue
             elif self._columns[name] or name in self._source.code_words:
                 self._mapping.used_names.add(name)
                 self._mapping.filled_columns.add(lower_name)
-                source_name = self._source.find_source_name(name)
-                if source_name.lower() != lower_name:
-                    self._set_target(
-                        name, TranslatedExpression(quote_name(source_name), "any"), rowmaker or Element("", {}, 0)
-                    )
+                value = self._resolve_parsed_value(name, name)
+                if value.adql.strip('"').lower() != lower_name:
+                    self._set_target(name, value, rowmaker or Element("", {}, 0))
         for name in self._variables:
             if name.lower() in self._columns_by_lower and name.lower() not in self._targets:
                 self._set_target(name, self._variables[name], self._variable_elements[name])
@@ -488,7 +542,7 @@ class RowMapper:
         if template is not None:
             sections.setdefault("text", {})[column] = template
             return
-        adql = expression.adql
+        adql = write_value(expression)
         if adql.strip('"').lower() == target and adql.strip('"') == self._source.find_source_name(adql.strip('"')):
             return
         if self._columns[column] == "string" and expression.kind == "number":
