@@ -154,6 +154,13 @@ def test_many_identifiers_keep_their_order_and_unknown_ones_are_reported(client:
     assert (found[3]["semantics"], found[3]["access_url"]) == ("#this", "")
 
 
+@pytest.mark.parametrize("address", ["/datalink/maps.main", "/soda/sync"])
+def test_an_identifier_with_a_nul_character_is_refused(client: Client, address: str) -> None:
+    answer = client.ask("GET", address, b"TABLE=maps.main&ID=m%001")
+    assert answer.status == 400
+    assert b"ID contains a NUL character (%00)" in answer.body
+
+
 def test_a_form_can_have_thousands_of_identifiers(client: Client) -> None:
     def post_identifiers(many: int, long: int) -> Answer:
         body = "&".join(["RESPONSEFORMAT=csv", "ID=m3", *(f"ID=no{number:0{long}d}" for number in range(many - 2))])

@@ -123,7 +123,10 @@ def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str)
         ("POS=M31", "POS='M31' is not a position"),
         ("POS=1,2;FK4", "POS='1,2;FK4' is not a position"),
         ("POS=1,99", "the latitude 99.0 is not between -90 and 90 degrees"),
-        ("SIZE=x", "SIZE='x' is not a number"),
+        ("POS=1,98", "; write right ascension and declination in degrees (ICRS), such as 83.63,22.01"),
+        ("SIZE=x", "SIZE='x' is not a number; write decimal degrees such as 83.633"),
+        ("SPECRP=2000/", "SPECRP='2000/' is not a number; write a number such as 83.633"),
+        ("TARGETNAME=a\0", "TARGETNAME contains a NUL character (%00); remove the character"),
         (
             "BAND=red",
             "BAND='red' is not a range of wavelengths; write a range in metres, such as 4e-7/7e-7, or one of radio",

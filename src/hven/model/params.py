@@ -137,9 +137,9 @@ class RequestParams:
         Raises
         ------
         ParamError
-            It came more than once with different values.
+            It came more than once with different values, or contains a NUL character.
         """
-        values = self.values.get(name, ())
+        values = self.read_all(name)
         if len(values) < 2:
             first_value = values[0] if values else None
             return first_value or default
@@ -185,11 +185,26 @@ class RequestParams:
         -------
         values
             The values in the order of the request; empty if it is absent.
+
+        Raises
+        ------
+        ParamError
+            A value contains a NUL character, which no text in a query can contain. The parser of ADQL itself says where
+            in QUERY it is.
         """
-        return self.values.get(name, ())
+        values = self.values.get(name, ())
+        if name != "QUERY" and any("\0" in value for value in values):
+            raise ParamError(f"{name} contains a NUL character (%00)", name=name, remedy="remove the character")
+        return values
 
     def read_number(
-        self, name: str, *, minimum: float | None = None, maximum: float | None = None, period: float | None = None
+        self,
+        name: str,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        period: float | None = None,
+        unit: str | None = None,
     ) -> float | None:
         """Parse a parameter as a number (DALI 1.1, 3.3.1).
 
@@ -201,6 +216,8 @@ class RequestParams:
             Inclusive bounds in the unit of the parameter; None: no bound.
         period
             As of `Param`, in the unit of the parameter.
+        unit
+            Unit of the parameter, for the message.
 
         Returns
         -------
@@ -218,7 +235,8 @@ class RequestParams:
         is_special = text.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}
         if not is_special and not _NUMBER_PATTERN.fullmatch(text):
             message = f"{name}={text!r} is not a number"
-            raise ParamError(message, name=name, remedy="write decimal degrees such as 83.633")
+            quantity = {None: "a number", "deg": "decimal degrees"}.get(unit, f"a number in {unit}")
+            raise ParamError(message, name=name, remedy=f"write {quantity} such as 83.633")
         value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)

@@ -216,7 +216,9 @@ def parse_value(params: RequestParams, param: Param) -> Any:
             minimum = int(param.minimum)
         parsed_value = params.read_integer(name, minimum=minimum, maximum=param.maximum)
     elif param.type.is_numeric and not param.type.is_array:
-        parsed_value = params.read_number(name, minimum=param.minimum, maximum=param.maximum, period=param.period)
+        parsed_value = params.read_number(
+            name, minimum=param.minimum, maximum=param.maximum, period=param.period, unit=param.unit
+        )
     else:
         text = params.read_one(name)
         if text is None:

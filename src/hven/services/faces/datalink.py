@@ -55,7 +55,7 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
             raise NotFoundError(message, remedy="query the table with TAP")
         base_url = services.get_base_url(request, site.settings)
         row_limit = params.read_integer("MAXREC")
-        row_identifiers = params.values.get("ID", ())
+        row_identifiers = params.read_all("ID")
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
             return datalinks.list_row_links(

@@ -229,12 +229,15 @@ def _write_position_condition(pos: str, size: float | None) -> str:
     """Write the condition that spectra touch the circle of POS and SIZE."""
     position, _, frame = pos.partition(";")
     coordinates = position.replace(",", " ").split()
+    remedy = "write right ascension and declination in degrees (ICRS), such as 83.63,22.01"
     if len(coordinates) != 2 or frame.strip().upper() not in {"", "ICRS"}:
-        remedy = "write right ascension and declination in degrees (ICRS), such as 83.63,22.01"
         raise ParamError(f"POS={pos!r:.60} is not a position", name="POS", remedy=remedy)
     lon, lat = coordinates
     diameter = DEFAULT_DIAMETER_DEGREES if size is None else size
-    return write_region_condition(f"CIRCLE {lon} {lat} {min(diameter / 2, 180.0)!r}")
+    try:
+        return write_region_condition(f"CIRCLE {lon} {lat} {min(diameter / 2, 180.0)!r}")
+    except ParamError as error:  # its remedy is a circle, which SSA does not accept
+        raise ParamError(error.message, name="POS", remedy=remedy) from error
 
 
 def _adapt_columns_to_ssa(columns: Sequence[Column]) -> tuple[Column, ...]:
