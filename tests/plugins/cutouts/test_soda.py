@@ -99,6 +99,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     lines = [f"{name},data/{file},open" for name, file in FILES.items()] + [
         "locked,data/locked.fits,anna",
         "lost,data/never.fits,open",
+        "blank,,open",
         "odd/ü?x,data/cube.fits,open",
     ]
     (folder / "rows.csv").write_text("obs_id,file,owner\n" + "\n".join(lines) + "\n")
@@ -210,6 +211,7 @@ def test_an_empty_cut_returns_no_content(client: Client, params: dict[str, str])
         ({"ID": "none"}, 404, "UsageError: no row"),
         ({"ID": "../../etc/passwd"}, 404, "UsageError: no row"),
         ({"ID": "lost"}, 404, "UsageError"),
+        ({"ID": "blank"}, 404, "UsageError: the row blank has no file from which parts can be cut out"),
         ({"ID": "gone"}, 503, "ServiceUnavailable: the file data/gone.fits is missing at the moment"),
         ({"ID": "text"}, 400, "UsageError: Hven cannot read the format of notes.txt"),
         ({"ID": "empty"}, 400, "UsageError: empty.fits is empty"),

@@ -218,7 +218,9 @@ def find_original_file_and_log_access(
     ForbiddenError, UnauthenticatedError, StorageUnavailableError, GoneError
         As for the file itself.
     """
-    error: HvenError = NotFoundError(format_message("no row has the identifier {ident}", row_identifier[:100]))
+    error: HvenError = NotFoundError(
+        format_message("the row {ident} has no file from which parts can be cut out", row_identifier[:100])
+    )
     for table in _find_row_tables(context, principal, row_identifier, table_name):
         no_file_error = NotFoundError(
             format_message("the rows of {table} have no files from which parts can be cut out", table.qualified_name),
