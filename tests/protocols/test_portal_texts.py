@@ -33,6 +33,16 @@ def test_no_text_lacks_a_translation(language: str) -> None:
     assert scripts - set(load_page_translations(language, "browser")) == set(), "texts of scripts"
 
 
+@pytest.mark.parametrize("language", list_languages()[1:])
+def test_names_of_ways_to_query_and_of_checks_have_translations(language: str) -> None:
+    code = [path for path in (ROOT / "src" / "hven").rglob("*.py") if "plugins" not in path.parts]
+    code += [path for directory in list_package_directories() for path in directory.rglob("*.py")]
+    call = re.compile(rf"(?:UsageExample\(\s*title=|_build_check_result\(\s*){WORD}")
+    names = {name for path in code for name in call.findall(path.read_text(encoding="utf-8"))}
+    assert len(names) > 20
+    assert names - set(load_page_translations(language)) == set()
+
+
 @pytest.mark.parametrize("section", ["pages", "browser"])
 @pytest.mark.parametrize("language", list_languages()[1:])
 def test_holes_are_the_same(language: str, section: str) -> None:

@@ -11,7 +11,7 @@ from hven.descriptor._name_resolution import with_place
 from hven.descriptor._table_access import read_access_policy
 from hven.model import plugins
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
-from hven.model.table import FILES_UTYPE, Column, Table
+from hven.model.table import FILES_UTYPE, Column, Table, build_localized_text
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:
@@ -82,8 +82,13 @@ def build_files_table(
         schema=collection_context.schema,
         name=FILES_TABLE_NAME,
         columns=columns,
-        title="Files",
-        description="The files of this collection, with their sizes and checksums.",
+        title=build_localized_text({"en": "Files", "fr": "Fichiers"}),
+        description=build_localized_text(
+            {
+                "en": "The files of this collection, with their sizes and checksums.",
+                "fr": "Les fichiers de cette collection, avec leurs tailles et leurs sommes de contrôle.",
+            }
+        ),
         utype=FILES_UTYPE,
         primary=("path",),
         access=access,

@@ -8,7 +8,7 @@ import numpy as np
 
 from hven import adql
 from hven.adql.syntax_tree import TableRef, walk_tree
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, format_message
 from hven.model.resource import ExampleQuery
 from hven.model.sky import Moc, healpix
 from hven.site._published_state import ROW_FILTER_MARK
@@ -77,9 +77,9 @@ def list_example_queries(
 
 
 _TAP_SCHEMA_EXAMPLE = ExampleQuery(
-    name="The tables of this service",
+    name=format_message("The tables of this service"),
     query="SELECT schema_name, table_name, description FROM TAP_SCHEMA.tables ORDER BY schema_name, table_name",
-    description="TAP_SCHEMA describes all tables and columns: names, units, UCDs.",
+    description=format_message("TAP_SCHEMA describes all tables and columns: names, units, UCDs."),
     tables=("TAP_SCHEMA.tables",),
 )
 
@@ -115,7 +115,7 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     title = table.title or table.qualified_name
     name = adql.quote_table_name(table)
     first_look = ExampleQuery(
-        name=f"{title}: a first look",
+        name=format_message("{title}: a first look", title),
         query=f"SELECT TOP 10 {columns} FROM {name}",
         description=table.description,
         tables=(name,),
@@ -129,9 +129,9 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     point = f"POINT({system}, {lon}, {lat})"
     circle = f"CIRCLE({system}, {center_lon:.3f}, {center_lat:.3f}, {radius:.3g})"
     around_position = ExampleQuery(
-        name=f"{title}: around a position",
+        name=format_message("{title}: around a position", title),
         query=f"SELECT TOP 100 {columns} FROM {name} WHERE 1 = CONTAINS({point}, {circle})",
-        description=f"The rows within {radius:.3g} degrees of a position in the covered area.",
+        description=format_message("The rows within {radius:.3g} degrees of a position in the covered area.", radius),
         tables=(name,),
     )
     return [first_look, around_position]

@@ -277,6 +277,7 @@ FACE = ServiceFace(
     name="previews",
     title="Previews",
     description="Pictures of the contents of files.",
+    texts={"fr": {"Previews": "Aperçus"}},
     applies=lambda table: any(collection_files.list_row_file_templates(table)),
     missing_requirement="files that can be drawn",
     build_links=_build_preview_links,

@@ -197,8 +197,13 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
     example_queries = site_package.list_example_queries(
         page_context.published_state, page_context.principal, page_context.context.policies
     )
+    translate = page_context.translator
     examples = [
-        {"name": example.name, "query": example.query, "description": example.description or ""}
+        {
+            "name": translate(example.name),
+            "query": example.query,
+            "description": translate(example.description or ""),
+        }
         for example in example_queries
     ]
     schemas = []

@@ -246,6 +246,7 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
 FACE = ServiceFace(
     name=SERVICE_NAME,
     title="STAC",
+    texts={"fr": {"STAC in Python": "STAC en Python"}},
     description="Items of planetary and sky data for STAC and OGC API Features clients.",
     applies=lambda table: find_item_table(table) is not None,
     is_selectable=True,

@@ -357,8 +357,13 @@ def _build_collection_page(description: CollectionDescription, page_context: Pag
     example_queries = site_package.list_example_queries(
         page_context.published_state, page_context.principal, page_context.context.policies, description.name
     )
+    translate = page_context.translator
     examples = [
-        {"name": example.name, "query": example.query, "description": example.description or ""}
+        {
+            "name": translate(example.name),
+            "query": example.query,
+            "description": translate(example.description or ""),
+        }
         for example in example_queries
     ]
     timing = build_recurrence(resource)
