@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import os
 import re
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from hven.descriptor.api.yaml_text import replace_file
 from hven.model import plugins
 from plugin_needs import require_verb
 from process_runner import HVEN_COMMAND, run_hven
@@ -305,6 +307,39 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
         3,
         "hven: the output cannot be written: no space left on device; make space on the disk\n",
     )
+
+
+def test_a_disk_that_is_full_gets_no_half_of_a_file(site: Path) -> None:
+    require_verb("new")
+    (site / "wide.csv").write_text(",".join(f"column_{n}" for n in range(99)) + "\n" + ",".join(["1"] * 99) + "\n")
+    done = run_with_file_limit(1, "new", "wide", "--from", site / "wide.csv", "--site", site)
+    assert (done.returncode, done.stdout) == (3, "")
+    descriptor = site.resolve() / "collections" / "wide" / "wide.yaml"
+    assert done.stderr == f"hven: {descriptor} cannot be written: file too large; make space on the disk\n"
+    assert not descriptor.parent.exists()
+    run_hven("new", "wide", "--from", site / "wide.csv", "--site", site)
+
+    done = run_with_file_limit(0, "init", site.parent / "other")
+    assert (done.returncode, (site.parent / "other" / "hven.toml").exists()) == (1, False)
+    run_hven("init", site.parent / "other")
+
+    descriptor = descriptor.with_name("link.yaml")
+    (site / "kept.yaml").write_text("collection: wide\n" + "# a comment\n" * 100)
+    (site / "kept.yaml").chmod(0o640)
+    descriptor.symlink_to(site / "kept.yaml")
+    old_text = descriptor.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            replace_file(descriptor, f"doi: 10.5072/wide\n{old_text}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert descriptor.read_text() == old_text
+    replace_file(descriptor, f"doi: 10.5072/wide\n{old_text}")
+    assert (site / "kept.yaml").read_text() == f"doi: 10.5072/wide\n{old_text}"
+    assert (descriptor.is_symlink(), descriptor.stat().st_mode & 0o777) == (True, 0o640)
+    assert not list(site.rglob("*.part"))
 
 
 SLOW = """\

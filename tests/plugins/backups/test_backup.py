@@ -293,6 +293,8 @@ def test_what_is_there_is_not_touched(backed_up_site: Path, archive: Path, tmp_p
         write_backup(site, archive)
     assert "cannot be read" in run_hven("restore", tmp_path / "nothing.tar", tmp_path / "again", expected_code=1).stderr
     assert "is intact; it contains the site Uraniborg" in run_hven("restore", archive, "--check").stdout
+    header = json.loads(run_hven("restore", archive, "--check", "--json").stdout)
+    assert (header["site"], header["data"]) == ("Uraniborg", True)
     assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
 
 

@@ -137,7 +137,7 @@ def _report_system_error(error: OSError) -> int:
     """Report an error of the operating system in one sentence, and return the exit code."""
     reason = error.strerror or str(error)
     if error.errno in STORAGE_ERRNOS:
-        _print_message(f"the output cannot be written: {reason.lower()}; make space on the disk")
+        _print_message(f"{error.filename or 'the output'} cannot be written: {reason.lower()}; make space on the disk")
         return 3
     if error.filename is None:
         return _report_internal_error(error)

@@ -1,4 +1,4 @@
-"""Write values of descriptors as YAML."""
+"""Write values of descriptors as YAML, and whole files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from hven.descriptor._yaml_text import (
     format_yaml_flow_value,
     format_yaml_folded_text,
     format_yaml_scalar,
+    replace_file,
 )
 
-__all__ = ["format_yaml_comment", "format_yaml_flow_value", "format_yaml_folded_text", "format_yaml_scalar"]
+__all__ = [
+    "format_yaml_comment",
+    "format_yaml_flow_value",
+    "format_yaml_folded_text",
+    "format_yaml_scalar",
+    "replace_file",
+]

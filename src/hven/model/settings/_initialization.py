@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hven.model.errors import UserError
@@ -108,6 +109,8 @@ def create_site_directory(
         if not ignore.exists():
             ignore.write_text("var/\nsecrets.toml\n", encoding="utf-8")
     except OSError as error:
+        with suppress(OSError):
+            file.unlink()  # the disk is full, and its text may be cut off
         message = f"cannot create a site in {directory}: {error.strerror}"
         raise UserError(message) from error
     load_settings(directory, {})

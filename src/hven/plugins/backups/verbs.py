@@ -58,6 +58,9 @@ def restore(
     """Restore a site from a backup."""
     if check_only:
         archive_facts = restoration.verify_archive(file)
+        if as_json:
+            print_json(archive_facts)
+            return
         rows_text = "with rows" if archive_facts["data"] else "without rows"
         print(
             f"{file} is intact; it contains the site {archive_facts['site']} as of {archive_facts['made']} "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.column_names import REGULAR_IDENTIFIER_PATTERN
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
+from hven.descriptor.api.yaml_text import replace_file
 from hven.model import plugins
 from hven.model.errors import ConflictError, UsageError, UserError
 from hven.plugins.drafts import paper_drafts, table_descriptions
@@ -111,7 +112,7 @@ def create_descriptor(
             text = draft
         else:
             text = write_checked_draft(draft, path, settings)
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text)
     except BaseException:
         if creates_directory and not any(directory.iterdir()):
             directory.rmdir()
@@ -184,7 +185,7 @@ def create_descriptor_for_paper(
         path = create_descriptor(settings, name, str(table), **create_options)
         draft_text = path.read_text("utf-8")
         text = paper_drafts.add_paper_metadata(draft_text, papers, files, table, licence)
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text)
     except BaseException:
         if creates_directory:
             shutil.rmtree(directory, ignore_errors=True)

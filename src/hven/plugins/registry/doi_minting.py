@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
+from hven.descriptor.api.yaml_text import replace_file
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -554,7 +555,7 @@ def write_doi_to_descriptor(path: Path, doi: str) -> bool:
             line_end = "\n"
         lines[line_number] = lines[line_number].rstrip("\r\n") + line_end
         lines.insert(line_number + 1, f"doi: {doi}{line_end}")
-        path.write_bytes("".join(lines).encode())
+        replace_file(path, "".join(lines))
     except (OSError, UnicodeDecodeError):
         return False
     return True

@@ -14,6 +14,7 @@ import typer
 
 from hven.app.api import format_command, print_json
 from hven.app.remote_query import run_remote_query
+from hven.descriptor.api.yaml_text import replace_file
 from hven.model import settings as site_settings
 from hven.model.errors import UsageError, UserError
 from hven.plugins.registry import registry_validation
@@ -110,11 +111,11 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
             answers |= _split_prompt_answer(answer, keys, missing_keys)
     file = settings.directory / site_settings.SETTINGS_FILE
     old_content = file.read_bytes()
-    file.write_bytes(update_settings_text(old_content.decode(), answers).encode())
+    replace_file(file, update_settings_text(old_content.decode(), answers))
     try:
         new_settings = site_settings.load_settings(settings.directory)
     except UserError:
-        file.write_bytes(old_content)
+        replace_file(file, old_content.decode())
         raise
     still_missing = registry_validation.list_missing_settings(new_settings)
     if still_missing:
