@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import re
@@ -340,6 +341,20 @@ def test_a_disk_that_is_full_gets_no_half_of_a_file(site: Path) -> None:
     assert (site / "kept.yaml").read_text() == f"doi: 10.5072/wide\n{old_text}"
     assert (descriptor.is_symlink(), descriptor.stat().st_mode & 0o777) == (True, 0o640)
     assert not list(site.rglob("*.part"))
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers mount single files, such as hven.toml, which nothing can replace."""
+    (tmp_path / "hven.toml").write_text("old")
+
+    def refuse(path: Path, _: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    replace_file(tmp_path / "hven.toml", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("hven.toml", "new")]
 
 
 SLOW = """\

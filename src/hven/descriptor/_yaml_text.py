@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+# the directory may be closed to this account, or the file may be mounted by itself, as containers do
+REPLACEMENT_ERRNOS = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS}
 _PLAIN_SCALAR_PATTERN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
 _RESERVED_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
 MAX_COMMENT_CHARACTERS = 600
@@ -162,7 +165,11 @@ def replace_file(path: Path, text: str) -> None:
             partial_path.chmod(status.st_mode & 0o7777)
         partial_path.replace(path)
     except OSError as error:
+        if error.errno in REPLACEMENT_ERRNOS and path.exists():
+            path.write_bytes(text.encode())
+            return
         error.filename = str(path)
         raise
     finally:
-        partial_path.unlink(missing_ok=True)
+        with suppress(OSError):  # it has become the file, or was never there
+            partial_path.unlink()
