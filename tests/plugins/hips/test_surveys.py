@@ -206,6 +206,7 @@ def test_a_survey_is_listed_and_documented(client: Client) -> None:
     ):
         assert f"{line}\n" in record + "\n"
     assert client.get(f"{AT}/properties").text.strip() in record
+    assert client.get(AT).text == client.get(f"{AT}/properties").text
     tile = client.get(f"{AT}/Norder3/Allsky.png")
     again = client.ask("GET", f"{AT}/Norder3/Allsky.png", headers={"if-none-match": tile.headers["etag"]})
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")

@@ -131,7 +131,8 @@ def build_hips_list_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, body.encode(), headers)
 
     async def answer_survey_file(request: Request) -> Response:
-        name, survey_name, file_path = (request.path_params[part] for part in ("name", "hips", "path"))
+        name, survey_name = request.path_params["name"], request.path_params["hips"]
+        file_path = request.path_params.get("path", PROPERTIES_FILE)  # the address itself shows the properties
 
         def find_survey() -> tuple[surveys.HipsSurvey, bool]:
             survey = surveys.find_hips_survey(context.site.settings, name, survey_name)
@@ -169,6 +170,7 @@ def build_hips_list_routes(context: ServiceContext) -> Sequence[Route]:
 
     return [
         create_route("/hipslist", answer_list),
+        create_route("/collections/{name}/hips/{hips}", answer_survey_file),
         create_route("/collections/{name}/hips/{hips}/{path:path}", answer_survey_file),
     ]
 
