@@ -78,3 +78,16 @@ def test_an_empty_password_does_not_remove_the_old_one(
     provider = LocalIdentityProvider(store, settings)
     assert provider.verify_credentials("anna", "four words are enough").name == "anna"
     store.close()
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "367", "nan"])
+def test_the_days_of_a_token_have_two_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str], days: str) -> None:
+    site = str(tmp_path / "site")
+    create_site_directory(tmp_path / "site")
+    assert main(["user", "add", "anna", "--site", site]) == 0
+    capsys.readouterr()
+    assert main(["token", "add", "anna", f"--days={days}", "--site", site]) == 1
+    assert capsys.readouterr().err == (
+        f"hven: a token can be valid for up to 366 days, not {days}; choose a number of days above 0 and within this "
+        "limit\n"
+    )

@@ -182,6 +182,12 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
             "project", "add-member", "hesiod", "bob", "--role", "curater", "--site", tmp_path, expected_code=2
         )
         assert "there is no role 'curater'; did you mean 'curator'?" in wrong.stderr
+        unknown = run_hven("project", "add-member", "hesiod", "anan", "--site", tmp_path).stdout
+        assert unknown.splitlines() == [
+            "warning: there is no account anan: did you mean 'anna'?",
+            "anan has the role reader in hesiod",
+        ]
+        run_hven("project", "remove-member", "hesiod", "anan", "--site", tmp_path)
         listed = json.loads(run_hven("project", "list", "--json", "--site", tmp_path).stdout)
         assert [(one["project"], one["listed"], one["members"], one["asked"]) for one in listed] == [
             ("hesiod", True, 1, 0)

@@ -79,6 +79,7 @@ def test_exported_reports_omit_private_collections(site_directory: Path) -> None
     [
         (("stras",), 1, "stars"),
         (("--from", "2026-13"), 1, "is not a month"),
+        (("--to", "report.csv"), 1, "'report.csv' is not a month"),
         (("--from", "2026-05", "--to", "2026-04"), 1, "is after"),
         (("--format", "xls"), 2, "there is no format 'xls'"),
         (("--by", "weather"), 2, "set --by to one of collection, table"),

@@ -88,6 +88,10 @@ def add_member(
             site.store.grants.revoke_grant(request.id, actor="owner")
         site.store.grants.add_grant("member", subject=account, object=project_name, role=role, actor="owner")
         row = _member_to_json(account, _list_member_grants(site, project_name)[account])
+        known_accounts = [name for name, _ in site.store.users.list_accounts()]
+    if account not in known_accounts:
+        remedy = suggest_spelling(account, known_accounts) or "create it, or check the name"
+        print(f"warning: there is no account {account}: {remedy}")
     remark = f"; {row['told']}" if row["told"] else ""
     print(f"{account} has the role {row['role']} in {project_name}{remark}")
 

@@ -158,7 +158,7 @@ def read_usage_report(
     current_month = f"{report_date:%Y-%m}"
     first = first_month or f"{(last_month or current_month)[:4]}-01"
     last = last_month or current_month
-    for name, month_text in {"from": first, "to": last}.items():
+    for name, month_text in {"to": last, "from": first}.items():  # the default of the first depends on the last
         if not MONTH_PATTERN.fullmatch(month_text):
             raise ParamError(
                 f"{month_text[:40]!r} is not a month", name=name, remedy="write a year and a month, such as 2026-03"

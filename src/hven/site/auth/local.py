@@ -270,8 +270,8 @@ def create_personal_token(
     if scope not in TOKEN_SCOPE_GROUPS:
         raise UserError(f"there is no token scope {scope!r:.40}", remedy="use `read` or `all`")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
-        message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
-        raise UserError(message, remedy="choose a shorter time, and create a new token when this one expires")
+        message = f"a token can be valid for up to {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
+        raise UserError(message, remedy="choose a number of days above 0 and within this limit")
     if not store.users.has_account(account):
         raise NotFoundError(f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
