@@ -90,7 +90,9 @@ def add_member(
         row = _member_to_json(account, _list_member_grants(site, project_name)[account])
         known_accounts = [name for name, _ in site.store.users.list_accounts()]
     if account not in known_accounts:
-        remedy = suggest_spelling(account, known_accounts) or "create it, or check the name"
+        remedy = suggest_spelling(account, known_accounts)
+        if not remedy:
+            remedy = "check the name, or create it; a log-in at an institute creates it as well"
         print(f"warning: there is no account {account}: {remedy}")
     remark = f"; {row['told']}" if row["told"] else ""
     print(f"{account} has the role {row['role']} in {project_name}{remark}")
