@@ -66,6 +66,7 @@ FAULTS = [
     ("time_min", "1721058", "epn.epoch: time_min", "warning"),
     ("c1max", "-10", "epn.longitude: c1max", "error"),
     ("c1max", "361", "epn.longitude: c1max", "error"),
+    ("c1min", "20", "epn.all_longitudes", "warning"),
     ("c2max", "95", "epn.latitude: c2max", "error"),
     ("c2min", "6", "epn.order_c: c2min, c2max", "error"),
     ("local_time_max", "25", "epn.local_time: local_time_max", "error"),
