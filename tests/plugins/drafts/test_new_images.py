@@ -17,6 +17,7 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.ingest._rejects_file import format_value_for_message
 from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import SourceError
 from hven.model.settings import Settings
 from hven.plugins.drafts.drafting import create_descriptor
 from hven.site import Site
@@ -136,3 +137,26 @@ def test_a_structure_is_no_value_of_a_message(tmp_path):
     assert format_value_for_message({"fault": 0, "number": 0, "pixels": 12, "region": []}) == "a region of 12 pixels"
     assert format_value_for_message([{"a": 1}]) == '[{"a":1}]'
     assert format_value_for_message("plain") == "plain"
+
+
+def test_images_with_a_small_table_beside_them(tmp_path):
+    """A draft of the table names the image, and --table 0 makes a row for each image."""
+    (tmp_path / "collections").mkdir()
+    (tmp_path / "hven.toml").write_text("")
+    write_images(tmp_path / "images", SKY[:1])
+    path = tmp_path / "images" / "i1.fits"
+    with fits.open(path, mode="append") as file:
+        file.append(fits.BinTableHDU.from_columns([fits.Column("xi", "D", array=[1.0, 2.0])], name="er.mask"))
+    settings = Settings(directory=tmp_path)
+    text = create_descriptor(settings, "a", str(path)).read_text()
+    assert "# the file has an image, too: --table 0 makes a row for each image, from its header" in text
+    text = create_descriptor(settings, "b", str(path), table="0").read_text()
+    table = yaml.safe_load(text)["tables"]["main"]
+    assert (table["source"]["mode"], table["source"]["hdu"], table["map"]["s_region"]) == (
+        "header",
+        0,
+        "wcs_footprint()",
+    )
+    with pytest.raises(SourceError, match="no table in HDU 9") as info:
+        create_descriptor(settings, "c", str(path), table="9")
+    assert "1 ER.MASK" in info.value.remedy

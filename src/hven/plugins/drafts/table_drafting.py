@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -250,6 +251,10 @@ class TableDrafter:
         if self._is_live:  # its rows are looked at, though they will not be copied
             self._module = plugins.load_plugin("sources", self._copying_kind)
         self._source, self._options = self._open_source()
+        if self._kind == "fits" and not {"mode", "hdu"} & self._options.keys():
+            header_options = {**self._options, "mode": "header"}
+            if _has_image(self._module, header_options, self._context):
+                self._notes.append("the file has an image, too: --table 0 makes a row for each image, from its header")
         self._keep_chain_codes_as_text()
         if isinstance(self._source, GuessedOptionsSource):
             guessed_options = self._source.list_guessed_options()
@@ -493,11 +498,13 @@ def _open_source(
             message = f"source of kind {kind}: {option_path}: {first_error['msg']}"
         raise UserError(message) from error
     except SourceError as error:
-        if kind == "fits" and not {"mode", "hdu"} & options.keys() and "no table" in error.message:
+        if kind == "fits" and "mode" not in options and "no table" in error.message:
             header_options = {**options, "mode": "header"}
-            if not _has_primary_image(module, header_options, context):  # its header says little
+            has_image = _has_image(module, header_options, context)
+            if not has_image and "hdu" not in options:  # the header of the primary HDU says little
                 header_options["hdu"] = [0, 1]
-            return _open_source(module, kind, header_options, context)
+            if has_image or "hdu" not in options:
+                return _open_source(module, kind, header_options, context)
         if kind == "csv" and "encoding" not in options:
             if "is not UTF-8" in error.message:
                 return _open_source(module, kind, {**options, "encoding": "latin-1"}, context)
@@ -508,12 +515,13 @@ def _open_source(
     return source, options
 
 
-def _has_primary_image(module: Any, header_options: dict[str, Any], context: SourceContext) -> bool:
-    """Return whether the primary HDU of the first FITS file has an image: those of extensions are often alone."""
+def _has_image(module: Any, header_options: dict[str, Any], context: SourceContext) -> bool:
+    """Return whether the primary HDU of the first FITS file, or the chosen one, has an image."""
     options = module.Options.model_validate({**header_options, "cards": ["NAXIS"]})
-    for batch in module.open(options, context).read_batches(["NAXIS"], 1):
-        return bool(batch.column(0)[0].as_py())
-    return True
+    with suppress(SourceError):
+        for batch in module.open(options, context).read_batches(["NAXIS"], 1):
+            return bool(batch.column(0)[0].as_py())
+    return "hdu" not in header_options  # if an HDU is chosen, the error about tables names those of the file
 
 
 def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | None) -> list[str]:
