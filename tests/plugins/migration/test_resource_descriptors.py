@@ -133,9 +133,9 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
             site, "SELECT obs_publisher_did, s_ra, dataproduct_type, access_estsize FROM ivoa.obscore"
         )
     assert row["imageTitle"] == "Plate P1"
-    assert row["accref"].endswith("plates/raw/p1.fits")  # type: ignore[attr-defined]
+    assert row["accref"] == "plates/raw/p1.fits", "as in DaCHS, the path below its directory of inputs"
     assert observation["obs_publisher_did"] == f"ivo://example.org/~?{row['accref']}"
-    assert observation["s_ra"] == 40.0
+    assert observation["s_ra"] == pytest.approx(40.0)
     assert observation["access_estsize"] == 6, "kbyte, and accsize is in bytes"
     assert observation["dataproduct_type"] == "image"
     assert row["owner"] == "observers"
@@ -146,6 +146,65 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     report = site_files.read_report("plates")
     assert "apply siap#getBandFromFilter has no equivalent" in report
     assert '[[alias]]\npath = "/plates/q/images/siap.xml"\nto = "/sia/plates.plates"' in report
+
+
+def test_images_keep_what_obscore_is_told_of_them(settings: Settings) -> None:
+    folder = settings.directory / "inputs/sky"
+    folder.mkdir()
+    header = fits.Header({"OBJECT": "M 31", "DATE-OBS": "2020-01-02", "EXPTIME": 86.4, "CTYPE1": "RA---TAN"})
+    header.update({"CTYPE2": "DEC--TAN", "CRPIX1": 1.0, "CRPIX2": 1.0, "CRVAL1": 40.0, "CRVAL2": 10.0})
+    header.update({"CDELT1": -0.1, "CDELT2": 0.1})
+    fits.PrimaryHDU([[1, 2, 3], [4, 5, 6], [7, 8, 9]], header).writeto(folder / "a.fits")
+    (folder / "q.rd").write_text(
+        "<resource schema='sky'><meta name='rights' rightsURI='https://spdx.org/licenses/CC0-1.0.html'>Free</meta>"
+        "<table id='main' onDisk='True' mixin='//siap#pgs'><mixin targetName='object' "
+        "expTime='exptime' tMax='dateObs+exptime/86400.' oUCD=\"'phot.count'\" emMin='bandwidth(x)'>"
+        "//obscore#publishSIAP</mixin><column name='object' type='text'/>"
+        "<column name='exptime' unit='s' type='double precision'/></table>"
+        "<data id='i'><sources>a.fits</sources><fitsProdGrammar><rowfilter procDef='//products#define'>"
+        "<bind key='table'>'sky.main'</bind><bind key='embargo'>row.get('DATE_OBS', '2000-01-01')</bind></rowfilter>"
+        "</fitsProdGrammar><make table='main'><rowmaker><simplemaps>object:OBJECT, exptime:EXPTIME</simplemaps>"
+        "<apply procDef='//siap#computePGS'/><apply procDef='//siap#setMeta'>"
+        "<bind key='dateObs'>parseTimestamp(@DATE_OBS, '%Y-%m-%d')</bind></apply></rowmaker></make></data></resource>"
+    )
+    site_files = convert(settings, "sky", folder / "q.rd")
+    assert site_files.list_errors("sky") == []
+    assert site_files.load_descriptor("sky")["licence"] == "CC0-1.0"
+    assert "emMin='bandwidth(x)' is SQL: write it as em_min under `obscore`" in site_files.read_report("sky")
+    with Site(settings) as site:
+        ingest_collection(site, "sky")
+        (row,) = read_rows(site, "SELECT * FROM sky.main")
+        (observation,) = read_rows(
+            site, "SELECT target_name, t_exptime, t_min, t_max, o_ucd, s_ra, s_dec FROM ivoa.obscore"
+        )
+    assert str(row["embargo"])[:10] == "2020-01-03"
+    assert observation.pop("s_ra") == pytest.approx(39.9, abs=0.01), "the centre of the image, not its first pixel"
+    assert observation.pop("s_dec") == pytest.approx(10.1, abs=0.01)
+    assert observation.pop("t_max") == pytest.approx(58850.001)
+    assert observation == {"target_name": "M 31", "t_exptime": 86.4, "t_min": 58850.0, "o_ucd": "phot.count"}
+
+
+def test_spectra_keep_position_units_and_date(settings: Settings) -> None:
+    folder = settings.directory / "inputs/sky"
+    folder.mkdir()
+    header = fits.Header({"OBJECT": "Vega", "DATE-OBS": "2020-01-02T12:00:00", "RA": 279.25, "DEC": 38.75})
+    fits.PrimaryHDU([1, 2, 3], header).writeto(folder / "a.fits")
+    (folder / "q.rd").write_text(
+        "<resource schema='sky'><table id='main' onDisk='True'><mixin fluxUnit='Jy' spectralUnit='Angstrom' "
+        "spectralUCD='em.wl'>//ssap#hcd</mixin></table><data id='i'><sources>a.fits</sources><fitsProdGrammar/>"
+        "<make table='main'><rowmaker><apply procDef='//ssap#setMeta'><bind key='dateObs'>@DATE_OBS</bind>"
+        "<bind key='targname'>@OBJECT</bind><bind key='alpha'>@RA</bind><bind key='delta'>@DEC</bind>"
+        "<bind key='pubDID'>\\standardPubDID</bind></apply></rowmaker></make></data></resource>"
+    )
+    site_files = convert(settings, "sky", folder / "q.rd")
+    assert site_files.list_errors("sky") == []
+    with Site(settings) as site:
+        ingest_collection(site, "sky")
+        (row,) = read_rows(site, "SELECT * FROM sky.main")
+    assert (row["ssa_fluxunit"], row["ssa_spectralunit"], row["ssa_spectralucd"]) == ("Jy", "Angstrom", "em.wl")
+    assert row["ssa_location"] == [279.25, 38.75]
+    assert row["ssa_dateObs"] == 58850.5
+    assert row["ssa_pubDID"] == "ivo://example.org/~?sky/a.fits"
 
 
 def test_delimited_names_of_columns_have_no_prefix(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSou
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
 from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
 from hven.plugins.migration.moved_code import MovedCodeFile
-from hven.plugins.migration.observation_conversion import build_obscore_keys
+from hven.plugins.migration.observation_conversion import build_obscore_keys, list_spectrum_constants
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
 from hven.plugins.migration.service_conversion import OTHER_RECORD_TEXT, ServiceConverter
@@ -197,6 +197,7 @@ class _ResourceConverter:
         self._sources: dict[int, ConvertedSource | None] = {}
         self._grammars = GrammarConverter(
             resource_directory=resource_directory,
+            directory_name=resource.get_value("resdir").strip("./") or resource.get_value("schema") or builder.name,
             format_path=builder.format_path,
             code_file=code_file,
             store_connection=store_connection,
@@ -273,12 +274,15 @@ class _ResourceConverter:
             keys["set"]["service_title"] = self._builder.name
             self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
         self._convert_table_keys(table, keys, columns, is_epn=is_epn)
+        constants = list_spectrum_constants(table, mapping.filled_columns)
+        if constants and "view" not in keys:
+            keys.setdefault("set", {}).update(constants)
         if columns and keys.get("view", "no view"):
             keys["columns"] = columns
         self._convert_file_access(keys, columns, mapping)
         self._convert_preview(keys, mapping)
         filled_columns = mapping.filled_columns if source is not None else {column.lower() for column in columns}
-        obscore = build_obscore_keys(table, filled_columns, self._builder.name)
+        obscore = build_obscore_keys(table, columns, filled_columns, self._builder.name, self._report)
         if obscore and "view" not in keys and "obs_id" in obscore.get("map", {}):
             keys["obscore"] = obscore
             self._report.add_decision(

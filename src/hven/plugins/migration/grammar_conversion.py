@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_index_address
 from hven.plugins.migration.moved_code import READING_ADVICE, normalize_indentation, read_code
+from hven.plugins.migration.python_expressions import quote_text
 from hven.plugins.migration.resource_xml import Element, get_raw_text
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class ConvertedSource:
         Whether the names and types of its columns must be declared.
     code_words
         Texts in its code, which can be names of columns.
+    directory
+        Directory of the resource descriptor's data, as the descriptor names it.
+    directory_name
+        Its path in DaCHS, with which the paths of files begin there.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -82,11 +87,20 @@ class ConvertedSource:
     is_header: bool = False
     needs_columns: bool = False
     code_words: frozenset[str] = frozenset()
+    directory: str = ""
+    directory_name: str = ""
 
     @property
     def is_file(self) -> bool:
         """Whether each row is one file."""
         return self.options.get("mode") == "header"
+
+    def list_path_parts(self) -> tuple[tuple[bool, str], ...]:
+        """List the parts of the path that DaCHS has for the file of a row, each with whether it is a literal."""
+        path = "file.path"
+        if self.directory not in {"", "."}:
+            path = f"replace(file.path, {quote_text(self.directory + '/')}, '')"
+        return ((True, f"{self.directory_name}/"), (False, path)) if self.directory_name else ((False, path),)
 
     def has_column(self, name: str) -> bool:
         """Return whether the source can have a column, as far as its options tell."""
@@ -131,6 +145,8 @@ class GrammarConverter:
     ----------
     resource_directory
         Directory to which the patterns of the descriptor are relative.
+    directory_name
+        Path of that directory in DaCHS.
     format_path
         Writes a path as the descriptor will name it.
     code_file
@@ -145,12 +161,14 @@ class GrammarConverter:
         self,
         *,
         resource_directory: Path,
+        directory_name: str,
         format_path: Callable[[Path], str],
         code_file: MovedCodeFile,
         store_connection: Callable[[Path], str],
         report: MigrationReport,
     ) -> None:
         self._directory = resource_directory
+        self._directory_name = directory_name
         self._format_path = format_path
         self._code_file = code_file
         self._store_connection = store_connection
@@ -189,6 +207,8 @@ class GrammarConverter:
             if ignored:
                 source.options["ignore"] = ignored[0] if len(ignored) == 1 else ignored
         self._report_filter_command(grammar)
+        source.directory = self._format_path(self._directory)
+        source.directory_name = self._directory_name
         _set_encoding(grammar, source)
         _rename_mapped_columns(grammar, source)
         self._report.add_result(grammar, f"{grammar.tag} became a source of kind {source.options['kind']}")

@@ -195,7 +195,8 @@ class MetadataConverter:
         self._keys["publisher"] = " ".join(text.split())
 
     def _convert_rights(self, text: str) -> None:
-        licence = find_licence(text)
+        attributes = {} if self._element is None else self._element.attributes
+        licence = find_licence(f"{attributes.get('rightsURI', '')} {text}")
         if licence is not None:
             self._keys["licence"] = licence
             return

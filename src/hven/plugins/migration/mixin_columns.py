@@ -57,7 +57,7 @@ _SPECTRUM: dict[str, ColumnFacts] = {
     "ssa_length": ("int64", "", "meta.number", "Number of points"),
     "ssa_dstype": ("string", "", "meta.code.class", "Type of the data"),
     "ssa_publisher": ("string", "", "meta.curation", "Publisher of the spectrum"),
-    "ssa_creator": ("string", "", "meta.name", "Creator of the spectrum"),
+    "ssa_creator": ("string", "", "", "Creator of the spectrum"),
     "ssa_collection": ("string", "", "meta.id", "Collection of the spectrum"),
     "ssa_instrument": ("string", "", "meta.id;instr", "Instrument"),
     "ssa_datasource": ("string", "", "meta.code", "How the data were made: survey, pointed, theory ..."),

@@ -134,10 +134,17 @@ class ExpressionTranslator:
     ----------
     resolve_variable
         Gives the expression that a variable stands for.
+    path_parts
+        Parts of the path that DaCHS has for the file of a row, each with whether it is a literal.
     """
 
-    def __init__(self, resolve_variable: Callable[[str], TranslatedExpression]) -> None:
+    def __init__(
+        self,
+        resolve_variable: Callable[[str], TranslatedExpression],
+        path_parts: tuple[tuple[bool, str], ...] = ((False, "file.path"),),
+    ) -> None:
         self._resolve_variable = resolve_variable
+        self._path_parts = path_parts
         self._visit_count = 0
         self.text_names: set[str] = set()  # names of source columns that are used as texts
 
@@ -192,7 +199,7 @@ class ExpressionTranslator:
             return self._resolve_variable(node.id.removeprefix(VARIABLE_PREFIX))
         if node.id == f"{PROPERTY_PREFIX}publisher_did":
             return build_text_expression(
-                ((True, "ivo://"), (False, "site.authority"), (True, "/~?"), (False, "file.path"))
+                ((True, "ivo://"), (False, "site.authority"), (True, "/~?"), *self._path_parts)
             )
         if node.id.startswith(PROPERTY_PREFIX):
             name = node.id.removeprefix(PROPERTY_PREFIX).replace("__", ".")

@@ -14,6 +14,7 @@ from hven.plugins.migration.python_expressions import (
     ExpressionTranslator,
     TranslatedExpression,
     UnsupportedExpressionError,
+    build_text_expression,
     quote_name,
     quote_text,
     write_value,
@@ -114,7 +115,7 @@ class RowMapper:
         self._variables: dict[str, TranslatedExpression] = {}
         self._targets: dict[str, tuple[TranslatedExpression, Element]] = {}
         self._variable_elements: dict[str, Element] = {}
-        self._translator = ExpressionTranslator(self._resolve_variable)
+        self._translator = ExpressionTranslator(self._resolve_variable, source.list_path_parts())
         self._mapping = RowMapping()
 
     def convert_rowmaker(self, rowmaker: Element | None, grammar: Element | None) -> RowMapping:
@@ -142,11 +143,14 @@ class RowMapper:
         """Fill the columns of ``//products#table`` as DaCHS does if the resource descriptor says nothing."""
         if not self._source.is_file or "accref" not in self._columns:
             return
-        facts = {"accref": "file.path", "accsize": "file.size", "mime": "file.media_type"}
-        for column, name in facts.items():
+        facts = {
+            "accref": build_text_expression(self._source.list_path_parts()),
+            "accsize": TranslatedExpression("file.size", "number"),
+            "mime": TranslatedExpression("file.media_type", "string"),
+        }
+        for column, value in facts.items():
             if column in self._columns and column not in self._targets:
-                kind = "number" if column == "accsize" else "string"
-                self._set_target(column, TranslatedExpression(name, kind), grammar or Element("grammar", {}, 0))
+                self._set_target(column, value, grammar or Element("grammar", {}, 0))
                 self._mapping.used_names.discard(column)
 
     def _convert_rules(self, rowmaker: Element) -> None:
@@ -340,6 +344,17 @@ class RowMapper:
 
     def _convert_meta_procedure(self, reference: str, arguments: Mapping[str, Element]) -> None:
         is_spectrum = reference.startswith("ssap#")
+        if is_spectrum and {"alpha", "delta"} <= arguments.keys() and "ssa_location" in self._columns_by_lower:
+            position = [self._translate(arguments[name].text, arguments[name]) for name in ("alpha", "delta")]
+            values = [
+                f"CAST({value.adql} AS DOUBLE PRECISION)" if value.kind == "any" else value.adql
+                for value in position
+                if value is not None
+            ]
+            if len(values) == len(position):
+                point = TranslatedExpression(f"POINT({', '.join(values)})", "region")
+                self._set_target("ssa_location", point, arguments["alpha"])
+            arguments = {name: bind for name, bind in arguments.items() if name not in {"alpha", "delta"}}
         for name, bind in arguments.items():
             if is_spectrum:
                 column = name if name.startswith("ssa_") else f"ssa_{name}"
@@ -350,14 +365,25 @@ class RowMapper:
                 continue
             value = self._translate(bind.text, bind)
             if value is not None:
-                if value.kind == "time" and name == "dateObs":
-                    value = TranslatedExpression(f"mjd({value.adql})", "number")
+                if name == "dateObs":
+                    value = self._convert_observation_date(value, is_spectrum=is_spectrum)
                 self._set_target(column, value, bind)
+
+    def _convert_observation_date(self, value: TranslatedExpression, *, is_spectrum: bool) -> TranslatedExpression:
+        """Write a time as the modified Julian date that setMeta of DaCHS makes of it; for spectra, also of texts."""
+        is_text = value.kind == "string" or (
+            value.kind == "any" and (self._source.is_text or self._source.is_header) and "JD" not in value.adql.upper()
+        )
+        if value.kind == "time":
+            return TranslatedExpression(f"mjd({value.adql})", "number")
+        if is_spectrum and is_text:
+            return TranslatedExpression(f"mjd(parse_time({value.adql}))", "number")
+        return value
 
     def _convert_image_position(self, element: Element) -> None:
         expressions = {
-            "centeralpha": "CRVAL1",
-            "centerdelta": "CRVAL2",
+            "centeralpha": "COORD1(CENTROID(wcs_footprint()))",
+            "centerdelta": "COORD2(CENTROID(wcs_footprint()))",
             "naxes": "NAXIS",
             "coverage": "wcs_footprint()",
         }
@@ -366,7 +392,9 @@ class RowMapper:
                 if expression.isupper():
                     self._mapping.used_names.add(expression)
                 self._set_target(column, TranslatedExpression(expression, "any"), element)
-        self._report.add_result(element, "computePGS: the outline is wcs_footprint(), the centre is CRVAL1 and CRVAL2")
+        self._report.add_result(
+            element, "computePGS: the outline is wcs_footprint(), and the centre is that of the outline"
+        )
 
     def _convert_dictionary(self, element: Element, arguments: Mapping[str, Element]) -> None:
         """Convert a look-up of a constant dictionary to CASE."""
@@ -433,7 +461,7 @@ class RowMapper:
             for name, bind in self._list_arguments(element).items():
                 if name in {"table", "sourceTable"}:
                     continue
-                value = self._translate(bind.text, bind)
+                value = self._translate(_replace_row_items(bind.text), bind)
                 if value is not None:
                     self._mapping.product[name] = self._move_to_next_day(value, bind) if name == "embargo" else value
             self._report.add_result(element, "products#define: owner, embargo, type and previews of files")
@@ -548,6 +576,16 @@ class RowMapper:
         if self._columns[column] == "string" and expression.kind == "number":
             adql = f"CAST({adql} AS VARCHAR)"
         sections.setdefault("map", {})[column] = adql
+
+
+def _replace_row_items(code: str) -> str:
+    """Write values of the row of the grammar, as row filters name them, as variables."""
+    code = re.sub(r"""\brow\[\s*(['"])([A-Za-z_]\w*)\1\s*\]""", r"@\2", code)
+    return re.sub(r"""\brow\.get\(\s*(['"])([A-Za-z_]\w*)\1\s*(?:,([^()]*))?\)""", _replace_row_get, code)
+
+
+def _replace_row_get(match: re.Match[str]) -> str:
+    return f"(@{match[2]} or {match[3].strip()})" if match[3] else f"@{match[2]}"
 
 
 def _write_literal(value: Any) -> str:
