@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,6 +28,8 @@ from hven.site import Site
 from hven.testing.site import open_tiny_site
 from plugin_needs import require_page_part, require_plugins
 from process_runner import wait_until
+
+SCRIPT = Path(__file__).parents[3] / "src/hven/plugins/federated_search/scripts/everywhere.js"
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
 NUMBERS = {
@@ -413,3 +416,12 @@ def test_the_page_has_a_map_if_all_rows_are_of_one_body(sights: tuple[Client, li
         assert 'data-pane="body"' not in reader.ask("GET", f"/search/epn?{asked}").text, asked
     assert json.loads(reader.ask("GET", "/search/epn/places").body)["keys"] == []
     assert 'data-pane="sky"' in reader.get("/search/obscore", dataproduct_type="image").text
+
+
+def test_elements_that_the_script_finds_are_unique(reader: Client) -> None:
+    page = reader.get("/search/obscore", _q="a").text
+    assert "data-found" in page, "the place of the form"
+    names = re.findall(r'Element\(document, "[.\[]([\w-]+)\]?"\)', SCRIPT.read_text(encoding="utf-8"))
+    assert len(names) >= 4
+    for name in names:
+        assert len(re.findall(rf'<[^>]*[\s"]{name}[\s">=]', page)) <= 1, name

@@ -14,8 +14,8 @@ def test_all_tables_of_a_kind(tab: BrowserTab) -> None:
     tab.follow_link(f"h2:text-is('Examples') + ul a:text-is('{target}')")
     page.wait_for_selector("[data-chips] a")
     assert page.input_value("input[name=target_name]") == target
-    page.wait_for_selector("[data-found] tbody tr")
-    page.locator("[data-found] tbody tr td:nth-child(3)").first.click()
+    page.wait_for_selector(".found-rows tbody tr")
+    page.locator(".found-rows tbody tr td:nth-child(3)").first.click()
     page.wait_for_selector("aside.detail:not([hidden]) h2:not(:empty)")
     page.keyboard.press("Escape")
     page.wait_for_selector("aside.detail[data-pane=detail][hidden]", state="attached")

@@ -149,7 +149,7 @@ def test_phones_night_and_french(tab: BrowserTab) -> None:
 
 def test_a_remote_row_opens_in_the_list_of_all_tables(tab: BrowserTab) -> None:
     page = tab.open_page("/search/epn?target_name=Mars")
-    page.wait_for_selector("[data-found] tbody tr[data-row^='[']")
-    page.locator("[data-found] tbody tr td:nth-child(3)").first.click()
+    page.wait_for_selector(".found-rows tbody tr[data-row^='[']")
+    page.locator(".found-rows tbody tr td:nth-child(3)").first.click()
     page.wait_for_selector("aside.detail[data-pane=detail]:not([hidden]) dt")
     assert page.locator("aside.detail[data-pane=detail] dt").count() > 15, "all columns, not only those of the list"

@@ -19,9 +19,9 @@ class MultiTableSearch {
     this.workspace = workspace;
     this.tableUrl = readTableUrl(table);
     this.totalElement = requireElement(document, "[data-total]");
-    this.stateElement = requireElement(document, "[data-state]");
+    this.stateElement = requireElement(document, "[data-search-state]");
     this.foldedElement = requireElement(document, "[data-folded]");
-    const resultElement = findElement(document, "[data-found]");
+    const resultElement = findElement(document, ".found-rows");
     this.resultTable = resultElement && new SearchResultTable(resultElement, workspace);
     /** @type {Record<string, string>} */
     this.statusTexts = {
