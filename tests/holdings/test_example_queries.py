@@ -59,6 +59,16 @@ def test_written_ones_stand_with_their_tables(site):
     assert not any("first look" in name for name in shown)  # each table that may be seen has its example
 
 
+def test_made_ones_of_tables_with_one_title_name_their_tables(tmp_path):
+    table = "{title: Observations, source: {kind: csv, files: stars.csv}}"
+    descriptor = f"collection: cat\ntitle: C\ntables:\n  a: {table}\n  b: {table}\n"
+    with open_site_with_uningested_files(tmp_path, descriptor, {"stars.csv": ROWS}) as opened:
+        ingest_collection(opened, "cat")
+        opened.refresh_published_state()
+        names = [item.name for item in list_example_queries(opened.get_published_state(), collection="cat")]
+    assert names == ["Observations (cat.a): a first look", "Observations (cat.b): a first look"]
+
+
 def test_nobody_is_shown_what_they_cannot_run(site):
     assert "Of the hidden" not in {
         item.name for item in list_example_queries(site.get_published_state(), ANONYMOUS_PRINCIPAL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +53,9 @@ def list_example_queries(
     # users who see only some rows must not learn where the others are
     sees_all_rows = ROW_FILTER_MARK not in published_state.find_access_key(principal, policies)
     example_queries: list[ExampleQuery] = []
+    title_counts = Counter(
+        table.title for table in catalogue.iterate_tables() if table.title and collection in {None, table.schema}
+    )
     for schema in catalogue.schemas:
         if collection not in {None, schema.name}:
             continue
@@ -70,7 +74,8 @@ def list_example_queries(
                 coverage = None
                 if published_table is not None and sees_all_rows:
                     coverage = published_table.coverage
-                example_queries += _build_examples(table, coverage)
+                is_title_shared = title_counts[table.title or ""] > 1
+                example_queries += _build_examples(table, coverage, is_title_shared=is_title_shared)
     if collection in {None, TAP_SCHEMA}:
         example_queries.append(_TAP_SCHEMA_EXAMPLE)
     return example_queries
@@ -105,7 +110,7 @@ def _add_tables_to_runnable_example(example: ExampleQuery, catalogue: Catalogue)
     )
 
 
-def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery]:
+def _build_examples(table: Table, coverage: str | None, *, is_title_shared: bool) -> Sequence[ExampleQuery]:
     """Build examples from what is known of a table: its first rows, and those around a position where it has some."""
     visible_columns = [column for column in table.columns if not column.hidden]
     # sorted is stable: columns of one rank keep the table's order
@@ -113,6 +118,8 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     shown_columns = ranked_columns[:MAX_EXAMPLE_COLUMNS]
     columns = ", ".join(adql.quote_adql_name(column.name) for column in shown_columns) or "*"
     title = table.title or table.qualified_name
+    if is_title_shared:
+        title = format_message("{title} ({table})", title, table.qualified_name)
     name = adql.quote_table_name(table)
     first_look = ExampleQuery(
         name=format_message("{title}: a first look", title),
