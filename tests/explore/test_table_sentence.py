@@ -50,6 +50,10 @@ ALL: dict[str, Any] = {
             {"em_min": {"minimum": -1.0}, "t_max": {"maximum": 53006.4}},
             "Uraniborg / Sextant, images, Mars, Venus, 2004",
         ),
+        (  # the last row has no end
+            {"t_min": {"minimum": 53005.0, "maximum": 55500.0}},
+            "Uraniborg / Sextant, images, Mars, Venus, 400\u2013700 nm, 2004\u20132010",
+        ),
         ({"em_max": {"maximum": math.inf}, "t_min": {}}, "Uraniborg / Sextant, images, Mars, Venus"),
         (
             {"t_max": {"maximum": 1e300}, "target_name": build_statistics("x" * 1000)},

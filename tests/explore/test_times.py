@@ -36,7 +36,7 @@ FILES = "collection: kept\ntitle: Kept\nfiles: {files: data/*.txt}\n"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
     for name, text, path, rows in (
-        ("night", LOG, "rows.csv", "id,mjd_obs,exp_mjd_end\na,53005.25,53005.5\nb,53400.0,53401.5\n"),
+        ("night", LOG, "rows.csv", "id,mjd_obs,exp_mjd_end\na,53005.25,53005.5\nb,53400.0,53401.5\nc,53460.5,\n"),
         ("kept", FILES, "data/a.txt", "x"),
     ):
         place: Path = root / "collections" / name
@@ -58,7 +58,7 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
         site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
     )
     table = site.get_published_state().tables_by_name["night.main"].table
-    assert find_time_range(table, road) == ("2004-01-01", "2005-01-31")
+    assert find_time_range(table, road) == ("2004-01-01", "2005-03-31"), "the last row has no end"
     assert {search_fields.classify_form_field(one, table) for one in table.columns[1:]} == {"time"}
     assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in parse_search([("mjd_obs", "2004-01-01")], table).write_adql()
 

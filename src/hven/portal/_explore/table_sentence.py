@@ -78,17 +78,20 @@ def _find_value_common_to_rows(column_names: Sequence[str], labels: ColumnLabels
 
 
 def _find_extremes(column_names: Sequence[str], labels: ColumnLabels) -> tuple[Column, float, float] | None:
-    """Return the first column of a pair, its lowest value and the highest value of the second column."""
+    """Return the first column of a pair, and the lowest and highest value: some rows may have only one of the two."""
     column = _find_first_column(column_names, labels)
     pair = None
     if column is not None:
         pair = labels.range_pairs.get(column.name)
     if pair is None:
         return None
-    low = labels.statistics.get(pair[1].name, {}).get("minimum")
-    high = labels.statistics.get(pair[2].name, {}).get("maximum")
+    first, last = (labels.statistics.get(end.name, {}) for end in pair[1:])
+    low, high = first.get("minimum"), last.get("maximum")
     if not (isinstance(low, int | float) and isinstance(high, int | float)):
         return None
+    other_ends = (first.get("maximum"), last.get("minimum"))
+    values = [low, high, *(value for value in other_ends if isinstance(value, int | float))]
+    low, high = min(values), max(values)
     if math.isfinite(low) and math.isfinite(high):
         return (pair[1], low, high)
     return None

@@ -30,12 +30,15 @@ def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None
     if begin is None or end is None:
         return None
     search = TableSearch(table=table)
-    first = find_value_range(search, begin, runner)
-    last = find_value_range(search, end, runner)
-    if first is None or last is None:
+    julian_dates = [  # of both columns: some rows may have only a begin or only an end
+        value + (column.epoch or 0.0)
+        for column in (begin, end)
+        for value in find_value_range(search, column, runner) or ()
+    ]
+    if not julian_dates:
         return None
-    low = format_julian_date_as_day(first[0] + (begin.epoch or 0.0))
-    high = format_julian_date_as_day(last[1] + (end.epoch or 0.0))
+    low = format_julian_date_as_day(min(julian_dates))
+    high = format_julian_date_as_day(max(julian_dates))
     if low is None or high is None:
         return None
     return (low, high)
