@@ -35,6 +35,7 @@ from hven.testing.site import open_tiny_site
         (FormFieldParts(low="1", unit="m"), "1 m.."),
         (FormFieldParts(high="2", unit="m"), "..2 m"),
         (FormFieldParts(low="3", high="3"), "3"),
+        (FormFieldParts(low="19:02:17", high="19:10"), "19:02:17..19:10"),
         (FormFieldParts(low="2004-01-01T12:00", margin="30", unit="min"), "2004-01-01T12:00~30 min"),
     ],
 )
@@ -80,6 +81,32 @@ def test_what_a_form_shows_is_sent_back_the_same(text: str) -> None:
     again = parse_search([("size", search_fields.write_field_condition(parts))], TABLE)
     assert again.faults == ()
     assert again.build_condition() == first.build_condition()
+
+
+@pytest.mark.parametrize(
+    ("name", "sexagesimal", "degrees"),
+    [
+        ("ra", "19:30:00..19h40m", "292.5..295"),
+        ("ra", "23:00..1:00", "345..15"),
+        ("ra", "295d30m", "295.5"),
+        ("dec", "-5:30..+10:15:36", "-5.5..10.26"),
+        ("dec", "-0:30", "-0.5"),
+        ("dec", ">=12d30'", ">=12.5"),
+    ],
+)
+def test_sexagesimal_ends_are_degrees(name: str, sexagesimal: str, degrees: str) -> None:
+    columns = [Column(name=key, type=FLOAT64, unit="deg", ucd=f"pos.eq.{key};meta.main") for key in ("ra", "dec")]
+    table = Table(schema="a", name="b", columns=tuple(columns))
+    search = parse_search([(name, sexagesimal)], table)
+    assert search.faults == ()
+    assert search.build_condition() == parse_search([(name, degrees)], table).build_condition()
+
+
+@pytest.mark.parametrize("text", ["19:61:00", "1:2:3:4", "5 parsecs"])
+def test_what_is_no_angle_is_told_with_a_remedy(text: str) -> None:
+    column = Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main")
+    (fault,) = parse_search([("ra", text)], Table(schema="a", name="b", columns=(column,))).faults
+    assert fault.remedy
 
 
 def test_a_range_with_a_stroke_is_a_range() -> None:

@@ -106,7 +106,7 @@ export function getEventTarget(event) {
  * @returns {string}
  */
 export function describeError(error) {
-  return `${error.message} ${error.remedy ?? ""}`;
+  return error.remedy ? `${error.message} – ${error.remedy}` : error.message;
 }
 
 /**

@@ -2,7 +2,7 @@
 // rows.
 import { completeValues, completePlaces } from "./completion.js";
 import { getConditionLabel, readFieldCondition } from "./conditions.js";
-import { findElements, requireElement, createElement, findElement, readTableUrl, getEventTarget } from "./dom.js";
+import { findElements, requireElement, createElement, findElement, readTableUrl, getEventTarget, describeError } from "./dom.js";
 /** @import {Chip, Count, Fault, Translate} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
@@ -190,7 +190,7 @@ class SearchForm {
     const { form } = this;
     const note = createElement("p", { className: "fault", id: `fault-${name}`, role: "alert" });
     const field = findElement(form, `[data-ask="${CSS.escape(name)}"], [name="${CSS.escape(name)}"]`);
-    note.textContent = `${field ? "" : `${name}: `}${message} – ${remedy}`;
+    note.textContent = `${field ? "" : `${name}: `}${describeError({ message, remedy })}`;
     const isFieldset = field?.matches("fieldset");
     const inputs = isFieldset && field ? findElements(field, "input") : [field];
     for (const input of inputs) {

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR_PATTERN = re.compile(r"\s*(!=|<>|>=|<=|=|<|>)\s*")
 _NUMBER_PATTERN = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
+_NUMBER_REMEDY = "write a number with or without a unit (2.5, 1e14, 2um), or a range (1/2, ..2um)"
+_SEXAGESIMAL_PATTERN = re.compile(
+    r"\s*([-+]?)(\d{1,3})\s*([:hd°])\s*([0-5]?\d(?:\.\d*)?)\s*(?:[:m']\s*(?:([0-5]?\d(?:\.\d*)?)\s*[s\"]?)?)?\s*",
+    re.IGNORECASE,
+)
 _DATE_PATTERN = re.compile(
     r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?"
 )
@@ -289,18 +294,38 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
             format_message("{text!r} is not a number", word.text),
             text,
             word.text_offset,
-            "write a number with or without a unit (2.5, 1e14, 2um), or a range (1/2, ..2um)",
+            _NUMBER_REMEDY,
         )
     unit = number_match[2].replace("µ", "u").replace("μ", "u").replace("Å", "Angstrom").replace("°", "deg")
     if unit:
         try:
             unit = units.canonicalize_unit(unit)
         except ValueError as error:
-            _raise_parse_error(str(error), text, word.text_offset + number_match.start(2))
+            _raise_parse_error(str(error), text, word.text_offset + number_match.start(2), _NUMBER_REMEDY)
     number_text = number_match[1]
     if len(number_text) <= _MAX_INTEGER_DIGITS:
         return literal.parse_number(number_text), unit
     return float(number_text), unit
+
+
+def parse_sexagesimal_angle(text: str, *, is_right_ascension: bool) -> float | None:
+    """Read ``19:02:17``, ``19h02m17s`` or ``-5d12'`` in degrees; None if a text is no such angle.
+
+    Parameters
+    ----------
+    text
+        The angle.
+    is_right_ascension
+        Whether colons separate hours, minutes and seconds.
+    """
+    match = _SEXAGESIMAL_PATTERN.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, separator, minutes, seconds = match.groups()
+    degrees = int(whole) + float(minutes) / 60 + float(seconds or 0) / 3600
+    if separator in "hH" or (separator == ":" and is_right_ascension):
+        degrees *= 15
+    return -degrees if sign == "-" else degrees
 
 
 def parse_time_range(

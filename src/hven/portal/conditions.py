@@ -44,6 +44,7 @@ from hven.portal._condition_values import (
     parse_condition_clauses,
     parse_field_values,
     parse_number_and_unit,
+    parse_sexagesimal_angle,
     parse_time_range,
     split_condition_range,
     suggest_parameters,
@@ -592,7 +593,7 @@ class _ConditionBuilder:
         self, column: Column, low: ConditionValue | None, high: ConditionValue | None
     ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
         low_number, high_number = (
-            None if word is None or not word.text else parse_number_and_unit(word, self.text) for word in (low, high)
+            None if word is None or not word.text else self._parse_number(column, word) for word in (low, high)
         )
         if low_number is not None and high_number is not None and not low_number[1]:  # 1..2um
             low_number = low_number[0], high_number[1]
@@ -614,6 +615,14 @@ class _ConditionBuilder:
         if is_inverted:
             return (bounds[1], bounds[0])
         return (bounds[0], bounds[1])
+
+    def _parse_number(self, column: Column, word: ConditionValue) -> tuple[int | float, str]:
+        ucd = (column.ucd or "").lower()
+        if column.unit == "deg" and ucd.startswith("pos."):
+            angle = parse_sexagesimal_angle(word.text, is_right_ascension=ucd.startswith("pos.eq.ra"))
+            if angle is not None:
+                return angle, ""
+        return parse_number_and_unit(word, self.text)
 
     def _convert_number_unit(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
         column_unit = column.unit or ""

@@ -32,7 +32,7 @@ _PART_PREFIXES = (UPPER_END_PREFIX, UNIT_PREFIX, MARGIN_PREFIX)
 _CONDITION_PATTERN = re.compile(r"[<>=!]|.*(\.\.|,|~|\"|\d\s*/\s*[-+.\d])|null$", re.IGNORECASE | re.DOTALL)
 _NUMBER_PATTERN = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 DATE_PATTERN = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # a year, a month or a day
-_QUANTITY_PATTERN = re.compile(rf"({_NUMBER_PATTERN})\s*([^\d\s.,<>=!~].*)?")
+_QUANTITY_PATTERN = re.compile(rf"([-+]?\d+:[\d:.]+|{_NUMBER_PATTERN})\s*([^\d\s.,<>=!~:].*)?")
 QUERY_UNIT_GROUPS = (
     ("m", "km", "AU", "pc", "kpc", "nm", "um", "mm", "cm", "Angstrom", "solRad"),
     ("deg", "arcmin", "arcsec", "mas", "rad"),
