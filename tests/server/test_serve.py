@@ -18,6 +18,10 @@ from urllib.parse import quote
 import pytest
 from server_process import DESCRIPTOR, ServerProcess, build_star_site, run_hven, serve_site
 
+from hven.app._server import processes
+from hven.model.errors import UserError
+from hven.model.settings import ReloadableSettings, create_site_directory, load_settings
+from hven.site import Site
 from process_runner import reserve_port, wait_until
 
 pytestmark = pytest.mark.slow
@@ -223,10 +227,31 @@ def test_a_site_that_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> N
 def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path) -> None:
     with serve_site(build_star_site(tmp_path / "site", 10), workers=1) as server:
         toml = tmp_path / "site" / "hven.toml"
+        [worker] = server.list_workers()
         toml.write_text(toml.read_text() + "\nnonsense = 1\n")
-        os.kill(server.list_workers()[0], signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         wait_until(lambda: "there is no such setting" in server.log.read_text())
+        wait_until(lambda: worker not in server.list_workers())
+        assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[10]]
         assert "Traceback" not in server.log.read_text()
+
+
+def test_workers_keep_the_settings_from_before_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = create_site_directory(tmp_path / "site")
+    settings = ReloadableSettings(load_settings(directory, {}))
+    monkeypatch.setenv("HVEN_SITE_DIRECTORY", str(directory))
+    Site(settings.current).close()
+    toml = directory / "hven.toml"
+    toml.write_text(toml.read_text().replace('"site"', '"A later name"'))
+    settings.reload_if_changed()
+    toml.write_text(toml.read_text() + "\nnonsense = 1\n")
+    settings.reload_if_changed()
+    with pytest.raises(UserError, match="there is no such setting"):
+        processes._get_or_build_application()
+    monkeypatch.setattr(processes, "_settings_in_force", settings)
+    site, _ = processes._get_or_build_application()
+    with site:
+        assert site.settings.name == "A later name"
 
 
 @pytest.mark.parametrize("verb", ["serve", "work"])

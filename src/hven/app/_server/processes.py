@@ -98,15 +98,24 @@ def create_worker_application() -> ASGIApp:
 _preloaded_application: tuple[Site, ReloadingApplication] | None = None  # what the server has built for its workers
 
 
+_settings_in_force: site_settings.ReloadableSettings | None = None  # the server keeps them while it runs
+
+
 def _get_or_build_application() -> tuple[Site, ReloadingApplication]:
     """Return the site and the application that the server has built for its workers; build them if it has not.
 
     They are also built anew if hven.toml has changed since, because some settings only apply from the start of a
-    process.
+    process. While hven.toml has an error, the settings stay as they were before it.
     """
     if _preloaded_application is not None and _preloaded_application[0].reloadable_settings.is_file_unchanged():
         return _preloaded_application
-    settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
+    try:
+        settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
+    except (HvenError, OSError) as error:
+        if _settings_in_force is None:
+            raise
+        log.error("a worker starts with the previous settings: %s", error)  # noqa: TRY400  (the message tells all)
+        settings = _settings_in_force.current
     if _preloaded_application is not None and _preloaded_application[0].settings == settings:
         return _preloaded_application
     # the server has opened the state: if it is missing now, that is an error
@@ -164,6 +173,8 @@ def serve_site(
     """
     # opened here before the workers do, so that a fault is reported once and at once, and an upgrade is made once
     store = StateStore(settings.var_directory, settings.store).mark_state_required()
+    global _settings_in_force  # noqa: PLW0603  (workers are forks, and get it)
+    settings_in_force = _settings_in_force = site_settings.ReloadableSettings(settings)
     logging.config.dictConfig(LOGGING_CONFIG)
     for server_process in list_server_processes(settings)[:1]:
         log.info(
@@ -209,6 +220,7 @@ def serve_site(
         drain_seconds=drain_seconds,
         on_stop=stop_side_processes,
         on_listening=log_address,
+        on_check=settings_in_force.reload_if_changed,
     )
     try:
         server.serve()

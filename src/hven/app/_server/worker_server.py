@@ -93,6 +93,8 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         Called when the server is told to stop, before the workers are.
     on_listening
         Called when clients can connect.
+    on_check
+        Called several times a second while the server runs.
     activation_socket
         The listening socket that a service manager has passed to this process; None: the server opens its own.
     drain_seconds
@@ -105,6 +107,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         *arguments: Any,
         on_stop: Callable[[], None],
         on_listening: Callable[[], None],
+        on_check: Callable[[], object],
         activation_socket: socket.socket | None = None,
         drain_seconds: float = 0.0,
         **options: Any,
@@ -114,6 +117,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         self._drain_seconds = drain_seconds
         self._on_stop = on_stop
         self._on_listening = on_listening
+        self._on_check = on_check
         self._pulses: dict[int, child_processes.ProcessHeartbeat] = {}
         self._detectors: dict[int, tuple[int, HungProcessDetector]] = {}  # with the id of the process
         self._shares = WorkerConnectionCounts(self.workers)
@@ -166,6 +170,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
             if check_time - last_check < child_processes.HEARTBEAT_TIMEOUT_SECONDS / 2:
                 self._kill_hung_worker()
             last_check = check_time
+            self._on_check()
             self._schedule_restarts(check_time)
             if not self._has_served and max(self._early_deaths.values(), default=0) >= MAX_START_ATTEMPTS:
                 log.error("no worker can start, so the server stops")
