@@ -94,6 +94,11 @@ def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
         in run_hven("status", cwd=tmp_path, expected_code=2).stderr
     )
     assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
+    typo = run_hven("status", "--site", tmp_path / "typo", expected_code=2).stderr
+    assert f"{tmp_path / 'typo'} is not a site: there is no such directory; create one with `hven init" in typo
+    (tmp_path / "hven.toml.old").write_text("")
+    file = run_hven("status", "--site", tmp_path / "hven.toml.old", expected_code=2).stderr
+    assert f"hven.toml.old is not a site: it is a file; give the directory of the site: --site {tmp_path}\n" in file
 
 
 def test_settings_that_are_no_file_are_not_reported_as_missing(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_cds_delivery(directory: Path, tmp_path: Path) -> None:
     target = tmp_path / "delivery"
     output = run_hven("--site", directory, "export", "stars", target, "--to", "cds")
     assert "stars.main: 3 rows" in output.stdout
-    assert "1 texts of name are changed" in output.stdout
+    assert "1 text of name is changed" in output.stdout
     readme = (target / "ReadMe").read_text(encoding="ascii")
     assert max(map(len, readme.splitlines())) <= 80
     for words in (

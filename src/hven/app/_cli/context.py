@@ -61,9 +61,12 @@ def _find_site_directory(given_directory: str | None) -> Path:
     if given_directory is not None:
         directory = Path(given_directory)
         if not os.path.lexists(directory / SITE_FILE):  # the settings report a directory or a dangling link
-            raise UsageError(
-                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with `hven init {directory}`"
-            )
+            reason, remedy = f"it has no {SITE_FILE}", f"create one with `hven init {directory}`"
+            if directory.is_file():
+                reason, remedy = "it is a file", f"give the directory of the site: --site {directory.parent}"
+            elif not directory.exists():
+                reason = "there is no such directory"
+            raise UsageError(f"{directory} is not a site: {reason}", remedy=remedy)
         return directory
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):

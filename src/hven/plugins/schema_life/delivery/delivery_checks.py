@@ -93,14 +93,14 @@ def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, 
             yield f"CDS has no unit {column.unit!r}; the explanation of {name} names the unit", "convert the values"
         if delivered_column.cells.infinite_count:
             count = delivered_column.cells.infinite_count
-            yield f"{count:,} values of {name} are infinite, which CDS refuses", "replace them with missing values"
+            subject = f"1 value of {name} is" if count == 1 else f"{count:,} values of {name} are"
+            yield f"{subject} infinite, which CDS refuses", "replace them with missing values"
         if delivered_column.label != name and not (delivered_column.part_title or delivered_column.has_role_label):
             yield f"{name} is called {delivered_column.label} in the file", "choose a name of at most 16 characters"
         if delivered_column.cells.changed_count:
             count = delivered_column.cells.changed_count
-            message = (
-                f"{count:,} texts of {name} are changed: only ASCII is allowed, without blanks at the start or end"
-            )
+            subject = f"1 text of {name} is" if count == 1 else f"{count:,} texts of {name} are"
+            message = f"{subject} changed: only ASCII is allowed, without blanks at the start or end"
             yield message, "replace these characters yourself if another spelling is better"
 
 
