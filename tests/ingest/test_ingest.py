@@ -154,6 +154,25 @@ def test_a_duplicate_key_names_the_key_and_publishes_nothing(tmp_path):
         assert site.get_published_state().tables_by_name == {}
 
 
+def test_a_duplicate_key_with_a_time_is_written_as_elsewhere(tmp_path):
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    primary: [at, name]
+    columns: {at: {type: timestamp}, name: {type: string}}
+    source: {kind: csv, files: t.csv}
+"""
+    lines = "at,name\n2026-01-01T06:00:00.5,x\n2026-01-01T06:00:00.5,x\n"
+    expected = r"first: at = 2026-01-01T06:00:00\.500000, name = 'x' \(2 times\)"
+    with (
+        open_site_with_uningested_files(tmp_path, text, {"t.csv": lines}) as site,
+        pytest.raises(DataError, match=expected),
+    ):
+        ingest_collection(site, "cat")
+
+
 def test_values_that_do_not_fit_their_column(tmp_path):
     text = """\
 collection: cat

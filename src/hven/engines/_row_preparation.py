@@ -5,6 +5,7 @@ All engines share this module.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -159,7 +160,8 @@ def build_duplicate_key_error(
     """
     key_texts = []
     for *key_values, times in first_keys:
-        value_texts = [f"{name} = {value!r}" for name, value in zip(table.primary, key_values, strict=False)]
+        texts = [value.isoformat() if isinstance(value, datetime) else repr(value) for value in key_values]
+        value_texts = [f"{name} = {text}" for name, text in zip(table.primary, texts, strict=False)]
         key_texts.append(f"{', '.join(value_texts)} ({times} times)")
     message = (
         f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} "
