@@ -591,3 +591,11 @@ def test_columns_that_only_later_files_have_are_reported(write):
     found = pa.Table.from_batches(source.read_batches()).to_pylist()
     assert found == [{"id": 1, "x": 2}, {"id": 2, "x": 3}, {"id": 3, "x": 5}]
     assert [(item.kind, item.column, item.file) for item in told] == [(DeviationKind.DROPPED_COLUMN, "y", "a2.csv")]
+    selection = source.select_files(["a3.csv"])
+    told.clear()
+    assert pa.Table.from_batches(selection.read_batches()).to_pylist() == [{"id": 3, "x": 5}]
+    assert [str(item).partition(",")[0] for item in told] == ["y: a1.csv does not have this column"]
+    write("x,y\n7,lost\n", "a4.csv")
+    selection = csv.open(csv.Options(files=["a*.csv"]), context).select_files(["a4.csv"])
+    with pytest.raises(SourceError, match=r"the file has no column 'id', unlike a1\.csv"):
+        list(selection.read_batches())

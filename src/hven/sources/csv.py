@@ -259,7 +259,7 @@ class DelimitedTextSource(TextFileSource):
         for name in file_column_names:
             if name not in dialect.names:
                 raise SourceError(
-                    f"the file has no column {name!r}, unlike {self.files[0].name}",
+                    f"the file has no column {name!r}, unlike {self.first_file_name}",
                     place=TextPlace(file=file.name),
                     remedy="add the file to `ignore`, or write a separate source entry for it",
                 )

@@ -100,11 +100,11 @@ class ParquetSource(FileByFileSource):
             for name in file_column_names:
                 if name not in paths:
                     raise SourceError(
-                        f"the file has no column {name!r}, unlike {self.files[0].name}",
+                        f"the file has no column {name!r}, unlike {self.first_file_name}",
                         place=TextPlace(file=file.name),
                         remedy="add the file to `ignore`",
                     )
-            if file is not self.files[0]:
+            if file.name != self.first_file_name:
                 columns_here = self._describe_columns(opened, file)
                 self._report_further_columns(file, [column.name for column in columns_here])
                 self._check_same_units(file, columns_here, file_column_names)
@@ -165,7 +165,7 @@ class ParquetSource(FileByFileSource):
         Report what is not read, or is read as something else.
         """
         report: Callable[[ReadDeviation], None] = _ignore_deviation
-        if file is self.files[0]:
+        if file.name == self.first_file_name:
             report = self.context.report_deviation
         if not self.in_place:
             converted_type = self._choose_converted_type(name, path, stored, opened, report=report, file=file)
@@ -263,7 +263,7 @@ class ParquetSource(FileByFileSource):
         columns: list[Column] = []
         schema = opened.schema_arrow
         leaves = list_leaf_columns(schema)
-        if file is self.files[0]:
+        if file.name == self.first_file_name:
             self._report_shadowed_fields(schema, leaves, file)
         for name, (path, stored) in leaves.items():
             footer = footer_columns.get(name) or footer_columns.get(path)

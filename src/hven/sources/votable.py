@@ -207,10 +207,11 @@ class VotableSource(FileByFileSource):
                         and not is_exact_widening(field_here.type.arrow, column.type.arrow)
                     )
                 ):
+                    first_name = self.first_file_name
                     if column.name not in fields_by_name:
-                        difference = f"the file has no field {column.name!r}, unlike {self.files[0].name}"
+                        difference = f"the file has no field {column.name!r}, unlike {first_name}"
                     else:
-                        difference = f"the type of field {column.name!r} is different from that in {self.files[0].name}"
+                        difference = f"the type of field {column.name!r} is different from that in {first_name}"
                     raise SourceError(
                         difference,
                         place=TextPlace(file=file.name),

@@ -219,7 +219,7 @@ class FitsTableSource(FileByFileSource):
             if reads_text and name in fields_by_name and fields_by_name[name].is_unsigned:
                 fields_by_name[name] = fields_by_name[name].to_uint64_text_field()
         arrow_types = {item.name: item.column.type.arrow for item in self._fields}
-        first_name = self.files[0].name
+        first_name = self.first_file_name
         for name in file_column_names:
             difference = ""
             if name not in fields_by_name:

@@ -364,7 +364,7 @@ class ProductTableSource(FileByFileSource):
         """Check that the table of a file has the columns of the first file."""
         first_types = {column.name: column.type.arrow for column in self.list_columns()}
         types = {column.name: column.type.arrow for column in table.columns}
-        first_name = self.files[0].name
+        first_name = self.first_file_name
         for name in file_column_names:
             difference = ""
             if name not in types:

@@ -38,6 +38,8 @@ class FileSource(ABC):
         There is no such file.
     """
 
+    _whole_source_first_name = ""  # of a selection of the files
+
     def __init__(self, options: FileOptions, context: SourceContext, files: Sequence[DataFile] | None = None) -> None:
         self.context = context
         self.files: Sequence[DataFile] = (
@@ -46,6 +48,11 @@ class FileSource(ABC):
             else [*files]
         )
         self.read_count = 0  # rows or files, of kinds that count those instead of bytes
+
+    @property
+    def first_file_name(self) -> str:
+        """Name of the file that describes the columns of all files: the first one, also if it is not selected."""
+        return self._whole_source_first_name or (self.files[0].name if self.files else "")
 
     @abstractmethod
     def list_columns(self) -> list[Column]:
@@ -85,6 +92,7 @@ class FileSource(ABC):
         self.list_columns()  # guesses are cached, and copied with the source
         selection = copy.copy(self)
         selection.read_count = 0
+        selection._whole_source_first_name = self.first_file_name  # noqa: SLF001  (of this class)
         wanted_names = set(file_names)
         if isinstance(self.files, FileListing):
             selection.files = self.files.select_files(wanted_names)
@@ -203,7 +211,7 @@ class FileByFileSource(FileSource):
             ):
                 raise SourceError(
                     f"the unit of column {column.name!r} is {unit_here}, "
-                    f"but in {self.files[0].name} it is {unit_first}",
+                    f"but in {self.first_file_name} it is {unit_first}",
                     place=TextPlace(file=file.name),
                     remedy="write a separate source entry for the file so that Hven converts its values",
                 )
@@ -217,7 +225,7 @@ class FileByFileSource(FileSource):
                     kind=DeviationKind.DROPPED_COLUMN,
                     column=name,
                     file=file.name,
-                    message=f"{self.files[0].name} does not have this column, so Hven does not read it",
+                    message=f"{self.first_file_name} does not have this column, so Hven does not read it",
                     remedy="if you need it, write a separate source entry for the files that have it",
                 )
                 self.context.report_deviation(deviation)
