@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hven.app._server import create_and_start_application
 from hven.model.table import Column, Table
-from hven.model.types import INT32, INT64, STRING
+from hven.model.types import INT32, INT64, STRING, parse_type
 from hven.portal._views import downloads
 from hven.services import scripts
 from hven.testing.site import open_tiny_site
@@ -97,6 +97,7 @@ def rows() -> pa.Table:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     numbers = Table(schema="cat", name="numbers", primary=("id",), columns=(Column(name="id", type=INT32, rank=1),))
+    lists = Table(schema="cat", name="lists", columns=(Column(name="names", type=parse_type("string[8x*]"), rank=1),))
     words = ["x"] * len(FOLDERS)
     linked = pa.table(
         {
@@ -113,6 +114,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             "cat.granules": (FILES, rows()),
             "cat.numbers": (numbers, pa.table({"id": pa.array([1, 2], pa.int32())})),
             "cat.linked": (LINKED, linked),
+            "cat.lists": (lists, pa.table({"names": pa.array([["Mars", "a b"]])})),
         },
     ) as site:
         yield Client(create_and_start_application(site))
@@ -299,6 +301,23 @@ def test_lines_say_the_same_query_to_every_program(client: Client, tmp_path: Pat
     for name in ("pyvo", "Python"):
         compile(lines[name], name, "exec")
         assert repr(told["adql"]) in lines[name]
+
+
+@pytest.mark.parametrize(("name", "is_json"), [("lists", True), ("granules", False)])
+def test_python_reads_arrays_of_texts_as_json(client: Client, name: str, is_json: bool) -> None:
+    answer = client.get(f"/collections/cat/{name}/take")
+    entries = {entry["name"]: entry for entry in json.loads(answer.body)["lines"]}
+    for program in ("pyvo", "Python"):
+        compile(entries[program]["text"], program, "exec")
+        assert ("votable;strings=json" in entries[program]["text"]) == is_json, program
+    page = client.get(f"/collections/cat/{name}").text
+    assert ("votable;strings=json" in page) == is_json
+    address = urlsplit(entries["Python"]["url"])
+    found = astropy.table.Table.read(
+        io.BytesIO(client.ask("GET", address.path, address.query.encode()).body), format="votable"
+    )
+    if is_json:
+        assert json.loads(found["names"][0]) == ["Mars", "a b"]
 
 
 def test_the_page_has_it_without_scripts(client: Client) -> None:

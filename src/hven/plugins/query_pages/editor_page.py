@@ -354,7 +354,7 @@ def _run_query(
         table=address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
         download=f"{page_context.base}/tap/sync?{urlencode(parameters)}",
         formats=formats.list_format_labels(),
-        lines=write_client_query_examples(text, page_context.base),
+        lines=write_client_query_examples(text, page_context.base, columns=result.columns),
         plotted=axes_to_json(plottable_columns),
     )
 

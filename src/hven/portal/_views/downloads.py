@@ -135,7 +135,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[dict[str, str]]:
+def write_client_query_examples(
+    text: str, base: str, *, tap: str = "", columns: Sequence[Column] = ()
+) -> list[dict[str, str]]:
     """Write a query as lines for common programs; every part is quoted as its language needs it.
 
     Parameters
@@ -146,6 +148,8 @@ def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[
         Address of the site or the portal.
     tap
         Address of another TAP service that runs the query; empty: that of `base`.
+    columns
+        Columns of the result, if the service is this site's: astropy and pyvo read arrays of texts only as JSON.
 
     Returns
     -------
@@ -158,13 +162,22 @@ def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[
         query = text
     tap = tap or f"{base}/tap"
     python = repr(query)
-    query_parameters = {"LANG": "ADQL", "RESPONSEFORMAT": "votable", "QUERY": query}
-    query_address = f"{tap}/sync?{urlencode(query_parameters)}"
+    python_format, pyvo_option = "votable", ""
+    if any(column.type.is_array and column.type.datatype in {"char", "unicodeChar"} for column in columns):
+        python_format = "votable;strings=json"
+        pyvo_option = f", responseformat={python_format!r}"
+    query_address, python_address = (
+        f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': response_format, 'QUERY': query})}"
+        for response_format in ("votable", python_format)
+    )
     curl_line = (
         f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable "
         f"--data-urlencode {shlex.quote(f'QUERY={query}')}"
     )
-    pyvo_lines = f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"
+    pyvo_lines = (
+        f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\n"
+        f"table = service.search({python}{pyvo_option}).to_table()"
+    )
     stilts_line = (
         f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable out=answer.vot"
     )
@@ -172,15 +185,15 @@ def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[
         "from urllib.parse import urlencode\nfrom astropy.table import Table\n\n"
         f"query = {python}\n"
         f"address = {tap + '/sync?'!r} + "
-        'urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"})\n'
+        f'urlencode({{"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "{python_format}"}})\n'
         'table = Table.read(address, format="votable")'
     )
     signed_python_lines = 'from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'
     topcat_line = f"topcat -f votable {shlex.quote(query_address)}"
 
-    def build_signed_entry(text: str) -> dict[str, str]:
-        if len(query_address) <= scripts.MAX_ADDRESS_CHARACTERS:
-            return {"url": query_address, "signed": text}
+    def build_signed_entry(text: str, address: str = query_address) -> dict[str, str]:
+        if len(address) <= scripts.MAX_ADDRESS_CHARACTERS:
+            return {"url": address, "signed": text}
         return {}
 
     return [
@@ -188,7 +201,7 @@ def write_client_query_examples(text: str, base: str, *, tap: str = "") -> list[
         {"name": "curl", "text": curl_line, **build_signed_entry("curl -f -o answer.vot {url}")},
         {"name": "pyvo", "text": pyvo_lines},
         {"name": "STILTS", "text": stilts_line},
-        {"name": "Python", "text": python_lines, **build_signed_entry(signed_python_lines)},
+        {"name": "Python", "text": python_lines, **build_signed_entry(signed_python_lines, python_address)},
         {"name": "TOPCAT", "text": topcat_line, **build_signed_entry("topcat -f votable {url}")},
     ]
 
@@ -225,7 +238,11 @@ def describe_download_options(table_view: TableView, page_context: PageContext) 
         coverage=classify_table_map(table) == "sky" and has_coverage,
         footprints=_has_footprints(table_view),
         lines=[
-            *write_client_query_examples(table_view.search.write_adql(), page_context.base),
+            *write_client_query_examples(
+                table_view.search.write_adql(),
+                page_context.base,
+                columns=table_view.search.list_shown_columns(),
+            ),
             *list_package_query_lines(table_view),
         ],
         cite=_build_citation(table_view, page_context, search_address),
@@ -331,7 +348,7 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
         "marked": len(keys),
         "adql": query_text,
         "lines": [
-            *write_client_query_examples(query_text, page_context.base),
+            *write_client_query_examples(query_text, page_context.base, columns=search.list_shown_columns()),
             *list_package_query_lines(table_view),
         ],
         "sync": page_context.context.site.settings.limits.maxrec_hard,
