@@ -2,7 +2,15 @@
 // rows.
 import { completeValues, completePlaces } from "./completion.js";
 import { getConditionLabel, readFieldCondition } from "./conditions.js";
-import { findElements, requireElement, createElement, findElement, readTableUrl, getEventTarget, describeError } from "./dom.js";
+import {
+  findElements,
+  requireElement,
+  createElement,
+  findElement,
+  readTableUrl,
+  getEventTarget,
+  describeError,
+} from "./dom.js";
 /** @import {Chip, Count, Fault, Translate} from "./answers.js" */
 /** @import {Workspace} from "./workspace.js" */
 
