@@ -137,9 +137,9 @@ class RequestParams:
         Raises
         ------
         ParamError
-            It came more than once with different values, or contains a NUL character.
+            It came more than once with different values.
         """
-        values = self.read_all(name)
+        values = self.values.get(name, ())
         if len(values) < 2:
             first_value = values[0] if values else None
             return first_value or default
@@ -185,17 +185,8 @@ class RequestParams:
         -------
         values
             The values in the order of the request; empty if it is absent.
-
-        Raises
-        ------
-        ParamError
-            A value contains a NUL character, which no text in a query can contain. The parser of ADQL itself says where
-            in QUERY it is.
         """
-        values = self.values.get(name, ())
-        if name != "QUERY" and any("\0" in value for value in values):
-            raise ParamError(f"{name} contains a NUL character (%00)", name=name, remedy="remove the character")
-        return values
+        return self.values.get(name, ())
 
     def read_number(
         self,

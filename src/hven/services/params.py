@@ -273,7 +273,20 @@ def _parse_text_value(text: str, param: Param) -> Any:
             remedy = "write a time such as 2026-11-20T10:15:00"
             raise ParamError(f"{param.name}={text!r:.60} is not a timestamp", name=param.name, remedy=remedy)
         return datetime.fromisoformat(utc_time)
+    check_text_characters(param.name, (text,))
     return text
+
+
+def check_text_characters(name: str, texts: Iterable[str]) -> None:
+    """Check that the values of a parameter can be texts in a query, which cannot contain NUL characters.
+
+    Raises
+    ------
+    ParamError
+        One of them contains one.
+    """
+    if any("\0" in text for text in texts):
+        raise ParamError(f"{name} contains a NUL character (%00)", name=name, remedy="remove the character")
 
 
 def parse_utc_time(text: str) -> str | None:

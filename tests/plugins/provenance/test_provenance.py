@@ -118,11 +118,12 @@ def test_ids(client: Client, site: Site) -> None:
     run = site.get_published_state().tables_by_name["stars.secret"].run_id
     hidden = [f"snapshot/{snapshot.id}", f"source/{snapshot.id}", f"file/{snapshot.id}/b.csv", "table/stars.secret"]
     unknown = ["table/stars.nothing", "row/stars.main/9", "row/stars.main/x", "row/stars.main/[1,2]", "job/x", "what/ever",
-               "descriptor/stars/0", "software/rm", "person/nobody", "account/x/stars", "run/x", "ivo://a/b?c", "\x00", "é" * 3000, "row/stars.secret/77"]  # fmt: skip
+               "descriptor/stars/0", "software/rm", "person/nobody", "account/x/stars", "run/x", "ivo://a/b?c", "é" * 3000, "row/stars.secret/77"]  # fmt: skip
     for record_id in hidden + unknown:
         answer = client.get("/prov", ID=record_id)
         assert answer.status == 404, record_id
         assert answer.text.count("b.csv") == record_id.count("b.csv")
+    assert client.get("/prov", ID="\x00").status == 400, "no text of a query, as in all services"
     assert "secret" not in client.get("/prov", ID=f"run/{run}", DEPTH="ALL").text
     authority = site.settings.find_collection_authority("stars")
     same = [

@@ -32,10 +32,14 @@ def test_days_are_dates_by_metadata(times_site: Site) -> None:
     )
     table = times_site.get_published_state().tables_by_name["night.main"].table
     counted = summarize_table(table, runner, 2)
-    assert [(one.name, one.row_count) for one in counted.periods] == [("2004-01", 1), ("2005-01", 1)]
+    assert [(one.name, one.row_count) for one in counted.periods] == [
+        ("2004-01", 1),
+        ("2005-01", 1),
+        ("2005-03", 1),
+    ]
     drawn = draw_time_coverage(table, runner)
     assert drawn is not None
-    assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-01-30")
+    assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-03-31")
     search = parse_search([("mjd_obs", counted.periods[0].name)], table)
     assert runner.fetch_number(search.build_count_query()) == 1, "the links find what they count"
 

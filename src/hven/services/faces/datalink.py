@@ -24,6 +24,7 @@ from hven.services.face import (
     create_query_route,
     write_own_service_descriptor,
 )
+from hven.services.params import check_text_characters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,7 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
         base_url = services.get_base_url(request, site.settings)
         row_limit = params.read_integer("MAXREC")
         row_identifiers = params.read_all("ID")
+        check_text_characters("ID", row_identifiers)
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
             return datalinks.list_row_links(
