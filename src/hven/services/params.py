@@ -280,10 +280,17 @@ def _parse_text_value(text: str, param: Param) -> Any:
 def check_text_characters(name: str, texts: Iterable[str]) -> None:
     """Check that the values of a parameter can be texts in a query, which cannot contain NUL characters.
 
+    Parameters
+    ----------
+    name
+        Name of the parameter.
+    texts
+        Its values.
+
     Raises
     ------
     ParamError
-        One of them contains one.
+        One of them contains a NUL character.
     """
     if any("\0" in text for text in texts):
         raise ParamError(f"{name} contains a NUL character (%00)", name=name, remedy="remove the character")
