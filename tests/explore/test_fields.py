@@ -102,11 +102,19 @@ def test_sexagesimal_ends_are_degrees(name: str, sexagesimal: str, degrees: str)
     assert search.build_condition() == parse_search([(name, degrees)], table).build_condition()
 
 
-@pytest.mark.parametrize("text", ["19:61:00", "1:2:3:4", "5 parsecs"])
-def test_what_is_no_angle_is_told_with_a_remedy(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("19:61:00", "'19:61:00' is not an angle", "as in 19:02:17"),
+        ("1:2:3:4", "'1:2:3:4' is not an angle", "as in 19:02:17"),
+        ("5 parsecs", "cannot be converted", "use a unit"),
+    ],
+)
+def test_what_is_no_angle_is_told_with_a_remedy(text: str, message: str, remedy: str) -> None:
     column = Column(name="ra", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main")
     (fault,) = parse_search([("ra", text)], Table(schema="a", name="b", columns=(column,))).faults
-    assert fault.remedy
+    assert message in fault.message
+    assert remedy in fault.remedy
 
 
 def test_a_range_with_a_stroke_is_a_range() -> None:

@@ -27,6 +27,7 @@ _SEXAGESIMAL_PATTERN = re.compile(
     r"\s*([-+]?)(\d{1,3})\s*([:hd°])\s*([0-5]?\d(?:\.\d*)?)\s*(?:[:m']\s*(?:([0-5]?\d(?:\.\d*)?)\s*[s\"]?)?)?\s*",
     re.IGNORECASE,
 )
+_SEXAGESIMAL_OPENING_PATTERN = re.compile(r"\s*[-+]?\d+\s*[:hd°]\s*\d", re.IGNORECASE)
 _DATE_PATTERN = re.compile(
     r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?"
 )
@@ -306,6 +307,11 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
     if len(number_text) <= _MAX_INTEGER_DIGITS:
         return literal.parse_number(number_text), unit
     return float(number_text), unit
+
+
+def is_like_sexagesimal_angle(text: str) -> bool:
+    """Return whether a text begins as an angle in hours or degrees and minutes, even if it is not a valid one."""
+    return _SEXAGESIMAL_OPENING_PATTERN.match(text) is not None
 
 
 def parse_sexagesimal_angle(text: str, *, is_right_ascension: bool) -> float | None:

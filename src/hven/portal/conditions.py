@@ -41,6 +41,7 @@ from hven.portal._condition_values import (
     ConditionClause,
     ConditionValue,
     IntervalEnd,
+    is_like_sexagesimal_angle,
     parse_condition_clauses,
     parse_field_values,
     parse_number_and_unit,
@@ -622,6 +623,10 @@ class _ConditionBuilder:
             angle = parse_sexagesimal_angle(word.text, is_right_ascension=ucd.startswith("pos.eq.ra"))
             if angle is not None:
                 return angle, ""
+            if is_like_sexagesimal_angle(word.text):
+                message = format_message("{text!r} is not an angle", word.text)
+                remedy = "write minutes and seconds below 60, as in 19:02:17 or 5d12'30\", or degrees, as in 285.57"
+                self._raise_parse_error(message, word.text_offset, remedy)
         return parse_number_and_unit(word, self.text)
 
     def _convert_number_unit(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
