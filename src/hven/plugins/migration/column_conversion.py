@@ -49,6 +49,7 @@ class ColumnConverter:
             Texts that rowmakers read as missing values, by the names of columns in lower case.
         """
         columns: dict[str, dict[str, Any]] = {}
+        null_literals: dict[str, str] = {}
         for mixin in table.list_children("mixin"):
             name = mixin.text.removeprefix("//")
             for column_name, facts in MIXIN_COLUMNS.get(name, {}).items():
@@ -59,11 +60,11 @@ class ColumnConverter:
                 name = name.removeprefix(DELIMITED_PREFIX)
                 if name:
                     columns[name] = self.convert_column(element, table)
+                    null_literals[name.lower()] = self._find_null_literal(element, table)
         indexed_names = {index.get_value("columns").strip().lower() for index in table.list_children("index")}
         for name, attributes in columns.items():
             if name.lower() in indexed_names:
                 attributes["indexed"] = True
-        null_literals = {name.lower(): attributes.pop("null_literal", "") for name, attributes in columns.items()}
         return columns, null_literals
 
     def convert_column(self, element: Element, table: Element) -> dict[str, Any]:
@@ -104,13 +105,25 @@ class ColumnConverter:
         for columns in (MIXIN_COLUMNS.get(mixin_name, {}), MIXIN_COLUMNS["ssap#hcd"]):
             if reference.startswith("//") and name in columns:
                 return _list_attributes(columns[name])
+        column, source_table = self._find_original(original, table)
+        return {} if column is None else self.convert_column(column, source_table)
+
+    def _find_original(self, original: str, table: Element) -> tuple[Element | None, Element]:
+        """Find the column of which a column is a copy, and its table."""
+        reference, _, name = original.rpartition(".")
         source_table = self._find_table(reference or table.get_value("namePath"))
         if source_table is None or source_table is table:
-            return {}
-        for column in source_table.list_children("column"):
-            if column.get_value("name") == name:
-                return self.convert_column(column, source_table)
-        return {}
+            return None, table
+        columns = (each for each in source_table.list_children("column") if each.get_value("name") == name)
+        return next(columns, None), source_table
+
+    def _find_null_literal(self, element: Element, table: Element) -> str:
+        """Find the text that stands for a missing value of a column, or of the column of which it is a copy."""
+        values = element.find_child("values")
+        if values is not None:
+            return values.get_value("nullLiteral")
+        column, source_table = self._find_original(element.get_value("original"), table)
+        return "" if column is None else self._find_null_literal(column, source_table)
 
     def _convert_type(self, text: str, element: Element) -> str:
         match = re.fullmatch(r"\s*([a-z ]+?)\s*(?:\(\d+\))?\s*(?:\[(\d*)\])?\s*", text.lower())
@@ -130,7 +143,6 @@ class ColumnConverter:
         if values is None:
             return
         null = values.get_value("nullLiteral")
-        attributes["null_literal"] = null
         if null and re.fullmatch(r"-?\d+", null) and attributes.get("type", "").startswith("int"):
             attributes["null"] = int(null)
         for name, key in (("min", "minimum"), ("max", "maximum")):
