@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from hven.descriptor.api.yaml_text import replace_file
+from hven.descriptor.api.file_replacement import replace_file
 from hven.model import plugins
 from plugin_needs import require_verb
 from process_runner import HVEN_COMMAND, run_hven
@@ -341,6 +341,23 @@ def test_a_disk_that_is_full_gets_no_half_of_a_file(site: Path) -> None:
     assert (site / "kept.yaml").read_text() == f"doi: 10.5072/wide\n{old_text}"
     assert (descriptor.is_symlink(), descriptor.stat().st_mode & 0o777) == (True, 0o640)
     assert not list(site.rglob("*.part"))
+
+
+def test_a_file_keeps_its_group_where_its_owner_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root may give a file to another account, but an operator may give it to an own group."""
+    settings = tmp_path / "hven.toml"
+    settings.write_text("old")
+    given_groups = []
+
+    def give(_: Path, owner: int, group: int) -> None:
+        if owner != -1:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        given_groups.append(group)
+
+    monkeypatch.setattr(os, "chown", give)
+    replace_file(settings, "new")
+    assert settings.read_text() == "new"
+    assert given_groups == [settings.stat().st_gid]
 
 
 def test_a_file_that_is_mounted_by_itself_is_written_in_its_place(

@@ -38,6 +38,7 @@ API_MODULES = frozenset(
         "hven.app.api",
         "hven.app.remote_query",
         "hven.descriptor.api.column_names",
+        "hven.descriptor.api.file_replacement",
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",
         "hven.descriptor.api.descriptor_sections",

@@ -1,20 +1,11 @@
-"""YAML as a person would write it: scalars that read back as they are, flow maps, folded text, comments, files."""
+"""YAML as a person would write it: scalars that read back as they are, flow maps, folded text, comments."""
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import secrets
 import textwrap
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-# the directory may be closed to this account, or the file may be mounted by itself, as containers do
-REPLACEMENT_ERRNOS = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS}
 _PLAIN_SCALAR_PATTERN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
 _RESERVED_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
 MAX_COMMENT_CHARACTERS = 600
@@ -137,39 +128,3 @@ def format_yaml_folded_text(key: str, text: str) -> list[str]:
             break_on_hyphens=False,
         )
     return lines
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file whole, or leave it as it was: a full disk must not cut off what an operator wrote.
-
-    Parameters
-    ----------
-    path
-        The file, for example a descriptor. It keeps its owner and permissions, and symbolic links to it remain.
-    text
-        Its new content.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
-    """
-    path = path.resolve()
-    partial_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        partial_path.write_bytes(text.encode())
-        if path.exists():
-            status = path.stat()
-            with suppress(OSError):  # only root may give files to other accounts
-                os.chown(partial_path, status.st_uid, status.st_gid)
-            partial_path.chmod(status.st_mode & 0o7777)
-        partial_path.replace(path)
-    except OSError as error:
-        if error.errno in REPLACEMENT_ERRNOS and path.exists():
-            path.write_bytes(text.encode())
-            return
-        error.filename = str(path)
-        raise
-    finally:
-        with suppress(OSError):  # it has become the file, or was never there
-            partial_path.unlink()

@@ -1,4 +1,4 @@
-"""Write values of descriptors as YAML, and whole files."""
+"""Write values of descriptors as YAML."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hven.descriptor._yaml_text import (
     format_yaml_flow_value,
     format_yaml_folded_text,
     format_yaml_scalar,
-    replace_file,
 )
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "format_yaml_flow_value",
     "format_yaml_folded_text",
     "format_yaml_scalar",
-    "replace_file",
 ]

@@ -10,13 +10,12 @@ import errno
 import logging
 import os
 import re
-import secrets
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from hven.descriptor.api.file_replacement import stage_file
 from hven.model.errors import ForbiddenError, StorageError, format_message
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ GIT_TIMEOUT_SECONDS = 20.0
 MAX_SHOWN_CHANGES = 20  # changes of a file that pages show
 MAX_READ_BYTES = 512 * 1024  # of the history of a file
 MAX_COMPARED_PAIRS = 4_000_000  # pairs of lines; larger texts are compared without a line-by-line match
+NEW_FILE_MODE = 0o644
 HISTORY_FOLDER = "history"  # mirrors the folders of the site, so that file patterns of collections do not match it
 _ENTRY_PATTERN = re.compile(r"^=== (\S+) (.+)\n", re.MULTILINE)
 _GIT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
@@ -176,25 +176,7 @@ def _check_writable(path: Path, root: Path) -> None:
 
 def _stage_file(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged_file = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with staged_file.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            facts = path.stat()
-        else:
-            facts = None
-        if facts is not None:
-            for owner in ((-1, facts.st_gid), (facts.st_uid, -1)):
-                with suppress(OSError):  # keep owner and group for manual edits, as far as the server may
-                    os.chown(staged_file, *owner)
-        staged_file.chmod(facts.st_mode & 0o777 if facts is not None else 0o644)
-    except OSError:
-        staged_file.unlink(missing_ok=True)
-        raise
-    return staged_file
+    return stage_file(path, data, NEW_FILE_MODE)
 
 
 def _replace_or_remove_file(staged_file: Path | None, path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor.api.column_names import REGULAR_IDENTIFIER_PATTERN
+from hven.descriptor.api.file_replacement import replace_file
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
-from hven.descriptor.api.yaml_text import replace_file
 from hven.model import plugins
 from hven.model.errors import ConflictError, UsageError, UserError
 from hven.plugins.drafts import paper_drafts, table_descriptions

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
-from hven.descriptor.api.yaml_text import replace_file
+from hven.descriptor.api.file_replacement import replace_file
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,

@@ -14,7 +14,7 @@ import typer
 
 from hven.app.api import format_command, print_json
 from hven.app.remote_query import run_remote_query
-from hven.descriptor.api.yaml_text import replace_file
+from hven.descriptor.api.file_replacement import replace_file
 from hven.model import settings as site_settings
 from hven.model.errors import UsageError, UserError
 from hven.plugins.registry import registry_validation
