@@ -20,7 +20,6 @@ from urllib.parse import urlencode
 from starlette.routing import Route
 
 from hven import formats, query, services
-from hven import site as site_package
 from hven.adql.adql_writer import quote_adql_name
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
@@ -194,18 +193,7 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
     text = _read_query_text(page_context)
     should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
     must_have_answer = should_wait or is_json_requested(page_context.request)
-    example_queries = site_package.list_example_queries(
-        page_context.published_state, page_context.principal, page_context.context.policies
-    )
-    translate = page_context.translator
-    examples = [
-        {
-            "name": translate(example.name),
-            "query": example.query,
-            "description": translate(example.description or ""),
-        }
-        for example in example_queries
-    ]
+    examples = page_context.describe_example_queries()
     schemas = []
     for schema in page_context.catalogue.schemas:
         tables = [_describe_table(table) for table in schema.tables]

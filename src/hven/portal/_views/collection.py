@@ -11,7 +11,6 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import adql, services
-from hven import site as site_package
 from hven.engines import LiveRelation
 from hven.jobs.schedule_planning import build_recurrence
 from hven.model.errors import HvenError, NotFoundError
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
 
 MAX_STRIP_PICTURES, MIN_STRIP_PICTURES = 12, 4  # pictures of a strip; with fewer there is none
 FIRST_ROWS = 5  # rows shown at once
+MAX_EXAMPLES = 12  # example queries
 MAX_FILE_PAGES, MAX_CHECKED_FILES = 3, 20  # files with a link to a page about them, among so many first files
 log = logging.getLogger("hven.portal")
 
@@ -354,18 +354,6 @@ def _build_collection_page(description: CollectionDescription, page_context: Pag
         time_range = (min(begin for begin, _ in times), max(end for _, end in times))
     tables = [table.table for table in description.tables]
     table_names = {table.qualified_name for table in tables}
-    example_queries = site_package.list_example_queries(
-        page_context.published_state, page_context.principal, page_context.context.policies, description.name
-    )
-    translate = page_context.translator
-    examples = [
-        {
-            "name": translate(example.name),
-            "query": example.query,
-            "description": translate(example.description or ""),
-        }
-        for example in example_queries
-    ]
     timing = build_recurrence(resource)
     publications = list_table_publication_events(page_context, description.name, table_names)
 
@@ -383,7 +371,7 @@ def _build_collection_page(description: CollectionDescription, page_context: Pag
         feeds=list_collection_feeds(f"{page_context.base}/collections/{quote(description.name)}"),
         releases=releases,
         timing=None if timing is None else str(timing),
-        examples=examples[:12],
+        examples=page_context.describe_example_queries(description.name)[:MAX_EXAMPLES],
         help=list_collection_help_pages(resource, page_context),
         edit=can_edit_collection(page_context.principal, page_context.context, resource),
         panes=panes.list_panes(),

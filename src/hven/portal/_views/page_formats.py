@@ -32,7 +32,7 @@ from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.face import wrap_endpoint_with_gates_and_errors
-from hven.site import CURRENT_USAGE, anonymize_for_referee
+from hven.site import CURRENT_USAGE, anonymize_for_referee, list_example_queries
 from hven.site.auth import ANONYMOUS_PRINCIPAL, collect_row_filters
 
 if TYPE_CHECKING:
@@ -129,6 +129,30 @@ class PageContext:
             statistics=statistics,
             is_raw=self.request.query_params.get(LABELS_PARAMETER) == RAW_LABELS,
         )
+
+    def describe_example_queries(self, collection: str | None = None) -> list[dict[str, str]]:
+        """Describe the queries that the user can run as examples, in the answer's language.
+
+        Parameters
+        ----------
+        collection
+            Only the examples of this collection.
+
+        Returns
+        -------
+        list of dict
+            ``name``, ``query`` and ``description`` of each.
+        """
+        example_queries = list_example_queries(self.published_state, self.principal, self.context.policies, collection)
+        translate = self.translator
+        return [
+            {
+                "name": translate(example.name),
+                "query": example.query,
+                "description": translate(example.description or ""),
+            }
+            for example in example_queries
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
