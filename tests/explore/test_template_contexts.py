@@ -123,3 +123,13 @@ def test_contexts_are_frozen_and_say_what_their_fields_mean():
         described = " ".join(base.__doc__ or "" for base in context.__mro__ if dataclasses.is_dataclass(base))
         names = [field.name for field in dataclasses.fields(context)]
         assert [name for name in names if not re.search(rf"\b{name}\b", described)] == []
+
+
+def test_a_message_and_its_remedy_are_joined_in_one_way():
+    assert ENVIRONMENT.loader is not None
+    names = [name for name in ENVIRONMENT.list_templates() if name.endswith(".html")]
+    sources = {name: ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0] for name in names}
+    assert [name for name, source in sources.items() if re.search(r"\{%-? if [\w.]*remedy -?%\}", source)] == []
+    template = ENVIRONMENT.from_string("{{ message | with_remedy(remedy) }}")
+    assert template.render(message="no <row>", remedy="") == "no &lt;row&gt;"
+    assert template.render(message="no <row>", remedy="add <one>") == "no &lt;row&gt; \N{EN DASH} add &lt;one&gt;"

@@ -109,6 +109,9 @@ def load_templates(language: str = "en") -> Environment:
             return ""
         return f"{value:,}".replace(",", group_separator)
 
+    def add_remedy(message: Any, remedy: Any) -> str:
+        return f"{translate_output(None, message)} \N{EN DASH} {translate_output(None, remedy)}" if remedy else message
+
     def format_unit_text(unit: str) -> str:
         unit_text = format_unit(unit)
         return translations.get(unit_text, unit_text)  # kB is ko in French
@@ -119,6 +122,7 @@ def load_templates(language: str = "en") -> Environment:
     environment.globals["shown_parts"] = list_shown_part_templates
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
+    environment.filters["with_remedy"] = add_remedy  # of a fault, as describeError of dom.js
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
     environment.filters["link"] = sanitize_address
     environment.filters["told"] = partial(translate_text, language)  # for texts that are cut or changed afterwards
