@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,22 @@ def test_a_program_that_prints_secrets(site: Site, monkeypatch: pytest.MonkeyPat
 
 def test_ordinary_programs_are_not_stopped(site: Site) -> None:
     job, _ = run_program(site, "import time\nopen('a', 'wb').write(bytes(4 << 20))\ntime.sleep(0.6)\n")
+    assert job.phase == "COMPLETED", job.error
+
+
+def test_a_process_that_ends_while_it_is_looked_at_has_no_children(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory in /proc vanishes between two steps of the search, which must not fail the job."""
+
+    glob = Path.glob
+
+    def find_vanished(path: Path, pattern: str) -> Iterator[Path]:
+        if path.is_relative_to("/proc"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        yield from glob(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", find_vanished)
+    assert program_limits.list_descendants(1, 10) == []
+    job, _ = run_program(site, "import time\ntime.sleep(0.3)\n")
     assert job.phase == "COMPLETED", job.error
 
 

@@ -79,15 +79,22 @@ def list_descendants(pid: int, count_limit: int) -> list[int]:
     found: list[int] = []
     waiting = [pid]
     while waiting and len(found) <= count_limit:
-        # each thread has children of its own
-        for path in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+        for path in _list_child_files(waiting.pop()):
             try:
                 child_pids = [int(word) for word in path.read_text(encoding="ascii").split()]
-            except (OSError, ValueError):  # the process has ended
+            except (OSError, ValueError):  # the thread has ended
                 continue
             found += child_pids
             waiting += child_pids
     return found
+
+
+def _list_child_files(pid: int) -> list[Path]:
+    """List the files with the children of each thread of a process; none if the process has ended."""
+    try:
+        return list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return []
 
 
 def measure_files(directory: Path) -> tuple[int, int]:
