@@ -483,5 +483,22 @@ def test_what_snapshots_share_is_counted_once(own):
     assert alone < both < alone + measure_snapshot_bytes(own, base) - sum(parts) / 2
 
 
+def test_a_directory_that_vanishes_meanwhile_counts_nothing(tmp_path, monkeypatch):
+    for name in ("gone", "kept"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_bytes(bytes(10_000))
+    scandir = os.scandir
+
+    def list_remaining(path):
+        if Path(path).name == "gone":
+            (Path(path) / "part").unlink()
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", list_remaining)
+    used_bytes = measure_directory_bytes(tmp_path)
+    assert used_bytes == (tmp_path / "kept/part").stat().st_blocks * 512 > 0
+
+
 def measure_snapshot_bytes(engine, snapshot) -> int:
     return measure_directory_bytes(engine.directory / snapshot.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import stat
 import time
@@ -99,11 +100,13 @@ def _divide_bytes_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list
 def measure_directory_bytes(directory: Path) -> int:
     """Return the bytes of all files below a directory; a file that several snapshots share counts once."""
     bytes_by_inode: dict[tuple[int, int], int] = {}
-    for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):  # other processes create and delete files meanwhile
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode):
-                bytes_by_inode[status.st_dev, status.st_ino] = status.st_blocks * 512
+    # other processes create and delete files and directories meanwhile
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118  (a path object for each is slow)
+                if stat.S_ISREG(status.st_mode):
+                    bytes_by_inode[status.st_dev, status.st_ino] = status.st_blocks * 512
     return sum(bytes_by_inode.values())
 
 

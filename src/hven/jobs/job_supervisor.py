@@ -252,8 +252,10 @@ class JobSupervisor(ForkingProcess):
         """Delete old files in the directory of jobs that belong to no job."""
         root = self._settings.data_directory / "jobs"
         old_paths: list[Path] = []
-        if root.is_dir():
-            old_paths += [path for path in root.iterdir() if path.stat().st_mtime < oldest_kept_time]
+        for path in root.iterdir() if root.is_dir() else ():
+            with suppress(FileNotFoundError):  # the job has just been destroyed
+                if path.stat().st_mtime < oldest_kept_time:
+                    old_paths.append(path)
         existing_ids = self._get_job_store().select_existing([path.name for path in old_paths])
         for path in old_paths:
             if path.name not in existing_ids:

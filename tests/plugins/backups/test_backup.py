@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from hven import query
 from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
+from hven.model.errors import ConflictError, HvenError, NotFoundError, SourceError, StorageError, UserError
 from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.plugins.backups import archive as archive_module
 from hven.plugins.backups.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
@@ -296,6 +297,25 @@ def test_what_is_there_is_not_touched(backed_up_site: Path, archive: Path, tmp_p
     header = json.loads(run_hven("restore", archive, "--check", "--json").stdout)
     assert (header["site"], header["data"]) == ("Uraniborg", True)
     assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
+
+
+def test_a_job_that_is_destroyed_meanwhile_asks_for_another_backup(
+    backed_up_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_copy = tmp_path / "site"
+    shutil.copytree(backed_up_site, site_copy)
+    (site_copy / "var/jobs/j1/deep").mkdir()
+    scandir = os.scandir
+
+    def list_remaining(path: str | Path) -> Any:
+        if Path(path).name == "deep":
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", list_remaining)
+    with Site(load_settings(site_copy, {})) as site, pytest.raises(NotFoundError, match="j1 has just been destroyed"):
+        write_backup(site, tmp_path / "x.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_a_full_disk_leaves_no_archive(backed_up_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

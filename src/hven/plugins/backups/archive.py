@@ -237,10 +237,10 @@ def _add_snapshots(archive_writer: _ArchiveWriter, site: Site, records: list[Sna
 def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str]) -> None:
     root = site.settings.data_directory / "jobs"
     for job in job_ids:
-        for path in sorted((root / job).rglob("*")):
-            if path.is_file():
-                try:
+        try:
+            for path in sorted((root / job).rglob("*")):
+                if path.is_file():
                     archive_writer.add_file(f"jobs/{path.relative_to(root)}", path)
-                except FileNotFoundError as error:
-                    message = f"the job {job} has just been destroyed"
-                    raise NotFoundError(message, remedy="run the backup again") from error
+        except FileNotFoundError as error:
+            message = f"the job {job} has just been destroyed"
+            raise NotFoundError(message, remedy="run the backup again") from error
