@@ -114,6 +114,8 @@ def print_json(value: Any) -> None:
 def _format_cell(cell: object) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     if isinstance(cell, int):
         return f"{cell:,}"
     return str(cell)
@@ -141,7 +143,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, ti
     for position, heading in enumerate(headings):
         cell_widths = [len(texts[position]) for texts in cell_texts]
         widths.append(max(len(heading), *cell_widths))
-        is_numeric = all(isinstance(row[position], int | float | None) for row in rows)
+        cells = [row[position] for row in rows]
+        is_numeric = all(isinstance(cell, int | float | None) and not isinstance(cell, bool) for cell in cells)
         aligners.append(str.rjust if is_numeric else str.ljust)
     rules = ["-" * width for width in widths]
     for texts in (headings, rules, *cell_texts):
