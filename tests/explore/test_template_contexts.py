@@ -125,11 +125,24 @@ def test_contexts_are_frozen_and_say_what_their_fields_mean():
         assert [name for name in names if not re.search(rf"\b{name}\b", described)] == []
 
 
-def test_a_message_and_its_remedy_are_joined_in_one_way():
+def read_templates() -> dict[str, str]:
     assert ENVIRONMENT.loader is not None
     names = [name for name in ENVIRONMENT.list_templates() if name.endswith(".html")]
-    sources = {name: ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0] for name in names}
-    assert [name for name, source in sources.items() if re.search(r"\{%-? if [\w.]*remedy -?%\}", source)] == []
+    return {name: ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0] for name in names}
+
+
+def test_colons_are_those_of_the_language():
+    pattern = re.compile(r"(?:\}\}|%\}|</(?:b|strong|code|dt|span|a)>):\s")
+    assert [name for name, source in read_templates().items() if pattern.search(source)] == []
+    texts = {language: load_templates(language).from_string("Mars{{ colon }}4") for language in ("en", "fr")}
+    assert texts["en"].render() == "Mars: 4"
+    assert texts["fr"].render() == "Mars\N{NO-BREAK SPACE}: 4"
+
+
+def test_a_message_and_its_remedy_are_joined_in_one_way():
+    assert [
+        name for name, source in read_templates().items() if re.search(r"\{%-? if [\w.]*remedy -?%\}", source)
+    ] == []
     template = ENVIRONMENT.from_string("{{ message | with_remedy(remedy) }}")
     assert template.render(message="no <row>", remedy="") == "no &lt;row&gt;"
     assert template.render(message="no <row>", remedy="add <one>") == "no &lt;row&gt; \N{EN DASH} add &lt;one&gt;"

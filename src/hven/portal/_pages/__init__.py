@@ -118,6 +118,7 @@ def load_templates(language: str = "en") -> Environment:
 
     environment.globals["_"] = translate
     environment.globals["language"] = language
+    environment.globals["colon"] = ": " if language == DEFAULT_LANGUAGE else "\N{NO-BREAK SPACE}: "  # in running text
     environment.globals["page_parts"] = list_page_part_templates
     environment.globals["shown_parts"] = list_shown_part_templates
     environment.filters["thousands"] = format_thousands
