@@ -25,7 +25,6 @@ CANDIDATE_TEXTS = (
     "name, but elsewhere",
     "neighbour",
 )
-CONFIDENCES = ("none", "conflict", "low", "medium", "high", "manual")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 COLUMN_PARAMETER = "_column"
 FORMAT_NAMES = ("PROV-JSON", "PROV-JSONLD", "PROV-N", "PROV-XML", "PROV-SVG")
-SWITCH_NAMES = ("DEPTH", "DIRECTION", "DESCRIPTIONS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

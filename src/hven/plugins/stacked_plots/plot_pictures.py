@@ -32,7 +32,6 @@ LEFT_PIXELS, RIGHT_PIXELS = 90, 14  # margins
 TITLE_PIXELS, FOOT_PIXELS, GAP_PIXELS = 24, 58, 10
 PAGE_PIXELS = plot_drawing.INSIDE_WIDTH + LEFT_PIXELS + RIGHT_PIXELS
 BOX_COLOUR, SHAPE_COLOUR, EVENT_COLOUR = (255, 255, 255), (230, 165, 115), (179, 84, 30)
-MAX_PNG_SCALE = 2
 _STYLE = """
 svg{background:#fff;font:12px system-ui,sans-serif;fill:#1d2129}
 .grid{stroke:#e4e7eb;fill:none}.frame{stroke:#697079;fill:none}.tick{stroke:#1d2129;fill:none}
