@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lxml import etree
+from lxml import etree, html
 from watch_site import STARS, Browser
 
 from hven.app._server import create_and_start_application
@@ -108,6 +108,9 @@ def test_only_the_account_sees_its_watches(site: WatchSite, anna: Browser) -> No
         ({"TABLE": "stars.main", "TARGETS": "10 20"}, "radius"),
         ({"TABLE": "stars.main", "TARGETS": "10 20\nM 31", "RADIUS": "1"}, "line 2"),
         ({"TABLE": "stars.main", "TARGETS": "10 nan", "RADIUS": "1"}, "line 1"),
+        ({"TABLE": "stars.main", "TARGETS": "10 20\n\n\nM 31", "RADIUS": "1"}, "line 4"),
+        ({"TABLE": "stars.main", "TARGETS": "10,5 20,5", "RADIUS": "1"}, "in degrees"),
+        ({"TABLE": "stars.main", "TARGETS": "10,5;\t-20,5 M 31", "RADIUS": "1"}, "in degrees"),
         ({"TABLE": "stars.main", "TARGETS": "05 34 31.9 +22 00 52", "RADIUS": "1"}, "in degrees"),
         ({"TABLE": "stars.main", "TARGET": "10 20", "RADIUS": "1"}, "needs targets"),
         ({"TABLE": "stars.main", "TARGETS": "10 20\n" * 10_001, "RADIUS": "1"}, "10,001 entries"),
@@ -125,6 +128,17 @@ def test_what_cannot_be_watched_is_refused_in_words(anna: Browser, fields: dict[
     answer = anna.post("/watches", fields)
     assert 400 <= answer.status < 500, answer.text
     assert words in answer.text
+
+
+def test_the_form_watches_a_search_without_targets(anna: Browser) -> None:
+    form = html.fromstring(anna.show("/collections/stars/main/watch?mag=..9").text).forms[-1]
+    assert {"TARGETS", "RADIUS"} <= set(form.fields.keys())
+    assert (
+        anna.post("/watches", {name: value or "" for name, value in form.form_values()}, accept="text/html").status
+        == 303
+    )
+    (watch,) = anna.read("/watches")["watches"]
+    assert (watch["targets"], watch["radius"]) == (0, 0)
 
 
 def test_a_list_of_a_million_targets_is_refused(anna: Browser) -> None:

@@ -32,6 +32,7 @@ MAX_RADIUS_DEGREES = 10.0  # a search may have a larger circle
 MAX_CONDITION_CHARACTERS = 20_000
 AGGREGATE_NAMES = frozenset(entry.name for entry in STANDARD_FUNCTIONS if entry.aggregate)
 _NUMBER_SEPARATOR = re.compile(r"[\s,;]+")
+_DECIMAL_COMMAS = re.compile(r"[+-]?\d+,\d+[\s;]+[+-]?\d+,\d.*")
 _SEXAGESIMAL_POSITION = re.compile(r"\d+ +\d+ +[\d.]+[ ,;]+[+-]?\d+ +\d+ +[\d.]+")
 
 
@@ -227,20 +228,21 @@ def parse_targets(text: str, radius: float | None, table: Table, max_count: int)
     if radius is None or not 0 < radius <= MAX_RADIUS_DEGREES:
         message = format_message("the radius must be more than 0 and at most {limit} degrees", MAX_RADIUS_DEGREES)
         raise ParamError(message, name="RADIUS", remedy="write RADIUS=1, or watch a search with a larger circle")
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     _check_count(len(lines), max_count, "TARGETS")
-    positions = np.array([_parse_target(number, line) for number, line in enumerate(lines, 1)], np.float64)
+    positions = np.array([_parse_target(number, line) for number, line in lines], np.float64)
     return RowDefinition(targets=encode_positions(positions), radius=radius)
 
 
 def _parse_target(number: int, line: str) -> tuple[float, float]:
-    words = _NUMBER_SEPARATOR.split(line.strip())
+    words = _NUMBER_SEPARATOR.split(line)
     try:
         lon, lat = float(words[0]), float(words[1])
     except (ValueError, IndexError):
         lon = lat = math.nan
-    if not (abs(lon) <= 360 and abs(lat) <= 90) or _SEXAGESIMAL_POSITION.fullmatch(line.strip()):
-        message = format_message("line {number} is not a position: {line!r}", number, line.strip()[:60])
+    is_other_notation = any(pattern.fullmatch(line) for pattern in (_DECIMAL_COMMAS, _SEXAGESIMAL_POSITION))
+    if not (abs(lon) <= 360 and abs(lat) <= 90) or is_other_notation:
+        message = format_message("line {number} is not a position: {line!r}", number, line[:60])
         remedy = "write right ascension and declination in degrees, such as 83.63 22.01"
         raise ParamError(message, name="TARGETS", remedy=remedy)
     return lon % 360, lat

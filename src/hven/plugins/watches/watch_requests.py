@@ -94,7 +94,7 @@ class WatchRequest:
                 )
             near_targets = parse_targets(targets_text, self.params.read_number("RADIUS"), table, max_count)
             definition = replace(definition, targets=near_targets.targets, radius=near_targets.radius)
-        elif self.params.read_one("RADIUS") and self.params.read_one("TARGETS") is None:
+        elif self.params.read_one("RADIUS") and "TARGETS" not in self.params.values:  # the form sends it empty
             raise ParamError("RADIUS needs targets", name="TARGETS", remedy="send TARGETS, or leave out RADIUS")
         if keys:
             definition = replace(definition, keys=parse_watched_rows(keys, table, max_count).keys)

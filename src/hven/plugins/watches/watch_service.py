@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROUND_PLACE = "hven.plugins.watches.watch_round:match_and_deliver"  # only its process needs the module
 MAX_PROBLEMS_SHOWN = 5
 MAX_MATCHING_SECONDS = 3600.0  # a table that takes longer is reported
-WATCH_STOPPED = EventKind(title="one of my watches misses rows, or Hven no longer delivers what it finds")
+WATCH_STOPPED = EventKind(title="One of my watches misses rows, or Hven no longer delivers what it finds")
 
 
 class WatchService:
