@@ -309,6 +309,29 @@ def test_the_state_is_also_read_from_if_match(people: dict[str, Person]) -> None
     assert late.status == 412
 
 
+def test_a_form_keeps_what_was_entered_when_a_step_fails(people: dict[str, Person]) -> None:
+    anna, name = people["anna"], make_name()
+    new_form = {"value.name": name, "value.mag": "bright", "reason": "my <long> note", "action": "submit"}
+    refused = anna.post_form("/entries/bad.stars", new_form)
+    assert (refused.status, "my &lt;long&gt; note</textarea>" in refused.text) == (400, True), refused.text
+    entry = read_entry(anna.send("/entries/bad.stars", {"values": {"name": name, "note": "first"}}), 201)
+    read_entry(anna.take(entry, "save", values={"note": "in another tab"}))
+    late_form = {"value.name": name, "value.note": "in this tab", "etag": entry["etag"], "action": "save"}
+    late = anna.post_form(path_of(entry), {**late_form, "reason": "my note"})
+    assert late.status == 412
+    for words in ("in this tab", "in the entry now: in another tab", "my note</textarea>"):
+        assert words in late.text, words
+    current = read_entry(anna.get(path_of(entry)))
+    assert current["values"]["note"] == "in another tab"
+    assert f'name="etag" value="{current["etag"]}"' in late.text, "the next step is based on what the page shows"
+    read_entry(anna.take(current, "submit"))
+    read_entry(people["mia"].take(read_entry(anna.get(path_of(entry))), "accept"))
+    closed = anna.post_form(path_of(entry), late_form)
+    assert closed.status == 412
+    assert "in another tab" in closed.text, "the page of an accepted entry shows its values alone"
+    assert "in this tab" not in closed.text
+
+
 def test_steps_that_are_not_possible(people: dict[str, Person]) -> None:
     anna, mia = people["anna"], people["mia"]
     entry = anna.submit({"name": make_name()})

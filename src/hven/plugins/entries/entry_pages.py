@@ -18,6 +18,7 @@ from hven.model.errors import (
     ConflictError,
     HvenError,
     NotFoundError,
+    PreconditionFailedError,
     ServiceError,
     UserError,
     format_message,
@@ -188,8 +189,11 @@ class EntryPage(TemplateContext):
         The entry as in JSON; None for the form of a new one.
     fields
         Fields of the form.
-    values, base_values
-        Values of the fields as texts; base_values has those before the entry, and is None for a new row.
+    values, base_values, stored_values
+        Values of the fields as texts; base_values has those before the entry, and is None for a new row; stored_values
+        has those that somebody else has stored while the user wrote, else None.
+    reason
+        The reason, or the note for the moderators, that the user wrote.
     actions
         Steps that the user may take.
     steps
@@ -218,6 +222,8 @@ class EntryPage(TemplateContext):
     fields: Sequence[EntryField]
     values: Mapping[str, str]
     base_values: Mapping[str, str] | None
+    stored_values: Mapping[str, str] | None
+    reason: str
     actions: Sequence[str]
     steps: Sequence[Mapping[str, object]]
     row: str
@@ -403,7 +409,7 @@ class _EntryEndpoints:
         if action == RESOLVE:
             return entry_view.resolve_position(None, row_key, contribution)
         if action == FIND:
-            return entry_view.build_page(None, row_key=row_key, values=contribution.values or {})
+            return entry_view.build_page(None, row_key=row_key, contribution=contribution)
         if action in {ACCEPT, REFUSE}:
             return self._decide_on_entries(entry_view, action, contribution)
         if action not in {SAVE, SUBMIT}:
@@ -412,7 +418,7 @@ class _EntryEndpoints:
         try:
             values = entry_view.read_values(contribution) or {}
         except EntryValuesError as error:
-            return entry_view.build_page(None, row_key=row_key, values=contribution.values or {}, error=error)
+            return entry_view.build_page(None, row_key=row_key, contribution=contribution, error=error)
         entry, is_new = entry_view.workflow.create_entry(values, row_key, contribution.read_text("token"))
         if action == SUBMIT and entry.revision == 1:  # new, or a process was killed before it submitted the draft
             request = EntryStepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
@@ -461,11 +467,11 @@ class _EntryEndpoints:
         if action == RESOLVE:
             return entry_view.resolve_position(entry, "", contribution)
         if action == FIND:
-            return entry_view.build_page(entry, values=contribution.values or {})
+            return entry_view.build_page(entry, contribution=contribution)
         try:
             values = entry_view.read_values(contribution) if action in {SAVE, SUBMIT} else None
         except EntryValuesError as error:
-            return entry_view.build_page(entry, values=contribution.values or {}, error=error)
+            return entry_view.build_page(entry, contribution=contribution, error=error)
         request = EntryStepRequest(
             action=action, values=values, reason=contribution.read_text("reason"), etag=contribution.read_text("etag")
         )
@@ -613,7 +619,7 @@ class _EntryView:
             )
         except (UserError, ServiceError) as resolver_error:
             error = resolver_error
-        return self.build_page(entry, row_key=row_key, values=values, error=error)
+        return self.build_page(entry, row_key=row_key, values=values, contribution=contribution, error=error)
 
     def _map_roles_to_fields(self) -> dict[str, str]:
         return {entry_field.role: entry_field.name for entry_field in reversed(self.fields) if entry_field.role}
@@ -626,7 +632,7 @@ class _EntryView:
             changed_entry = self.workflow.take_step(entry, request)
         except UserError as error:
             current_entry = self.workflow.find_entry(entry.number)
-            return self.build_page(current_entry, error=error)
+            return self.build_page(current_entry, contribution=contribution, error=error)
         return self.answer_change(changed_entry, contribution, is_new=is_new)
 
     def answer_change(self, entry: TableEntry, contribution: ContributionRequest, *, is_new: bool) -> PageContent:
@@ -660,6 +666,7 @@ class _EntryView:
         *,
         row_key: str = "",
         values: Mapping[str, Any] | None = None,
+        contribution: ContributionRequest | None = None,
         error: HvenError | None = None,
     ) -> PageContent:
         """Build the page of an entry, or the form of a new one.
@@ -671,11 +678,15 @@ class _EntryView:
         row_key
             Key of the row that a new entry changes.
         values
-            Values in the form; None: those of the entry.
+            Values in the form; None: those of the last request and, for other fields, of the entry.
+        contribution
+            The last request, if it did not store what it sent: the form has its values and its reason.
         error
             What is wrong with the last request.
         """
         translate = self.page_context.translator
+        if values is None and contribution is not None:
+            values = contribution.values
         document: dict[str, Any] = {"table": self.entry_table.name}
         headers: dict[str, str] = dict(PRIVATE_HEADERS)
         actions: Sequence[str] = (SAVE, SUBMIT)
@@ -690,7 +701,8 @@ class _EntryView:
             base_values = None if entry.base_values is None else self._format_field_texts(entry.base_values)
         faults = error.faults if isinstance(error, EntryValuesError) else {}
         findings = error.findings if isinstance(error, RuleFindingsError) else []
-        texts = self._format_field_texts(entry_values) | self._format_field_texts(values or {})
+        stored_texts = self._format_field_texts(entry_values)
+        texts = stored_texts | (self._format_field_texts(values or {}) if SAVE in actions else {})
         offered_keys: Mapping[str, OfferedKeys] = {}
         if SAVE in actions:
             offered_keys = self.references.list_offered_keys({name: [text] for name, text in texts.items()})
@@ -702,6 +714,8 @@ class _EntryView:
             fields=self._list_shown_fields(entry, row_key),
             values=texts,
             base_values=base_values,
+            stored_values=stored_texts if isinstance(error, PreconditionFailedError) else None,
+            reason="" if contribution is None else contribution.read_text("reason"),
             actions=actions,
             steps=document.get("steps", ()),
             row=row_key,
