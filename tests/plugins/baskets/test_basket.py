@@ -270,6 +270,13 @@ def share_basket(reader: Reader) -> str:
     return reader.post(SHARE="1").headers["location"].removeprefix("http://vo.example")
 
 
+def test_rows_are_added_and_shared_in_one_request(place: tuple[Client, dict[str, str], Site]) -> None:
+    nobody = Reader(place[0])
+    answer = nobody.post(ADD=text({"maps/main": ["a.fits"]}), SHARE="1")
+    there = answer.headers["location"].removeprefix("http://vo.example")
+    assert [part["keys"] for part in Reader(place[0]).twin(there)["parts"]] == [1]
+
+
 def test_a_shared_basket_shows_what_its_reader_may_see(
     place: tuple[Client, dict[str, str], Site], anna: Reader
 ) -> None:

@@ -423,8 +423,6 @@ def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context
     changed_basket = None
     if params.read_one("EMPTY"):
         changed_basket = Basket()
-    elif params.read_one("SHARE"):
-        changed_basket = own_basket
     elif new_text:
         changed_basket = basket_contents.parse_basket(new_text)
     elif added_text:
@@ -438,6 +436,8 @@ def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context
         changed_basket = own_basket.merge(Basket(parts=visible_parts))
     elif params.read_one("CLEAN"):
         changed_basket = _remove_invisible_entries(own_basket, page_context)
+    elif params.read_one("SHARE"):
+        changed_basket = own_basket
     return changed_basket
 
 
