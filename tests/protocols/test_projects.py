@@ -136,7 +136,8 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert [one["title"] for one in stranger["news"]] == ["For all"]
         assert "psz2" not in ask(None, "/projects/hesiod").text + ask(None, "/projects").text
         assert "Log in to ask for access" in ask(None, "/projects/hesiod").text
-        assert ask(None, "/projects/hesiod", "POST", ask="1").status == 401
+        refused = ask(None, "/projects/hesiod", "POST", ask="1")
+        assert (refused.status, '/login" target="_blank"' in refused.text) == (401, True), "the form stays in its tab"
 
         run_hven("project", "add-member", "hesiod", "anna", "--role", "curator", "--site", tmp_path)
         assert 'href="http://vo.example/projects"' in ask(None, "/").text
