@@ -199,6 +199,17 @@ def test_all_works_with_forms_alone(client: Client, people: dict[str, Person]) -
     ]  # fmt: skip
 
 
+def test_rows_keep_the_values_of_files_where_a_shared_field_is_empty(people: dict[str, Person]) -> None:
+    anna = people["anna"]
+    submission = anna.begin({"s.csv": b"OBJECT,INSMODE,NIGHT,MJD-END,obs_collection\nempty,m,n,57000.1,chara\n"})
+    shared_values = {"obs_collection": "", "calib_level": "2"}  # as the form sends them
+    checked = read_submission(anna.take(submission, "check", values={"shared": shared_values}))
+    (row,) = checked["report"]["rows"]
+    assert row["released"].startswith("2016-06-09"), "the embargo of 18 months of the collection chara"
+    checked = read_submission(anna.take(checked, "check", values={"shared": {"obs_collection": "pionier"}}))
+    assert checked["report"]["rows"][0]["released"].startswith("2014-12-09")
+
+
 def test_files_are_removed_and_the_submission_discarded(site: Site, people: dict[str, Person]) -> None:
     anna = people["anna"]
     submission = anna.begin({"z.fits": make_file("zet"), "y.fits": make_file("eta")})

@@ -642,10 +642,12 @@ class SubmissionWorkflow:
         """Build the rows that a submission publishes, in the order of its rows."""
         files = {file.number: file for file in self.store.list_files(submission.number)}
         names = _choose_published_names(files.values())
+        # a form also sends the fields that its user left empty: there, the files' values stay
+        shared_values = {name: value for name, value in submission.shared_values.items() if value is not None}
         rows = []
         for row in self.store.list_rows(submission.number):
             file = files[row.file]
-            values = {**row.file_values, **row.own_values, **submission.shared_values}
+            values = {**row.file_values, **row.own_values, **shared_values}
             if self._rules.sha256:
                 values[self._rules.sha256] = file.sha256
             if not _is_sheet(file):
