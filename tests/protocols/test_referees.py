@@ -196,6 +196,8 @@ def test_from_the_shell(place: Path, referee_site: Site, client: Client, clock: 
     assert client.ask("GET", path).status == 404
     told = json.loads(run_hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
     assert [one["what"] for one in told] == ["referee ended", "referee given"]
+    end_of_day = datetime.fromisoformat(soon).replace(tzinfo=UTC) + timedelta(days=1)
+    assert datetime.fromisoformat(told[1]["facts"]["until"]) == end_of_day
     assert (
         "did you mean 'night'"
         in run_hven("referee", "add", "--site", place, "nigth", "--until", soon, expected_code=1).stderr

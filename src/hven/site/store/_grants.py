@@ -26,6 +26,7 @@ from hven.site.store._database import (
     read_meta_value,
     update_meta_value,
 )
+from hven.site.store._deletion_time import format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -369,7 +370,8 @@ def log_grant_change_and_increment_version(
         insert_meta_value(connection, GRANTS_VERSION_KEY, next_version_text)
     else:
         update_meta_value(connection, GRANTS_VERSION_KEY, next_version_text)
-    facts = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": grant.until, **grant.facts}
+    until_text = "" if grant.until is None else format_timestamp(grant.until)
+    facts = {"id": grant.id, "subject": grant.subject, "role": grant.role, "until": until_text, **grant.facts}
     # a fact whose name begins with _ is a digest or the like: it belongs in no log
     logged_facts = {name: fact for name, fact in facts.items() if fact and name[0] != "_"}
     _insert_audit_entry(connection, actor, action, grant.object or grant.subject, logged_facts)
