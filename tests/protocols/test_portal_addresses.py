@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -74,3 +75,16 @@ def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:
         found |= set(re.findall(r'(?:[Rr]oute|asking)\(\s*"/collections/\{name\}/([a-z.]+)["/]', text))
     # the core knows the names of packages, too, so that addresses stay as they are without a package
     assert found <= RESERVED_NAMES if list_absent_packages() else found == RESERVED_NAMES
+
+
+def test_a_page_at_another_host_name_loads_its_scripts_from_the_public_address(tmp_path: Path) -> None:
+    with open_tiny_site(tmp_path, {"odd.main": pa.table({"number": [1]})}) as site:
+        site.settings = replace(site.settings, public_url="https://vo.example.org/hven")
+        client = Client(create_and_start_application(site))
+        for path in ("/", "/collections/odd/main", "/login", "/nowhere"):
+            for host, is_elsewhere in (("vo.example.org", False), ("data.example.org", True), ("127.0.0.1:8080", True)):
+                page = client.ask("GET", path, headers={"host": host, "accept": "text/html"})
+                assert 'href="https://vo.example.org/hven/assets/' in page.text
+                for directive in page.headers["content-security-policy"].split("; "):
+                    if directive.startswith(("style-src", "script-src", "connect-src", "form-action")):
+                        assert ("https://vo.example.org" in directive.split()) == is_elsewhere, (path, host)

@@ -169,6 +169,7 @@ class RequestMiddleware:
         self._load_shedder = load_shedder or LoadShedder()
         self._identification = RequestAuthenticator(store, settings, find_people)
         self._root_path = settings.root_path.rstrip("/")
+        self._public_origin = "/".join((settings.public_url or "").split("/")[:3]).encode()
         self._address_rewriters = load_address_rewriters(settings)
         self._portal_router = PortalRouter(settings)
         self._counters = counters or ProcessCounters()
@@ -347,6 +348,13 @@ class RequestMiddleware:
         exchange.response_headers = response_headers
         if exchange.cookies:
             response_headers = add_cookies_and_make_page_private(exchange.cookies, response_headers)
+        if self._public_origin and dict(scope["headers"]).get(b"host") != self._public_origin.partition(b"//")[2]:
+            # a page at another host name, or at the server's own address, loads styles and scripts from the public URL
+            allowed_sources = b"'self' " + self._public_origin
+            response_headers = [
+                (name, value.replace(b"'self'", allowed_sources) if name == b"content-security-policy" else value)
+                for name, value in response_headers
+            ]
         headers = [*response_headers, *self._common_headers, (b"x-request-id", exchange.request_id.encode())]
         exchange.should_close = exchange.should_close or worker_load.is_server_draining()
         if exchange.should_close:
