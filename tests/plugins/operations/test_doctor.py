@@ -11,6 +11,7 @@ import shutil
 import socket
 import sqlite3
 import ssl
+import stat
 import subprocess
 import threading
 import time
@@ -31,7 +32,7 @@ from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthM
 from hven.model import RetryBackoffLog, plugins
 from hven.model.errors import Fault, TextPlace
 from hven.model.settings import Settings, load_settings, resolve_secret
-from hven.plugins.operations import disk_forecast, examination, published_checks
+from hven.plugins.operations import disk_forecast, examination, published_checks, settings_checks
 from hven.plugins.operations.disk_forecast import (
     DAY_SECONDS,
     MIN_SAMPLES,
@@ -135,6 +136,35 @@ def test_the_worst_comes_first_with_the_command_that_mends_it(directory: Path) -
     subprocess.run(secret["command"].split(), check=True)
     assert [finding.subject for finding in examine(directory)] == ["stars"]
     run_hven("doctor", "--monitor", "--seconds", NOT_WAITING_SECONDS, "--site", directory, expected_code=2)
+
+
+def test_data_of_another_account_are_a_finding(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `sudo hven ingest` instead of `sudo -u hven hven ingest`."""
+    snapshot = next((directory / "var/snapshots/stars.main").iterdir())
+    list_entries = os.scandir
+    modes = [0o755]
+
+    def list_entries_of_two_accounts(path: Any) -> Iterator[Any]:
+        for entry in list_entries(path):
+            status = entry.stat(follow_symlinks=False)
+            known = SimpleNamespace(st_uid=1000, st_mode=status.st_mode)
+            if Path(entry.path) == snapshot:
+                known = SimpleNamespace(st_uid=0, st_mode=stat.S_IFDIR | modes[0])
+            yield SimpleNamespace(name=entry.name, path=entry.path, stat=lambda known=known, **_: known)
+
+    monkeypatch.setattr(settings_checks, "os", SimpleNamespace(scandir=list_entries_of_two_accounts))
+    monkeypatch.setattr(settings_checks, "_find_owner", lambda _: 1000)
+
+    def find_foreign_data() -> list[Finding]:
+        findings = inspect_settings(load_settings(directory)).findings
+        return [finding for finding in findings if "can't change" in finding.message]
+
+    (finding,) = find_foreign_data()
+    assert (finding.harm, finding.subject) == ("error", f"{directory}/var")
+    assert str(snapshot) in finding.message
+    assert shlex.split(finding.command) == ["sudo", "chown", "-R", "1000", f"{directory}/var"]
+    modes[0] = 0o775  # accounts of a group share the site
+    assert not find_foreign_data()
 
 
 def test_faulty_settings_are_a_finding(directory: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
 import ssl
+import stat
 import time
 import tomllib
 from functools import partial
@@ -27,6 +29,7 @@ from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from hven.model.plugins import PluginPackage
     from hven.model.settings import Settings
@@ -35,6 +38,7 @@ CONNECT_TIMEOUT_SECONDS = 2.5
 CERTIFICATE_WARNING_DAYS = 21
 CERTIFICATE_ERROR_DAYS = 7
 DAY_SECONDS = 86_400
+OWNER_DEPTH = 3  # directories below var/: snapshots/TABLE/SNAPSHOT
 _SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 _UNSET_SECRET_PATTERN = re.compile(r"the secret ([A-Za-z_][A-Za-z0-9_]*) is not set")
 
@@ -43,6 +47,43 @@ def _find_exposed_files(settings: Settings) -> Iterator[Finding]:
     faults = find_exposed_file_faults(settings.directory, settings.var_directory, settings.data_directory)
     for fault in faults:
         yield convert_fault(fault, harm="critical")
+
+
+def _find_foreign_files(settings: Settings) -> Iterator[Finding]:
+    """Report data that the account of the site can't change, as after a command that root ran instead of it."""
+    for directory in {settings.var_directory.resolve(), settings.data_directory.resolve()}:
+        owner = _find_owner(directory) if directory.is_dir() else 0
+        foreign_path = next(_iterate_foreign_paths(directory, owner), None) if owner else None  # root can change all
+        if foreign_path is not None:
+            yield Finding(
+                harm="error",
+                subject=str(directory),
+                message=f"the account that owns {directory} can't change all of its contents, for example "
+                f"{foreign_path}, so queries, runs or jobs may fail",
+                remedy="give the contents to that account, and run the site's server and commands only with it",
+                command=f"sudo chown -R {owner} {shlex.quote(str(directory))}",
+            )
+
+
+def _find_owner(directory: Path) -> int:
+    return directory.stat().st_uid
+
+
+def _iterate_foreign_paths(directory: Path, owner: int, depth: int = OWNER_DEPTH) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(directory))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # a server deletes it meanwhile
+            continue
+        # several accounts may share a site through a group
+        if status.st_uid != owner and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            yield entry.path
+        elif depth > 1 and stat.S_ISDIR(status.st_mode):
+            yield from _iterate_foreign_paths(directory / entry.name, owner, depth - 1)
 
 
 def _find_settings_faults(settings: Settings) -> Iterator[Finding]:
@@ -144,6 +185,7 @@ def _find_certificate_problems(settings: Settings) -> Iterator[Finding]:
 
 SETTINGS_CHECKS: tuple[SiteCheck[Settings], ...] = (
     SiteCheck(name="files", title="the modes of secret files", find=_find_exposed_files),
+    SiteCheck(name="owners", title="the owners of the site's data", find=_find_foreign_files),
     SiteCheck(name="settings", title="hven.toml", find=_find_settings_faults),
     SiteCheck(name="secrets", title="the secrets of hven.toml", find=_find_unset_secrets),
     SiteCheck(name="disk", title="the disk", find=find_disk_problems),
