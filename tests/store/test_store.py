@@ -435,7 +435,7 @@ def test_errors_of_the_database_are_told_in_plain_words(tmp_path):
         StateStore(tmp_path)
     with pytest.raises(StorageError, match="cannot be used"):
         StateStore(tmp_path, "nonsense")
-    with pytest.raises(StorageError, match=r"unable to open.*check the owner"):
+    with pytest.raises(StorageError, match=r"unable to open.*make its disk writable again, or check the owner"):
         StateStore(tmp_path, f"sqlite:///{tmp_path}/no/such/place.sqlite")
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be created"):

@@ -54,9 +54,8 @@ POSTGRES_OPTIONS = {
     ),
 }
 
-READ_ONLY_REMEDY = (
-    "make its disk writable again, or check the owner and permissions of var/; then the server continues automatically"
-)
+UNOPENED_STATE_REMEDY = "make its disk writable again, or check the owner and permissions of var/"
+READ_ONLY_REMEDY = f"{UNOPENED_STATE_REMEDY}; then the server continues automatically"
 MISSING_STATE_REMEDY = "restore its directory, or mount its disk again; then the server continues automatically"
 FORMAT_CHANGE_REMEDY = (
     "run the same version of Hven on all machines: stop the processes of the older version, and start them with the "
@@ -813,7 +812,7 @@ class StateDatabase:
             self.engine.dispose()
         if has_phrase("readonly", "unable to open", "permission"):
             message = f"{state_label} cannot be opened: {reason}"
-            return StorageError(message, remedy="check the owner and permissions of var/")
+            return StorageError(message, remedy=UNOPENED_STATE_REMEDY)
         return StorageError(f"{state_label}: {reason}")
 
 
