@@ -330,6 +330,19 @@ def test_a_minute_of_sixty_is_no_time():
     assert evaluate_expression("parse_time('2016-12-31T23:59:61')", functions=MAPPING_FUNCTIONS) is None
 
 
+@pytest.mark.parametrize("text", ["2020-03", "2020-3", "2020-03T10:00", "2020077", "17/03/20", "20-077", "2019-366"])
+def test_dates_with_too_few_digits_or_too_many_days_are_no_times(text):
+    assert evaluate_expression(f"parse_time('{text}')", functions=MAPPING_FUNCTIONS) is None
+
+
+def test_day_366_of_a_leap_year_is_its_last_day():
+    expected = dt.datetime(2020, 12, 31, 10)
+    assert evaluate_expression("parse_time('2020-366T10:00')", functions=MAPPING_FUNCTIONS) == expected
+    assert evaluate_expression("parse_time('2020/3/7 1:2:3')", functions=MAPPING_FUNCTIONS) == dt.datetime(
+        2020, 3, 7, 1, 2, 3
+    )
+
+
 def test_mapping_functions_are_not_for_queries():
     with pytest.raises(BindError, match="no function"):
         bind_query(parse_query("SELECT parse_time('2020-01-01') FROM s.one"), ONE)

@@ -155,6 +155,11 @@ TIME_FORMATS = (
     "%Y%m%d",
     "%Y-%m-%d %H:%M:%S.%f",
 )
+# texts that TIME_FORMATS may read: DuckDB also accepts fewer digits (2020-03 as day 3), and day 366 of all years
+_DATED_PATTERN = (
+    r"\d{4}(?:-\d?\d-\d?\d|/\d?\d/\d?\d|\d{4}|-(?:[0-2]\d\d|3[0-5]\d|36[0-5]))(?:[T ].*)?"
+    r"|(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-366(?:T.*)?"
+)
 
 
 class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, EngineDialect):
@@ -450,8 +455,8 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         carried_sql = f"regexp_replace({text_sql}, ':60(\\.\\d*)?$', ':59\\1')"
         plain_sql, late_sql = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (text_sql, carried_sql))
         parsed_sql = (
-            f"coalesce(hven_time_or_null({text}), CASE WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL "
-            f"1 SECOND ELSE {plain_sql} END)"
+            f"coalesce(hven_time_or_null({text}), CASE WHEN NOT regexp_full_match({text_sql}, '{_DATED_PATTERN}') "
+            f"THEN NULL WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL 1 SECOND ELSE {plain_sql} END)"
         )
         if not _COLUMN_PATTERN.fullmatch(text):
             return parsed_sql
