@@ -410,6 +410,98 @@ def test_columns_of_erddap_have_ucds_of_their_standard_names_and_units_of_the_vo
     assert columns["time_column"]["ucd"] == "time.epoch"
 
 
+TEXT_TIME = """<dataVariable><sourceName>when</sourceName><destinationName>seen</destinationName>
+    <dataType>String</dataType><addAttributes><att name="units">{units}</att><att name="long_name">null</att>
+    <att name="missing_value">null</att></addAttributes></dataVariable><dataVariable><sourceName>=NaN</sourceName>
+    <destinationName>depth</destinationName><dataType>float</dataType></dataVariable>"""
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [
+        ("dd/MM/yyyy HH:mm", "05/04/2020 03:02"),
+        ("M/d/yy h:mm a", "4/5/20 3:02 AM"),
+        ("yyyyMMddHHmmss", "20200405030200"),
+        ("yyyyDDD'T'HH:mm:ss.SSS", "2020096T03:02:00.000"),
+        ("dd-MMM-yyyy HH:mm", "05-Apr-2020 03:02"),
+        ("yyyy-MM-dd'T'HH:mm:ssZ", "2020-04-05T05:02:00+02:00"),
+        ("1970-01-01T00:00:00Z", "2020-04-05T03:02:00Z"),
+        ("%d.%m.%Y %H:%M", "05.04.2020 03:02"),
+    ],
+)
+def test_texts_of_erddap_are_times_by_their_format(settings: Settings, units: str, text: str) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    variables = TEXT_TIME.format(units=units)
+    path.write_text(path.read_text().replace("<dataVariable>", f"{variables}<dataVariable>", 1))
+    (path.parent / "buoy/buoy_2004.csv").write_text(f"t,temp,when\n1,2,{text}\n2,3,\n")
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    columns = site_files.load_descriptor("buoy")["tables"]["buoy"]["columns"]
+    assert columns["seen"] == {"type": "timestamp"}  # `null` removes an attribute
+    rows = _list_rows(settings, "buoy")
+    assert {str(row["seen"])[:19] for row in rows} == {"2020-04-05 03:02:00", "None"}
+    assert {row["depth"] for row in rows} == {None}
+
+
+def test_formats_and_zones_of_erddap_that_are_not_known_are_decisions(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    variables = TEXT_TIME.format(units="yyyy QQQ</att><att name='time_zone'>Europe/Paris")
+    path.write_text(path.read_text().replace("<dataVariable>", f"{variables}<dataVariable>", 1))
+    report = convert(settings, "buoy", path).read_report("buoy")
+    assert "the format of times 'yyyy QQQ' is not known: write it as strptime's" in report
+    assert "the times are those of the zone Europe/Paris: convert them to UTC in `map`" in report
+
+
+def test_attributes_of_erddap_that_are_null_are_removed(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    null = '<att name="creator_name">null</att><att name="license">null</att>'
+    path.write_text(path.read_text().replace('<att name="license">For teaching only</att>', null))
+    descriptor = convert(settings, "buoy", path).load_descriptor("buoy")
+    assert descriptor["creators"] == ["An institute"]
+    assert "acknowledgement" not in descriptor
+
+
+@pytest.mark.parametrize(
+    ("expression", "pattern"),
+    [
+        (r"met_[0-9]{4}\.csv", "met_*.csv"),
+        (r"(?i).*_\d{4}-\d{2}\.(?:nc|cdf)", "*_*-*.*"),
+        (r"\w{3,5}_.{8}\.dat(\.gz)?", "*_*.dat*"),
+    ],
+)
+def test_regular_expressions_of_erddap_become_patterns(settings: Settings, expression: str, pattern: str) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    path.write_text(path.read_text().replace(r"buoy_\d{4}\.csv", expression))
+    report = convert(settings, "buoy", path).read_report("buoy")
+    assert f"fileNameRegex {expression} became the pattern {pattern}\n" in report
+
+
+def test_columns_of_fixed_width_of_erddap_are_read_by_their_positions(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    text = path.read_text().replace("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles")
+    positions = '<addAttributes><att name="startColumn" type="int">{}</att><att name="stopColumn">{}</att>'
+    before, after = "<addAttributes>", '<att name="units">'
+    text = text.replace(f"{before}{after}seconds", f"{positions.format(0, 12)}{after}seconds")
+    path.write_text(text.replace(f"{before}\n      {after}degree_C", f"{positions.format(12, 18)}{after}degree_C"))
+    (path.parent / "buoy/buoy_2004.csv").write_text(
+        f"{'t':12}{'temp':>6}\n{1072915200:12}{7.25:6}\n{1072918800:12}{-99:6}\n"
+    )
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    source = site_files.load_descriptor("buoy")["tables"]["buoy"]["source"]
+    assert (source["kind"], source["fields"], source["skip"]) == ("fixed", {"t": "1-12", "temp": "13-18"}, 1)
+    rows = sorted(_list_rows(settings, "buoy"), key=lambda row: str(row["time_column"]))
+    assert [str(row["time_column"])[:19] for row in rows] == ["2004-01-01 00:00:00", "2004-01-01 01:00:00"]
+    assert [row["temperature"] for row in rows] == [pytest.approx(280.4), None]
+
+
+def test_columns_of_fixed_width_of_erddap_without_positions_are_a_decision(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    path.write_text(path.read_text().replace("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles"))
+    report = convert(settings, "buoy", path).read_report("buoy")
+    assert "temp has no startColumn and stopColumn: write its `fields`" in report
+
+
 @pytest.mark.parametrize(("word", "expected"), [("ushort", "int32"), ("uint", "int64"), ("ubyte", "int16")])
 def test_unsigned_types_hold_all_their_numbers(word: str, expected: str) -> None:
     assert find_type(word) == expected

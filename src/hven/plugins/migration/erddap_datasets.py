@@ -37,15 +37,37 @@ _NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # seconds of the units of `_TIME_PATTERN`, by their beginnings
 SECONDS_OF_UNIT = {"mil": 0.001, "ms": 0.001, "mi": 60, "h": 3600, "d": 86400, "s": 1}
 FIRST_GREGORIAN_YEAR = 1583  # programs count the days before the reform of the calendar in different ways
+# letters of Java's formats of times -> how often they stand at least, and directives of strptime
+JAVA_LETTERS = {
+    **dict.fromkeys("yuY", ((3, "%Y"), (2, "%y"), (1, "%Y"))),
+    **dict.fromkeys("ML", ((4, "%B"), (3, "%b"), (1, "%m"))),
+    **dict.fromkeys("ZXx", ((1, "%z"),)),
+    "D": ((1, "%j"),),
+    "d": ((1, "%d"),),
+    "H": ((1, "%H"),),
+    "h": ((1, "%I"),),
+    "m": ((1, "%M"),),
+    "s": ((1, "%S"),),
+    "S": ((1, "%f"),),
+    "a": ((1, "%p"),),
+    "E": ((4, "%A"), (1, "%a")),
+    "T": ((1, "T"),),  # ERDDAP takes it for a letter even without quotes
+}
+_JAVA_FORMAT_PATTERN = re.compile(r"'([^']*)'|([A-Za-z])\2*|.", re.DOTALL)
+_ISO_FORMAT_PATTERN = re.compile(r"yyyy-MM-dd|\d{4}-\d\d-\d\d")  # parse_time reads these without a format
+_REGEX_PART_PATTERN = re.compile(
+    r"(?:\[[^\]]*\]|\\[dDwWsS]|\([^()]*\))(?:[+*?]|\{[\d,]*\})?\??|\.(?:[+*]|\{[\d,]*\})\??"
+)
 DATABASE_TYPE = "EDDTableFromDatabase"
-TEXT_TYPES = ("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles", "EDDTableFromAsciiServiceNOS")
+COLUMNAR_TYPE = "EDDTableFromColumnarAsciiFiles"
+TEXT_TYPES = ("EDDTableFromAsciiFiles", COLUMNAR_TYPE, "EDDTableFromAsciiServiceNOS")
 NETCDF_OPTIONS = {"kind": "product", "mode": "table"}
 # data sets of files that say the types of their columns, and the source that reads them
 SOURCE_OPTIONS = {
     **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), NETCDF_OPTIONS),
     "EDDTableFromParquetFiles": {"kind": "parquet"},
 }
-KINDS_WITH_NULLS = ("csv", "product")  # sources with the option `null`
+KINDS_WITH_NULLS = ("csv", "fixed", "product")  # sources with the option `null`
 SEPARATORS = {"\\t": "tab", "\t": "tab", ",": "comma", ";": "semicolon", " ": "whitespace", "|": "pipe"}
 # units of UDUNITS that `normalize_unit` does not know
 UNIT_WORDS = {
@@ -74,6 +96,8 @@ DATASET_KEYS = {
     *("sortFilesBySourceNames", "defaultDataQuery", "defaultGraphQuery", "iso19115File", "fgdcFile"),
     "sourceNeedsExpandedFP_EQ",
 }
+COLUMNAR_ATTRIBUTES = ("startColumn", "stopColumn")
+UTC_ZONES = ("", "UTC", "GMT", "Zulu", "Z")
 OMITTED_ATTRIBUTES = ("ioos_category", "colorBar", "cf_role", "source_name", "valid_", "actual_range", "_ChunkSizes")
 MAX_SUBJECTS = 20
 
@@ -140,9 +164,32 @@ def _find_unix_time(units: str) -> tuple[float, int] | None:
     return seconds, int(zero.timestamp())
 
 
+def _is_time_format(units: str) -> bool:
+    return re.search(r"yy|%[Yy]|\d{4}-\d\d-\d\dT", units) is not None and "since" not in units
+
+
 def _list_attributes(element: Element) -> dict[str, str]:
+    """List the attributes that are set; ``null`` removes an attribute of the files."""
     found = element.find_child("addAttributes")
-    return {} if found is None else {att.get_value("name"): att.text for att in found.list_children("att") if att.text}
+    attributes = () if found is None else found.list_children("att")
+    return {att.get_value("name"): att.text for att in attributes if att.text not in {"", "null"}}
+
+
+def _convert_time_format(units: str) -> str:
+    """Convert Java's format of times to one of strptime; empty: there is none."""
+    if "%" in units:
+        return units
+    parts: list[str] = []
+    for match in _JAVA_FORMAT_PATTERN.finditer(units):
+        letter = match[2]
+        if letter is None:
+            parts.append(match[0] if match[1] is None else match[1] or "'")
+            continue
+        directives = JAVA_LETTERS.get(letter, ())
+        parts.append(next((text for count, text in directives if len(match[0]) >= count), ""))
+        if not parts[-1]:
+            return ""
+    return "".join(parts)
 
 
 class _DatasetConverter:
@@ -200,8 +247,15 @@ class _DatasetConverter:
             )
             parts = [dataset.get_value(name).strip('"') for name in ("schemaName", "tableName")]
             return {"kind": "sql", "url": secret, "table": ".".join(filter(None, parts))}
+        if self._type == COLUMNAR_TYPE:
+            first_row = dataset.get_value("firstDataRow") or "2"
+            skip = int(first_row) - 1 if first_row.isdigit() else 0
+            source: dict[str, Any] = {"kind": "fixed", "files": self._find_files(), "fields": {}}
+            source |= {"skip": skip} if skip > 0 else {}
+            set_value(source, "encoding", dataset.get_value("charset").lower())
+            return source
         if self._is_text:
-            source: dict[str, Any] = {"kind": "csv", "files": self._find_files()}
+            source = {"kind": "csv", "files": self._find_files()}
             separator = dataset.get_value("columnSeparator") or dataset.attributes.get("columnSeparator", "")
             if separator:
                 source["delimiter"] = SEPARATORS.get(separator, separator)
@@ -240,7 +294,7 @@ class _DatasetConverter:
         folder = self._dataset.get_value("fileDir") or "."
         element = self._dataset.find_child("fileNameRegex")
         expression = element.text if element else ".*"
-        pattern = re.sub(r"\[[^\]]*\][+*]?|\\d[+*]?(\{\d+\})?|\.[+*]\??|\([^()]*\)[+*?]?", "*", expression)
+        pattern = _REGEX_PART_PATTERN.sub("*", re.sub(r"^\(\?\w+\)", "", expression))
         pattern = re.sub(r"\*+", "*", pattern.replace("\\", "").strip("^$"))
         if element and pattern != expression:
             self._report.add_decision(element, f"fileNameRegex {expression} became the pattern {pattern}")
@@ -294,17 +348,46 @@ class _DatasetConverter:
                 expression = self._convert_time(variable, source_name, quoted, units)
                 if expression:
                     sections["map"][name] = expression
-            elif columns[name]["type"] == "timestamp" and self._is_text:
-                sections["map"][name] = f"parse_time({quoted})"
+            elif columns[name]["type"] == "timestamp" and (self._is_text or _is_time_format(units)):
+                sections["map"][name] = self._convert_time_text(variable, quoted, units)
                 text_names.append(source_name)
             elif UNIT_WORDS.get(units) == "K":
                 sections["map"][name] = f"without_unit({quoted}) + 273.15"
                 self._report.add_decision(variable, f"{name} is in K instead of {units}: 273.15 is added")
             elif quoted != f'"{name}"':
                 sections["map"][name] = quoted
-        if text_names:
+            if self._type == COLUMNAR_TYPE and not source_name.startswith("="):
+                self._add_field(variable, source, attributes, is_text=source_name in text_names)
+        if text_names and source["kind"] == "csv":
             source["types"] = dict.fromkeys(text_names, "string")
         return {"columns": columns, **{key: value for key, value in sections.items() if value}}
+
+    def _add_field(
+        self, variable: Element, source: dict[str, Any], attributes: dict[str, str], *, is_text: bool
+    ) -> None:
+        """Add the bytes of a column of fixed width, which ERDDAP counts from 0 to the one behind the last."""
+        start, stop = (attributes.get(name, "") for name in COLUMNAR_ATTRIBUTES)
+        name = variable.get_value("sourceName")
+        if not (start.isdigit() and stop.isdigit() and int(start) < int(stop)):
+            self._report.add_decision(variable, f"{name} has no startColumn and stopColumn: write its `fields`")
+            return
+        positions = f"{int(start) + 1}-{stop}"
+        is_text = is_text or find_type(variable.get_value("dataType")) == "string"
+        source["fields"][name] = {"bytes": positions, "type": "string"} if is_text else positions
+
+    def _convert_time_text(self, variable: Element, value: str, units: str) -> str:
+        """Write how texts become times."""
+        zone = _list_attributes(variable).get("time_zone", "")
+        if zone not in UTC_ZONES:
+            self._report.add_decision(variable, f"the times are those of the zone {zone}: convert them to UTC in `map`")
+        if not _is_time_format(units) or _ISO_FORMAT_PATTERN.match(units):
+            return f"parse_time({value})"
+        time_format = _convert_time_format(units)
+        if not time_format:
+            self._report.add_decision(variable, f"the format of times {units!r} is not known: write it as strptime's")
+            return f"parse_time({value})"
+        self._report.add_decision(variable, f"the format of times {units!r} became {time_format!r}: check some times")
+        return f"parse_time({value}, {quote_text(time_format)})"
 
     def _convert_missing_values(
         self, source: dict[str, Any], source_name: str, attributes: dict[str, str], column_type: str
@@ -364,7 +447,9 @@ class _DatasetConverter:
 
     def _convert_constant(self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]]) -> None:
         try:
-            if value[:1] in {'"', "'"}:
+            if value.lower() == "nan":
+                sections["map"][name] = "NULL"
+            elif value[:1] in {'"', "'"}:
                 sections["set"][name] = value[1:-1]
             elif value.lstrip("+-").isdigit():
                 sections["set"][name] = int(value)
@@ -376,7 +461,7 @@ class _DatasetConverter:
     def _convert_column(self, variable: Element, attributes: dict[str, str]) -> dict[str, Any]:
         column: dict[str, Any] = {"type": find_type(variable.get_value("dataType"))}
         units = attributes.get("units", "")
-        if "since" in units or attributes.get("standard_name") == "time" or re.search(r"yyyy|%Y", units):
+        if "since" in units or attributes.get("standard_name") == "time" or _is_time_format(units):
             column["type"] = "timestamp"
         else:
             set_value(column, "unit", UNIT_WORDS.get(units, normalize_unit(units) or units))
