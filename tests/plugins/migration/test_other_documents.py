@@ -120,6 +120,32 @@ def test_tables_of_vollt_stay_in_their_database(settings: Settings) -> None:
     assert report.endswith("[limits]\nmaxrec_default = 2000\nmaxrec_hard = 500000\nseconds = 60\nupload = 20000000\n")
 
 
+def test_limits_of_vollt_change_their_units(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tap.properties"
+    text = path.read_text().replace("max_retention_period = 0", "max_retention_period = 864000")
+    limits = "default_execution_duration = 600000\nmax_execution_duration = 1500\ndefault_retention_period = 43200\n"
+    path.write_text(f"{text}{limits}upload_max_request_size = 250MB\nhome_page =\nudfs = []\nlog_rotation = D 0 0\n")
+    report = convert(settings, "survey", path).read_report("survey")
+    assert "seconds = 60\nupload = 250000000\n" in report
+    assert "[jobs]\nkeep_days_hard = 10\nseconds = 600\nseconds_hard = 2\nkeep_days = 0.5\n" in report
+    assert "upload_max_file_size: upload_max_request_size is set, which vollt prefers" in report
+    assert "home_page" not in report
+    assert "user-defined" not in report
+    assert "log_rotation: Hven has its own log" in report
+
+
+def test_names_of_tap_schema_and_of_data_sources_of_vollt_are_decisions(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tap.properties"
+    path.write_text(
+        "database_access = jndi\ndatasource_jndi_name = java:/comp/env/jdbc/tapdb\nmetadata = db\n"
+        "TAP_SCHEMA = TAP_SCHEMA2\nTAP_SCHEMA.columns.column_name = name\n"
+    )
+    report = convert(settings, "survey", path).read_report("survey")
+    assert "datasource_jndi_name = java:/comp/env/jdbc/tapdb: its address is in META-INF/context.xml" in report
+    assert "TAP_SCHEMA = TAP_SCHEMA2: the database calls it so" in report
+    assert "TAP_SCHEMA.columns.column_name = name: the database calls it so" in report
+
+
 def test_each_schema_of_vollt_can_become_a_collection(settings: Settings) -> None:
     path = settings.directory / "documents/vollt/tables.xml"
     schema = "<schema><name>more</name><table><name>t</name><column><name>a</name></column></table></schema>"

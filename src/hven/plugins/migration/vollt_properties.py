@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,31 @@ if TYPE_CHECKING:
 _SIGNATURE_PATTERN = re.compile(rb"(?m)^\s*(jdbc_url|datasource_jndi_name|database_access|sql_translator)\s*[=:]")
 _LINE_PATTERN = re.compile(r"\s*([\w.]+)\s*[=:\s]\s*(.*)")
 _FUNCTION_PATTERN = re.compile(r"\[\s*(?:\(?\s*)?([\w.]+)\s*\(")
-# limits of vollt, and the settings of Hven that have the same unit; -1 and 0 are no limit
+# limits of vollt, and the settings of Hven; -1 and 0 are no limit
 LIMIT_SETTINGS = {
     "output_default_limit": "limits.maxrec_default",
     "output_max_limit": "limits.maxrec_hard",
     "sync_execution_duration": "limits.seconds",
     "upload_max_db_limit": "limits.upload_rows",
+    "upload_max_request_size": "limits.upload",
     "upload_max_file_size": "limits.upload",
     "default_execution_duration": "jobs.seconds",
     "max_execution_duration": "jobs.seconds_hard",
     "default_retention_period": "jobs.keep_days",
     "max_retention_period": "jobs.keep_days_hard",
 }
+# vollt counts durations in milliseconds, Hven in seconds; vollt counts retention in seconds, Hven in days
+DIVISORS = {
+    **dict.fromkeys(("sync_execution_duration", "default_execution_duration", "max_execution_duration"), 1000),
+    **dict.fromkeys(("default_retention_period", "max_retention_period"), 86400),
+}
+SIZE_SETTINGS = ("upload_max_request_size", "upload_max_file_size")  # the second is the older name of the first
 _LIMIT_PATTERN = re.compile(r"(\d+)\s*(r|b|kb|mb|gb|)", re.IGNORECASE)
 BYTES_OF_UNIT = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "": 1, "r": 1}
 # settings with another counterpart
 SETTINGS_ADVICE = {
+    "datasource_jndi_name": "its address is in META-INF/context.xml: put it into the secret of the database",
+    "TAP_SCHEMA": "the database calls it so: draft each table with `hven new NAME --from '$SECRET' --live`",
     "examples": "write `examples` in the descriptor",
     "user_identifier": "Hven has its own accounts, tokens and log-ins by institutes",
     "max_async_jobs": "Hven starts job workers as they are needed; see `jobs` in hven.toml",
@@ -54,7 +64,10 @@ OMITTED_SETTINGS = {
     **dict.fromkeys(("upload_enabled", "upload_default_db_limit"), "uploads are always possible, within `limits`"),
     **dict.fromkeys(("sync_fetch_size", "async_fetch_size", "fix_on_fail"), "Hven streams all answers"),
     **dict.fromkeys(("sql_translator", "geometries", "coordinate_systems"), "Hven has all functions of ADQL 2.1"),
-    **dict.fromkeys(("output_formats", "capabilities_stylesheet"), "Hven has its own"),
+    **dict.fromkeys(("output_formats", "capabilities_stylesheet", "tables_stylesheet"), "Hven has its own"),
+    **dict.fromkeys(("logger", "min_log_level", "log_rotation"), "Hven has its own log"),
+    **dict.fromkeys(("backup_frequency", "backup_by_user", "group_user_dir"), "Hven keeps its jobs in `var`"),
+    "home_page_mime_type": "Hven has its own home page",
     **dict.fromkeys(("tap_factory", "additional_resources", "home_page"), "Java, which Hven does not run"),
 }
 CONNECTION_KEYS = ("jdbc_url", "jdbc_driver", "db_username", "db_user", "db_password", "database_access")
@@ -164,20 +177,27 @@ def _convert_settings(builder: DraftBuilder, settings: dict[str, tuple[str, Elem
     set_value(builder.draft, "description", _find_setting(settings, "service_description"))
     limits: dict[str, list[str]] = {}
     for name, (value, place) in settings.items():
-        if name in LIMIT_SETTINGS:
+        if value in {"", "[]"}:
+            continue
+        if name == SIZE_SETTINGS[1] and _find_setting(settings, SIZE_SETTINGS[0]):
+            builder.report.add_omission(place, f"{name}: {SIZE_SETTINGS[0]} is set, which vollt prefers")
+        elif name in LIMIT_SETTINGS:
             match = _LIMIT_PATTERN.fullmatch(value)
             section, _, key = LIMIT_SETTINGS[name].partition(".")
             if (
                 match is None
                 or not int(match[1])
-                or (match[2].lower() in {"b", "kb", "mb", "gb"}) != (name == "upload_max_file_size")
+                or (match[2].lower() in {"b", "kb", "mb", "gb"}) != (name in SIZE_SETTINGS)
             ):
                 builder.report.add_omission(place, f"{name} = {value}: choose `{section}.{key}` in hven.toml")
                 continue
-            limits.setdefault(section, []).append(f"{key} = {int(match[1]) * BYTES_OF_UNIT[match[2].lower()]}")
+            number = int(match[1]) * BYTES_OF_UNIT[match[2].lower()] / DIVISORS.get(name, 1)
+            if key.startswith("seconds"):
+                number = math.ceil(number)
+            limits.setdefault(section, []).append(f"{key} = {number:.15g}")
             builder.report.add_result(place, f"{name} became a line for hven.toml")
-        elif name in SETTINGS_ADVICE:
-            builder.report.add_decision(place, f"{name} = {value}: {SETTINGS_ADVICE[name]}")
+        elif (first_part := name.partition(".")[0]) in SETTINGS_ADVICE:
+            builder.report.add_decision(place, f"{name} = {value}: {SETTINGS_ADVICE[first_part]}")
         elif name in OMITTED_SETTINGS:
             builder.report.add_omission(place, f"{name}: {OMITTED_SETTINGS[name]}")
         elif name == "udfs":
