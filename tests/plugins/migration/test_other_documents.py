@@ -640,6 +640,50 @@ def test_an_extent_without_numbers_is_a_decision(settings: Settings) -> None:
     assert "EXTENT has no four numbers: write `bounds`" in site_files.read_report("mars")
 
 
+WORLD_MAP = """MAP
+  NAME world
+  PROJECTION "init=iau2000:49900" END
+  QUERYMAP STATUS ON STYLE HILITE COLOR 255 255 0 END
+  SCALEBAR STYLE 0 UNITS kilometers LABEL COLOR 0 0 0 SIZE tiny END END
+  OUTPUTFORMAT NAME kml DRIVER "OGR/KML" IMAGEMODE FEATURE END
+  SYMBOL NAME circle TYPE ellipse POINTS 1 1 END END
+  LAYER
+    NAME grid
+    TYPE LINE
+    CLASS SYMBOL 0 STYLE COLOR 9 9 9 PATTERN 10 5 END SYMBOL circle END END
+    GRID LABELFORMAT "DD" END
+  END
+  LAYER
+    NAME points
+    TYPE RASTER
+    DATA "world.tif"
+    OFFSITE 7 7 7
+    PROJECTION "proj=longlat" "R=3396190" END
+    CLASS EXPRESSION ([pixel] < 100 AND [pixel] >= 50) STYLE COLOR "#0a141eff" END END
+    CLASS EXPRESSION (200 <= [pixel]) STYLE COLOR 1 2 3 END END
+    CLASS EXPRESSION "300" STYLE COLOR 4 5 6 END END
+    CLASS EXPRESSION ([pixel] < 5) STYLE COLOR 7 8 9 END END
+    CLASS EXPRESSION ([pixel] eq 400) STYLE COLOR [colour] END END
+  END
+END
+"""
+
+
+def test_words_of_a_mapfile_that_are_blocks_or_values_by_their_place(settings: Settings) -> None:
+    site_files = convert_text_file(settings, "world", "world.map", WORLD_MAP)
+    layers = site_files.load_descriptor("world")["layers"]
+    assert list(layers) == ["points"]
+    assert layers["points"]["nodata"] == 7
+    assert layers["points"]["colours"] == ["50 10 20 30", "200 1 2 3", "300 4 5 6"]
+    assert "frame" not in layers["points"]  # its own projection is not that of the map
+    report = site_files.read_report("world")
+    assert "the layer grid (LINE) is no raster file" in report
+    assert "the projection of points names no frame of the IAU: write `frame`" in report
+    assert "OFFSITE: the value 7 is `nodata`" in report
+    assert report.count("a class without a lower end and a colour: write `colours`") == 1
+    assert "lines 23, 24: a class" in report
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -34,8 +34,15 @@ _FRAME_PATTERN = re.compile(r"(?:init=)?(iau(?:_?\d{4})?:\d+)", re.IGNORECASE)
 BLOCKS = {
     *("MAP", "LAYER", "PROJECTION", "METADATA", "WEB", "CLASS", "STYLE", "LABEL", "LEGEND", "SCALEBAR", "REFERENCE"),
     *("OUTPUTFORMAT", "QUERYMAP", "SYMBOL", "POINTS", "FEATURE", "GRID", "JOIN", "VALIDATION", "COMPOSITE", "CLUSTER"),
-    *("LEADER", "SCALETOKEN", "VALUES", "CONNECTIONOPTIONS", "IDENTIFY", "LAYERSET"),
+    *("LEADER", "SCALETOKEN", "VALUES", "CONNECTIONOPTIONS", "IDENTIFY", "LAYERSET", "PATTERN"),
 }
+# words that are keywords with a value inside these blocks, and begin a block elsewhere
+KEYWORD_PARENTS = {"SYMBOL": ("STYLE", "LAYER", "CLASS"), "STYLE": ("QUERYMAP", "SCALEBAR", "SYMBOL")}
+_LOWER_END_PATTERN = re.compile(
+    r"(?:>=?|==?|\b(?:ge|gt|eq)\b)\s*(?P<value>-?\d+(?:\.\d+)?)"
+    r"|(?P<first>-?\d+(?:\.\d+)?)\s*(?:<=?|\b(?:le|lt)\b)\s*\[|^\s*(?P<single>-?\d+(?:\.\d+)?)\s*$",
+    re.IGNORECASE,
+)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
 READ_KEYS = {"NAME", "TYPE", "DATA", "GROUP", "EXTENT", "PROCESSING", "OFFSITE", "STATUS", "CONNECTIONTYPE"}
 
@@ -151,7 +158,9 @@ def read_mapfile(path: Path) -> Block:
         if name == "END" and len(stack) > 1:
             stack.pop()
             words = None
-        elif name in BLOCKS and not (name == "SYMBOL" and block.name in {"STYLE", "LAYER"}):
+        elif words and words.count("(") > words.count(")"):  # an expression
+            words.append(word)
+        elif name in BLOCKS and block.name not in KEYWORD_PARENTS.get(name, ()) and words != []:
             if len(stack) > MAX_DEPTH:
                 raise _build_error("blocks are nested too deeply", place)
             inner = Block(name, place)
@@ -248,7 +257,7 @@ def _convert_layer(
     set_value(layer, "description", _find_metadata(metadata, "abstract"))
     set_value(layer, "group", _find_metadata(metadata, "group_title") or block.get_keyword_text("GROUP"))
     set_value(layer, "attribution", _find_metadata(metadata, "attribution_title"))
-    frame = _find_frame(block) or map_frame
+    frame = _find_frame(block) if block.list_blocks("PROJECTION") else map_frame
     if frame:
         layer["frame"] = frame
     elif block.list_blocks("PROJECTION"):
@@ -259,6 +268,11 @@ def _convert_layer(
             layer["bounds"] = [float(number) for number in extent]
         except ValueError:
             report.add_decision(block.words["EXTENT"][0][1], "EXTENT has no four numbers: write `bounds`")
+    off_site = block.get_keyword_text("OFFSITE").split()
+    if off_site:
+        report.add_decision(block.words["OFFSITE"][0][1], f"OFFSITE: the value {off_site[0]} is `nodata`")
+        if re.fullmatch(r"\d+", off_site[0]):
+            layer["nodata"] = float(off_site[0])
     for words, place in block.words.get("PROCESSING", ()):
         _convert_processing(builder, layer, " ".join(words), place)
     if "denied" in metadata or _find_metadata(metadata, "enable_request").startswith("!"):
@@ -292,13 +306,22 @@ def _convert_processing(builder: DraftBuilder, layer: dict[str, Any], text: str,
 def _convert_class(builder: DraftBuilder, block: Block) -> list[str]:
     """Convert a class of pixel values to lines of colours: at its lower end, or at both ends of a range of colours."""
     lines: list[str] = []
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", block.get_keyword_text("EXPRESSION"))
+    match = _LOWER_END_PATTERN.search(block.get_keyword_text("EXPRESSION"))
+    lower_end = "" if match is None else match["value"] or match["first"] or match["single"]
     for style in block.list_blocks("STYLE"):
+        colour = _read_colour(style.get_keyword_text("COLOR"))
         colours, limits = style.get_keyword_text("COLORRANGE").split(), style.get_keyword_text("DATARANGE").split()
         if len(colours) == 6 and len(limits) == 2:
             lines += [f"{limits[0]} {' '.join(colours[:3])}", f"{limits[1]} {' '.join(colours[3:])}"]
-        elif len(style.get_keyword_text("COLOR").split()) == 3 and numbers:
-            lines.append(f"{numbers[0]} {style.get_keyword_text('COLOR')}")
+        elif colour and lower_end:
+            lines.append(f"{lower_end} {colour}")
     if not lines:
-        builder.report.add_decision(block.place, "a class without values and colours: write `colours`")
+        builder.report.add_decision(block.place, "a class without a lower end and a colour: write `colours`")
     return lines
+
+
+def _read_colour(text: str) -> str:
+    """Read a colour: three numbers, or #RRGGBB; empty: an attribute, or no colour."""
+    if re.fullmatch(r"#[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?", text):
+        return " ".join(str(int(text[start : start + 2], 16)) for start in (1, 3, 5))
+    return text if re.fullmatch(r"\d+ \d+ \d+", text) else ""
