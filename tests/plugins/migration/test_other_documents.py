@@ -146,6 +146,27 @@ def test_names_of_tap_schema_and_of_data_sources_of_vollt_are_decisions(settings
     assert "TAP_SCHEMA.columns.column_name = name: the database calls it so" in report
 
 
+def test_columns_of_vollt_that_adql_calls_otherwise_are_mapped(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tables.xml"
+    columns = """<table><name>survey.seen</name><column><name>time</name><dataType arraysize="19"
+        extendedType="timestamp">char</dataType></column><column><name>"2mass"</name><dataType>VARCHAR</dataType>
+        </column><column><name>pos</name><dataType arraysize="2" extendedType="point">double</dataType></column>
+        <foreignKey><targetTable>survey.plates</targetTable><fkColumn><fromColumn>"2mass"</fromColumn>
+        <targetColumn>date</targetColumn></fkColumn></foreignKey></table></schema>"""
+    path.write_text(columns.join(path.read_text().rsplit("</schema>", 1)))
+    properties = path.with_name("tap.properties")
+    properties.write_text(properties.read_text().replace("5433/survey", "5433/survey?ssl=true&user=x"))
+    site_files = convert(settings, "survey", properties)
+    seen = site_files.load_descriptor("survey")["tables"]["seen"]
+    assert {name: column["type"] for name, column in seen["columns"].items()} == {
+        "time_column": "timestamp",
+        "c_2mass": "string",
+        "pos": "point",
+    }
+    assert seen["map"] == {"time_column": '"time"', "c_2mass": '"2mass"'}
+    assert "parameters of the address were left out (ssl): add" in site_files.read_report("survey")
+
+
 def test_each_schema_of_vollt_can_become_a_collection(settings: Settings) -> None:
     path = settings.directory / "documents/vollt/tables.xml"
     schema = "<schema><name>more</name><table><name>t</name><column><name>a</name></column></table></schema>"
@@ -268,6 +289,14 @@ def test_descriptors_of_hven_are_no_schemas_of_felis(settings: Settings) -> None
     path = settings.directory / "documents/own.yaml"
     path.write_text("collection: a\ntables:\n  main:\n    columns: {a: {datatype: int}}\n")
     assert find_document_module(path) is None
+
+
+def test_columns_of_felis_that_adql_calls_otherwise_are_mapped(settings: Settings) -> None:
+    path = settings.directory / "documents/felis/survey.yaml"
+    path.write_text(path.read_text().replace("name: start", "name: time").replace("#Visit.start", "#Visit.time"))
+    tables = convert(settings, "survey", path).load_descriptor("survey")["tables"]
+    assert tables["Visit"]["map"] == {"time_column": '"time"'}
+    assert "map" not in tables["Star"]
 
 
 # --- ERDDAP ----------------------------------------------------------------------------------------------------------

@@ -60,6 +60,14 @@ def choose_name(name: str, default: str) -> str:
     return name if identifier == name.lower() else identifier
 
 
+def build_map(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Build the key `map` for columns of a database that have another name in ADQL; empty if none has."""
+    chosen_names = {name: choose_name(name, "column") for name in names}
+    quoted = {name: '"' + name.replace('"', '""') + '"' for name in chosen_names}
+    renamed = {chosen: quoted[name] for name, chosen in chosen_names.items() if chosen != name}
+    return {"map": renamed} if renamed else {}
+
+
 def choose_free_name(name: str, used_names: Iterable[str]) -> str:
     """Choose a name, with a number behind it if others have it; case does not matter."""
     lower_names = {used_name.lower() for used_name in used_names}
@@ -171,6 +179,11 @@ def keep_jdbc_address(
     """Keep the address, user and password of JDBC as a secret, and return ``$NAME``."""
     address = convert_jdbc_address(*values)
     if address:
+        parameters = [name for name, _ in parse_qsl(values[0].partition("?")[2]) if name not in {"user", "password"}]
+        if parameters:
+            builder.report.add_decision(
+                place, f"parameters of the address were left out ({', '.join(parameters)}): add what Hven needs"
+            )
         secret = request.store_address(builder.name, address)
         builder.report.add_result(place, f"the address of the database, with its password, is the secret {secret[1:]}")
         return secret

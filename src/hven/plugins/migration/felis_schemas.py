@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.descriptor.api.table_descriptions import TableDescriptionRequest
 from hven.plugins.migration.document_parts import (
     add_table,
+    build_map,
     build_place,
     choose_name,
     create_builders,
@@ -107,6 +108,7 @@ def _convert_table(builder: DraftBuilder, schema: FelisSchema, table: FelisTable
             builder.report.add_omission(build_place(index.line), "an index of expressions")
     keys["source"] = {"kind": "sql", "url": secret, "table": f"{schema.name}.{table.name}"}
     keys["columns"] = columns
+    keys |= build_map(column.name for column in table.columns)
     for constraint in table.constraints:
         _convert_constraint(builder, schema, constraint, keys)
     for group in table.groups:

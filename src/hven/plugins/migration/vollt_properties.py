@@ -10,6 +10,7 @@ from hven.model.errors import UserError
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS
 from hven.plugins.migration.document_parts import (
     add_table,
+    build_map,
     build_place,
     choose_name,
     create_builders,
@@ -221,15 +222,17 @@ def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: s
     set_value(keys, "description", table.get_value("description"))
     keys["source"] = {"kind": "live", "url": secret, "table": database_label}
     columns: dict[str, dict[str, Any]] = {}
-    for column in table.list_children("column"):
-        columns[choose_name(column.get_value("name"), "column")] = _convert_column(column)
+    elements = {column.get_value("name").strip('"'): column for column in table.list_children("column")}
+    for name, column in elements.items():
+        columns[choose_name(name, "column")] = _convert_column(column)
     keys["columns"] = columns
+    keys |= build_map(elements)
     for number, key in enumerate(table.list_children("foreignKey")):
         pairs = key.list_children("fkColumn")
         keys.setdefault("keys", {})[f"key_{number + 1}"] = {
-            "columns": [pair.get_value("fromColumn") for pair in pairs],
+            "columns": [choose_name(pair.get_value("fromColumn").strip('"'), "column") for pair in pairs],
             "target": key.get_value("targetTable"),
-            "target_columns": [pair.get_value("targetColumn") for pair in pairs],
+            "target_columns": [choose_name(pair.get_value("targetColumn").strip('"'), "column") for pair in pairs],
         }
     add_table(builder, full_name.rpartition(".")[2], keys, table, f"the table {database_label}")
 
@@ -238,7 +241,11 @@ def _convert_column(column: Element) -> dict[str, Any]:
     data_type = column.find_child("dataType")
     word = "" if data_type is None else data_type.text
     size = "" if data_type is None else data_type.attributes.get("arraysize", "")
+    extended_type = "" if data_type is None else data_type.attributes.get("extendedType", "")
     attributes: dict[str, Any] = {"type": find_type(word)}
+    if find_type(extended_type.rpartition(":")[2]) != "string":  # text or numbers that stand for a time or a place
+        attributes["type"] = find_type(extended_type.rpartition(":")[2])
+        size = ""
     if size not in {"", "1"} and attributes["type"] not in {"string", "point", "circle", "polygon"}:
         attributes["type"] += f"[{size}]"
     for key, name in (("unit", "unit"), ("ucd", "ucd"), ("utype", "utype"), ("description", "description")):
