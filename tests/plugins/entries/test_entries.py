@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgi_client import Client
-from entry_site import STAR, Person, make_name, path_of, query_stars, read_entry
+from entry_site import STAR, Person, make_name, open_entry_site, path_of, query_stars, read_entry
 
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import StorageError
 from hven.plugins.entries import entry_keys, entry_pages, entry_store, entry_workflow
 from hven.plugins.entries.entry_store import EntryStore
@@ -330,6 +332,24 @@ def test_a_form_keeps_what_was_entered_when_a_step_fails(people: dict[str, Perso
     assert closed.status == 412
     assert "in another tab" in closed.text, "the page of an accepted entry shows its values alone"
     assert "in this tab" not in closed.text
+
+
+def test_entries_outlive_a_column(tmp_path: Path) -> None:
+    with open_entry_site(tmp_path) as (site, client, people):
+        anna, mia = people["anna"], people["mia"]
+        waiting = anna.submit({"name": "two", "binary": True})
+        descriptor = site.settings.collections_directory / "bad" / "bad.yaml"
+        text = descriptor.read_text()
+        descriptor.write_text(
+            re.sub(r"^      binary: .*\n", "", text.replace("binary: bool, ", ""), flags=re.MULTILINE)
+        )
+        ingest_collection(site, "bad")
+        late = mia.take(waiting, "accept")
+        assert (late.status, "no longer has columns of the entry: binary" in late.text) == (409, True), late.text
+        refused = read_entry(mia.take(waiting, "refuse", reason="binaries are elsewhere"))
+        again = read_entry(anna.take(refused, "submit", values={"name": "two"}))
+        read_entry(mia.take(again, "accept"))
+        assert query_stars(client, "mag", "two") == [[""]]
 
 
 def test_steps_that_are_not_possible(people: dict[str, Person]) -> None:

@@ -329,7 +329,7 @@ class EntryWorkflow:
         return self.store.add_step(entry, step)
 
     def _save_or_submit(self, entry: TableEntry, request: EntryStepRequest, step: EntryStep) -> TableEntry:
-        values = dict(entry.row_values)
+        values = self._select_existing_columns(entry.row_values)
         if request.values is not None:
             values |= request.values
             if entry.base_values is not None:
@@ -341,6 +341,10 @@ class EntryWorkflow:
             entry = self.store.add_step(entry, save_step)
         warnings = self._check_values(entry)
         return self.store.add_step(entry, replace(step, changes={"warnings": warnings}))
+
+    def _select_existing_columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values without columns that the descriptor has lost since: nothing could be written there."""
+        return {name: value for name, value in values.items() if name in self._entry_table.options.columns}
 
     def _check_values(self, entry: TableEntry) -> list[str]:
         """Check an entry as its publication would, and list the warnings."""
@@ -386,6 +390,12 @@ class EntryWorkflow:
 
     def _publish_values(self, entry: TableEntry, step: EntryStep) -> TableEntry:
         """Publish the values of an entry, and mark it as accepted in the same transaction."""
+        lost_names = sorted(entry.row_values.keys() - self._select_existing_columns(entry.row_values).keys())
+        if lost_names:
+            raise ConflictError(
+                format_message("the table no longer has columns of the entry: {names}", ", ".join(lost_names)),
+                remedy="refuse the entry, so that its author can submit it again with the columns of the table",
+            )
         if self._entry_table.rules.are_warnings_blocking:
             self._check_values(entry)  # the rules, or what they compare with, may have changed
         else:
