@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from watch_site import STARS
 
 from hven.model.errors import UserError
 from hven.model.settings import load_settings
+from hven.plugins.notifications.choice_store import ChoiceStore
 from hven.plugins.notifications.outbox import Outbox
 from hven.plugins.notifications.store_tables import notification_events
 from hven.plugins.watches import watch_delivery
@@ -94,10 +96,6 @@ def test_a_webhook_that_fails_for_a_week(
     site: WatchSite, webhook_server: WebhookServer, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.site.store.get_or_create(Announcer)
-    from dataclasses import replace
-
-    from hven.plugins.notifications.choice_store import ChoiceStore
-
     choice_store = site.site.store.get_or_create(ChoiceStore)
     choice_store.change_choices("anna", lambda old: replace(old, channels={"watches.stopped": "mail"}))
     watch = site.watch(channel="webhook", webhook=webhook_server.url)
@@ -288,6 +286,30 @@ def test_a_mail_server_that_is_down(site: WatchSite, mail_server: MailServer) ->
     site.make_due()
     site.deliver()
     assert len({mail["Message-ID"] for mail in mail_server.mails}) == 3
+
+
+def test_mails_wait_until_a_new_address_is_confirmed(
+    site: WatchSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = site.watch(channel="mail")
+    choice_store = site.site.store.get_or_create(ChoiceStore)
+    choice_store.change_choices("anna", lambda old: replace(old, address="new@example.org", confirmed=False))
+    publish_and_match(site)
+    site.deliver()
+    assert [(match.state, match.attempts) for match in site.find_matches(watch)] == [("waiting", 0)]
+    site.confirm_address("anna", "new@example.org")
+    site.make_due()
+    site.deliver()
+    assert [match.state for match in site.find_matches(watch)] == ["sent"]
+    choice_store.change_choices("anna", lambda old: replace(old, confirmed=False))
+    site.publish([*STARS, NEW_STAR, (5, 1.0, 1.0, 1.0, "x")])
+    site.match()
+    week_later = time.time() + watch_delivery.MAX_FAILING_SECONDS + 60
+    monkeypatch.setattr(time, "time", lambda: week_later)
+    site.deliver()
+    stopped_watch = site.store.find_watch(watch.name)
+    assert stopped_watch is not None
+    assert "no confirmed e-mail address" in stopped_watch.problem
 
 
 def test_old_matches_are_deleted(site: WatchSite) -> None:

@@ -80,7 +80,11 @@ class WatchDelivery:
             elif watch.channel == WEBHOOK:
                 busy_watches.add(watch.name)
                 calls.append((visible_match, watch))
-            elif self._is_mail_down or self._is_mail_limit_reached(watch.account, mail_counts, other_mail_count):
+            elif (
+                self._is_mail_down
+                or self._is_mail_limit_reached(watch.account, mail_counts, other_mail_count)
+                or self._is_confirmation_awaited(match, watch)
+            ):
                 due = time.time() + POSTPONE_SECONDS
                 values_by_number[match.number] = {"due": due, "attempts": match.attempts - 1}
             else:
@@ -101,6 +105,12 @@ class WatchDelivery:
     def _is_mail_limit_reached(self, account: str, mail_counts: dict[str, int], other_count: int) -> bool:
         is_own_limit_reached = mail_counts.get(account, 0) >= self._settings.per_account
         return is_own_limit_reached or sum(mail_counts.values()) + other_count >= self._settings.per_hour
+
+    def _is_confirmation_awaited(self, match: WatchMatch, watch: Watch) -> bool:
+        """Return whether the account has entered another address, and still has time to confirm it."""
+        choices = self._choice_store.find_choices(watch.account)
+        is_old = match.at + MAX_FAILING_SECONDS < time.time()
+        return choices is not None and bool(choices.address) and not choices.confirmed and not is_old
 
     def _find_visible_match(self, match: WatchMatch, watch: Watch) -> WatchMatch | None:
         """Return what the account may see of a match now; None: nothing, or the account is gone."""
