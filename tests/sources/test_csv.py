@@ -8,6 +8,8 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -215,6 +217,44 @@ def test_compressed_files_are_read_as_they_are(write, pack):
 
 
 # -- types ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["id\n7\n7\n", "id\n8\n8\n8\n8\n"])
+def test_a_file_that_changes_while_it_is_read_is_an_error(write, content):
+    path = write("id\n1\n2\n3\n4\n")
+    os.utime(path, (1, 1))
+    batches = open_source(path, batch=1).read_batches()
+    next(batches)
+    path.write_text(content)
+    with pytest.raises(SourceError, match="the file changed while Hven was reading it") as caught:
+        list(batches)
+    assert (caught.value.place.file, caught.value.remedy) == ("a.csv", "ingest again when the file is complete")
+
+
+def test_a_file_that_grows_or_is_replaced_while_it_is_read(write):
+    path = write("id\n1\n2\n3\n4\n")
+    deviations = []
+
+    def count_rows(change):
+        source = open_source(path, batch=1)
+        source.context = replace(source.context, on_notice=deviations.append)
+        batches = source.read_batches()
+        next(batches)
+        change()
+        return 1 + len(list(batches))
+
+    def grow():
+        with path.open("a") as file:
+            file.write("5\n")
+
+    assert count_rows(grow) == 4
+    assert [(found.kind, found.file) for found in deviations] == [(DeviationKind.DROPPED_ROW, "a.csv")]
+    assert "the file grew while Hven was reading it" in deviations[0].message
+    deviations.clear()
+    new_path = write("id\n9\n", "new.csv")
+    assert count_rows(lambda: new_path.rename(path)) == 5, "those of the old file"
+    assert count_rows(path.unlink) == 1
+    assert deviations == []
 
 
 def test_types_are_guessed_and_names_stay_text(write):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from hven.model.table import Column
+
+
+def _find_file_state(file: DataFile) -> tuple[int, int, int] | None:
+    """Return inode, size and time of a file; None: it is gone, or a copy of a remote file, which does not change."""
+    if type(file) is not DataFile:
+        return None
+    with contextlib.suppress(OSError):
+        state = file.path.stat()
+        return state.st_ino, state.st_size, state.st_mtime_ns
+    return None
 
 
 class FileSource(ABC):
@@ -251,6 +262,28 @@ class FileByFileSource(FileSource):
         batches = (
             batch
             for file in self.files
-            for batch in self._read_rows(file, requested_names, file_column_names, row_limit)
+            for batch in self._raise_if_changed_meanwhile(
+                file, self._read_rows(file, requested_names, file_column_names, row_limit)
+            )
         )
         yield from split_batches(batches, self.context.batch_row_limit, row_limit)
+
+    def _raise_if_changed_meanwhile(
+        self, file: DataFile, batches: Iterator[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of a file, whose rows would mix two states if a program writes into it meanwhile."""
+        before = _find_file_state(file)
+        yield from batches
+        after = _find_file_state(file)
+        # whoever has opened a file can read it to its end, also if another file has its name now
+        if before is None or after is None or after[0] != before[0] or after == before:
+            return
+        remedy = "ingest again when the file is complete"
+        if after[1] <= before[1]:
+            raise SourceError(
+                "the file changed while Hven was reading it", place=TextPlace(file=file.name), remedy=remedy
+            )
+        message = "the file grew while Hven was reading it, so its last rows may be missing or incomplete"
+        self.context.report_deviation(
+            ReadDeviation(kind=DeviationKind.DROPPED_ROW, file=file.name, message=message, remedy=remedy)
+        )
