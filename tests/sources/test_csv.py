@@ -20,8 +20,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hven.descriptor import check_descriptor
 from hven.model import DeviationKind, add_deviation
 from hven.model.errors import SourceError
+from hven.model.settings import Settings
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, csv
 from hven.sources._reading import text_blocks
 from shared import EXAMPLES_FACTOR, shared
@@ -180,6 +182,62 @@ def test_texts_that_are_nearly_numbers_or_dates_are_doubted(write, values, optio
     ).list_type_doubts()
     assert list(found) == (["v"] if said else [])
     assert said is None or said in "; ".join(found["v"])
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "text"),
+    [
+        (["1.5", "1.50"], {}, "1.50"),
+        (["2", ".5"], {}, ".5"),
+        (["true", "False", ""], {}, "False"),
+        (["true", "false", ""], {}, None),
+        (["2020-01-01T00:00:00", "2020-01-01T01:02:03.25"], {}, None),
+        (["2020-01-01", ""], {}, "2020-01-01"),
+        (["1.5", "-2.25", "", "NaN"], {}, None),
+        (["10", "20"], {}, None),
+        (["1.50"], {"types": {"v": "string"}}, None),
+    ],
+)
+def test_texts_that_are_read_as_other_texts_are_found(write, values, options, text):
+    source = open_source(write("name;v\n" + "".join(f"s{n};{value}\n" for n, value in enumerate(values))), **options)
+    found = source.list_changed_texts()
+    assert list(found) == (["v"] if text else [])
+    assert text is None or f"{text!r} and the like change" in found["v"][0]
+
+
+def test_columns_of_later_files_are_no_changed_texts(write):
+    path = write("name;v\na;1.5\n", "a1.csv")
+    write("name;v;w\nb;1.50;2.50\n", "a2.csv")
+    assert list(open_source(path, files="a*.csv").list_changed_texts()) == ["v"]
+
+
+CHANGED_TEXTS = """\
+collection: p
+title: p
+description: p
+creators: [p]
+licence: CC0-1.0
+tables:
+  main:
+    description: p
+    source: {kind: csv, files: a.csv}
+    columns: {code: {type: string, description: c, ucd: meta.id}, url: {type: string, description: u, ucd: meta.ref.url}}
+    text: {url: "https://example.org/{code}"}
+"""
+
+
+def test_a_warning_names_columns_of_text_whose_cells_would_change(tmp_path):
+    (tmp_path / "a.csv").write_text("code,n\n1.50,1\n2.00,2\n")
+    path = tmp_path / "p.yaml"
+    path.write_text(CHANGED_TEXTS)
+    messages = [str(fault) for fault in check_descriptor(path, Settings(directory=tmp_path)) if "code" in fault.message]
+    assert len(messages) == 1
+    assert "column 'code' is read as double because it is not only copied, so '1.50' and the like change" in messages[0]
+    assert "write `types: {code: string}` in the source" in messages[0]
+    path.write_text(CHANGED_TEXTS.replace("files: a.csv", "files: a.csv, types: {code: string}"))
+    assert not [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if "code" in fault.message]
+    path.write_text(CHANGED_TEXTS.replace("{code}", "x"))  # only copied, so it is read as text
+    assert not [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if "code" in fault.message]
 
 
 def test_what_is_said_is_not_guessed(write):

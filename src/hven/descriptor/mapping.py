@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from hven.descriptor._mapping_compiler import MappingCompiler
 from hven.descriptor.compiled_mapping import (
@@ -58,8 +58,16 @@ def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource:
     return replace(mapping, observations=observations)
 
 
+@runtime_checkable
+class _GuessedTypesSource(Protocol):
+    """A source that guesses types from texts."""
+
+    def list_changed_texts(self) -> dict[str, tuple[str, str]]:
+        """List the columns whose values have another text than the cells: message and remedy by name."""
+
+
 def with_type_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: SourceSpec) -> CompiledMapping:
-    """Add what the source doubts of columns that are copied as text (`doubts`), as warnings.
+    """Add what the source doubts of columns that are copied as text, as warnings.
 
     Parameters
     ----------
@@ -75,20 +83,23 @@ def with_type_doubt_warnings(mapping: CompiledMapping, source: Source, source_sp
     mapping
         With these warnings.
     """
+    warnings_by_name: dict[str, tuple[str, str]] = {}
+    if isinstance(source, _GuessedTypesSource):
+        changes = source.list_changed_texts()
+        warnings_by_name = {name: changes[name] for name in changes if name not in mapping.read_types}
     if isinstance(source, DoubtfulTypesSource):
-        doubts = source.list_type_doubts()
-    else:
-        doubts = {}
+        for name, (doubt, remedy) in source.list_type_doubts().items():
+            warnings_by_name[name] = (f"is read as text: {doubt}", remedy)
     types = {column.name: column.type for column in mapping.table.columns}
     warnings = tuple(
         Fault(
-            message=f"column {str(name)!r} is read as text: {doubts[name][0]}",
-            remedy=doubts[name][1],
+            message=f"column {str(name)!r} {warnings_by_name[name][0]}",
+            remedy=warnings_by_name[name][1],
             place=source_spec.place,
             severity="warning",
         )
         for target, name in mapping.copies.items()
-        if name in doubts and types[target].is_string
+        if name in warnings_by_name and types[target].is_string
     )
     return replace(mapping, warnings=(*mapping.warnings, *warnings))
 

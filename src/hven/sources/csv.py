@@ -26,7 +26,7 @@ from hven.sources._reading.dialect import DELIMITERS_BY_WORD, WHITESPACE, TextDi
 from hven.sources._reading.fixed_width_splitter import build_fixed_width_splitter
 from hven.sources._reading.text_blocks import TextBlockReader, check_utf8, split_into_line_windows
 from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
-from hven.sources._reading.type_doubts import explain_type_doubt
+from hven.sources._reading.type_doubts import explain_type_doubt, find_changed_text
 from hven.sources._reading.whole_numbers import build_int64_overflow_deviation
 
 if TYPE_CHECKING:
@@ -179,6 +179,19 @@ class DelimitedTextSource(TextFileSource):
             if doubt is not None:
                 doubts_by_name[name] = doubt
         return doubts_by_name
+
+    def list_changed_texts(self) -> dict[str, tuple[str, str]]:
+        """List the columns whose values have another text than the cells: message and remedy by name."""
+        first, kinds, cells, _ = self._column_guesses
+        changes: dict[str, tuple[str, str]] = {}
+        for name in kinds.keys() & cells.keys() - self._collect_declared_types(first).keys():
+            text = find_changed_text(cells[name], kinds[name])
+            if text is not None:
+                changes[name] = (
+                    f"is read as {kinds[name]} because it is not only copied, so {text!r} and the like change",
+                    f"write `types: {{{name}: string}}` in the source",
+                )
+        return changes
 
     def _list_column_names(self) -> list[str]:
         return self._column_guesses[0].list_column_names()

@@ -52,7 +52,21 @@ _DATE_LIKE_PATTERN = (
     rf"|\d{{1,2}}\.?[- ]?{_MONTH_PATTERN}[-, ]+\d{{2,4}}|{_MONTH_PATTERN} \d{{1,2}},? \d{{4}}"
     rf"|\d{{4}}[- ]{_MONTH_PATTERN}[- ]\d{{1,2}})(?:[T ,]|\s*$)"
 )
+_UNCHANGED_TEXT_PATTERN = r"^(?:true|false|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{0,5}[1-9])?)?$"
 MAX_DATE_SAMPLES = 200  # different texts that are parsed as dates
+
+
+def find_changed_text(cells: Sequence[str], kind: pa.DataType) -> str | None:
+    """Find a cell that has another text than its value, such as 1.50 or True; None if there is none."""
+    texts = strip_blanks(pa.array(cells, pa.string()))
+    if kind == pa.float64():
+        is_changed = pc.match_substring_regex(texts, r"^[+-]?\d*\.(?:\d*0)?$|^\+|^-?(?:\.|0\d)|[eEdD]")
+    elif kind in (pa.bool_(), pa.timestamp("us")):
+        is_changed = pc.invert(pc.match_substring_regex(texts, _UNCHANGED_TEXT_PATTERN))
+    else:
+        return None
+    changed_texts = texts.filter(is_changed)
+    return changed_texts[0].as_py() if len(changed_texts) else None
 
 
 def explain_type_doubt(
