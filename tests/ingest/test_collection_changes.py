@@ -16,17 +16,18 @@ from hven.ingest.api.changes import (
     OpenedSource,
     StagedSite,
     create_run_id,
+    load_current_descriptor,
     publish_collection_change,
 )
 from hven.ingest.api.runs import execute_steps_before_removal, ingest_collection
 from hven.ingest.api.steps import PluginIngestStep
 from hven.model import plugins
-from hven.model.errors import DataError
+from hven.model.errors import DataError, NotFoundError
 from hven.model.resource import TableSpec
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import build_lease_name, format_current_time
-from hven.testing.site import open_site_with_uningested_files
+from hven.testing.site import open_site_with_uningested_files, open_tiny_site
 
 DESCRIPTOR = """
 collection: night
@@ -167,3 +168,9 @@ def test_steps_of_packages_are_executed_before_a_removal(site: Site, monkeypatch
     monkeypatch.setattr(plugins, "load_plugin_records", lambda _: steps)
     execute_steps_before_removal(site, "night")
     assert calls == [("night", True)]
+
+
+def test_a_descriptor_that_does_not_exist_in_a_site_without_any(tmp_path: Path) -> None:
+    with open_tiny_site(tmp_path, {}) as site, pytest.raises(NotFoundError) as caught:
+        load_current_descriptor(site, "stars")
+    assert caught.value.remedy == "create it with `hven new stars --from FILE`"

@@ -275,8 +275,10 @@ def load_current_descriptor(site: Site, collection: str) -> CollectionSpec:
     """
     descriptor_files = find_descriptor_files(site.settings)
     if collection not in descriptor_files:
-        known_names = ", ".join(descriptor_files) or "none"
-        remedy = f"{suggest_spelling(collection, descriptor_files)} use one of {known_names}".lstrip()
+        remedy = f"create it with `hven new {collection} --from FILE`"
+        if descriptor_files:
+            known_names = ", ".join(descriptor_files)
+            remedy = f"{suggest_spelling(collection, descriptor_files)} use one of {known_names}".lstrip()
         raise NotFoundError(f"there is no descriptor collections/{collection}/{collection}.yaml", remedy=remedy)
     descriptor_state = site.read_descriptor(collection)
     if descriptor_state and descriptor_state.resource and not descriptor_state.problem:
