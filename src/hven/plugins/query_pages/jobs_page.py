@@ -354,7 +354,8 @@ class JobsPage:
         http_status = services.find_http_status(error)
         message = self._find_translator(request).translate_error(error, services.get_request_id(request))
         frame = build_page_frame(request, self.context)
-        body = render_page(ErrorPage(message=message, status=http_status), frame)
+        page = ErrorPage(message=message, status=http_status, is_form=request.method == "POST")
+        body = render_page(page, frame)
         headers = {**PAGE_HEADERS, **services.build_retry_after_header(error)}
         return services.answer_with_body(request, body, headers, http_status)
 

@@ -150,6 +150,8 @@ class ErrorPage(TemplateContext):
         Initial words of the search field.
     path, request_id
         Path and id of the request for a page that does not exist.
+    is_form
+        Whether the request was a form, which the browser shows again when its user goes back.
     """
 
     template = "error.html"
@@ -159,3 +161,4 @@ class ErrorPage(TemplateContext):
     words: str = ""
     path: str = ""
     request_id: str = ""
+    is_form: bool = False

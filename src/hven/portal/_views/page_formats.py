@@ -499,7 +499,9 @@ def build_error_responder(
         if suggest_pages and status == 404:
             words = _split_path_words(request.url.path)
             similar_pages = find_similar_pages(words, build_page_context(request, context))
-        body = render_page(ErrorPage(message=message, status=status, near=similar_pages), frame)
+        is_form = request.method == "POST"
+        page = ErrorPage(message=message, status=status, near=similar_pages, is_form=is_form)
+        body = render_page(page, frame)
         return services.answer_with_body(request, body, page_headers, status)
 
     return send_error
