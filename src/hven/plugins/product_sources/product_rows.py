@@ -352,11 +352,7 @@ class ProductTableSource(FileByFileSource):
                     first += part.num_rows
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise SourceError(
-                "the file changed while Hven was reading it",
-                place=TextPlace(file=file.name),
-                remedy="ingest again when the file is complete",
-            )
+            raise file.build_change_error()
         file.compute_sha256()
         file.bytes_read = now.st_size
 

@@ -161,9 +161,7 @@ class GranuleSource(FilesAsRowsSource):
             row = self._summarize_samples(file)
             stat_after = file.path.stat()
             if (stat_after.st_size, stat_after.st_mtime_ns) != before:
-                message = "the file changed while Hven was reading it"
-                remedy = "ingest again when the file is complete"
-                raise SourceError(message, remedy=remedy)  # noqa: TRY301  (it is a reject)
+                raise file.build_change_error()
         except (SourceError, OSError) as error:
             if isinstance(error, SourceError):
                 reason = error.message

@@ -14,13 +14,13 @@ import sys
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hven.model.errors import SourceError, suggest_spelling
+from hven.model.errors import SourceError, TextPlace, suggest_spelling
 from hven.model.types import CONTOUR
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion
 
@@ -124,8 +124,11 @@ class DataFile:
         Hexadecimal; None: the file was not read to the end.
     bytes_read
         Bytes that were read.
+    is_local
+        Whether it is a file of this machine, which a program may change while it is read.
     """
 
+    is_local: ClassVar[bool] = True
     path: Path
     name: str
     sha256: str | None = None
@@ -243,6 +246,14 @@ class DataFile:
         """Return size and time as they are now; raise OSError if the file is gone."""
         now = self.path.stat()
         return now.st_size, now.st_mtime_ns
+
+    def build_change_error(self) -> SourceError:
+        """Build the error of a file that a program changed while it was read, whose rows would mix two states."""
+        return SourceError(
+            "the file changed while Hven was reading it",
+            place=TextPlace(file=self.name),
+            remedy="ingest again when the file is complete",
+        )
 
     @property
     def modified(self) -> dt.datetime:

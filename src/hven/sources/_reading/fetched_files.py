@@ -32,6 +32,8 @@ class FetchedFile(DataFile):
     afterwards: a change between the two is read again the next time.
     """
 
+    is_local = False
+
     def __init__(self, service: ServiceClient) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="hven-far-", ignore_cleanup_errors=True)
         weakref.finalize(self, self._directory.cleanup)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _find_file_state(file: DataFile) -> tuple[int, int, int] | None:
     """Return inode, size and time of a file; None: it is gone, or a copy of a remote file, which does not change."""
-    if type(file) is not DataFile:
+    if not file.is_local:
         return None
     with contextlib.suppress(OSError):
         state = file.path.stat()
@@ -278,12 +278,10 @@ class FileByFileSource(FileSource):
         # whoever has opened a file can read it to its end, also if another file has its name now
         if before is None or after is None or after[0] != before[0] or after == before:
             return
-        remedy = "ingest again when the file is complete"
+        change_error = file.build_change_error()
         if after[1] <= before[1]:
-            raise SourceError(
-                "the file changed while Hven was reading it", place=TextPlace(file=file.name), remedy=remedy
-            )
+            raise change_error
         message = "the file grew while Hven was reading it, so its last rows may be missing or incomplete"
         self.context.report_deviation(
-            ReadDeviation(kind=DeviationKind.DROPPED_ROW, file=file.name, message=message, remedy=remedy)
+            ReadDeviation(kind=DeviationKind.DROPPED_ROW, file=file.name, message=message, remedy=change_error.remedy)
         )

@@ -115,6 +115,8 @@ def _cut_blocks(data: bytes, first_number: int) -> dict[int, bytes]:
 class _RemoteDataFile(DataFile):
     """A file that is not on the disk as it is."""
 
+    is_local = False
+
     def __init__(self, name: str, key: Path, url: str | None) -> None:
         super().__init__(path=key, name=name)
         self._url = url
